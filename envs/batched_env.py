@@ -1,0 +1,181 @@
+"""The environment agents are trained in: B episodes of a scenario, stepped together.
+
+`MultiAgentEnv`, PettingZoo and Gymnasium views are thin layers over this (envs/multi_agent.py,
+envs/vector.py, training/multi_agent_env.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled import CompiledNetwork
+from envs.kernel import Handle
+from envs.observation import compile_observation, write_observation, write_static
+from envs.policies import Policy, View, build_policy
+from envs.reward import RewardConfig, compute_reward
+from envs.scenario import Scenario
+from envs.simulator import Simulator
+from envs.state import Flows, State
+
+__all__ = ["BatchedEnv", "Group"]
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The nodes of one kind: rows start..stop-1 of P; they share one network.
+
+    action_size: heads the kind uses (1, plus one per inbound lane where there is a choice).
+    node_of_row: [rows] index into `agent_ids`.
+    """
+
+    name: str
+    start: int
+    stop: int
+    action_size: int
+    node_of_row: NDArray[np.int64]
+
+
+class BatchedEnv:
+    """B replications of a scenario. One agent per node; its rows are its stocked pairs.
+
+    reset(seed, first_episode) -> observation; step(action) -> (observation, reward, truncated).
+    observation float32 [P, F, B] (a view that the next step overwrites), action float32 [P, A, B]
+    in [-1, 1] where zero is the base policy, reward float32 [P, B]. All B reach the horizon
+    together. cost_scale: the base policy's cost of the network per period [currency].
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        batch_size: int,
+        *,
+        split: str = "train",
+        base_policy: Policy | None = None,
+        reward: RewardConfig | None = None,
+        cost_scale: float | None = None,
+    ) -> None:
+        net = scenario.compiled
+        self.scenario, self.net, self.batch_size = scenario, net, batch_size
+        self.simulator = Simulator(net, batch_size, scenario.smoothing)
+        self.base_policy = base_policy or build_policy(
+            scenario.base_policy, net, scenario.policy_params.get(scenario.base_policy, {})
+        )
+        self.agent_ids = tuple(n.id for n in net.agent_nodes)
+        self.groups = _groups(scenario)
+        self.num_rows = len(net.network.stocks)
+        self.action_size = 1 + net.share_heads
+        self._layout, self.feature_names = compile_observation(net)
+        self._layout_handle = Handle(self._layout)
+        self.observation_size = self._layout.size
+        self.horizon = scenario.horizon
+        self.reward_config = reward or RewardConfig()
+        self.cost_scale = cost_scale if cost_scale is not None else _newsvendor_scale(net)
+        self._starts = scenario.starts(split)
+        self._scratch = np.zeros(batch_size)
+        self._observation = np.zeros(
+            (self.num_rows, self.observation_size, batch_size), np.float32
+        )
+        write_static(self._layout, self._observation)
+        self._reward = np.zeros((self.num_rows, batch_size), np.float32)
+        self._no_action = np.zeros((self.num_rows, self.action_size, batch_size), np.float32)
+        self._target = np.zeros((self.num_rows, batch_size))
+        self._spread = self._target
+        self.elapsed = 0
+
+    @property
+    def state(self) -> State:
+        """The system between observation and orders."""
+        return self.simulator.state
+
+    @property
+    def flows(self) -> Flows:
+        """What happened in the period just stepped."""
+        return self.simulator.flows
+
+    def reset(self, seed: int, first_episode: int = 0) -> NDArray[np.float32]:
+        """Begin episodes first_episode + b of the seed, past the warm-up; return observations."""
+        self.simulator.reset(seed, first_episode, self._starts)
+        self.base_policy.reset(self.batch_size)
+        self._decide()
+        for _ in range(self.scenario.warm_up):
+            self.simulator.close_period(self._target, self._spread, self._no_action)
+            self.open_period()
+        self.elapsed = 0
+        return self.observe()
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
+        """Play one period. Returns (observation, reward, truncated)."""
+        self.close_period(action)
+        compute_reward(self.flows.total_cost, self.cost_scale, self.reward_config, self._reward)
+        self.open_period()
+        return self.observe(), self._reward, self.elapsed >= self.horizon
+
+    def close_period(self, action: NDArray[np.float32]) -> None:
+        """Events 3-6 of the period; `flows` then tells all that happened in it."""
+        self.elapsed += 1
+        last = self.elapsed == self.horizon
+        self.simulator.close_period(
+            self._target, self._spread, action, self.reward_config.salvage_share if last else 0.0
+        )
+
+    def open_period(self) -> None:
+        """Move on to the next period and let the base policy look at it."""
+        self.simulator.open_period()
+        self._decide()
+
+    def observe(self) -> NDArray[np.float32]:
+        """Write and return the observation [P, F, B]."""
+        simulator = self.simulator
+        net, forecast, state, _ = simulator.handles
+        write_observation(
+            net, forecast, self._layout_handle, state, self._target, simulator.trace.calendar, simulator.period, self._scratch, self._observation,
+        )  # fmt: skip
+        return self._observation
+
+    def refresh(self) -> NDArray[np.float32]:
+        """Recompute what is derived after the state was set from outside; return observations."""
+        self.simulator.refresh()
+        self._decide()
+        return self.observe()
+
+    @property
+    def no_action(self) -> NDArray[np.float32]:
+        """[P, A, B] zeros: the base policy."""
+        return self._no_action
+
+    @property
+    def base_order(self) -> NDArray[np.float64]:
+        """[P, B] units the base policy wants to order now."""
+        return np.maximum(self._target, 0.0)
+
+    def _decide(self) -> None:
+        view = View(self.net, self.simulator.state, self.simulator.period)
+        self._target = np.ascontiguousarray(self.base_policy.target_orders(view), np.float64)
+        self._spread = self.base_policy.spread(view)
+
+
+def _groups(scenario: Scenario) -> tuple[Group, ...]:
+    net = scenario.compiled
+    kinds = [node.kind for node in net.agent_nodes]
+    groups: list[Group] = []
+    head = net.arrays.share_head
+    for kind in dict.fromkeys(kinds):
+        rows = np.flatnonzero([kinds[n] == kind for n in net.node_of_pair])
+        lanes = np.isin(net.arrays.lane_to, rows)
+        size = 1 + int(max(0, head[lanes].max()))
+        start, stop = int(rows[0]), int(rows[-1]) + 1
+        groups.append(Group(kind, start, stop, size, net.node_of_pair[start:stop]))
+    return tuple(groups)
+
+
+def _newsvendor_scale(net: CompiledNetwork) -> float:
+    """A cost per period to scale rewards by until the base policy's own is known."""
+
+    arrays = net.arrays
+    rate = np.maximum(arrays.holding_cost, 1e-3)
+    return float(np.sum(rate * np.maximum(net.demand_sd, 0.1 * net.demand_mean) * 2.0)) or 1.0

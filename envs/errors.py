@@ -1,0 +1,71 @@
+"""Every error Echelon raises on purpose, as one tree.
+
+EchelonError
+├── ConfigError        a setting is missing, unknown or out of range
+├── NetworkError       the supply network contradicts itself
+├── DataError          a table or file is missing or unreadable as documented
+├── ArtifactError      an exported policy does not verify
+├── CheckpointError    a training checkpoint does not verify
+├── NonFiniteError     a NaN or an infinity came out of a simulation
+└── TrainingStopped    training can't make progress any more
+
+Each message says what, where, what was got, what was wanted and what to do, on one line:
+the commands print it as it is.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ArtifactError",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "EchelonError",
+    "NetworkError",
+    "NonFiniteError",
+    "TrainingStopped",
+    "did_you_mean",
+]
+
+
+class EchelonError(ValueError):
+    """Root of all errors that a user can cause or mend."""
+
+
+class ConfigError(EchelonError):
+    """A setting is missing, unknown or out of range."""
+
+
+class NetworkError(EchelonError):
+    """The supply network contradicts itself."""
+
+
+class DataError(EchelonError):
+    """A table or a file is missing, or not as documented."""
+
+
+class ArtifactError(EchelonError):
+    """An exported policy does not verify."""
+
+
+class CheckpointError(EchelonError):
+    """A training checkpoint does not verify."""
+
+
+class NonFiniteError(EchelonError):
+    """A NaN or an infinity came out of a simulation."""
+
+
+class TrainingStopped(EchelonError):
+    """Training can't make progress any more."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message: the closest known name, and all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return f"{hint} Known: {', '.join(names)}."

@@ -1,0 +1,15 @@
+"""The numbered events of a period, one file each; `envs.simulator.step` calls them in order.
+
+Every event works on one tile of the batch, columns lo to hi of each array, so that a tile's state
+stays in cache from the first event to the last. Rows are sliced before the loop over the tile:
+that is what lets the compiler vectorise it.
+"""
+
+from envs.events.account import account
+from envs.events.observe import observe
+from envs.events.order import order, split_target
+from envs.events.receive import receive
+from envs.events.serve import serve
+from envs.events.ship import ship
+
+__all__ = ["account", "observe", "order", "receive", "serve", "ship", "split_target"]

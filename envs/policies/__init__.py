@@ -1,0 +1,49 @@
+"""Classical policies, one file each, and how to build one by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from envs.compiled import CompiledNetwork
+from envs.errors import ConfigError, did_you_mean
+from envs.policies.base import Parameter, Policy, View, per_pair
+from envs.policies.base_stock import BaseStock
+from envs.policies.constant_order import ConstantOrder
+from envs.policies.echelon_base_stock import EchelonBaseStock
+from envs.policies.forecast_base_stock import ForecastBaseStock
+from envs.policies.sterman import Sterman
+
+__all__ = ["POLICIES", "Parameter", "Policy", "View", "build_policy", "policy_class"]
+
+POLICIES: dict[str, type[Policy]] = {
+    policy.name: policy
+    for policy in (BaseStock, EchelonBaseStock, ForecastBaseStock, Sterman, ConstantOrder)
+}
+
+
+def policy_class(name: str) -> type[Policy]:
+    """Return the class of a policy. Raises ConfigError for an unknown name."""
+    if name not in POLICIES:
+        raise ConfigError(f"policy '{name}' is unknown.{did_you_mean(name, POLICIES)}")
+    return POLICIES[name]
+
+
+def build_policy(name: str, net: CompiledNetwork, parameters: Mapping[str, Any]) -> Policy:
+    """Build a policy; what `parameters` leaves out keeps its textbook start value.
+
+    A value is a number, or a mapping from node, node kind or `sku@node` to numbers.
+    Raises ConfigError for an unknown policy, parameter or pair.
+    """
+    cls = policy_class(name)
+    tunable = cls.tunable(net)
+    for key in parameters:
+        if key not in tunable:
+            raise ConfigError(
+                f"policy_params.{name}: '{key}' is unknown.{did_you_mean(str(key), tunable)}"
+            )
+    values = {
+        key: per_pair(net, name, key, parameters[key]) if key in parameters else parameter.start
+        for key, parameter in tunable.items()
+    }
+    return cls(net, {key: value[:, None] for key, value in values.items()})

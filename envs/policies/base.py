@@ -1,0 +1,107 @@
+"""What a classical policy is, and the registry of them.
+
+A policy reads the typed State and answers with a *target order* per stocked pair: what it would
+order, negative where stock is above its target. `envs.events.order` clips it at zero and splits it
+over the inbound lanes, and a learned correction is added to it before the clip: that is why the
+zero action reproduces the policy exactly.
+
+To add a policy: one file with one class, one line in `envs/policies/__init__.py`, one YAML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled import CompiledNetwork
+from envs.errors import ConfigError, did_you_mean
+from envs.state import State
+
+__all__ = ["Parameter", "Policy", "View", "per_pair"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class View:
+    """What a policy may look at when it orders."""
+
+    net: CompiledNetwork
+    state: State
+    period: int
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number of a policy that can be tuned, one per class of pairs.
+
+    start: a sensible value per pair; low, high: bounds of the search; whole: integers only;
+    scale: what one natural step of the search is.
+    """
+
+    start: Floats  # [P]
+    low: float
+    high: float
+    scale: float
+    whole: bool = False
+
+
+class Policy(Protocol):
+    """A rule that orders. Batched: every array is [P, B].
+
+    parameters: name -> value [P, 1] or [P, B]; set by `bind`.
+    """
+
+    name: ClassVar[str]
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        """Return the parameters that a search may move."""
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        """Bind the policy to a network."""
+
+    def reset(self, batch_size: int) -> None:
+        """Forget everything; a new batch of episodes begins."""
+
+    def target_orders(self, view: View) -> Floats:
+        """Return [P, B] units to order; negative: stock is above target by this much."""
+
+    def spread(self, view: View) -> Floats:
+        """Return [P, B] units: the demand uncertainty a learned correction is measured in."""
+
+
+def per_pair(net: CompiledNetwork, policy: str, name: str, value: Any) -> Floats:
+    """Spread a parameter over pairs: a number, or one per node, node kind or `sku@node`.
+
+    Returns [P]. Raises ConfigError for unknown names and pairs left without a value.
+    """
+    stocks, kinds = net.network.stocks, {n.id: n.kind for n in net.network.nodes}
+    if isinstance(value, Mapping):
+        known = {*kinds.values(), *kinds, *(s.label for s in stocks)}
+        for key in value:
+            if key not in known:
+                raise ConfigError(
+                    f"policy_params.{policy}.{name}: '{key}' is no node, node kind or sku@node."
+                    f"{did_you_mean(str(key), known)}"
+                )
+        row = [
+            value.get(s.label, value.get(s.node, value.get(kinds[s.node], np.nan))) for s in stocks
+        ]
+    else:
+        row = [value] * len(stocks)
+    try:
+        values = np.array(row, float)
+    except (TypeError, ValueError):
+        values = np.full(len(stocks), np.nan)
+    if not np.isfinite(values).all():
+        bad = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise ConfigError(
+            f"policy_params.{policy}.{name} is {value!r}; expected a finite number for every pair, "
+            f"got none for {stocks[bad].label}."
+        )
+    return values

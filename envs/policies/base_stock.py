@@ -1,0 +1,67 @@
+"""Base-stock: order up to a constant level of the pair's own inventory position."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, View
+
+__all__ = ["BaseStock", "critical_ratio", "newsvendor_level"]
+
+Floats = NDArray[np.float64]
+
+
+def critical_ratio(net: CompiledNetwork) -> Floats:
+    """Return [P] (b or p) / (b or p + h); the dearest customer below counts for inner nodes."""
+    arrays = net.arrays
+    penalty = np.maximum(arrays.backlog_cost, arrays.lost_sale_cost)
+    weight = net.echelon_weight
+    shortage = np.array(
+        [np.max(penalty[weight[p].indices], initial=0.0) for p in range(len(penalty))]
+    )
+    holding = np.maximum(arrays.holding_cost, 1e-9)
+    return np.clip(shortage / (shortage + holding), 0.05, 0.9999)
+
+
+def newsvendor_level(
+    net: CompiledNetwork, lead_time: Floats, review: int
+) -> tuple[Floats, Floats]:
+    """Return (level, sd) [P] units: mean + z sd of demand over lead time + review.
+
+    The normal approximation of the newsvendor fractile (Arrow, Harris and Marschak 1951).
+    """
+    periods = lead_time + review
+    sd = np.sqrt(periods * net.demand_sd**2 + (net.demand_mean * net.lead_sd) ** 2)
+    level = net.demand_mean * periods + stats.norm.ppf(critical_ratio(net)) * sd
+    return level, sd
+
+
+class BaseStock:
+    """target = level - inventory_position."""
+
+    name: ClassVar[str] = "base_stock"
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        level, sd = newsvendor_level(net, net.lead_mean, 0 if net.arrays.demand_first else 1)
+        high = float(np.max(level + 8 * sd)) + 10.0
+        whole = bool((net.arrays.order_multiple > 0).all())
+        return {"level": Parameter(level, 0.0, high, float(np.median(sd)) + 1.0, whole)}
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._level = parameters["level"]
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target_orders(self, view: View) -> Floats:
+        return self._level - view.state.inventory_position
+
+    def spread(self, view: View) -> Floats:
+        return view.state.forecast_sd

@@ -1,0 +1,45 @@
+"""Constant order: the same quantity every period.
+
+Asymptotically optimal for lost sales as the lead time grows (Goldberg, Katz-Rogozhnikov, Lu,
+Sharma and Squillante 2016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, View
+
+__all__ = ["ConstantOrder"]
+
+Floats = NDArray[np.float64]
+
+
+class ConstantOrder:
+    """target = quantity."""
+
+    name: ClassVar[str] = "constant_order"
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        mean = net.demand_mean
+        whole = bool((net.arrays.order_multiple > 0).all())
+        high = float(np.max(mean)) * 4 + 10.0
+        return {"quantity": Parameter(mean * 0.9, 0.0, high, float(np.median(mean)) / 4, whole)}
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._quantity = parameters["quantity"]
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target_orders(self, view: View) -> Floats:
+        return np.broadcast_to(self._quantity, view.state.on_hand.shape)
+
+    def spread(self, view: View) -> Floats:
+        return view.state.forecast_sd

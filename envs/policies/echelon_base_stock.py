@@ -1,0 +1,45 @@
+"""Echelon base-stock: order up to a constant level of the stock here and everywhere below.
+
+Optimal for serial systems with backlog (Clark and Scarf 1960).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, View
+from envs.policies.base_stock import newsvendor_level
+
+__all__ = ["EchelonBaseStock"]
+
+Floats = NDArray[np.float64]
+
+
+class EchelonBaseStock:
+    """target = level - echelon_inventory_position."""
+
+    name: ClassVar[str] = "echelon_base_stock"
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        level, sd = newsvendor_level(net, net.path_lead, 0 if net.arrays.demand_first else 1)
+        high = float(np.max(level + 8 * sd)) + 10.0
+        whole = bool((net.arrays.order_multiple > 0).all())
+        return {"level": Parameter(level, 0.0, high, float(np.median(sd)) + 1.0, whole)}
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._level = parameters["level"]
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target_orders(self, view: View) -> Floats:
+        return self._level - view.state.echelon_inventory_position
+
+    def spread(self, view: View) -> Floats:
+        return view.state.echelon_forecast_sd

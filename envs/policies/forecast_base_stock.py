@@ -1,0 +1,47 @@
+"""Forecast-driven base-stock: the level follows the forecast, echelon by echelon.
+
+level = F(lead time + review) + safety_factor x s(lead time + review), both over the whole way down
+to the customer. This is the default base policy that a learned correction starts from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, View
+from envs.policies.base_stock import critical_ratio
+
+__all__ = ["ForecastBaseStock"]
+
+Floats = NDArray[np.float64]
+
+
+class ForecastBaseStock:
+    """target = F + k s - echelon_inventory_position."""
+
+    name: ClassVar[str] = "forecast_base_stock"
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        start = stats.norm.ppf(critical_ratio(net))
+        return {"safety_factor": Parameter(start, -4.0, 8.0, 0.5)}
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._factor = parameters["safety_factor"]
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target_orders(self, view: View) -> Floats:
+        state = view.state
+        level = state.echelon_forecast_mean + self._factor * state.echelon_forecast_sd
+        return level - state.echelon_inventory_position
+
+    def spread(self, view: View) -> Floats:
+        return view.state.echelon_forecast_sd

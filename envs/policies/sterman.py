@@ -1,0 +1,65 @@
+"""Sterman's anchoring and adjustment rule, the usual model of how people play the beer game.
+
+order = L + stock_weight (desired_stock - inventory_level - supply_line_weight on_order), where L
+is the expected demand, smoothed by `smoothing` (Sterman 1989, Management Science 35(3), eq. 4-7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, View
+from envs.policies.base_stock import newsvendor_level
+
+__all__ = ["Sterman"]
+
+Floats = NDArray[np.float64]
+
+
+class Sterman:
+    """Anchoring and adjustment; until `fixed_periods` have passed, `fixed_order` is ordered."""
+
+    name: ClassVar[str] = "sterman"
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        review = 0 if net.arrays.demand_first else 1
+        level, sd = newsvendor_level(net, net.lead_mean, review)
+        pairs = np.ones(len(level))
+        return {
+            "desired_stock": Parameter(
+                level, 0.0, float(np.max(level + 8 * sd)) + 10.0, float(np.median(sd)) + 1.0
+            ),
+            "stock_weight": Parameter(pairs, 0.0, 1.0, 0.2),
+            "supply_line_weight": Parameter(pairs, 0.0, 1.0, 0.2),
+            "smoothing": Parameter(0.0 * pairs, 0.0, 1.0, 0.2),
+            "initial_forecast": Parameter(net.demand_mean.copy(), 0.0, 1e9, 0.0),
+            "fixed_periods": Parameter(0.0 * pairs, 0.0, 1e9, 0.0, whole=True),
+            "fixed_order": Parameter(net.demand_mean.copy(), 0.0, 1e9, 0.0),
+        }
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._parameters = dict(parameters)
+        self._pairs = len(net.network.stocks)
+        self._expected = np.zeros((self._pairs, 1))
+
+    def reset(self, batch_size: int) -> None:
+        start = self._parameters["initial_forecast"]
+        self._expected = np.broadcast_to(start, (self._pairs, batch_size)).copy()
+
+    def target_orders(self, view: View) -> Floats:
+        p, state = self._parameters, view.state
+        if view.period > 0 or view.net.arrays.demand_first:
+            self._expected += p["smoothing"] * (state.incoming - self._expected)
+        supply_line = p["supply_line_weight"] * state.on_order
+        gap = p["desired_stock"] - state.inventory_level - supply_line
+        order = self._expected + p["stock_weight"] * gap
+        return np.where(view.period < p["fixed_periods"], p["fixed_order"], order)
+
+    def spread(self, view: View) -> Floats:
+        return view.state.forecast_sd

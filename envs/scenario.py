@@ -1,0 +1,82 @@
+"""A scenario: a network, how long an episode is, and the base policy that learning corrects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from envs.compiled import CompiledNetwork, compile_network
+from envs.errors import ConfigError, did_you_mean
+from envs.network import SupplyNetwork
+from envs.policies import policy_class
+
+__all__ = ["Scenario", "Split"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Calendar periods that an episode's evaluated part may cover: first..stop-1, stop excluded."""
+
+    first: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Everything that defines a problem.
+
+    horizon: periods per episode that count. warm_up: periods before, under the base policy, left
+    out of KPIs and rewards. smoothing: weight of the newest period in demand forecasts.
+    splits: calendar ranges of real data (train, tune, test); None where demand is drawn.
+    config: the resolved numbers the scenario was built from, for manifests and records.
+    data_hash: SHA-256 of the real data it was built from, if any.
+    """
+
+    name: str
+    network: SupplyNetwork
+    horizon: int
+    warm_up: int = 0
+    base_policy: str = "forecast_base_stock"
+    policy_params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    smoothing: float = 0.0
+    splits: Mapping[str, Split] | None = None
+    period_name: str = "day"
+    currency: str = "EUR"
+    config: Mapping[str, Any] = field(default_factory=dict)
+    data_hash: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1 or self.warm_up < 0:
+            raise ConfigError(
+                f"scenario '{self.name}': horizon is {self.horizon} and warm_up {self.warm_up}; "
+                "expected horizon >= 1 and warm_up >= 0."
+            )
+        policy_class(self.base_policy)
+
+    @cached_property
+    def compiled(self) -> CompiledNetwork:
+        """The network as arrays; compiled once."""
+        return compile_network(self.network)
+
+    def starts(self, split: str) -> tuple[int, int]:
+        """Return (first, how many) calendar periods an episode of the split may begin at.
+
+        The warm-up may reach back before the split: it only looks at the past.
+        Raises ConfigError where the split is unknown or too short.
+        """
+        if self.splits is None:
+            length = self.compiled.calendar_length
+            return (0, length if self.compiled.multiplier is not None else 1)
+        if split not in self.splits:
+            raise ConfigError(f"split '{split}' is unknown.{did_you_mean(split, self.splits)}")
+        part = self.splits[split]
+        first = max(0, part.first - self.warm_up)
+        last = part.stop - self.warm_up - self.horizon
+        if last < first:
+            raise ConfigError(
+                f"scenario '{self.name}': horizon {self.horizon} and warm_up {self.warm_up} don't "
+                f"fit the {split} split, periods {part.first} to {part.stop - 1}; shorten horizon."
+            )
+        return (first, last - first + 1)

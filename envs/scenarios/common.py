@@ -1,0 +1,81 @@
+"""What every scenario's configuration has, and small helpers of the builders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from envs.demand import Demand, DemandConfig
+from envs.errors import ConfigError
+from envs.scenario import Scenario
+from envs.network import SupplyNetwork, Timing
+
+__all__ = ["ScenarioConfig", "make_scenario", "pipeline", "whole"]
+
+
+@dataclass(frozen=True)
+class ScenarioConfig:
+    """Numbers every scenario has.
+
+    kind: the builder. horizon, warm_up: periods. base_policy: the classical policy that learning
+    corrects. policy_params: policy -> parameter -> value; what is missing is tuned.
+    smoothing: weight of the newest period in demand forecasts (0: demand is stationary, known).
+    smoke: overrides that make a run take seconds.
+    """
+
+    kind: str = ""
+    name: str = ""
+    horizon: int = 100
+    warm_up: int = 0
+    base_policy: str = "forecast_base_stock"
+    policy_params: dict[str, Any] = field(default_factory=dict)
+    smoothing: float = 0.0
+    timing: Timing = field(default_factory=Timing)
+    smoke: dict[str, Any] = field(default_factory=dict)
+
+
+def make_scenario(
+    config: ScenarioConfig, network: SupplyNetwork, resolved: dict[str, Any], **fields: Any
+) -> Scenario:
+    """Put a builder's network and the common numbers together."""
+    return Scenario(
+        name=config.name,
+        network=network,
+        horizon=config.horizon,
+        warm_up=config.warm_up,
+        base_policy=config.base_policy,
+        policy_params=config.policy_params,
+        smoothing=config.smoothing,
+        config=resolved,
+        **fields,
+    )
+
+
+def build_demand(config: DemandConfig, periods: int, **fields: Any) -> Demand:
+    """Build a demand process for a scenario of `periods` periods."""
+    return Demand.from_config(config, periods, **fields)
+
+
+def whole(quantity: float, order_multiple: float) -> float:
+    """Round up to whole order multiples (0: units are divisible)."""
+    if order_multiple <= 0:
+        return quantity
+    return float(-(-quantity // order_multiple) * order_multiple)
+
+
+def pipeline(mean: float, periods: int, order_multiple: float) -> tuple[float, ...]:
+    """Return one period's mean demand arriving in each of the next `periods` periods."""
+    return (whole(mean, order_multiple),) * periods
+
+
+def shortage_cost(backlog_cost: float | None, lost_sale_cost: float | None) -> dict[str, float]:
+    """Turn the two ways customers react into Stock fields. Raises ConfigError for both or none."""
+    if (backlog_cost is None) == (lost_sale_cost is None):
+        raise ConfigError(
+            f"scenario: backlog_cost is {backlog_cost} and lost_sale_cost {lost_sale_cost}; "
+            "expected exactly one of them (the other null): customers either wait or leave."
+        )
+    if backlog_cost is not None:
+        return {"backlog_cost": backlog_cost, "p_wait": 1.0}
+    assert lost_sale_cost is not None
+    return {"lost_sale_cost": lost_sale_cost, "p_wait": 0.0}

@@ -1,0 +1,103 @@
+"""One warehouse behind N stores: who gets the scarce stock, and where should it wait?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from envs.demand import DemandConfig
+from envs.lead_time import LeadTime
+from envs.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
+from envs.scenario import Scenario
+from envs.scenarios.common import (
+    ScenarioConfig,
+    build_demand,
+    make_scenario,
+    pipeline,
+    shortage_cost,
+    whole,
+)
+
+__all__ = ["OneWarehouseConfig", "build_one_warehouse"]
+
+
+@dataclass(frozen=True)
+class OneWarehouseConfig(ScenarioConfig):
+    """stores: how many. skus: items, each with the same demand process. Lead times: periods.
+
+    Costs: currency per unit (and period, for holding and backlog); exactly one of backlog_cost
+    and lost_sale_cost. correlation: share of the variance of demand that stores have in common.
+    """
+
+    demand: DemandConfig = field(default_factory=DemandConfig)
+    stores: int = 10
+    skus: int = 1
+    correlation: float = 0.0
+    warehouse_lead_time: int = 3
+    warehouse_holding_cost: float = 0.5
+    store_lead_time: int = 2
+    store_holding_cost: float = 1.0
+    backlog_cost: float | None = None
+    lost_sale_cost: float | None = None
+    order_multiple: float = 1.0
+
+
+def build_one_warehouse(config: OneWarehouseConfig) -> Scenario:
+    """Build the scenario. Raises ConfigError or NetworkError."""
+    demand = build_demand(
+        config.demand, config.warm_up + config.horizon + 1, correlation=config.correlation
+    )
+    shortage = shortage_cost(config.backlog_cost, config.lost_sale_cost)
+    multiple, mean = config.order_multiple, demand.mean
+    skus = [Sku(f"item_{k:02d}") for k in range(config.skus)]
+    stores = [f"store_{i:03d}" for i in range(config.stores)]
+    stocks, lanes = [], []
+    for sku in skus:
+        total = mean * len(stores)
+        stocks.append(
+            Stock(
+                "warehouse",
+                sku.id,
+                holding_cost=config.warehouse_holding_cost,
+                initial_stock=whole(total, multiple),
+            )
+        )
+        lanes.append(
+            Lane(
+                f"supplier > warehouse {sku.id}",
+                "warehouse",
+                sku.id,
+                LeadTime(config.warehouse_lead_time),
+                order_multiple=multiple,
+                initial_in_transit=pipeline(total, config.warehouse_lead_time, multiple),
+            )
+        )
+        for store in stores:
+            stocks.append(
+                Stock(
+                    store,
+                    sku.id,
+                    holding_cost=config.store_holding_cost,
+                    initial_stock=whole(mean + demand.standard_deviation, multiple),
+                    demand=demand,
+                    **shortage,
+                )
+            )
+            lanes.append(
+                Lane(
+                    f"warehouse > {store} {sku.id}",
+                    store,
+                    sku.id,
+                    LeadTime(config.store_lead_time),
+                    inputs=(LaneInput("warehouse", sku.id),),
+                    order_multiple=multiple,
+                    initial_in_transit=pipeline(mean, config.store_lead_time, multiple),
+                )
+            )
+    network = SupplyNetwork(
+        (Node("warehouse", "warehouse"), *(Node(store, "store") for store in stores)),
+        tuple(skus),
+        tuple(stocks),
+        tuple(lanes),
+        timing=config.timing,
+    )
+    return make_scenario(config, network, asdict(config))

@@ -1,0 +1,109 @@
+"""A chain of stages: each orders from the next one up, the last from an outside supplier."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from envs.demand import DemandConfig
+from envs.errors import ConfigError
+from envs.lead_time import LeadTime
+from envs.network import (
+    Lane,
+    LaneInput,
+    Node,
+    Resource,
+    ResourceUse,
+    Sku,
+    Stock,
+    SupplyNetwork,
+)
+from envs.scenario import Scenario
+from envs.scenarios.common import ScenarioConfig, build_demand, make_scenario
+
+__all__ = ["SerialConfig", "StageConfig", "build_serial"]
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage. lead_time: periods from shipping to arrival here. information_delay: periods
+    until the next stage up sees this stage's order. capacity: units this stage ships per period,
+    to the next stage or to customers. initial_in_transit, initial_orders: units by period of
+    arrival."""
+
+    holding_cost: float = 1.0
+    backlog_cost: float = 0.0
+    lost_sale_cost: float = 0.0
+    lead_time: int = 1
+    information_delay: int = 0
+    capacity: float | None = None
+    unit_cost: float = 0.0
+    initial_stock: float = 0.0
+    initial_in_transit: list[float] = field(default_factory=list)
+    initial_orders: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SerialConfig(ScenarioConfig):
+    """stages: name -> stage, the one that faces the customer first. p_wait: share of unmet
+    customers who wait. order_multiple: 1 for whole units, 0 for divisible ones."""
+
+    demand: DemandConfig = field(default_factory=DemandConfig)
+    stages: dict[str, StageConfig] = field(default_factory=dict)
+    p_wait: float = 1.0
+    order_multiple: float = 0.0
+
+
+def build_serial(config: SerialConfig) -> Scenario:
+    """Build the scenario. Raises ConfigError or NetworkError."""
+    if not config.stages:
+        raise ConfigError("scenario.stages is empty; expected at least one stage.")
+    demand = build_demand(config.demand, config.warm_up + config.horizon + 1)
+    names = list(config.stages)
+    stocks, lanes, resources = [], [], []
+    for i, (name, stage) in enumerate(config.stages.items()):
+        above = names[i + 1] if i + 1 < len(names) else None
+        stocks.append(
+            Stock(
+                name,
+                "item",
+                holding_cost=stage.holding_cost,
+                backlog_cost=stage.backlog_cost,
+                lost_sale_cost=stage.lost_sale_cost if i == 0 else 0.0,
+                p_wait=config.p_wait if i == 0 else 1.0,
+                serve_limit=_limit(stage) if i == 0 else float("inf"),
+                initial_stock=stage.initial_stock,
+                demand=demand if i == 0 else None,
+            )
+        )
+        uses: tuple[ResourceUse, ...] = ()
+        if above is not None and config.stages[above].capacity is not None:
+            resources.append(Resource(f"{above} dock", _limit(config.stages[above])))
+            uses = (ResourceUse(f"{above} dock"),)
+        lanes.append(
+            Lane(
+                f"{above or 'supplier'} > {name}",
+                name,
+                "item",
+                LeadTime(stage.lead_time),
+                inputs=(LaneInput(above, "item"),) if above else (),
+                resources=uses,
+                unit_cost=stage.unit_cost,
+                order_multiple=config.order_multiple,
+                information_delay=stage.information_delay,
+                initial_in_transit=tuple(stage.initial_in_transit),
+                initial_orders=tuple(stage.initial_orders),
+            )
+        )
+    network = SupplyNetwork(
+        tuple(Node(name, name) for name in names),
+        (Sku("item", max(stage.unit_cost for stage in config.stages.values())),),
+        tuple(stocks),
+        tuple(lanes),
+        tuple(resources),
+        timing=config.timing,
+    )
+    return make_scenario(config, network, asdict(config))
+
+
+def _limit(stage: StageConfig) -> float:
+    return float("inf") if stage.capacity is None else stage.capacity

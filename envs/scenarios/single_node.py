@@ -1,0 +1,79 @@
+"""One stock point, one SKU, one outside supplier: the textbook problems."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from envs.demand import DemandConfig
+from envs.lead_time import LeadTime
+from envs.network import Lane, Node, Sku, Stock, SupplyNetwork
+from envs.scenario import Scenario
+from envs.scenarios.common import (
+    ScenarioConfig,
+    build_demand,
+    make_scenario,
+    pipeline,
+    shortage_cost,
+    whole,
+)
+
+__all__ = ["SingleNodeConfig", "build_single_node"]
+
+
+@dataclass(frozen=True)
+class SingleNodeConfig(ScenarioConfig):
+    """lead_time: periods. Costs: currency per unit (and period, for holding and backlog).
+
+    Exactly one of backlog_cost (customers wait) and lost_sale_cost (customers leave) is set.
+    order_multiple: 1 for whole units, 0 for divisible ones. initial_stock: units; null: one
+    period's demand plus what the pipeline doesn't hold.
+    """
+
+    demand: DemandConfig = field(default_factory=DemandConfig)
+    lead_time: int = 2
+    lead_time_delay_mean: float = 0.0
+    lead_time_delay_sd: float = 0.0
+    holding_cost: float = 1.0
+    backlog_cost: float | None = None
+    lost_sale_cost: float | None = None
+    unit_cost: float = 0.0
+    fixed_cost: float = 0.0
+    order_multiple: float = 1.0
+    initial_stock: float | None = None
+
+
+def build_single_node(config: SingleNodeConfig) -> Scenario:
+    """Build the scenario. Raises ConfigError or NetworkError."""
+    demand = build_demand(config.demand, config.warm_up + config.horizon + 1)
+    lead_time = LeadTime(
+        config.lead_time, config.lead_time_delay_mean, config.lead_time_delay_sd
+    )
+    initial = config.initial_stock
+    if initial is None:
+        initial = whole(demand.mean + demand.standard_deviation, config.order_multiple)
+    stock = Stock(
+        "store",
+        "item",
+        holding_cost=config.holding_cost,
+        initial_stock=initial,
+        demand=demand,
+        **shortage_cost(config.backlog_cost, config.lost_sale_cost),
+    )
+    lane = Lane(
+        "supplier > store",
+        "store",
+        "item",
+        lead_time,
+        unit_cost=config.unit_cost,
+        fixed_cost=config.fixed_cost,
+        order_multiple=config.order_multiple,
+        initial_in_transit=pipeline(demand.mean, config.lead_time, config.order_multiple),
+    )
+    network = SupplyNetwork(
+        (Node("store", "store"),),
+        (Sku("item", config.unit_cost),),
+        (stock,),
+        (lane,),
+        timing=config.timing,
+    )
+    return make_scenario(config, network, asdict(config))

@@ -1,0 +1,164 @@
+"""One period of a supply network, for B replications at once.
+
+A period, in the order of its numbers (timing can move 1 behind 4, and 5 before 2):
+
+1. Receive  shipments due now arrive.
+2. Observe  positions, forecasts: what agents know.
+3. Order    actions become feasible orders; the sender owes them.
+4. Ship     all lanes at once, limited by what is owed, inputs, resources.
+5. Serve    backlog first, then today's demand; the unmet waits or is lost.
+6. Account  each cost in its own column.
+
+Agents act between 2 and 3, so `open_period` runs up to 2 and `close_period` from 3 on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled import CompiledNetwork
+from envs.events import account, observe, order, receive, serve, ship, split_target
+from envs.forecast import compile_forecast
+from envs.kernel import Handle, kernel
+from envs.state import Flows, State
+from envs.trace import Trace
+
+__all__ = ["Simulator"]
+
+_TILE = 256  # replications worked on together: their state fits the L2 cache
+
+
+@kernel
+def _close_period(
+    net, state, flows, target, spread, action, demand, lead_time, availability, period, salvage
+):
+    """Events 3-6. Orders come from target and action, or are in flows.raw_order (target empty)."""
+    net, state, flows = net.value, state.value, flows.value
+    batch = state.on_hand.shape[1]
+    for lo in range(0, batch, _TILE):
+        hi = min(lo + _TILE, batch)
+        if target.size > 0:
+            split_target(net, flows, target, spread, action, lo, hi)
+        order(net, state, flows, period, lo, hi)  # 3
+        ship(net, state, flows, lead_time, availability, period, lo, hi)  # 4
+        if net.receive_after_ship:
+            receive(net, state, flows, period, lo, hi)  # 1
+        if not net.demand_first:
+            serve(net, state, flows, demand, lo, hi)  # 5
+        account(net, state, flows, salvage, lo, hi)  # 6
+
+
+@kernel
+def _open_period(net, forecast, state, flows, demand, calendar, period):
+    """Events 1-2 of a new period (and 5, where customers come first)."""
+    net, forecast, state, flows = net.value, forecast.value, state.value, flows.value
+    batch = state.on_hand.shape[1]
+    for lo in range(0, batch, _TILE):
+        hi = min(lo + _TILE, batch)
+        if not net.receive_after_ship:
+            receive(net, state, flows, period, lo, hi)  # 1
+        if net.demand_first:
+            serve(net, state, flows, demand, lo, hi)  # 5
+        seen = net.demand_first or period > 0
+        observe(net, forecast, state, flows, calendar, seen, lo, hi)  # 2
+
+
+_NO_TARGET = np.zeros((0, 0))
+_NO_ACTION = np.zeros((0, 0, 0), np.float32)
+
+
+class Simulator:
+    """Runs a compiled network period by period.
+
+    state: State between the events 2 and 3 (after `reset` and `open_period`).
+    flows: Flows of the period just closed (after `close_period`).
+    smoothing: weight of the newest period in the demand forecast, 0..1.
+    """
+
+    def __init__(
+        self, net: CompiledNetwork, batch_size: int, smoothing: float = 0.0
+    ) -> None:
+        self.net, self.batch_size = net, batch_size
+        self.forecast = compile_forecast(net, smoothing)
+        self.state, self.flows = State.empty(net, batch_size), Flows.empty(net, batch_size)
+        self.handles = tuple(
+            Handle(arrays) for arrays in (net.arrays, self.forecast, self.state, self.flows)
+        )
+        self.trace = Trace(net, batch_size)
+        self.period = 0
+
+    def reset(
+        self, seed: int, first_episode: int = 0, starts: tuple[int, int] = (0, 1)
+    ) -> None:
+        """Begin episodes first_episode + b of a seed; ends where agents act for the first time.
+
+        starts: (first, how many) calendar periods an episode may begin at.
+        """
+        self.trace.reset(seed, first_episode, starts)
+        self.period = 0
+        for array in (*self.state, *self.flows):
+            array[...] = 0.0
+        self._fill_initial()
+        self._open()
+
+    def close_period(
+        self,
+        target: NDArray[np.float64],
+        spread: NDArray[np.float64],
+        action: NDArray[np.float32],
+        salvage_share: float = 0.0,
+    ) -> None:
+        """Order the base policy's target [P, B] moved by the action [P, A, B]; ship, serve, account.
+
+        spread [P, B]: units that half of action 1 adds to the target.
+        """
+        net, _, state, flows = self.handles
+        _close_period(
+            net, state, flows, target, spread, action, self.trace.demand,
+            self.trace.lead_time, self.trace.availability, self.period, salvage_share,
+        )  # fmt: skip
+
+    def close_period_with_orders(
+        self, raw_order: NDArray[np.float64], salvage_share: float = 0.0
+    ) -> None:
+        """Order the given quantities [Q, B] on the lanes, made feasible; ship, serve, account."""
+        self.flows.raw_order[...] = raw_order
+        self.close_period(_NO_TARGET, _NO_TARGET, _NO_ACTION, salvage_share)
+
+    def open_period(self) -> None:
+        """Move to the next period, up to where agents act."""
+        self.period += 1
+        self.trace.advance()
+        self._open()
+
+    def refresh(self) -> None:
+        """Recompute what is derived, after the state was set from outside (a stock snapshot)."""
+        calendar = self.trace.calendar
+        observe(
+            self.net.arrays, self.forecast, self.state, self.flows, calendar, False,
+            0, self.batch_size,
+        )  # fmt: skip
+
+    def _open(self) -> None:
+        _open_period(*self.handles, self.trace.demand, self.trace.calendar, self.period)
+
+    def _fill_initial(self) -> None:
+        net, state = self.net, self.state
+        state.on_hand[...] = net.arrays.initial_stock[:, None]
+        for q, lane in enumerate(net.network.lanes):
+            for period, quantity in enumerate(lane.initial_in_transit):
+                state.in_transit[q, period] = quantity
+            for period, quantity in enumerate(lane.initial_orders):
+                state.orders_on_way[q, period] = quantity
+        state.in_transit_total[...] = state.in_transit.sum(axis=1)
+        state.orders_on_way_total[...] = state.orders_on_way.sum(axis=1)
+        stocks = net.network.stocks
+        for d, p in enumerate(net.customer_pair):
+            demand = stocks[p].demand
+            assert demand is not None
+            state.demand_level[d] = demand.mean
+            state.demand_variance[d] = demand.standard_deviation**2
+        mean, variance = net.demand_mean[:, None], net.demand_sd[:, None] ** 2
+        state.mean_7[...] = state.mean_28[...] = mean
+        state.square_28[...] = mean**2 + variance
