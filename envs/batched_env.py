@@ -20,7 +20,7 @@ from envs.scenario import Scenario
 from envs.simulator import Simulator
 from envs.state import Flows, State
 
-__all__ = ["BatchedEnv", "Group"]
+__all__ = ["BatchedEnv", "Group", "row_groups"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +64,13 @@ class BatchedEnv:
             scenario.base_policy, net, scenario.policy_params.get(scenario.base_policy, {})
         )
         self.agent_ids = tuple(n.id for n in net.agent_nodes)
-        self.groups = _groups(scenario)
+        self.groups = row_groups(scenario)
         self.num_rows = len(net.network.stocks)
         self.action_size = 1 + net.share_heads
         self._layout, self.feature_names = compile_observation(net)
         self._layout_handle = Handle(self._layout)
         self.observation_size = self._layout.size
-        self.horizon = scenario.horizon
+        self.horizon = scenario.episode_length(split)
         self.reward_config = reward or RewardConfig()
         self.cost_scale = cost_scale if cost_scale is not None else _newsvendor_scale(net)
         self._starts = scenario.starts(split)
@@ -159,7 +159,8 @@ class BatchedEnv:
         self._spread = self.base_policy.spread(view)
 
 
-def _groups(scenario: Scenario) -> tuple[Group, ...]:
+def row_groups(scenario: Scenario) -> tuple[Group, ...]:
+    """Return the node kinds of a scenario, in row order."""
     net = scenario.compiled
     kinds = [node.kind for node in net.agent_nodes]
     groups: list[Group] = []

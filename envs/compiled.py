@@ -170,9 +170,9 @@ def compile_network(network: SupplyNetwork) -> CompiledNetwork:
         np.array([r.capacity for r in network.resources], float),
         _columns_used(network, rate),
         1 if all(len(q.inputs) + len(q.resources) < 2 for q in lanes) else 3,
-        network.timing.receive is Receive.AFTER_SHIP,
-        network.timing.demand is ServeOrder.FIRST,
-        network.timing.unfilled is Unfilled.CANCEL,
+        network.timing.receive is Receive.after_ship,
+        network.timing.demand is ServeOrder.first,
+        network.timing.unfilled is Unfilled.cancel,
     )  # fmt: skip
     return CompiledNetwork(
         network, arrays, agent_nodes,
@@ -314,9 +314,9 @@ def _in_transit(network: SupplyNetwork, lane_to: Ints, inputs: Csr) -> tuple[Int
     who = network.timing.in_transit_payer
     for q in range(len(lane_to)):
         rows = slice(inputs.pointer[q], inputs.pointer[q + 1])
-        if who is InTransitPayer.RECEIVER:
+        if who is InTransitPayer.receiver:
             rate[q] = holding[lane_to[q]]
-        elif who is InTransitPayer.SENDER and rows.stop > rows.start:
+        elif who is InTransitPayer.sender and rows.stop > rows.start:
             payer[q] = inputs.index[rows.start]
             rate[q] = float(holding[inputs.index[rows]] @ inputs.value[rows])
     return payer, rate

@@ -28,7 +28,7 @@ class DemandProcess(Protocol):
         """Return the frozen SciPy distribution [units per period] at `factor` times the mean."""
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
 class DemandConfig:
     """The numbers of a demand process; a process names which it needs.
 

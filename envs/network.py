@@ -45,30 +45,30 @@ K = TypeVar("K", bound=Hashable)
 class Receive(StrEnum):
     """When arrivals of the period reach the shelf: SIMULATOR phase 1 first, or after shipping."""
 
-    BEFORE_ORDER = "before_order"
-    AFTER_SHIP = "after_ship"
+    before_order = "before_order"
+    after_ship = "after_ship"
 
 
 class ServeOrder(StrEnum):
     """Customers are served after the orders of the period are shipped (last) or before (first)."""
 
-    LAST = "last"
-    FIRST = "first"
+    last = "last"
+    first = "first"
 
 
 class InTransitPayer(StrEnum):
     """Whose holding cost goods in transit are charged at."""
 
-    SENDER = "sender"
-    RECEIVER = "receiver"
-    NOBODY = "nobody"
+    sender = "sender"
+    receiver = "receiver"
+    nobody = "nobody"
 
 
 class Unfilled(StrEnum):
     """What happens to the part of a replenishment order that can't be shipped at once."""
 
-    BACKLOG = "backlog"
-    CANCEL = "cancel"
+    backlog = "backlog"
+    cancel = "cancel"
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ class Timing:
     (Clark and Scarf 1960).
     """
 
-    receive: Receive = Receive.BEFORE_ORDER
-    demand: ServeOrder = ServeOrder.LAST
-    unfilled: Unfilled = Unfilled.BACKLOG
-    in_transit_payer: InTransitPayer = InTransitPayer.NOBODY
+    receive: Receive = Receive.before_order
+    demand: ServeOrder = ServeOrder.last
+    unfilled: Unfilled = Unfilled.backlog
+    in_transit_payer: InTransitPayer = InTransitPayer.nobody
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,13 @@ class Scenario:
         """The network as arrays; compiled once."""
         return compile_network(self.network)
 
+    def episode_length(self, split: str) -> int:
+        """Return the periods per episode that count: real data are tuned and tested on in full."""
+        if self.splits is None or split == "train":
+            return self.horizon
+        part = self._split(split)
+        return part.stop - part.first
+
     def starts(self, split: str) -> tuple[int, int]:
         """Return (first, how many) calendar periods an episode of the split may begin at.
 
@@ -69,14 +76,18 @@ class Scenario:
         if self.splits is None:
             length = self.compiled.calendar_length
             return (0, length if self.compiled.multiplier is not None else 1)
-        if split not in self.splits:
-            raise ConfigError(f"split '{split}' is unknown.{did_you_mean(split, self.splits)}")
-        part = self.splits[split]
+        part, length = self._split(split), self.episode_length(split)
         first = max(0, part.first - self.warm_up)
-        last = part.stop - self.warm_up - self.horizon
+        last = part.stop - self.warm_up - length
         if last < first:
             raise ConfigError(
-                f"scenario '{self.name}': horizon {self.horizon} and warm_up {self.warm_up} don't "
+                f"scenario '{self.name}': horizon {length} and warm_up {self.warm_up} don't "
                 f"fit the {split} split, periods {part.first} to {part.stop - 1}; shorten horizon."
             )
         return (first, last - first + 1)
+
+    def _split(self, name: str) -> Split:
+        assert self.splits is not None
+        if name not in self.splits:
+            raise ConfigError(f"split '{name}' is unknown.{did_you_mean(name, self.splits)}")
+        return self.splits[name]

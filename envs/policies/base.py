@@ -37,17 +37,24 @@ class View:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A number of a policy that can be tuned, one per class of pairs.
+    """A number of a policy that can be tuned.
 
-    start: a sensible value per pair; low, high: bounds of the search; whole: integers only;
-    scale: what one natural step of the search is.
+    The search moves all pairs of a node kind together: value = start + x scale, within low..high,
+    in whole numbers if asked. scale None: not searched, only set by hand.
     """
 
-    start: Floats  # [P]
-    low: float
-    high: float
-    scale: float
+    start: Floats  # [P] a textbook value
+    scale: Floats | None  # [P] one natural step
+    low: float = 0.0
+    high: float = float("inf")
     whole: bool = False
+
+    def moved(self, x: Floats) -> Floats:
+        """Return [P] values at x [P] steps from the start."""
+        if self.scale is None:
+            return self.start
+        values = np.clip(self.start + x * self.scale, self.low, self.high)
+        return np.round(values) if self.whole else values
 
 
 class Policy(Protocol):

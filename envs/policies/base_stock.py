@@ -12,7 +12,7 @@ from scipy import stats
 from envs.compiled import CompiledNetwork
 from envs.policies.base import Parameter, View
 
-__all__ = ["BaseStock", "critical_ratio", "newsvendor_level"]
+__all__ = ["BaseStock", "critical_ratio", "newsvendor_level", "whole_units"]
 
 Floats = NDArray[np.float64]
 
@@ -42,6 +42,11 @@ def newsvendor_level(
     return level, sd
 
 
+def whole_units(net: CompiledNetwork) -> bool:
+    """Whether every lane orders whole multiples, so that levels between them are no use."""
+    return bool((net.arrays.order_multiple > 0).all())
+
+
 class BaseStock:
     """target = level - inventory_position."""
 
@@ -50,9 +55,7 @@ class BaseStock:
     @staticmethod
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
         level, sd = newsvendor_level(net, net.lead_mean, 0 if net.arrays.demand_first else 1)
-        high = float(np.max(level + 8 * sd)) + 10.0
-        whole = bool((net.arrays.order_multiple > 0).all())
-        return {"level": Parameter(level, 0.0, high, float(np.median(sd)) + 1.0, whole)}
+        return {"level": Parameter(level, sd, whole=whole_units(net))}
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._level = parameters["level"]

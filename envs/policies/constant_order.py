@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from envs.compiled import CompiledNetwork
 from envs.policies.base import Parameter, View
+from envs.policies.base_stock import whole_units
 
 __all__ = ["ConstantOrder"]
 
@@ -28,9 +29,7 @@ class ConstantOrder:
     @staticmethod
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
         mean = net.demand_mean
-        whole = bool((net.arrays.order_multiple > 0).all())
-        high = float(np.max(mean)) * 4 + 10.0
-        return {"quantity": Parameter(mean * 0.9, 0.0, high, float(np.median(mean)) / 4, whole)}
+        return {"quantity": Parameter(mean * 0.9, mean * 0.1, whole=whole_units(net))}
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._quantity = parameters["quantity"]

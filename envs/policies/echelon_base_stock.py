@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from envs.compiled import CompiledNetwork
 from envs.policies.base import Parameter, View
-from envs.policies.base_stock import newsvendor_level
+from envs.policies.base_stock import newsvendor_level, whole_units
 
 __all__ = ["EchelonBaseStock"]
 
@@ -28,9 +28,7 @@ class EchelonBaseStock:
     @staticmethod
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
         level, sd = newsvendor_level(net, net.path_lead, 0 if net.arrays.demand_first else 1)
-        high = float(np.max(level + 8 * sd)) + 10.0
-        whole = bool((net.arrays.order_multiple > 0).all())
-        return {"level": Parameter(level, 0.0, high, float(np.median(sd)) + 1.0, whole)}
+        return {"level": Parameter(level, sd, whole=whole_units(net))}
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._level = parameters["level"]

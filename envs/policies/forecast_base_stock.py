@@ -30,7 +30,7 @@ class ForecastBaseStock:
     @staticmethod
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
         start = stats.norm.ppf(critical_ratio(net))
-        return {"safety_factor": Parameter(start, -4.0, 8.0, 0.5)}
+        return {"safety_factor": Parameter(start, np.full(len(start), 0.5), -4.0, 8.0)}
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._factor = parameters["safety_factor"]

@@ -30,17 +30,15 @@ class Sterman:
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
         review = 0 if net.arrays.demand_first else 1
         level, sd = newsvendor_level(net, net.lead_mean, review)
-        pairs = np.ones(len(level))
+        one = np.ones(len(level))
         return {
-            "desired_stock": Parameter(
-                level, 0.0, float(np.max(level + 8 * sd)) + 10.0, float(np.median(sd)) + 1.0
-            ),
-            "stock_weight": Parameter(pairs, 0.0, 1.0, 0.2),
-            "supply_line_weight": Parameter(pairs, 0.0, 1.0, 0.2),
-            "smoothing": Parameter(0.0 * pairs, 0.0, 1.0, 0.2),
-            "initial_forecast": Parameter(net.demand_mean.copy(), 0.0, 1e9, 0.0),
-            "fixed_periods": Parameter(0.0 * pairs, 0.0, 1e9, 0.0, whole=True),
-            "fixed_order": Parameter(net.demand_mean.copy(), 0.0, 1e9, 0.0),
+            "desired_stock": Parameter(level, sd + 1.0),
+            "stock_weight": Parameter(one, 0.2 * one, high=1.0),
+            "supply_line_weight": Parameter(one, 0.2 * one, high=1.0),
+            "smoothing": Parameter(0.0 * one, 0.2 * one, high=1.0),
+            "initial_forecast": Parameter(net.demand_mean, None),
+            "fixed_periods": Parameter(0.0 * one, None),
+            "fixed_order": Parameter(net.demand_mean, None),
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:

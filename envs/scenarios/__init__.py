@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from envs.errors import ConfigError, did_you_mean
+from envs.errors import ConfigError, EchelonError, did_you_mean
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig
 from envs.scenarios.explicit import ExplicitConfig, build_explicit
 from envs.scenarios.one_warehouse import OneWarehouseConfig, build_one_warehouse
+from envs.scenarios.retail import RetailConfig, build_retail
 from envs.scenarios.serial import SerialConfig, build_serial
 from envs.scenarios.single_node import SingleNodeConfig, build_single_node
 
@@ -19,12 +20,19 @@ BUILDERS: dict[str, tuple[type[ScenarioConfig], Callable[[Any], Scenario]]] = {
     "single_node": (SingleNodeConfig, build_single_node),
     "serial": (SerialConfig, build_serial),
     "one_warehouse": (OneWarehouseConfig, build_one_warehouse),
+    "retail": (RetailConfig, build_retail),
     "explicit": (ExplicitConfig, build_explicit),
 }
 
 
 def build_scenario(config: ScenarioConfig) -> Scenario:
-    """Build the scenario a configuration describes. Raises ConfigError for an unknown kind."""
+    """Build the scenario a configuration describes.
+
+    Raises ConfigError for an unknown kind; whatever the builder raises names the scenario.
+    """
     if config.kind not in BUILDERS:
         raise ConfigError(f"scenario.kind '{config.kind}' is unknown.{did_you_mean(config.kind, BUILDERS)}")
-    return BUILDERS[config.kind][1](config)
+    try:
+        return BUILDERS[config.kind][1](config)
+    except EchelonError as error:
+        raise type(error)(f"scenario '{config.name}': {error}") from error

@@ -25,7 +25,7 @@ from envs.scenarios.common import ScenarioConfig, build_demand, make_scenario
 __all__ = ["ExplicitConfig", "build_explicit"]
 
 
-@dataclass(frozen=True)
+@dataclass  # entries aren't frozen: OmegaConf would make them read-only
 class StockEntry:
     """A stocked pair; see `envs.network.Stock` for units."""
 
@@ -41,16 +41,17 @@ class StockEntry:
     demand_regime: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class LaneEntry:
-    """A lane; see `envs.network.Lane` for units. resources: id -> use per unit."""
+    """A lane; see `envs.network.Lane` for units. inputs: sku@node -> units per unit.
+    resources: id -> use per unit."""
 
     node: str = ""
     sku: str = ""
     lead_time: int = 1
     lead_time_delay_mean: float = 0.0
     lead_time_delay_sd: float = 0.0
-    inputs: list[LaneInput] = field(default_factory=list)
+    inputs: dict[str, float] = field(default_factory=dict)
     resources: dict[str, float] = field(default_factory=dict)
     regimes: list[str] = field(default_factory=list)
     unit_cost: float = 0.0
@@ -62,11 +63,20 @@ class LaneEntry:
     information_delay: int = 0
 
 
-@dataclass(frozen=True)
-class RegimeEntry:
-    """A Markov chain; rows of transition sum to 1."""
+@dataclass
+class RegimeStateEntry:
+    """A regime state; see `envs.network.RegimeState`."""
 
-    states: list[RegimeState] = field(default_factory=list)
+    availability: float = 1.0
+    lead_time: float = 1.0
+    demand: float = 1.0
+
+
+@dataclass
+class RegimeEntry:
+    """A Markov chain; rows of transition, in the order of the states, sum to 1."""
+
+    states: dict[str, RegimeStateEntry] = field(default_factory=dict)
     transition: list[list[float]] = field(default_factory=list)
 
 
@@ -92,7 +102,7 @@ def build_explicit(config: ExplicitConfig) -> Scenario:
         tuple(_lane(name, entry) for name, entry in config.lanes.items()),
         tuple(Resource(name, capacity) for name, capacity in config.resources.items()),
         tuple(
-            Regime(name, tuple(entry.states), tuple(tuple(row) for row in entry.transition))
+            _regime(name, entry)
             for name, entry in config.regimes.items()
         ),
         config.timing,
@@ -122,9 +132,23 @@ def _lane(name: str, entry: LaneEntry) -> Lane:
         **{
             **fields,
             "lead_time": lead_time,
-            "inputs": tuple(entry.inputs),
+            "inputs": tuple(_input(name, key, units) for key, units in entry.inputs.items()),
             "resources": tuple(ResourceUse(r, use) for r, use in entry.resources.items()),
             "regimes": tuple(entry.regimes),
             "maximum_order": limit,
         },
     )
+
+
+def _input(lane: str, label: str, quantity: float) -> LaneInput:
+    sku, at, node = label.partition("@")
+    if not at:
+        raise ConfigError(
+            f"Lane '{lane}': input '{label}' isn't of the form sku@node, such as frame@plant."
+        )
+    return LaneInput(node, sku, quantity)
+
+
+def _regime(name: str, entry: RegimeEntry) -> Regime:
+    states = tuple(RegimeState(state, **vars(values)) for state, values in entry.states.items())
+    return Regime(name, states, tuple(tuple(row) for row in entry.transition))

@@ -23,7 +23,7 @@ from envs.scenarios.common import ScenarioConfig, build_demand, make_scenario
 __all__ = ["SerialConfig", "StageConfig", "build_serial"]
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
 class StageConfig:
     """One stage. lead_time: periods from shipping to arrival here. information_delay: periods
     until the next stage up sees this stage's order. capacity: units this stage ships per period,

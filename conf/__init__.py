@@ -1,0 +1,1 @@
+"""Experiment configuration: YAML values, their schemas, and how a command composes them."""

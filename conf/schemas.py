@@ -1,0 +1,122 @@
+"""The schema of every configuration: dataclasses own names, types and bounds, YAML the values.
+
+Registered with Hydra, so that unknown keys and wrong types are errors that name the key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from envs.reward import RewardConfig
+from envs.scenarios import BUILDERS, ScenarioConfig
+from evaluation.tracking import TrackingConfig
+from serving.config import ServeConfig
+from training.config import ModelConfig, PpoConfig, ResourcesConfig
+
+__all__ = ["EvaluateCommand", "ServeCommand", "TrainCommand", "register"]
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """Search of classical policies' parameters. traces: episodes per parameter set. budget:
+    parameter sets at most. seed: of the training traces it searches on."""
+
+    traces: int = 64
+    budget: int = 200
+    seed: int = 1_000_000
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Choice of the best checkpoint. traces: episodes of the tune split. every: iterations."""
+
+    traces: int = 16
+    every: int = 5
+    seed: int = 2_000_000
+
+
+@dataclass(frozen=True)
+class TestConfig:
+    """The final comparison. traces: episodes of the test split."""
+
+    traces: int = 64
+    seed: int = 3_000_000
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """`echelon train`."""
+
+    scenario: Any = MISSING
+    algorithm: PpoConfig = field(default_factory=PpoConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    test: TestConfig = field(default_factory=TestConfig)
+    seed: int = 0
+    time_limit: float | None = None
+    checkpoint_every: int = 10
+    register: bool = True
+    resume: str | None = None
+    out: str | None = None
+    smoke: bool = False
+    smoke_overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EvaluateCommand:
+    """`echelon evaluate`."""
+
+    scenario: Any = MISSING
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    policies: list[str] = field(default_factory=list)
+    policy_params: dict[str, Any] = field(default_factory=dict)
+    artifact: str = "champion"
+    traces: int = 256
+    seed: int = 3_000_000
+    split: str = "test"
+    out: str | None = None
+    smoke: bool = False
+    smoke_overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ServeCommand:
+    """`echelon serve`."""
+
+    serve: ServeConfig = field(default_factory=ServeConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+def register() -> None:
+    """Store all schemas; scenario schemas as `schema_<kind>` with their kind filled in."""
+    store = ConfigStore.instance()
+    for kind, (config_class, _) in BUILDERS.items():
+        store.store(group="scenario", name=f"schema_{kind}", node=_scenario_node(kind, config_class))
+    commands = {"train": TrainCommand, "evaluate": EvaluateCommand, "serve": ServeCommand}
+    for name, command in commands.items():
+        store.store(name=f"schema_{name}", node=_thawed(OmegaConf.structured(command)))
+
+
+def _scenario_node(kind: str, config_class: type[ScenarioConfig]) -> DictConfig:
+    node = _thawed(OmegaConf.structured(config_class))
+    node.kind = kind
+    return node
+
+
+def _thawed(node: DictConfig) -> DictConfig:
+    """Frozen dataclasses give read-only nodes; YAML and overrides must be able to fill them."""
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            _thawed(child)
+    return node

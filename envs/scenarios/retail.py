@@ -1,0 +1,164 @@
+"""Real demand: the busiest stores of a grocery panel behind one or two warehouses.
+
+Demand and promotions are those of the Complete Journey data set; suppliers, warehouses, lead times
+and costs are ours. Sales stand for demand: the data hold no stock-outs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from envs.data import GroceryDemand, load_grocery_demand
+from envs.demand import Demand
+from envs.errors import ConfigError
+from envs.lead_time import LeadTime
+from envs.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
+from envs.scenario import Scenario, Split
+from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
+
+__all__ = ["RetailConfig", "build_retail"]
+
+_LEAST_MEAN = 0.02  # units per day; pairs that never sold in training still need a scale
+
+
+@dataclass(frozen=True)
+class RetailConfig(ScenarioConfig):
+    """stores, items: the busiest ones on training weeks. grain: product_category | product_type.
+
+    hold_out_stores: take the next busiest stores instead, to test transfer. volume_scale: factor
+    from the household panel to whole stores. warehouses: 1 or 2; stores are dealt out in turn.
+    Lead times: days. holding_rate: share of the price per day (capital, space, spoilage).
+    lost_margin: share of the price that a lost sale costs.
+    """
+
+    stores: int = 20
+    items: int = 20
+    grain: str = "product_type"
+    hold_out_stores: int = 0
+    volume_scale: float = 1.0
+    warehouses: int = 1
+    supplier_lead_time: int = 5
+    supplier_delay_mean: float = 2.0
+    supplier_delay_sd: float = 2.0
+    store_lead_time: int = 2
+    store_holding_rate: float = 0.01
+    warehouse_holding_rate: float = 0.004
+    lost_margin: float = 0.4
+    store_pack: float = 1.0
+    warehouse_pack: float = 6.0
+
+
+def build_retail(config: RetailConfig) -> Scenario:
+    """Build the scenario. Raises DataError where the data are missing, ConfigError."""
+    if config.warehouses < 1:
+        raise ConfigError(f"scenario.warehouses is {config.warehouses}; expected 1 or more.")
+    data = load_grocery_demand(
+        config.stores,
+        config.items,
+        grain=config.grain,
+        hold_out_stores=config.hold_out_stores,
+        volume_scale=config.volume_scale,
+    )
+    warehouses = [f"warehouse_{w + 1}" for w in range(config.warehouses)]
+    stores = [f"store_{s}" for s in data.store_ids]
+    mean = np.maximum(data.train_mean, _LEAST_MEAN)
+    stocks: list[Stock] = []
+    lanes: list[Lane] = []
+    for w, warehouse in enumerate(warehouses):
+        own = list(range(w, len(stores), len(warehouses)))
+        for k, item in enumerate(data.item_ids):
+            _add_warehouse(config, data, stocks, lanes, warehouse, k, item, float(mean[own, k].sum()))
+            for s in own:
+                _add_store(config, data, stocks, lanes, warehouse, stores[s], s, k, item, mean[s, k])
+    nodes = [Node(w, "warehouse") for w in warehouses] + [Node(s, "store") for s in stores]
+    # A lost sale costs the margin, what is left over keeps its value: purchases then cancel out.
+    skus = [Sku(item) for item in data.item_ids]
+    network = SupplyNetwork(
+        tuple(nodes), tuple(skus), tuple(stocks), tuple(lanes), timing=config.timing
+    )
+    splits = {name: Split(*getattr(data, name)) for name in ("train", "tune", "test")}
+    return make_scenario(
+        config, network, asdict(config), splits=splits, data_hash=data.data_hash, currency="USD"
+    )
+
+
+def _add_warehouse(
+    config: RetailConfig,
+    data: GroceryDemand,
+    stocks: list[Stock],
+    lanes: list[Lane],
+    warehouse: str,
+    k: int,
+    item: str,
+    mean: float,
+) -> None:
+    price, pack = float(data.unit_price[k]), config.warehouse_pack
+    lead_time = LeadTime(
+        config.supplier_lead_time, config.supplier_delay_mean, config.supplier_delay_sd
+    )
+    stocks.append(
+        Stock(
+            warehouse,
+            item,
+            holding_cost=config.warehouse_holding_rate * price,
+            initial_stock=whole(3 * mean, pack),
+        )
+    )
+    lanes.append(
+        Lane(
+            f"supplier > {warehouse} {item}",
+            warehouse,
+            item,
+            lead_time,
+            order_multiple=pack,
+            initial_in_transit=pipeline(mean, config.supplier_lead_time, 1.0),
+        )
+    )
+
+
+def _add_store(
+    config: RetailConfig,
+    data: GroceryDemand,
+    stocks: list[Stock],
+    lanes: list[Lane],
+    warehouse: str,
+    store: str,
+    s: int,
+    k: int,
+    item: str,
+    mean: float,
+) -> None:
+    price = float(data.unit_price[k])
+    first, stop = data.train
+    factor = np.maximum(data.multiplier[:, s, k], 1e-6)
+    level = data.quantity[first:stop, s, k] / factor[first:stop]
+    demand = Demand(
+        float(mean),
+        float(max(level.std(), np.sqrt(mean))),
+        history=data.quantity[:, s, k],
+        multiplier=data.multiplier[:, s, k],
+    )
+    stocks.append(
+        Stock(
+            store,
+            item,
+            holding_cost=config.store_holding_rate * price,
+            lost_sale_cost=config.lost_margin * price,
+            p_wait=0.0,
+            initial_stock=whole(3 * float(mean), config.store_pack),
+            demand=demand,
+        )
+    )
+    lanes.append(
+        Lane(
+            f"{warehouse} > {store} {item}",
+            store,
+            item,
+            LeadTime(config.store_lead_time),
+            inputs=(LaneInput(warehouse, item),),
+            order_multiple=config.store_pack,
+            initial_in_transit=pipeline(float(mean), config.store_lead_time, config.store_pack),
+        )
+    )

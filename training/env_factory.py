@@ -1,0 +1,39 @@
+"""How a sampler gets its simulator: a picklable recipe, built where it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from envs.batched_env import BatchedEnv
+from envs.reward import RewardConfig
+from envs.scenario import Scenario
+
+__all__ = ["EnvFactory", "ScenarioEnvFactory"]
+
+
+class EnvFactory(Protocol):
+    """Anything picklable that builds a simulator of `batch_size` replications."""
+
+    def __call__(self, batch_size: int) -> BatchedEnv: ...
+
+
+@dataclass(frozen=True)
+class ScenarioEnvFactory:
+    """Builds the simulator of one scenario."""
+
+    scenario: Scenario
+    split: str = "train"  # which demand history: "train", "tune" or "test"
+    # No salvage while training: where an episode is cut, the critic already values what is
+    # left, and both together would count it twice.
+    reward: RewardConfig = field(default_factory=lambda: RewardConfig(salvage_share=0.0))
+    cost_scale: float | None = None  # base policy's cost of the network per period, currency
+
+    def __call__(self, batch_size: int) -> BatchedEnv:
+        return BatchedEnv(
+            self.scenario,
+            batch_size,
+            split=self.split,
+            reward=self.reward,
+            cost_scale=self.cost_scale,
+        )

@@ -1,0 +1,63 @@
+"""Write the trained policy as an artifact: what serving reads."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from envs.batched_env import row_groups
+from envs.observation import compile_observation
+from evaluation.artifact import Description, Quantity, save_artifact
+from evaluation.network_io import network_hash, scenario_to_plain
+from evaluation.report import as_json
+from training.train import Outcome
+
+__all__ = ["export", "git_revision"]
+
+
+def export(outcome: Outcome, resolved: Mapping[str, Any], folder: Path) -> None:
+    """Save the outcome's networks, network and evidence in `folder`, whole or not at all."""
+    scenario = outcome.scenario
+    _, features = compile_observation(scenario.compiled)
+    evaluation = as_json(outcome.comparison)
+    description = Description(
+        scenario=scenario.name,
+        scenario_config=dict(scenario.config),
+        network_sha256=network_hash(scenario),
+        observation=tuple(Quantity(name, "1") for name in features),
+        actions={group.name: _heads(group.action_size) for group in row_groups(scenario)},
+        base_policy={
+            "name": scenario.base_policy,
+            "parameters": dict(scenario.policy_params[scenario.base_policy]),
+        },
+        config=dict(resolved),
+        evaluation={key: evaluation[key] for key in ("policies", "paired_differences", "interval")},
+        git_revision=git_revision(),
+        data_sha256=scenario.data_hash,
+    )
+    save_artifact(
+        folder, outcome.actors, description, network=scenario_to_plain(scenario), replace=True
+    )
+
+
+def _heads(size: int) -> tuple[Quantity, ...]:
+    level = Quantity("level", "half forecast standard deviations over lead time and review")
+    return (level, *(Quantity(f"share_{i}", "a third of the log odds") for i in range(1, size)))
+
+
+def git_revision() -> str | None:
+    """Return the commit of the code, if it runs from a checkout."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except OSError:
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
