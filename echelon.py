@@ -7,6 +7,7 @@ library and answers at once.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -51,7 +52,18 @@ _NOISE = ("object_type=", "reference_type=", "Set the environment variable HYDRA
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 2 for wrong usage, 1 for errors, 130 for Ctrl-C."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough, as in `echelon --help | head -1`. What Python flushes at exit
+        # goes nowhere; 141 is what shells report for SIGPIPE.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code
+
+
+def _dispatch(arguments: list[str]) -> int:
     if not arguments:
         print(_usage(), file=sys.stderr)
         return 2

@@ -23,7 +23,6 @@ from envs.errors import ConfigError, EchelonError
 __all__ = ["Composed", "compose_runs", "help_text"]
 
 _CONF = Path(__file__).parent
-_OPEN = ("policy_params.", "scenario.policy_params.")  # mappings that take new keys
 
 
 @dataclass(frozen=True)
@@ -70,14 +69,13 @@ def _expand(overrides: list[str]) -> list[list[str]]:
 
 
 def _compose(name: str, overrides: list[str], suffix: str) -> Composed:
-    opened = [f"++{o}" if o.startswith(_OPEN) else o for o in overrides]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module(config_module="conf", version_base=None):
-            config = compose(name, opened)
+            config = compose(name, overrides)
         if config.get("smoke"):
-            _merge(config, config.get("smoke_overrides", {}), opened)
-            _merge(config.scenario, config.scenario.smoke, opened, "scenario.")
+            _merge(config, config.get("smoke_overrides", {}), overrides)
+            _merge(config.scenario, config.scenario.smoke, overrides, "scenario.")
         OmegaConf.resolve(config)
         resolved = OmegaConf.to_container(config, enum_to_str=True)
         command = OmegaConf.to_object(config)

@@ -100,7 +100,9 @@ def register() -> None:
     """Store all schemas; scenario schemas as `schema_<kind>` with their kind filled in."""
     store = ConfigStore.instance()
     for kind, (config_class, _) in BUILDERS.items():
-        store.store(group="scenario", name=f"schema_{kind}", node=_scenario_node(kind, config_class))
+        store.store(
+            group="scenario", name=f"schema_{kind}", node=_scenario_node(kind, config_class)
+        )
     commands = {"train": TrainCommand, "evaluate": EvaluateCommand, "serve": ServeCommand}
     for name, command in commands.items():
         store.store(name=f"schema_{name}", node=_thawed(OmegaConf.structured(command)))
@@ -113,8 +115,13 @@ def _scenario_node(kind: str, config_class: type[ScenarioConfig]) -> DictConfig:
 
 
 def _thawed(node: DictConfig) -> DictConfig:
-    """Frozen dataclasses give read-only nodes; YAML and overrides must be able to fill them."""
+    """Frozen dataclasses give read-only nodes; YAML and overrides must be able to fill them.
+
+    Mappings take new keys, dataclasses don't.
+    """
     OmegaConf.set_readonly(node, False)
+    if node._metadata.object_type is dict:
+        OmegaConf.set_struct(node, False)
     for key in node:
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():

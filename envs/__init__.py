@@ -1,1 +1,1 @@
-"""The simulator: networks of lanes, chance, policies, observations. No Ray, Hydra, MLflow, torch."""
+"""The simulator: lanes, chance, policies, observations. No Ray, Hydra, MLflow, torch."""

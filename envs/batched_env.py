@@ -75,9 +75,7 @@ class BatchedEnv:
         self.cost_scale = cost_scale if cost_scale is not None else _newsvendor_scale(net)
         self._starts = scenario.starts(split)
         self._scratch = np.zeros(batch_size)
-        self._observation = np.zeros(
-            (self.num_rows, self.observation_size, batch_size), np.float32
-        )
+        self._observation = np.zeros((self.num_rows, self.observation_size, batch_size), np.float32)
         write_static(self._layout, self._observation)
         self._reward = np.zeros((self.num_rows, batch_size), np.float32)
         self._no_action = np.zeros((self.num_rows, self.action_size, batch_size), np.float32)
@@ -111,7 +109,10 @@ class BatchedEnv:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
         """Play one period. Returns (observation, reward, truncated)."""
         self.close_period(action)
-        compute_reward(self.flows.total_cost, self.cost_scale, self.reward_config, self._reward)
+        compute_reward(
+            self.flows.total_cost, self.net.arrays.downstream, self.cost_scale, self.reward_config,
+            self._reward,
+        )  # fmt: skip
         self.open_period()
         return self.observe(), self._reward, self.elapsed >= self.horizon
 
@@ -133,7 +134,8 @@ class BatchedEnv:
         simulator = self.simulator
         net, forecast, state, _ = simulator.handles
         write_observation(
-            net, forecast, self._layout_handle, state, self._target, simulator.trace.calendar, simulator.period, self._scratch, self._observation,
+            net, forecast, self._layout_handle, state, self._target, simulator.trace.calendar,
+            simulator.period, self._scratch, self._observation,
         )  # fmt: skip
         return self._observation
 

@@ -7,7 +7,7 @@ Pairs are sorted by node kind, then node, so that each kind owns one run of rows
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,14 @@ __all__ = ["CompiledNetwork", "Csr", "NetworkArrays", "compile_network"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Matrix = Any  # SciPy's sparse matrices
 
 
 class Csr(NamedTuple):
     """Rows of (index, value) pairs: row i is index[pointer[i]:pointer[i + 1]]."""
 
     pointer: Ints
-    index: Ints
+    index: Ints  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     value: Floats
 
 
@@ -105,7 +106,7 @@ class CompiledNetwork:
     share_heads: int  # action heads for lane shares
 
     @property
-    def echelon_weight(self) -> sparse.csr_matrix:
+    def echelon_weight(self) -> Matrix:
         """[P, P] units of a pair (row) in one unit at a pair (column), itself included."""
         size = len(self.network.stocks)
         down = self.arrays.downstream
@@ -143,51 +144,73 @@ def compile_network(network: SupplyNetwork) -> CompiledNetwork:
     lead_mean, lead_sd = _pair_lead(lanes, inbound)
     path, path_sd = _path_lead(lane_to, inputs, share, lead_mean, lead_sd)
     values = {s.id: s.value for s in network.skus}
+
+    def of_stocks(name: str) -> Floats:
+        return np.array([getattr(s, name) for s in stocks], float)
+
+    def of_lanes(name: str) -> Floats:
+        return np.array([getattr(q, name) for q in lanes], float)
+
     arrays = NetworkArrays(
-        *(
-            np.array([getattr(s, name) for s in stocks], float)
-            for name in ("holding_cost", "backlog_cost", "lost_sale_cost", "price")
-        ),
-        np.array([values[s.sku] for s in stocks], float),
-        *(
-            np.array([getattr(s, name) for s in stocks], float)
-            for name in ("p_wait", "serve_limit", "initial_stock")
-        ),
-        demand_of, inbound, outbound,
-        _from_matrix(weight - sparse.identity(len(stocks), format="csr")),
-        _from_matrix(to_leaves), lane_to, inputs, uses,
-        *(
-            np.array([getattr(q, name) for q in lanes], float)
-            for name in (
-                "unit_cost", "fixed_cost", "minimum_order", "maximum_order", "order_multiple"
-            )
-        ),
-        np.array([q.information_delay for q in lanes], np.int64),
-        np.array([q.lead_time.minimum for q in lanes], np.int64),
-        _rows(stochastic),
-        _rows([bool(q.regimes) for q in lanes]),
-        rate, payer, heads,
-        np.array([r.capacity for r in network.resources], float),
-        _columns_used(network, rate),
-        1 if all(len(q.inputs) + len(q.resources) < 2 for q in lanes) else 3,
-        network.timing.receive is Receive.after_ship,
-        network.timing.demand is ServeOrder.first,
-        network.timing.unfilled is Unfilled.cancel,
-    )  # fmt: skip
+        holding_cost=of_stocks("holding_cost"),
+        backlog_cost=of_stocks("backlog_cost"),
+        lost_sale_cost=of_stocks("lost_sale_cost"),
+        price=of_stocks("price"),
+        salvage=np.array([values[s.sku] for s in stocks], float),
+        p_wait=of_stocks("p_wait"),
+        serve_limit=of_stocks("serve_limit"),
+        initial_stock=of_stocks("initial_stock"),
+        demand_of=demand_of,
+        inbound=inbound,
+        outbound=outbound,
+        downstream=_from_matrix(weight - sparse.identity(len(stocks), format="csr")),
+        leaves=_from_matrix(to_leaves),
+        lane_to=lane_to,
+        inputs=inputs,
+        resources=uses,
+        unit_cost=of_lanes("unit_cost"),
+        fixed_cost=of_lanes("fixed_cost"),
+        minimum_order=of_lanes("minimum_order"),
+        maximum_order=of_lanes("maximum_order"),
+        order_multiple=of_lanes("order_multiple"),
+        information_delay=np.array([q.information_delay for q in lanes], np.int64),
+        lead_time=np.array([q.lead_time.minimum for q in lanes], np.int64),
+        lead_row=_rows(stochastic),
+        availability_row=_rows([bool(q.regimes) for q in lanes]),
+        in_transit_cost=rate,
+        in_transit_payer=payer,
+        share_head=heads,
+        capacity=np.array([r.capacity for r in network.resources], float),
+        column_used=_columns_used(network, rate),
+        ship_rounds=1 if all(len(q.inputs) + len(q.resources) < 2 for q in lanes) else 3,
+        receive_after_ship=network.timing.receive is Receive.after_ship,
+        demand_first=network.timing.demand is ServeOrder.first,
+        cancel_unfilled=network.timing.unfilled is Unfilled.cancel,
+    )
     return CompiledNetwork(
-        network, arrays, agent_nodes,
-        np.array([node_index[s.node] for s in stocks], np.int64),
-        customers, np.asarray(mean), np.asarray(sd), lead_mean, lead_sd, path, path_sd,
-        multiplier, length, int(longest.max()) + 1, longest,
-        max(q.information_delay for q in lanes) + 1, share_heads,
-    )  # fmt: skip
+        network=network,
+        arrays=arrays,
+        agent_nodes=agent_nodes,
+        node_of_pair=np.array([node_index[s.node] for s in stocks], np.int64),
+        customer_pair=customers,
+        demand_mean=np.asarray(mean),
+        demand_sd=np.asarray(sd),
+        lead_mean=lead_mean,
+        lead_sd=lead_sd,
+        path_lead=path,
+        path_lead_sd=path_sd,
+        multiplier=multiplier,
+        calendar_length=length,
+        slots=int(longest.max()) + 1,
+        lead_longest=longest,
+        order_slots=max(q.information_delay for q in lanes) + 1,
+        share_heads=share_heads,
+    )
 
 
 def _sorted_by_kind(network: SupplyNetwork) -> tuple[SupplyNetwork, tuple[Node, ...]]:
     kinds = list(dict.fromkeys(n.kind for n in network.nodes))
-    order = sorted(
-        range(len(network.nodes)), key=lambda i: (kinds.index(network.nodes[i].kind), i)
-    )
+    order = sorted(range(len(network.nodes)), key=lambda i: (kinds.index(network.nodes[i].kind), i))
     place = {network.nodes[i].id: rank for rank, i in enumerate(order)}
     stocks = tuple(sorted(network.stocks, key=lambda s: place[s.node]))
     if not stocks:
@@ -217,7 +240,7 @@ def _inverse(lane_to: Ints, share: Floats, pairs: int) -> Csr:
     return _grouped(lane_to, np.arange(len(lane_to)), share, pairs)
 
 
-def _from_matrix(matrix: sparse.spmatrix) -> Csr:
+def _from_matrix(matrix: Matrix) -> Csr:
     csr = sparse.csr_matrix(matrix)
     csr.eliminate_zeros()
     csr.sort_indices()
@@ -235,22 +258,20 @@ def _base_share(lanes: tuple[Lane, ...], lane_to: Ints, pairs: int) -> Floats:
     if (total[lane_to] <= 0).any():
         bad = lanes[int(np.flatnonzero(total[lane_to] <= 0)[0])]
         raise NetworkError(
-            f"Lane '{bad.id}': the base shares of all lanes to {bad.sku}@{bad.node} are 0; expected "
-            "at least one above 0."
+            f"Lane '{bad.id}': the base shares of all lanes to {bad.sku}@{bad.node} are 0; "
+            "expected at least one above 0."
         )
     return share / total[lane_to]
 
 
-def _flow(lane_to: Ints, share: Floats, inputs: Csr, pairs: int) -> sparse.csr_matrix:
+def _flow(lane_to: Ints, share: Floats, inputs: Csr, pairs: int) -> Matrix:
     """[P, P] units of a pair (row) that ordering one unit at a pair (column) consumes."""
     lane = np.repeat(np.arange(len(lane_to)), np.diff(inputs.pointer))
     entries = inputs.value * share[lane]
     return sparse.csr_matrix((entries, (inputs.index, lane_to[lane])), shape=(pairs, pairs))
 
 
-def _echelon_weight(
-    lane_to: Ints, share: Floats, inputs: Csr, pairs: int
-) -> sparse.csr_matrix:
+def _echelon_weight(lane_to: Ints, share: Floats, inputs: Csr, pairs: int) -> Matrix:
     """[P, P] (I - A)^-1 of the flow matrix A, as a series (it ends in a network without loops)."""
     flow = _flow(lane_to, share, inputs, pairs)
     total = power = sparse.identity(pairs, format="csr")
@@ -284,9 +305,7 @@ def _calendar(stocks: tuple[Stock, ...], customers: Ints) -> tuple[Floats | None
     length = lengths.pop() if lengths else 1
     if not any(d is not None and d.multiplier is not None for d in demands):
         return None, length
-    rows = [
-        np.ones(length) if d is None or d.multiplier is None else d.multiplier for d in demands
-    ]
+    rows = [np.ones(length) if d is None or d.multiplier is None else d.multiplier for d in demands]
     return np.array(rows, float), length
 
 
@@ -353,10 +372,9 @@ def _pair_lead(lanes: tuple[Lane, ...], inbound: Csr) -> tuple[Floats, Floats]:
     mean = np.array([q.lead_time.mean() + q.information_delay for q in lanes])
     variance = np.array([q.lead_time.sd() ** 2 for q in lanes])
     pairs = inbound.pointer.size - 1
-    row = np.repeat(np.arange(pairs), np.diff(inbound.pointer))
-    pair_mean = np.bincount(row, inbound.value * mean[inbound.index], minlength=pairs)
-    pair_variance = np.bincount(row, inbound.value * variance[inbound.index], minlength=pairs)
-    return pair_mean, np.sqrt(pair_variance)
+    shape = (pairs, len(lanes))
+    share: Matrix = sparse.csr_matrix((inbound.value, inbound.index, inbound.pointer), shape=shape)
+    return share @ mean, np.sqrt(share @ variance)
 
 
 def _path_lead(

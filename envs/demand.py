@@ -78,7 +78,7 @@ class Geometric:
 
 @dataclass(frozen=True)
 class NegativeBinomial:
-    """Negative binomial by mean and standard deviation; the dispersion stays when the mean moves."""
+    """Negative binomial by mean and standard deviation; its dispersion stays as the mean moves."""
 
     mean: float
     standard_deviation: float

@@ -2,7 +2,7 @@
 
 fill rate (type 2): units served from stock at once / units demanded.
 ready rate: share of (customer-facing pair, period) without unmet demand.
-cycle service level (type 1): share of replenishment cycles (arrival to arrival) without a stock-out.
+cycle service level (type 1): share of cycles, arrival to arrival, without a stock-out.
 bullwhip: squared coefficient of variation of a node kind's orders / that of customer demand.
 days of supply: mean stock / mean customer demand. turns: customer units per period / mean stock,
 times periods per year.

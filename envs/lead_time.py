@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -56,7 +57,7 @@ class LeadTime:
             return self.minimum
         if self.longest is not None:
             return self.longest
-        return self.minimum + math.ceil(self._gamma().ppf(0.999))
+        return self.minimum + math.ceil(float(self._gamma().ppf(0.999)))
 
     def probabilities(self) -> np.ndarray:
         """Return P(lead time = minimum + k), k = 0..maximum-minimum; sums to 1."""
@@ -74,9 +75,10 @@ class LeadTime:
     def sd(self) -> float:
         """Return the standard deviation of the lead time [periods]."""
         probabilities = self.probabilities()
-        k = np.arange(len(probabilities))
-        return float(np.sqrt(max(probabilities @ k**2 - (probabilities @ k) ** 2, 0.0)))
+        k = np.arange(len(probabilities), dtype=float)
+        variance = float(probabilities @ k**2) - float(probabilities @ k) ** 2
+        return math.sqrt(max(variance, 0.0))
 
-    def _gamma(self) -> stats.rv_continuous:
+    def _gamma(self) -> Any:
         shape = (self.delay_mean / self.delay_sd) ** 2
         return stats.gamma(shape, scale=self.delay_mean / shape)

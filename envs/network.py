@@ -212,25 +212,32 @@ class Lane:
             order_multiple=self.order_multiple,
             information_delay=self.information_delay,
         )
-        for use in (*self.inputs, *self.resources):
-            quantity = use.quantity if isinstance(use, LaneInput) else use.per_unit
+        taken = [(f"input {i.sku}@{i.node}", i.quantity) for i in self.inputs]
+        taken += [(f"resource '{u.resource}'", u.per_unit) for u in self.resources]
+        for what, quantity in taken:
             if not quantity > 0:
-                raise NetworkError(f"{where}: {use} must take more than 0 units per unit.")
+                raise NetworkError(f"{where}: {what} takes {quantity} per unit; expected > 0.")
         if self.inputs and self.lead_time.minimum < 1:
             raise NetworkError(
                 f"{where}: lead_time can be {self.lead_time.minimum}; expected an integer >= 1 for "
                 "a lane with inputs (only outside supply may arrive in the same period)."
             )
-        if len(self.initial_in_transit) > self.lead_time.maximum:
+        if self.minimum_order > self.maximum_order:
             raise NetworkError(
-                f"{where}: initial_in_transit has {len(self.initial_in_transit)} periods; expected "
-                f"at most the longest lead time, {self.lead_time.maximum}."
+                f"{where}: minimum_order is {self.minimum_order}; expected at most maximum_order, "
+                f"{self.maximum_order}."
             )
-        if len(self.initial_orders) > self.information_delay:
-            raise NetworkError(
-                f"{where}: initial_orders has {len(self.initial_orders)} periods; expected at most "
-                f"the information delay, {self.information_delay}."
-            )
+        for name, most, what in (
+            ("initial_in_transit", self.lead_time.maximum, "longest lead time"),
+            ("initial_orders", self.information_delay, "information delay"),
+        ):
+            values = getattr(self, name)
+            if len(values) > most:
+                raise NetworkError(
+                    f"{where}: {name} has {len(values)} periods; expected at most the {what}, "
+                    f"{most}."
+                )
+            _at_least_zero(where, **{f"{name}[{t}]": value for t, value in enumerate(values)})
 
 
 @dataclass(frozen=True)
@@ -380,7 +387,9 @@ def _check_bill_of_materials(lanes: tuple[Lane, ...], skus: list[str]) -> None:
     if not edges:
         return
     rows, columns = zip(*edges, strict=True)
-    graph = sparse.coo_matrix((np.ones(len(edges)), (rows, columns)), shape=(len(skus),) * 2)
+    graph = sparse.coo_matrix(
+        (np.ones(len(edges)), (np.array(rows), np.array(columns))), shape=(len(skus),) * 2
+    )
     _, component = csgraph.connected_components(graph, directed=True, connection="strong")
     sizes = np.bincount(component)
     looped = [i for i in range(len(skus)) if sizes[component[i]] > 1]

@@ -11,14 +11,22 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from envs.compiled import CompiledNetwork
-from envs.kernel import kernel
+from envs.compiled import CompiledNetwork, NetworkArrays
+from envs.forecast import ForecastArrays
+from envs.kernel import entry, kernel
 from envs.policies.base_stock import critical_ratio
+from envs.state import State
 
 __all__ = ["ObservationArrays", "compile_observation", "write_observation", "write_static"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Features = NDArray[np.float32]
+
+_TILE = 256  # replications worked on together: their rows fit the L1 cache
+_BUCKETS = (2, 4, 8)  # periods ahead at which the next bucket of arrivals begins
 
 _FLOW_FEATURES = (
     "on_hand",
@@ -64,7 +72,7 @@ def compile_observation(net: CompiledNetwork) -> tuple[ObservationArrays, tuple[
     """Lay out the features of a network; returns the arrays and the names in order."""
     has_network = bool(net.arrays.outbound.index.size)
     has_calendar = net.multiplier is not None
-    names = _FLOW_FEATURES
+    names: tuple[str, ...] = _FLOW_FEATURES
     names += _NETWORK_FEATURES if has_network else ()
     names += _CALENDAR_FEATURES if has_calendar else ()
     names += _STATIC_FEATURES
@@ -96,122 +104,176 @@ def write_static(arrays: ObservationArrays, observation: NDArray[np.float32]) ->
     observation[:, -count:, :] = arrays.static[:, :, None]
 
 
-@njit(cache=True, inline="always")
+@entry
+def write_observation(
+    net: NetworkArrays, forecast: ForecastArrays, arrays: ObservationArrays, state: State,
+    target: Floats, calendar: Ints, period: int, scratch: Floats, observation: Features,
+) -> None:  # fmt: skip
+    """Fill observation [P, F, B] but for the static features and those that are always zero.
+
+    target [P, B] units: the base policy's order, negative where stock is above its target.
+    scratch [B] is overwritten.
+    """
+    pairs, batch = target.shape
+    for lo in range(0, batch, _TILE):
+        hi = min(lo + _TILE, batch)
+        tile = scratch[lo:hi]
+        for p in range(pairs):
+            out = observation[p]
+            scale = arrays.inverse_scale[p]
+            _own_stock(net, state, p, period, scale, lo, hi, tile, out)
+            _demand_seen(state, p, scale, lo, hi, out)
+            horizon = np.float32(max(forecast.path_horizon[p], 1))
+            _put(state.echelon_forecast_mean[p, lo:hi], scale / horizon, out[12, lo:hi])
+            _put(state.echelon_forecast_sd[p, lo:hi], scale / math.sqrt(horizon), out[13, lo:hi])
+            _put_signed(target[p, lo:hi], scale / horizon, out[14, lo:hi])
+            _put(target[p, lo:hi], scale, out[15, lo:hi])
+            f = 16
+            if arrays.has_network:
+                _neighbours(net, state, p, scale, lo, hi, tile, out[f : f + 4])
+                f += 4
+            if arrays.has_calendar:
+                _promotion_ahead(net, forecast, p, calendar[lo:hi], out[f, lo:hi])
+                for i in range(2):
+                    _put_day(arrays.week, i, calendar[lo:hi], out[f + 1 + i, lo:hi])
+                    _put_day(arrays.year, i, calendar[lo:hi], out[f + 3 + i, lo:hi])
+
+
+@kernel
 def _squash(x: np.float32) -> np.float32:
-    """Squash x >= 0; slope 1 at 0."""
+    """Squash x, its negative part to 0; slope 1 at 0."""
     one, two = np.float32(1.0), np.float32(2.0)
     return two * (math.sqrt(one + max(x, np.float32(0.0))) - one)
 
 
 @kernel
-def _put_signed(values, scale, out):
-    for b in range(out.size):
-        x = np.float32(values[b]) * scale
-        out[b] = _squash(x) - _squash(-x)
-
-
-@kernel
-def _put(values, scale, out):
+def _put(values: Floats, scale: np.float32, out: Features) -> None:
     for b in range(out.size):
         out[b] = _squash(np.float32(values[b]) * scale)
 
 
 @kernel
-def write_observation(
-    net, forecast, arrays, state, target, calendar, period, scratch, observation
-):
-    """Fill observation [P, F, B] but for the static features.
-
-    target [P, B] units: the base policy's order, negative where stock is above its target.
-    scratch [B] is overwritten.
-    """
-    net, forecast, arrays, state = net.value, forecast.value, arrays.value, state.value
-    pairs, batch = target.shape
-    one, zero = np.float32(1.0), np.float32(0.0)
-    for p in range(pairs):
-        scale, out = arrays.inverse_scale[p], observation[p]
-        _put(state.on_hand[p], scale, out[0])
-        _put(state.backorders[p], scale, out[1])
-        _arrivals(net, state, p, period, scale, scratch, out)
-        _put(state.incoming[p], scale, out[7])
-        _put(state.mean_7[p], scale, out[8])
-        _put(state.mean_28[p], scale, out[9])
-        mean, square, zeros = state.mean_28[p], state.square_28[p], state.zero_share_28[p]
-        for b in range(batch):
-            spread = np.float32(max(square[b] - mean[b] * mean[b], 0.0))
-            out[10, b] = _squash(np.float32(math.sqrt(spread)) * scale)
-            out[11, b] = np.float32(zeros[b])
-        horizon = np.float32(max(forecast.path_horizon[p], 1))
-        _put(state.echelon_forecast_mean[p], scale / horizon, out[12])
-        _put(state.echelon_forecast_sd[p], scale / math.sqrt(horizon), out[13])
-        gap = target[p]
-        _put_signed(gap, scale / horizon, out[14])
-        for b in range(batch):
-            out[15, b] = _squash(max(np.float32(gap[b]) * scale, zero))
-        f = 16
-        if arrays.has_network:
-            _neighbours(net, state, p, scale, scratch, observation, f)
-            f += 4
-        if arrays.has_calendar:
-            leaf = net.leaves.pointer[p]
-            d = net.leaves.index[leaf] if leaf < net.leaves.pointer[p + 1] else 0
-            for b in range(batch):
-                day = calendar[b]
-                start = day + forecast.first_ahead
-                ahead = forecast.cumulative[d, start + forecast.horizon[p]]
-                ahead -= forecast.cumulative[d, start]
-                out[f, b] = np.float32(ahead) / max(np.float32(forecast.horizon[p]), one) - one
-                out[f + 1, b], out[f + 2, b] = arrays.week[day, 0], arrays.week[day, 1]
-                out[f + 3, b], out[f + 4, b] = arrays.year[day, 0], arrays.year[day, 1]
+def _put_signed(values: Floats, scale: np.float32, out: Features) -> None:
+    for b in range(out.size):
+        x = np.float32(values[b]) * scale
+        size = _squash(abs(x))
+        out[b] = size if x >= np.float32(0.0) else -size
 
 
 @kernel
-def _arrivals(net, state, p, period, scale, scratch, out):
-    """In transit to the pair by periods until arrival, then what its suppliers owe it."""
+def _own_stock(
+    net: NetworkArrays, state: State, p: int, period: int, scale: np.float32, lo: int, hi: int,
+    tile: Floats, out: Features,
+) -> None:  # fmt: skip
+    """Features 0-6: stock, backorders, arrivals by periods ahead, what suppliers owe."""
+    _put(state.on_hand[p, lo:hi], scale, out[0, lo:hi])
+    _put(state.backorders[p, lo:hi], scale, out[1, lo:hi])
+    first, last = net.inbound.pointer[p], net.inbound.pointer[p + 1]
+    if first == last:
+        return  # nothing ever arrives
     slots = state.in_transit.shape[1]
-    ahead = 1
+    # Where goods are received after shipping, today's are still to come: they count as next.
+    late = 1 if net.receive_after_ship else 0
+    last_ahead, ahead = slots + late, 1
     for bucket in range(4):
-        last = (2, 4, 8, slots + 1)[bucket]
-        scratch[:] = 0.0
-        while ahead < min(last, slots):
-            for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
-                due = state.in_transit[net.inbound.index[i], (period + ahead) % slots]
-                for b in range(scratch.size):
-                    scratch[b] += due[b]
+        end = min(_BUCKETS[bucket], last_ahead) if bucket < 3 else last_ahead
+        begin = ahead
+        while ahead < end:
+            slot = (period + ahead - late) % slots
+            for i in range(first, last):
+                due = state.in_transit[net.inbound.index[i], slot, lo:hi]
+                _collect(tile, ahead == begin and i == first, due)
             ahead += 1
-        _put(scratch, scale, out[2 + bucket])
-    scratch[:] = 0.0
-    for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
+        if begin < end:  # else nothing ever travels that long
+            _put(tile, scale, out[2 + bucket, lo:hi])
+    for i in range(first, last):
         q = net.inbound.index[i]
-        owed, on_way = state.owed[q], state.orders_on_way_total[q]
-        for b in range(scratch.size):
-            scratch[b] += owed[b] + on_way[b]
-    _put(scratch, scale, out[6])
+        _collect(tile, i == first, state.owed[q, lo:hi])
+        if net.information_delay[q] > 0:
+            _collect(tile, False, state.orders_on_way_total[q, lo:hi])
+    _put(tile, scale, out[6, lo:hi])
 
 
 @kernel
-def _neighbours(net, state, p, scale, scratch, observation, f):
-    out = observation[p]
-    _put(state.owed_to_lanes[p], scale, out[f])
-    worst = out[f + 2]
-    scratch[:] = 0.0
-    worst[:] = 0.0
-    for i in range(net.outbound.pointer[p], net.outbound.pointer[p + 1]):
-        below, quantity = net.lane_to[net.outbound.index[i]], net.outbound.value[i]
-        mean, position = state.forecast_mean[below], state.inventory_position[below]
-        for b in range(scratch.size):
-            short = max(mean[b] - position[b], 0.0) * quantity
-            scratch[b] += short
-            worst[b] = max(worst[b], np.float32(short))
-    _put(scratch, scale, out[f + 1])
-    for b in range(scratch.size):
-        worst[b] = _squash(worst[b] * scale)
-    scratch[:] = 0.0
+def _collect(total: Floats, first: bool, values: Floats) -> None:
+    if first:
+        for b in range(total.size):
+            total[b] = values[b]
+    else:
+        for b in range(total.size):
+            total[b] += values[b]
+
+
+@kernel
+def _demand_seen(state: State, p: int, scale: np.float32, lo: int, hi: int, out: Features) -> None:
+    """Features 7-11: the last period, means, spread, share of periods without demand."""
+    _put(state.incoming[p, lo:hi], scale, out[7, lo:hi])
+    _put(state.mean_7[p, lo:hi], scale, out[8, lo:hi])
+    mean, square = state.mean_28[p, lo:hi], state.square_28[p, lo:hi]
+    _put(mean, scale, out[9, lo:hi])
+    spread = out[10, lo:hi]
+    for b in range(spread.size):
+        variance = np.float32(max(square[b] - mean[b] * mean[b], 0.0))
+        spread[b] = _squash(math.sqrt(variance) * scale)
+    share, zeros = out[11, lo:hi], state.zero_share_28[p, lo:hi]
+    for b in range(share.size):
+        share[b] = np.float32(zeros[b])
+
+
+@kernel
+def _neighbours(
+    net: NetworkArrays, state: State, p: int, scale: np.float32, lo: int, hi: int, tile: Floats,
+    out: Features,
+) -> None:  # fmt: skip
+    """What lanes out wait for, shortage below (sum, max), stock above. 0 without such lanes."""
+    first, last = net.outbound.pointer[p], net.outbound.pointer[p + 1]
+    if first < last:
+        _put(state.owed_to_lanes[p, lo:hi], scale, out[0, lo:hi])
+        worst = out[2, lo:hi]
+        tile[:] = 0.0
+        worst[:] = 0.0
+        for i in range(first, last):
+            below, quantity = net.lane_to[net.outbound.index[i]], net.outbound.value[i]
+            mean = state.forecast_mean[below, lo:hi]
+            position = state.inventory_position[below, lo:hi]
+            for b in range(tile.size):
+                short = max(mean[b] - position[b], 0.0) * quantity
+                tile[b] += short
+                worst[b] = max(worst[b], np.float32(short))
+        _put(tile, scale, out[1, lo:hi])
+        for b in range(tile.size):
+            worst[b] = _squash(worst[b] * scale)
+    tile[:] = 0.0
+    supplied = False
     for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
         q = net.inbound.index[i]
         for k in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
-            on_hand = state.on_hand[net.inputs.index[k]]
+            on_hand = state.on_hand[net.inputs.index[k], lo:hi]
             cover = net.inbound.value[i] / net.inputs.value[k]
-            for b in range(scratch.size):
-                scratch[b] += cover * on_hand[b]
-    _put(scratch, scale, out[f + 3])
+            for b in range(tile.size):
+                tile[b] += cover * on_hand[b]
+            supplied = True
+    if supplied:
+        _put(tile, scale, out[3, lo:hi])
+
+
+@kernel
+def _promotion_ahead(
+    net: NetworkArrays, forecast: ForecastArrays, p: int, calendar: Ints, out: Features
+) -> None:
+    """The known multiplier of demand over the pair's horizon, of its first customer."""
+    leaf = net.leaves.pointer[p]
+    d = net.leaves.index[leaf] if leaf < net.leaves.pointer[p + 1] else 0
+    cumulative, horizon = forecast.cumulative[d], forecast.horizon[p]
+    first_ahead = forecast.first_ahead
+    one = np.float32(1.0)
+    divisor = max(np.float32(horizon), one)
+    for b in range(out.size):
+        start = calendar[b] + first_ahead
+        out[b] = np.float32(cumulative[start + horizon] - cumulative[start]) / divisor - one
+
+
+@kernel
+def _put_day(table: Features, column: int, calendar: Ints, out: Features) -> None:
+    for b in range(out.size):
+        out[b] = table[calendar[b], column]

@@ -32,6 +32,7 @@ class Scenario:
     splits: calendar ranges of real data (train, tune, test); None where demand is drawn.
     config: the resolved numbers the scenario was built from, for manifests and records.
     data_hash: SHA-256 of the real data it was built from, if any.
+    calendar_start: ISO date of calendar period 0, where the calendar is a real one.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Scenario:
     currency: str = "EUR"
     config: Mapping[str, Any] = field(default_factory=dict)
     data_hash: str | None = None
+    calendar_start: str | None = None
 
     def __post_init__(self) -> None:
         if self.horizon < 1 or self.warm_up < 0:
@@ -54,6 +56,8 @@ class Scenario:
                 "expected horizon >= 1 and warm_up >= 0."
             )
         policy_class(self.base_policy)
+        for split in self.splits or ():
+            self.starts(split)
 
     @cached_property
     def compiled(self) -> CompiledNetwork:

@@ -14,34 +14,49 @@ Agents act between 2 and 3, so `open_period` runs up to 2 and `close_period` fro
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled import CompiledNetwork
+from envs.compiled import CompiledNetwork, NetworkArrays
 from envs.events import account, observe, order, receive, serve, ship, split_target
-from envs.forecast import compile_forecast
-from envs.kernel import Handle, kernel
+from envs.forecast import ForecastArrays, compile_forecast
+from envs.kernel import Handle, entry
 from envs.state import Flows, State
 from envs.trace import Trace
 
 __all__ = ["Simulator"]
 
+Floats = NDArray[np.float64]
+
 _TILE = 256  # replications worked on together: their state fits the L2 cache
 
 
-@kernel
+class World(NamedTuple):
+    """All that a period works on; kernels get it as one pointer."""
+
+    net: NetworkArrays
+    forecast: ForecastArrays
+    state: State
+    flows: Flows
+    scratch: Floats  # [B]
+
+
+@entry
 def _close_period(
-    net, state, flows, target, spread, action, demand, lead_time, availability, period, salvage
-):
+    world: World, target: Floats, spread: Floats, action: NDArray[np.float32], demand: Floats,
+    lead_time: NDArray[np.int64], availability: Floats, period: int, salvage: float,
+) -> None:  # fmt: skip
     """Events 3-6. Orders come from target and action, or are in flows.raw_order (target empty)."""
-    net, state, flows = net.value, state.value, flows.value
+    net, state, flows = world.net, world.state, world.flows
     batch = state.on_hand.shape[1]
     for lo in range(0, batch, _TILE):
         hi = min(lo + _TILE, batch)
         if target.size > 0:
             split_target(net, flows, target, spread, action, lo, hi)
         order(net, state, flows, period, lo, hi)  # 3
-        ship(net, state, flows, lead_time, availability, period, lo, hi)  # 4
+        ship(net, state, flows, lead_time, availability, world.scratch, period, lo, hi)  # 4
         if net.receive_after_ship:
             receive(net, state, flows, period, lo, hi)  # 1
         if not net.demand_first:
@@ -49,19 +64,30 @@ def _close_period(
         account(net, state, flows, salvage, lo, hi)  # 6
 
 
-@kernel
-def _open_period(net, forecast, state, flows, demand, calendar, period):
-    """Events 1-2 of a new period (and 5, where customers come first)."""
-    net, forecast, state, flows = net.value, forecast.value, state.value, flows.value
+@entry
+def _open_period(
+    world: World, demand: Floats, calendar: NDArray[np.int64], period: int, refresh: bool
+) -> None:
+    """Events 1-2 of a new period (and 5, where customers come first); refresh: only 2."""
+    net, forecast, state, flows = world.net, world.forecast, world.state, world.flows
     batch = state.on_hand.shape[1]
     for lo in range(0, batch, _TILE):
         hi = min(lo + _TILE, batch)
-        if not net.receive_after_ship:
+        if not (net.receive_after_ship or refresh):
             receive(net, state, flows, period, lo, hi)  # 1
-        if net.demand_first:
+        if net.demand_first and not refresh:
             serve(net, state, flows, demand, lo, hi)  # 5
-        seen = net.demand_first or period > 0
-        observe(net, forecast, state, flows, calendar, seen, lo, hi)  # 2
+        seen = (net.demand_first or period > 0) and not refresh
+        first = period == 0 or refresh
+        observe(net, forecast, state, flows, calendar, first, seen, lo, hi)  # 2
+
+
+def _plain(array: NDArray[Any], dtype: type) -> NDArray[Any]:
+    """Return the array in the one form the kernels are compiled for (each other form: seconds)."""
+    flags = array.flags
+    if array.dtype == dtype and flags.c_contiguous and flags.writeable:
+        return array
+    return np.array(array, dtype, order="C")
 
 
 _NO_TARGET = np.zeros((0, 0))
@@ -76,21 +102,18 @@ class Simulator:
     smoothing: weight of the newest period in the demand forecast, 0..1.
     """
 
-    def __init__(
-        self, net: CompiledNetwork, batch_size: int, smoothing: float = 0.0
-    ) -> None:
+    def __init__(self, net: CompiledNetwork, batch_size: int, smoothing: float = 0.0) -> None:
         self.net, self.batch_size = net, batch_size
         self.forecast = compile_forecast(net, smoothing)
         self.state, self.flows = State.empty(net, batch_size), Flows.empty(net, batch_size)
         self.handles = tuple(
             Handle(arrays) for arrays in (net.arrays, self.forecast, self.state, self.flows)
         )
+        self._world = Handle(World._make((*self.handles, np.zeros(batch_size))))
         self.trace = Trace(net, batch_size)
         self.period = 0
 
-    def reset(
-        self, seed: int, first_episode: int = 0, starts: tuple[int, int] = (0, 1)
-    ) -> None:
+    def reset(self, seed: int, first_episode: int = 0, starts: tuple[int, int] = (0, 1)) -> None:
         """Begin episodes first_episode + b of a seed; ends where agents act for the first time.
 
         starts: (first, how many) calendar periods an episode may begin at.
@@ -109,14 +132,15 @@ class Simulator:
         action: NDArray[np.float32],
         salvage_share: float = 0.0,
     ) -> None:
-        """Order the base policy's target [P, B] moved by the action [P, A, B]; ship, serve, account.
+        """Order the target [P, B] moved by the action [P, A, B]; ship, serve, account.
 
-        spread [P, B]: units that half of action 1 adds to the target.
+        target: the base policy's order, units. spread [P, B]: units that half of action 1 adds.
         """
-        net, _, state, flows = self.handles
+        trace = self.trace
         _close_period(
-            net, state, flows, target, spread, action, self.trace.demand,
-            self.trace.lead_time, self.trace.availability, self.period, salvage_share,
+            self._world, _plain(target, np.float64), _plain(spread, np.float64),
+            _plain(action, np.float32), trace.demand, trace.lead_time, trace.availability,
+            self.period, salvage_share,
         )  # fmt: skip
 
     def close_period_with_orders(
@@ -134,14 +158,11 @@ class Simulator:
 
     def refresh(self) -> None:
         """Recompute what is derived, after the state was set from outside (a stock snapshot)."""
-        calendar = self.trace.calendar
-        observe(
-            self.net.arrays, self.forecast, self.state, self.flows, calendar, False,
-            0, self.batch_size,
-        )  # fmt: skip
+        self._open(refresh=True)
 
-    def _open(self) -> None:
-        _open_period(*self.handles, self.trace.demand, self.trace.calendar, self.period)
+    def _open(self, refresh: bool = False) -> None:
+        trace = self.trace
+        _open_period(self._world, trace.demand, trace.calendar, self.period, refresh)
 
     def _fill_initial(self) -> None:
         net, state = self.net, self.state

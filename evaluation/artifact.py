@@ -1,7 +1,8 @@
 """The exported policy: the folder in which training and serving meet.
 
 ``manifest.json`` says what the policy is (scenario, observation, actions with units, base policy,
-config, evaluation), ``policy.safetensors`` holds the weights, ``SHA256SUMS`` the hash of both.
+config, evaluation), ``policy.safetensors`` holds the weights, ``network.json`` the network it was
+trained on (serving needs it), ``SHA256SUMS`` the hash of each.
 No pickle: any other file in the folder is refused unopened. Loading needs torch, not Ray.
 """
 
@@ -23,6 +24,7 @@ import torch
 from envs.errors import ArtifactError
 from evaluation.actor import Actor, TorchPolicy
 from evaluation.atomic_folder import read_folder, write_folder
+from evaluation.network_io import plain_hash
 from evaluation.redact import redact_tree
 
 __all__ = [
@@ -38,6 +40,7 @@ FORMAT_VERSION = 1
 
 _MANIFEST = "manifest.json"
 _WEIGHTS = "policy.safetensors"
+_NETWORK = "network.json"
 _CANARY_ROWS = 4
 _CANARY_TOLERANCE = 1e-5  # between machines, whose matrix products differ in the last digits
 
@@ -72,42 +75,45 @@ class Artifact:
 
     policy: TorchPolicy
     manifest: Mapping[str, Any]
-    version: str  # SHA-256 of the manifest, which holds the hash of the weights
+    version: str  # SHA-256 of the manifest, which holds the hashes of the other files
+    network: Mapping[str, Any] | None = None  # for evaluation.network_io.scenario_from_plain
 
 
 def save_artifact(
-    folder: Path, actors: Mapping[str, Actor], description: Description, *, replace: bool = False
+    folder: Path,
+    actors: Mapping[str, Actor],
+    description: Description,
+    *,
+    network: Mapping[str, Any] | None = None,
+    replace: bool = False,
 ) -> Artifact:
     """Write the folder whole or not at all, and return it as loaded back.
 
-    Credentials in the config are left out. Raises ArtifactError when the weights are not finite,
-    do not fit the description, or the description is not plain JSON.
+    network: as `evaluation.network_io.scenario_to_plain` gives it. Credentials in the config are
+    left out. Raises ArtifactError when the weights are not finite, do not fit the description, or
+    the description is not plain JSON.
     """
     tensors = {
         f"{kind}.{name}": tensor.detach().cpu().contiguous()
         for kind, actor in actors.items()
         for name, tensor in actor.state_dict().items()
     }
-    weights = safetensors.torch.save(tensors)
+    files = {_WEIGHTS: safetensors.torch.save(tensors)}
+    if network is not None:
+        files[_NETWORK] = _to_json(folder, network, indent=None)
     manifest = redact_tree(asdict(description)) | {
         "format_version": FORMAT_VERSION,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "hidden": {kind: list(actor.hidden) for kind, actor in actors.items()},
         "canary": {kind: _canary(actor) for kind, actor in actors.items()},
-        "files": {_WEIGHTS: hashlib.sha256(weights).hexdigest()},
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
-    try:
-        text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False).encode()
-    except (TypeError, ValueError) as problem:
-        raise ArtifactError(
-            f"Artifact '{folder}': the description is not plain JSON ({problem}); expected text, "
-            "finite numbers, lists and dicts. Convert or drop that value."
-        ) from problem
-    artifact = _build(folder, text, weights)  # refuse before anything is written
+    files[_MANIFEST] = _to_json(folder, manifest, indent=2)
+    artifact = _build(folder, files)  # refuse before anything is written
 
     def fill(temporary: Path) -> None:
-        (temporary / _WEIGHTS).write_bytes(weights)
-        (temporary / _MANIFEST).write_bytes(text)
+        for name, data in files.items():
+            (temporary / name).write_bytes(data)
 
     write_folder(folder, fill, replace=replace, error=ArtifactError)
     return artifact
@@ -118,21 +124,54 @@ def load_artifact(folder: Path) -> Artifact:
 
     Raises ArtifactError, naming the file and what to do.
     """
-    content = read_folder(folder, frozenset({_MANIFEST, _WEIGHTS}), error=ArtifactError)
-    return _build(folder, content[_MANIFEST], content[_WEIGHTS])
+    names = {_MANIFEST, _WEIGHTS}
+    if (Path(folder) / _NETWORK).exists():
+        names.add(_NETWORK)
+    return _build(folder, read_folder(folder, frozenset(names), error=ArtifactError))
 
 
-def _build(folder: Path, text: bytes, weights: bytes) -> Artifact:
+def _build(folder: Path, files: Mapping[str, bytes]) -> Artifact:
+    text = files[_MANIFEST]
     manifest = _read_manifest(folder, text)
     try:
-        if manifest["files"] != {_WEIGHTS: hashlib.sha256(weights).hexdigest()}:
-            raise _bad(folder, _WEIGHTS, f"its SHA-256 is not the one in {_MANIFEST}")
-        actors = _build_actors(folder, manifest, weights)
+        for name in sorted({*files, *manifest["files"]} - {_MANIFEST}):
+            data = files.get(name)
+            if data is None or manifest["files"].get(name) != hashlib.sha256(data).hexdigest():
+                raise _bad(folder, name, f"its SHA-256 is not the one in {_MANIFEST}")
+        network = _read_network(folder, manifest, files.get(_NETWORK))
+        actors = _build_actors(folder, manifest, files[_WEIGHTS])
         for kind, actor in actors.items():
             _check_canary(folder, kind, actor, manifest["canary"][kind])
     except (KeyError, TypeError, AttributeError) as problem:
         raise _bad(folder, _MANIFEST, f"a field is missing or malformed ({problem!r})") from problem
-    return Artifact(TorchPolicy(actors), manifest, hashlib.sha256(text).hexdigest())
+    return Artifact(TorchPolicy(actors), manifest, hashlib.sha256(text).hexdigest(), network)
+
+
+def _to_json(folder: Path, value: Mapping[str, Any], indent: int | None) -> bytes:
+    try:
+        return json.dumps(value, indent=indent, sort_keys=True, allow_nan=False).encode()
+    except (TypeError, ValueError) as problem:
+        raise ArtifactError(
+            f"Artifact '{folder}': the description is not plain JSON ({problem}); expected text, "
+            "finite numbers, lists and dicts. Convert or drop that value."
+        ) from problem
+
+
+def _read_network(
+    folder: Path, manifest: dict[str, Any], text: bytes | None
+) -> Mapping[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        network = json.loads(text)
+        digest = plain_hash(network)
+    except (ValueError, RecursionError) as problem:
+        raise _bad(folder, _NETWORK, f"it can't be read ({problem!r})") from problem
+    if manifest["network_sha256"] != digest:
+        raise _bad(folder, _NETWORK, f"it is not the network of {_MANIFEST} (network_sha256)")
+    if not isinstance(network, dict):
+        raise _bad(folder, _NETWORK, "it is no JSON object")
+    return network
 
 
 def _read_manifest(folder: Path, text: bytes) -> dict[str, Any]:

@@ -94,7 +94,9 @@ def _competitor(
         budget=tune.budget,
         on_evaluation=lambda n, cost: progress.update(n, f"cost {cost:.4g}"),
     )
-    return Competitor(name, name, tuned.parameters, origin=f"tuned, {tuned.evaluations} simulations")
+    return Competitor(
+        name, name, tuned.parameters, origin=f"tuned, {tuned.evaluations} simulations"
+    )
 
 
 def _learned(scenario: Scenario, command: Any) -> Competitor:

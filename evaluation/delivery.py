@@ -20,8 +20,8 @@ from typing import IO, Any, Protocol
 
 from envs.errors import ConfigError
 from evaluation.atomic_folder import write_file
-from evaluation.redact import redact
 from evaluation.metrics_log import JsonLines, MetricsLog, MetricsRecord, parse_metrics
+from evaluation.redact import redact
 
 __all__ = ["Courier", "Destination", "Outbox", "Undeliverable", "read_state"]
 

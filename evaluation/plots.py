@@ -93,7 +93,9 @@ def _cost_by_column(comparison: Comparison) -> Figure:
         upper += np.maximum(values, 0)
         lower += np.minimum(values, 0)
     means = [e.cost.mean for e in comparison.policies]
-    errors = [e.cost.half_width if np.isfinite(e.cost.half_width) else 0.0 for e in comparison.policies]
+    errors = [
+        e.cost.half_width if np.isfinite(e.cost.half_width) else 0.0 for e in comparison.policies
+    ]
     axis.errorbar(names, means, yerr=errors, fmt="k_", capsize=4, label="total, 95 % interval")
     axis.set_ylabel(f"{comparison.scenario.currency} per {comparison.scenario.period_name}")
     axis.tick_params(axis="x", labelrotation=15)
@@ -107,7 +109,12 @@ def _kpis(comparison: Comparison) -> Figure:
     width = 0.8 / len(comparison.policies)
     for i, e in enumerate(comparison.policies):
         kpis = e.kpis.summary()
-        left.bar(np.arange(len(_KPIS)) + i * width, [kpis[k] for k in _KPIS], width, label=e.competitor.name)
+        left.bar(
+            np.arange(len(_KPIS)) + i * width,
+            [kpis[k] for k in _KPIS],
+            width,
+            label=e.competitor.name,
+        )
         bullwhips = {k: v for k, v in kpis.items() if k.startswith("bullwhip_")}
         right.bar(np.arange(len(bullwhips)) + i * width, list(bullwhips.values()), width)
         labels = [k.removeprefix("bullwhip_") for k in bullwhips]

@@ -29,8 +29,8 @@ from typing import Any, Literal, Self
 import yaml
 
 from envs.errors import ConfigError
-from evaluation.redact import redact, redact_tree
 from evaluation.delivery import Courier, Outbox
+from evaluation.redact import redact, redact_tree
 from evaluation.tracking import MlflowDestination, TrackingConfig, system_sampler
 
 __all__ = ["Status", "Tracker", "replay"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass
 
 from envs.errors import ConfigError
@@ -11,15 +13,41 @@ __all__ = ["ServeConfig"]
 
 @dataclass(frozen=True)
 class ServeConfig:
-    """host: loopback unless a proxy guards it. poll_seconds: between two looks at the registry."""
+    """host: a loopback address; a proxy with authentication opens it to others.
+    port: 0 takes a free one. model: registered name. artifact: champion, challenger, a version
+    or a folder; only an alias is polled. poll_seconds: between two looks at the registry."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     model: str = "echelon"
+    artifact: str = "champion"
     poll_seconds: float = 10.0
 
     def __post_init__(self) -> None:
+        if not _is_loopback(self.host):
+            raise ConfigError(
+                f"serve.host is {self.host}; expected a loopback address such as 127.0.0.1, "
+                "because nobody is asked for a key. Put a reverse proxy with authentication in "
+                "front to open it."
+            )
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"serve.port is {self.port}; expected 0 to 65535.")
-        if not self.poll_seconds > 0:
-            raise ConfigError(f"serve.poll_seconds is {self.poll_seconds}; expected seconds > 0.")
+        if not re.fullmatch(r"[\w.-]+", self.model):
+            raise ConfigError(
+                f"serve.model is '{self.model}'; expected letters, digits, '_', '-' or '.'."
+            )
+        if not self.artifact:
+            raise ConfigError(
+                "serve.artifact is empty; expected champion, challenger, a version or a folder."
+            )
+        if not 0.1 <= self.poll_seconds <= 86_400:
+            raise ConfigError(
+                f"serve.poll_seconds is {self.poll_seconds}; expected 0.1 to 86400 seconds."
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

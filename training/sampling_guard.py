@@ -37,9 +37,10 @@ def check_step(
     Raises:
         NonFiniteError: naming node, row, feature, period, seed and episode.
     """
-    total = np.add.reduce(observation, axis=None)
-    if reward is not None:
-        total = total + np.add.reduce(reward, axis=None)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.add.reduce(observation, axis=None)
+        if reward is not None:
+            total = total + np.add.reduce(reward, axis=None)
     # A sum of finite numbers can overflow, so look before accusing.
     if np.isfinite(total):
         return

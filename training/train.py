@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from evaluation.correction import learned_correction
 
 from envs.errors import NonFiniteError, TrainingStopped
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
 from evaluation.actor import Actor
 from evaluation.compare import Comparison, compare, verdict
+from evaluation.correction import learned_correction
 from evaluation.rollout import Competitor, play
 from evaluation.tune import Tuned, tune_policy
+from training.algorithms import build_algorithm, iteration_metrics, trained_actors
 from training.checkpoint import Checkpoint, CheckpointStore
 from training.config import ModelConfig, PpoConfig, ResourcesConfig, TrainingConfig
 from training.env_factory import ScenarioEnvFactory
-from training.algorithms import build_algorithm, iteration_metrics, trained_actors
 from training.ppo import BatchedPPO
 
 __all__ = ["Budget", "Outcome", "Progress", "Settings", "prepare_scenario", "train"]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled import NetworkArrays
 from envs.kernel import kernel
-from envs.state import CostColumn
+from envs.state import CostColumn, Flows, State
 
 __all__ = ["account"]
+
+Floats = NDArray[np.float64]
 
 _HOLDING, _IN_TRANSIT = int(CostColumn.HOLDING), int(CostColumn.IN_TRANSIT)
 _BACKLOG, _LOST_SALE = int(CostColumn.BACKLOG), int(CostColumn.LOST_SALE)
@@ -14,7 +20,9 @@ _REVENUE, _SALVAGE = int(CostColumn.REVENUE), int(CostColumn.SALVAGE)
 
 
 @kernel
-def account(net, state, flows, salvage_share, lo, hi):
+def account(
+    net: NetworkArrays, state: State, flows: Flows, salvage_share: float, lo: int, hi: int
+) -> None:
     """cost [C, P, B]; total_cost is its sum. salvage_share > 0 only in the last period."""
     used = net.column_used
     for p in range(net.holding_cost.size):
@@ -48,15 +56,16 @@ def account(net, state, flows, salvage_share, lo, hi):
 
 
 @kernel
-def _charge(cost, total, rate, quantity):
+def _charge(cost: Floats, total: Floats, rate: float, quantity: Floats) -> None:
     """Write one pair's entry of a column and add it to the pair's total."""
     for b in range(cost.size):
-        cost[b] = rate * quantity[b]
-        total[b] += cost[b]
+        charge = rate * quantity[b]
+        cost[b] = charge
+        total[b] += charge
 
 
 @kernel
-def _charge_more(cost, total, rate, quantity):
+def _charge_more(cost: Floats, total: Floats, rate: float, quantity: Floats) -> None:
     for b in range(cost.size):
         charge = rate * quantity[b]
         cost[b] += charge
@@ -64,7 +73,9 @@ def _charge_more(cost, total, rate, quantity):
 
 
 @kernel
-def _charge_lanes(net, state, flows, column, lo, hi):
+def _charge_lanes(
+    net: NetworkArrays, state: State, flows: Flows, column: int, lo: int, hi: int
+) -> None:
     for p in range(net.holding_cost.size):
         flows.cost[column, p, lo:hi] = 0.0
     for q in range(net.lane_to.size):

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
 
+from envs.compiled import NetworkArrays
 from envs.feasibility import executed_quantity
 from envs.kernel import kernel
+from envs.state import Flows, State
 
 __all__ = ["order", "split_target"]
+
+Floats = NDArray[np.float64]
+Actions = NDArray[np.float32]
 
 LEVEL_RANGE = 2.0  # forecast standard deviations that action 1 adds to the base level
 SHARE_RANGE = 3.0  # log-odds that action 1 adds to a lane's base share
@@ -16,7 +23,10 @@ CRUMB = 0.05  # lane shares below this are dropped
 
 
 @kernel
-def split_target(net, flows, target, spread, action, lo, hi):
+def split_target(
+    net: NetworkArrays, flows: Flows, target: Floats, spread: Floats, action: Actions,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
     """Turn the base policy's target order and the residual action into raw orders on lanes.
 
     target [P, B] units (negative: stock is above target), spread [P, B] units, action [P, A, B]
@@ -32,15 +42,17 @@ def split_target(net, flows, target, spread, action, lo, hi):
                 raw[b] = max(0.0, want[b] + LEVEL_RANGE * level[b] * sd[b])
             continue
         lanes, base = net.inbound.index[first:last], net.inbound.value[first:last]
+        raw_order, share_head, heads = flows.raw_order, net.share_head, action[p]
         for b in range(hi - lo):
             quantity = max(0.0, want[b] + LEVEL_RANGE * level[b] * sd[b])
-            _split_over_lanes(
-                lanes, base, net.share_head, action[p], quantity, lo + b, flows.raw_order
-            )
+            _split_over_lanes(lanes, base, share_head, heads, quantity, lo + b, raw_order)
 
 
 @kernel
-def _split_over_lanes(lanes, base, share_head, action, quantity, b, raw_order):
+def _split_over_lanes(
+    lanes: NDArray[np.int64], base: Floats, share_head: NDArray[np.int64], action: Actions,
+    quantity: float, b: int, raw_order: Floats,
+) -> None:  # fmt: skip
     """share = softmax(log base + 3 a), crumbs dropped."""
     total = 0.0
     for i in range(lanes.size):
@@ -49,25 +61,23 @@ def _split_over_lanes(lanes, base, share_head, action, quantity, b, raw_order):
         raw_order[q, b] = weight
         total += weight
     kept = 0.0
-    for q in lanes:
+    for i in range(lanes.size):
+        q = lanes[i]
         if raw_order[q, b] < CRUMB * total:
             raw_order[q, b] = 0.0
         kept += raw_order[q, b]
-    for q in lanes:
-        raw_order[q, b] *= quantity / kept
+    for i in range(lanes.size):
+        raw_order[lanes[i], b] *= quantity / kept
 
 
 @kernel
-def order(net, state, flows, period, lo, hi):
-    """Make raw orders feasible; they join `owed`, after the information delay where there is one."""
+def order(net: NetworkArrays, state: State, flows: Flows, period: int, lo: int, hi: int) -> None:
+    """Make raw orders feasible; they join `owed`, after the information delay if there is one."""
     for p in range(flows.requested.shape[0]):
         flows.requested[p, lo:hi] = 0.0
     for q in range(net.lane_to.size):
         raw, ordered = flows.raw_order[q, lo:hi], flows.ordered[q, lo:hi]
-        minimum, maximum = net.minimum_order[q], net.maximum_order[q]
-        multiple = net.order_multiple[q]
-        for b in range(hi - lo):
-            ordered[b] = executed_quantity(raw[b], minimum, maximum, multiple)
+        _execute(raw, net.minimum_order[q], net.maximum_order[q], net.order_multiple[q], ordered)
         delay = net.information_delay[q]
         if delay > 0:
             slot = (period + delay) % state.orders_on_way.shape[1]
@@ -82,5 +92,16 @@ def order(net, state, flows, period, lo, hi):
             owed[b] += ordered[b]
         for i in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
             requested = flows.requested[net.inputs.index[i], lo:hi]
+            quantity = net.inputs.value[i]
             for b in range(hi - lo):
-                requested[b] += net.inputs.value[i] * ordered[b]
+                requested[b] += quantity * ordered[b]
+
+
+@kernel
+def _execute(raw: Floats, minimum: float, maximum: float, multiple: float, ordered: Floats) -> None:
+    if minimum == 0.0 and multiple == 1.0:  # the common case: the compiler drops the division
+        for b in range(raw.size):
+            ordered[b] = executed_quantity(raw[b], 0.0, maximum, 1.0)
+    else:
+        for b in range(raw.size):
+            ordered[b] = executed_quantity(raw[b], minimum, maximum, multiple)

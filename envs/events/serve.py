@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
 
+from envs.compiled import NetworkArrays
 from envs.kernel import kernel
+from envs.state import Flows, State
 
 __all__ = ["serve"]
 
+Floats = NDArray[np.float64]
+
 
 @kernel
-def serve(net, state, flows, demand, lo, hi):
+def serve(net: NetworkArrays, state: State, flows: Flows, demand: Floats, lo: int, hi: int) -> None:
     """demand [D, B] = sold + newly backlogged + lost, pair by pair."""
     for p in range(net.demand_of.size):
         if net.demand_of[p] < 0:
             continue
-        today = demand[net.demand_of[p], lo:hi]
+        today, asked = demand[net.demand_of[p], lo:hi], flows.demand[p, lo:hi]
         on_hand, backorders = state.on_hand[p, lo:hi], state.backorders[p, lo:hi]
         sold, older = flows.sold[p, lo:hi], flows.backlog_served[p, lo:hi]
-        lost, asked = flows.lost[p, lo:hi], flows.demand[p, lo:hi]
+        lost = flows.lost[p, lo:hi]
         limit, p_wait = net.serve_limit[p], net.p_wait[p]
+        # Few arrays per loop: with many, the compiler gives up proving that they don't overlap.
         for b in range(hi - lo):
             available = min(on_hand[b], limit)
             older[b] = min(backorders[b], available)
+        for b in range(hi - lo):
+            available = min(on_hand[b], limit)
             sold[b] = min(today[b], available - older[b])
+            asked[b] = today[b]
+        for b in range(hi - lo):
+            on_hand[b] -= older[b] + sold[b]
+        for b in range(hi - lo):
             unmet = today[b] - sold[b]
             lost[b] = (1.0 - p_wait) * unmet
-        for b in range(hi - lo):
-            asked[b] = today[b]
-            on_hand[b] -= older[b] + sold[b]
             backorders[b] += (today[b] - sold[b] - lost[b]) - older[b]

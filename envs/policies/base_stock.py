@@ -26,12 +26,11 @@ def critical_ratio(net: CompiledNetwork) -> Floats:
         [np.max(penalty[weight[p].indices], initial=0.0) for p in range(len(penalty))]
     )
     holding = np.maximum(arrays.holding_cost, 1e-9)
-    return np.clip(shortage / (shortage + holding), 0.05, 0.9999)
+    ratio: Floats = np.clip(shortage / (shortage + holding), 0.05, 0.9999)
+    return ratio
 
 
-def newsvendor_level(
-    net: CompiledNetwork, lead_time: Floats, review: int
-) -> tuple[Floats, Floats]:
+def newsvendor_level(net: CompiledNetwork, lead_time: Floats, review: int) -> tuple[Floats, Floats]:
     """Return (level, sd) [P] units: mean + z sd of demand over lead time + review.
 
     The normal approximation of the newsvendor fractile (Arrow, Harris and Marschak 1951).

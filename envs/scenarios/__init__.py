@@ -31,7 +31,9 @@ def build_scenario(config: ScenarioConfig) -> Scenario:
     Raises ConfigError for an unknown kind; whatever the builder raises names the scenario.
     """
     if config.kind not in BUILDERS:
-        raise ConfigError(f"scenario.kind '{config.kind}' is unknown.{did_you_mean(config.kind, BUILDERS)}")
+        raise ConfigError(
+            f"scenario.kind '{config.kind}' is unknown.{did_you_mean(config.kind, BUILDERS)}"
+        )
     try:
         return BUILDERS[config.kind][1](config)
     except EchelonError as error:

@@ -7,8 +7,8 @@ from typing import Any
 
 from envs.demand import Demand, DemandConfig
 from envs.errors import ConfigError
-from envs.scenario import Scenario
 from envs.network import SupplyNetwork, Timing
+from envs.scenario import Scenario
 
 __all__ = ["ScenarioConfig", "make_scenario", "pipeline", "whole"]
 
@@ -68,7 +68,7 @@ def pipeline(mean: float, periods: int, order_multiple: float) -> tuple[float, .
     return (whole(mean, order_multiple),) * periods
 
 
-def shortage_cost(backlog_cost: float | None, lost_sale_cost: float | None) -> dict[str, float]:
+def shortage_cost(backlog_cost: float | None, lost_sale_cost: float | None) -> dict[str, Any]:
     """Turn the two ways customers react into Stock fields. Raises ConfigError for both or none."""
     if (backlog_cost is None) == (lost_sale_cost is None):
         raise ConfigError(

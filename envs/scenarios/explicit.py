@@ -101,10 +101,7 @@ def build_explicit(config: ExplicitConfig) -> Scenario:
         tuple(_stock(name, entry, periods) for name, entry in config.stocks.items()),
         tuple(_lane(name, entry) for name, entry in config.lanes.items()),
         tuple(Resource(name, capacity) for name, capacity in config.resources.items()),
-        tuple(
-            _regime(name, entry)
-            for name, entry in config.regimes.items()
-        ),
+        tuple(_regime(name, entry) for name, entry in config.regimes.items()),
         config.timing,
     )
     return make_scenario(config, network, asdict(config))

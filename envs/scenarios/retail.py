@@ -69,9 +69,13 @@ def build_retail(config: RetailConfig) -> Scenario:
     for w, warehouse in enumerate(warehouses):
         own = list(range(w, len(stores), len(warehouses)))
         for k, item in enumerate(data.item_ids):
-            _add_warehouse(config, data, stocks, lanes, warehouse, k, item, float(mean[own, k].sum()))
+            _add_warehouse(
+                config, data, stocks, lanes, warehouse, k, item, float(mean[own, k].sum())
+            )
             for s in own:
-                _add_store(config, data, stocks, lanes, warehouse, stores[s], s, k, item, mean[s, k])
+                _add_store(
+                    config, data, stocks, lanes, warehouse, stores[s], s, k, item, mean[s, k]
+                )
     nodes = [Node(w, "warehouse") for w in warehouses] + [Node(s, "store") for s in stores]
     # A lost sale costs the margin, what is left over keeps its value: purchases then cancel out.
     skus = [Sku(item) for item in data.item_ids]
@@ -80,7 +84,13 @@ def build_retail(config: RetailConfig) -> Scenario:
     )
     splits = {name: Split(*getattr(data, name)) for name in ("train", "tune", "test")}
     return make_scenario(
-        config, network, asdict(config), splits=splits, data_hash=data.data_hash, currency="USD"
+        config,
+        network,
+        asdict(config),
+        splits=splits,
+        data_hash=data.data_hash,
+        currency="USD",
+        calendar_start=str(data.dates[0]),
     )
 
 

@@ -45,9 +45,7 @@ class SingleNodeConfig(ScenarioConfig):
 def build_single_node(config: SingleNodeConfig) -> Scenario:
     """Build the scenario. Raises ConfigError or NetworkError."""
     demand = build_demand(config.demand, config.warm_up + config.horizon + 1)
-    lead_time = LeadTime(
-        config.lead_time, config.lead_time_delay_mean, config.lead_time_delay_sd
-    )
+    lead_time = LeadTime(config.lead_time, config.lead_time_delay_mean, config.lead_time_delay_sd)
     initial = config.initial_stock
     if initial is None:
         initial = whole(demand.mean + demand.standard_deviation, config.order_multiple)

@@ -50,7 +50,8 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
     stocked = {(n, s) for n in nodes for s in skus if s == skus[0] or random.random() < 0.6}
     regimes = _regimes(random) if drawn else ()
     resources = tuple(
-        Resource(f"r{i}", random.choice([0.0, 6.0, 15.0, 40.0])) for i in range(random.randint(0, 2))
+        Resource(f"r{i}", random.choice([0.0, 6.0, 15.0, 40.0]))
+        for i in range(random.randint(0, 2))
     )
     lanes: list[Lane] = []
 
@@ -128,7 +129,7 @@ def _lane(
         fixed_cost=random.choice([0.0, 8.0]),
         base_share=share,
         minimum_order=random.choice([0.0, 0.0, 3.0]),
-        maximum_order=random.choice([math.inf, 12.0]),
+        maximum_order=random.choice([math.inf, math.inf, 12.0, 3.0]),
         order_multiple=random.choice([0.0, 1.0, 4.0]),
         information_delay=delay,
         initial_in_transit=tuple(
@@ -157,9 +158,7 @@ def _stock(
     )
 
 
-def _demand(
-    random: Random, drawn: bool, regimes: tuple[Regime, ...]
-) -> tuple[Demand, str | None]:
+def _demand(random: Random, drawn: bool, regimes: tuple[Regime, ...]) -> tuple[Demand, str | None]:
     if not drawn or random.random() < 0.2:
         history = np.array([float(random.randint(0, 9)) for _ in range(CALENDAR)])
         return Demand(float(history.mean()) + 1.0, 2.0, history=history), None

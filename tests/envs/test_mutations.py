@@ -20,20 +20,6 @@ from tests.envs.mutant_run import CAUGHT
 ROOT = Path(__file__).parents[2]
 SEEDS = 12
 
-# `envs.kernel` without Numba: a handle is then an object with its value.
-PLAIN_KERNEL = '''
-__all__ = ["Handle", "kernel"]
-
-
-def kernel(function):
-    return function
-
-
-class Handle:
-    def __init__(self, value):
-        self.value = value
-'''
-
 
 @dataclass(frozen=True)
 class Mutation:
@@ -91,7 +77,7 @@ MUTATIONS = (
     Mutation(
         "cancelled orders are not written down",
         "events/ship.py",
-        "flows.cancelled[q, lo:hi] = owed",
+        "copy_row(flows.cancelled[q, lo:hi], owed)",
         "pass",
     ),
     Mutation(
@@ -113,6 +99,12 @@ MUTATIONS = (
         "proportional = available[b]",
     ),
     Mutation(
+        "everybody who shares gets all there is",
+        "events/ship.py",
+        "proportional = share[b] * available[b] / max(need[b], 1e-300)",
+        "proportional = available[b]",
+    ),
+    Mutation(
         "bills of materials take one of each part",
         "events/ship.py",
         "available[b] = max(0.0, available[b] - factor * values[b])",
@@ -127,8 +119,8 @@ MUTATIONS = (
     Mutation(
         "regimes don't limit what ships",
         "events/ship.py",
-        "want[b] = owed[b] * usable[b] - shipped[b]",
-        "want[b] = owed[b] - shipped[b]",
+        "want[b] = owed[b] * usable[b]",
+        "want[b] = owed[b]",
     ),
     Mutation(
         "costs charged on top miss the total",
@@ -185,10 +177,9 @@ def run_checks(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A folder with a copy of `envs` that needs no compiler."""
+    """A folder with a copy of `envs`."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "envs", tmp_path / "envs", ignore=ignore)
-    (tmp_path / "envs" / "kernel.py").write_text(PLAIN_KERNEL)
     return tmp_path
 
 

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.compiled import compile_network
-from tests.envs.checks import COMPARISONS, LAWS, play_orders, random_orders, random_run
+from tests.envs.comparisons import COMPARISONS
+from tests.envs.laws import LAWS
 from tests.envs.networks import random_network
+from tests.envs.runs import play_orders, random_orders, random_run
 
 thirty = settings(max_examples=30, deadline=None, derandomize=True)
 seeds = st.integers(0, 2**20)  # of a `random.Random`: a failure names the network to rebuild

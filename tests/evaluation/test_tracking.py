@@ -161,7 +161,7 @@ def test_status_tells_how_it_ended(tmp_path: Path, local: TrackingConfig) -> Non
     """No run stays RUNNING after an error or an interrupt."""
     for problem, status in ((RuntimeError(), "FAILED"), (KeyboardInterrupt(), "KILLED")):
         folder = tmp_path / status
-        with pytest.raises(type(problem)), Tracker(local, folder) as tracker:
+        with pytest.raises(type(problem)), Tracker(local, folder) as tracker:  # noqa: PT012
             tracker.start(status)
             raise problem
         run = MlflowClient(local.uri).get_run(tracker.run_id or "")

@@ -42,7 +42,7 @@ def play(scenario: Scenario, batch: int, periods: int) -> tuple[np.ndarray, np.n
     return columns / periods, pairs / periods
 
 
-def single_node(level: float, lead_time: int, **costs: float) -> Scenario:
+def single_node(level: float, lead_time: int, **costs: Any) -> Scenario:
     """One store under base-stock, Poisson demand of 5, whole units."""
     return build_scenario(
         SingleNodeConfig(
@@ -212,7 +212,8 @@ def test_invagent_trajectory() -> None:
         waiting = np.array([state.backorders[0, 0], *state.owed[:3, 0]])
         income = p["p"] * sold - p["r"] * flows.shipped[:, 0]
         profit.append(income - p["k"] * waiting - p["h"] * state.on_hand[:, 0])
-        simulator.open_period()
+        if t + 1 < horizon:  # the record's last entry is before the next receipts
+            simulator.open_period()
         stock.append(state.on_hand[:, 0].copy())
         backlog.append(waiting)
         sales.append(sold)

@@ -113,7 +113,7 @@ def test_advantages_agree_with_rllibs_own_pipeline() -> None:
     _, fragment = sampler._roll(T + 5, explore=True)  # reaches the horizon: period 12 of 15
     assert fragment.truncated.sum() == 1
     gamma, gae_lambda = sampler.config.gamma, sampler.config.lambda_
-    episodes = episodes_of(fragment, sampler.module, sampler.env.agent_ids, "test")
+    episodes = episodes_of(fragment, sampler.module, sampler.simulator.agent_ids, "test")
     names = [(e.module_id, int(e.id_.split("-")[-1]), e.id_.split("-")[1]) for e in episodes]
     rllib = PPOConfig().multi_agent(policies=set(fragment.kinds), policy_mapping_fn=str)
     pipeline = rllib.build_learner_connector(None, None)
@@ -163,7 +163,7 @@ def test_metrics_count_env_steps_nodes_and_rows() -> None:
     assert metrics["num_env_steps_sampled"] == T * B
     assert metrics["num_agent_steps_sampled"]["all"] == T * B * 4
     assert metrics["num_module_steps_sampled"] == {"warehouse": T * B * 2, "store": T * B * 6}
-    assert set(metrics["node_cost_per_period"]) == set(sampler.env.agent_ids)
+    assert set(metrics["node_cost_per_period"]) == set(sampler.simulator.agent_ids)
     assert metrics["cost_per_period"] == pytest.approx(
         sum(metrics["node_cost_per_period"].values())
     )
@@ -223,7 +223,7 @@ def test_weights_are_taken_whatever_their_number(number: int) -> None:
 def test_numbers_that_are_not_finite_are_refused_by_name(what: str, value: float) -> None:
     """Node, row, field, period, episode: all that is needed to look it up."""
     sampler = runner(SpoiledFactory(small_factory(), what, value))
-    feature = sampler.env.feature_names[3]
+    feature = sampler.simulator.feature_names[3]
     with pytest.raises(NonFiniteError) as caught:
         sampler.sample()
     message = str(caught.value)

@@ -50,7 +50,7 @@ def test_a_node_is_the_sum_of_its_rows() -> None:
     """Log-probability, entropy and value of [K, F] are those of its K rows together."""
     module = node_module(skus=3)
     for network in (module.actor, module.critic):
-        torch.nn.init.normal_(network.layers[-1].weight)
+        torch.nn.init.normal_(network.get_parameter("layers.4.weight"))
     seen = observation(module, 4, 3)
     inputs = module.forward_train({Columns.OBS: seen})[Columns.ACTION_DIST_INPUTS]
     nodes = module.get_train_action_dist_cls().from_logits(inputs)

@@ -15,6 +15,8 @@ import pytest
 import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.appo import APPOConfig
+from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
@@ -144,7 +146,12 @@ def test_advantages_are_normalised_over_all_runners_per_kind() -> None:
     """Two runners' samples together have mean 0 and spread 1, each of its own need not."""
     parts = [
         MultiAgentBatch(
-            {"store": SampleBatch({Postprocessing.ADVANTAGES: np.float32([low, low + 2])})}, 1
+            {
+                "store": SampleBatch(
+                    {Postprocessing.ADVANTAGES: np.array([low, low + 2], np.float32)}
+                )
+            },
+            1,
         )
         for low in (0, 10)
     ]
@@ -213,7 +220,47 @@ def test_rllibs_own_ppo_trains_the_same_modules(output: str) -> None:
     algorithm.stop()
 
 
+@pytest.mark.nightly  # starts worker processes
+@pytest.mark.parametrize("rllib", [IMPALAConfig, APPOConfig])
+def test_rllibs_asynchronous_algorithms_train_on_our_episodes(rllib: type[IMPALAConfig]) -> None:
+    """Unmodified, from a remote runner."""
+    config = configure(rllib(), small_factory(), small_config(runners=1), "episodes")
+    config.reporting(min_time_s_per_iteration=1)
+    algorithm = config.build_algo()
+    before = fingerprint(algorithm)
+    deadline = time.monotonic() + 60.0
+    while fingerprint(algorithm) == before:
+        assert time.monotonic() < deadline, "nothing was learned"
+        result = algorithm.train()
+    assert result["env_runners"]["num_env_steps_sampled_lifetime"] >= 80
+    algorithm.stop()
+
+
 # On Ray workers
+
+
+@pytest.mark.nightly  # starts worker processes
+def test_two_learners_share_a_batch_and_agree() -> None:
+    """They average their gradients, so their weights stay equal."""
+    config = small_config(minibatch_rows=50)
+    config = replace(config, resources=replace(config.resources, learners=2))
+    algorithm = build_algorithm(small_factory(), config)
+    algorithm.train()
+    numbers = iteration_metrics(algorithm.train())
+    assert numbers["sampling/num_env_steps_sampled_lifetime"] == 2 * 80
+    states = [
+        result.get()
+        for result in algorithm.learner_group.foreach_learner(
+            lambda learner: learner.module.get_state()
+        )
+    ]
+    assert len(states) == 2
+    for kind, weights in states[0].items():
+        for name, values in weights.items():
+            np.testing.assert_array_equal(values, states[1][kind][name])
+    last = trained_actors(algorithm)["store"].state_dict()["layers.4.weight"]
+    assert (last != 0).any(), "nothing was learned"
+    algorithm.stop()
 
 
 def pids(algorithm: BatchedPPO) -> list[int]:
@@ -297,9 +344,10 @@ def test_the_only_runner_may_die_once_but_not_for_good() -> None:
         ray.kill(actor, no_restart=True)
         manager.set_actor_state(runner, healthy=False)
     algorithm.config.env_config["restart_wait"] = 1.0
+    algorithm.train()
+    algorithm.train()
     with pytest.raises(TrainingStopped, match=r"for 3 iterations \(0 of 1 runners are alive"):
-        for _ in range(3):
-            algorithm.train()
+        algorithm.train()
     algorithm.stop()
 
 

@@ -1,0 +1,187 @@
+"""The HTTP interface as a FastAPI application; knows nothing of Ray.
+
+Bodies are read and checked here rather than by FastAPI: no more than the limit is ever held, and
+JSON is validated as JSON, strictly (dates are text, numbers are numbers).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from serving.recommender import Recommender
+from serving.schemas import (
+    ErrorAnswer,
+    FieldError,
+    Health,
+    Policies,
+    RecommendationRequest,
+    RecommendationResponse,
+)
+from serving.snapshot import RequestError
+
+__all__ = ["MAX_BODY_BYTES", "Served", "build_api"]
+
+MAX_BODY_BYTES = 16 * 2**20
+_BODY_SECONDS = 10.0  # a sender that takes longer is cut off
+_MOST_ERRORS = 20
+_LONGEST = 200  # characters of a path or message
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "No JSON, or a body cut short"},
+    408: {"model": ErrorAnswer, "description": "The body came too slowly"},
+    413: {"model": ErrorAnswer, "description": "The body is too large"},
+    422: {"model": ErrorAnswer, "description": "A field is wrong"},
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Served(Protocol):
+    """What answers: `serving.live.LivePolicy`."""
+
+    @property
+    def recommender(self) -> Recommender: ...
+
+    def health(self) -> Health: ...
+    def start_polling(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, errors: list[FieldError]) -> None:
+        self.status, self.errors = status, errors
+
+
+def build_api(live: Served, max_body: int = MAX_BODY_BYTES) -> FastAPI:
+    """Return the application; it polls the registry as long as it lives."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        live.start_polling()
+        yield
+        live.stop()
+
+    app = FastAPI(title="Echelon", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_exception_handler(_Refused, _on_refused)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_failure)
+
+    @app.post(
+        "/v1/recommendations",
+        response_model=RecommendationResponse,
+        responses=_ERRORS,
+        summary="Replenishment orders for a stock snapshot",
+    )
+    async def recommend(request: Request) -> Response:
+        order = _parse(await _read_body(request, max_body))
+        try:
+            return _json(await run_in_threadpool(live.recommender.recommend, order))
+        except RequestError as error:
+            raise _Refused(422, [_short_error(e.field, e.message) for e in error.errors]) from None
+
+    @app.get("/v1/health", response_model=Health, summary="What is served, and since when")
+    async def health() -> Response:
+        return _json(live.health())
+
+    @app.get("/v1/policies", response_model=Policies, summary="The policies a request can name")
+    async def policies() -> Response:
+        recommender = live.recommender
+        return _json(Policies(champion=recommender.info, classical=dict(recommender.base_policy)))
+
+    _describe_body(app)
+    return app
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    """Read the body; refuse one that is too large unread, or as soon as it is."""
+    too_large = _refused(413, f"the body is larger than {limit} bytes; send fewer rows at a time")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > limit:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise too_large
+    except TimeoutError:
+        raise _refused(408, f"the body took more than {_BODY_SECONDS:g} s to arrive") from None
+    return bytes(body)
+
+
+def _parse(body: bytes) -> RecommendationRequest:
+    try:
+        return RecommendationRequest.model_validate_json(body)
+    except ValidationError as problem:
+        found = problem.errors(include_url=False, include_context=False, include_input=False)
+    status = 400 if found[0]["type"] == "json_invalid" else 422
+    errors = [_short_error(_path(e["loc"]), _message(e)) for e in found[:_MOST_ERRORS]]
+    raise _Refused(status, errors)
+
+
+def _message(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown field"
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """('stock', 3, 'on_hand') -> 'stock[3].on_hand'."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _short_error(field: str, message: str) -> FieldError:
+    return FieldError(field=field[:_LONGEST], message=message[:_LONGEST])
+
+
+def _refused(status: int, message: str) -> _Refused:
+    return _Refused(status, [FieldError(field="", message=message)])
+
+
+def _json(model: BaseModel, status: int = 200) -> Response:
+    return Response(model.model_dump_json(), status_code=status, media_type="application/json")
+
+
+async def _on_refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, _Refused)
+    return _json(ErrorAnswer(errors=error.errors), error.status)
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    """Unknown paths and methods."""
+    assert isinstance(error, HTTPException)
+    answer = _json(ErrorAnswer(errors=[_short_error("", str(error.detail))]), error.status_code)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _on_failure(_: Request, error: Exception) -> Response:
+    _log.error("A request failed.", exc_info=error)
+    message = "internal error; see the server's log"
+    return _json(ErrorAnswer(errors=[FieldError(field="", message=message)]), 500)
+
+
+def _describe_body(app: FastAPI) -> None:
+    """Put the request's schema into /openapi.json: FastAPI doesn't see the body being read."""
+    reference = "#/components/schemas/{model}"
+    schema = RecommendationRequest.model_json_schema(ref_template=reference)
+    parts = {**schema.pop("$defs", {}), "RecommendationRequest": schema}
+    document = app.openapi()
+    document.setdefault("components", {}).setdefault("schemas", {}).update(parts)
+    content = {"schema": {"$ref": reference.format(model="RecommendationRequest")}}
+    document["paths"]["/v1/recommendations"]["post"]["requestBody"] = {
+        "required": True,
+        "content": {"application/json": content},
+    }

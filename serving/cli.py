@@ -1,0 +1,130 @@
+"""`echelon serve`: answer replenishment requests over HTTP with the champion."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import psutil
+
+from conf.compose import compose_runs, help_text
+from envs.errors import ConfigError
+from evaluation.champion import resolve_artifact
+from serving.config import ServeConfig
+from serving.live import LivePolicy, Source
+
+__all__ = ["serve"]
+
+_SUMMARY = "Answer replenishment requests over HTTP with the champion."
+_EXAMPLE = """curl -s {url}/v1/recommendations -H 'Content-Type: application/json' -d '{body}'"""
+
+
+def serve(argv: list[str]) -> int:
+    """Run the command until SIGINT or SIGTERM; returns the exit code.
+
+    Raises ConfigError or ArtifactError before anything is started.
+    """
+    if any(a in ("-h", "--help") for a in argv):
+        print(help_text("serve", _SUMMARY, argv))
+        return 0
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    composed = next(iter(compose_runs("serve", argv)))
+    config: ServeConfig = composed.command.serve
+    uri = composed.command.tracking.uri
+    resolve_artifact(config.artifact, config.model, uri, option="serve.artifact")
+    port = _free_port(config.host, config.port)
+    with tempfile.TemporaryDirectory(prefix="echelon_serve_") as state:
+        source = Source(config.artifact, config.model, uri, config.poll_seconds, state)
+        example = _example(LivePolicy(source))  # a policy that can't be served fails here, readably
+        _run(source, config.host, port, example)
+    return 0
+
+
+def _run(source: Source, host: str, port: int, example: str) -> None:
+    from serving import app  # Ray takes seconds to import
+
+    stopped = threading.Event()
+    try:
+        with _stop_signals(stopped):
+            app.start(source, host, port)
+            _require_loopback()
+            with _stop_signals(stopped):  # again: Ray has put its own handlers in their place
+                url = f"http://{host}:{port}"
+                print(f"Serving {source.model} ({source.artifact}) at {url}; Ctrl-C ends it. Try:")
+                print(_EXAMPLE.format(url=url, body=example), flush=True)
+                stopped.wait()
+                print("Stopping: requests in flight are finished first.", flush=True)
+                app.stop()
+    finally:
+        app.stop()
+
+
+def _example(live: LivePolicy) -> str:
+    """The smallest request worth sending: one row of stock."""
+    scenario = live.recommender.scenario
+    stock = scenario.compiled.network.stocks[-1]
+    body: dict[str, object] = {}
+    if scenario.calendar_start is not None:
+        body["as_of"] = scenario.calendar_start
+    body["stock"] = [{"location": stock.node, "item": stock.sku, "on_hand": 3}]
+    return json.dumps(body).replace("'", "\\u0027")
+
+
+def _free_port(host: str, port: int) -> int:
+    """Return the port, or a free one for 0. Raises ConfigError where another process has it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as problem:
+            raise ConfigError(
+                f"serve.port {port} on {host} can't be used ({problem.strerror}); give another "
+                "one: serve.port=8001."
+            ) from problem
+        return int(probe.getsockname()[1])
+
+
+def _require_loopback() -> None:
+    """Raise ConfigError if this process or one of its children listens beyond loopback."""
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        try:
+            connections = process.net_connections("tcp")
+        except psutil.Error:  # ended meanwhile
+            continue
+        for connection in connections:
+            if connection.status == psutil.CONN_LISTEN and not _is_loopback(connection.laddr.ip):
+                raise ConfigError(
+                    f"'{process.name()}' listens on {connection.laddr.ip} port "
+                    f"{connection.laddr.port}, open to the network; expected loopback only. "
+                    "Unset the RAY_* variables of your environment, then try again."
+                )
+
+
+def _is_loopback(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+@contextmanager
+def _stop_signals(stopped: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set the event."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,174 @@
+"""The policy that is served now, and how a newly promoted one takes its place.
+
+A candidate is loaded, verified and asked once before it is swapped in, by one assignment; one that
+fails leaves the old one serving and its reason in `last_load_error`. A copy of what was served
+last is kept, so that a process started again never comes up with nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from envs.errors import ArtifactError, EchelonError
+from evaluation.artifact import load_artifact
+from evaluation.atomic_folder import write_file, write_folder
+from evaluation.champion import ALIASES, ResolvedArtifact, current_version, resolve_artifact
+from serving.recommender import Recommender
+from serving.schemas import Health, RecommendationRequest
+
+__all__ = ["LivePolicy", "Source"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where policies come from. artifact: champion, challenger, a version or a folder; only an
+    alias is polled. state_folder: keeps a copy of what was served last; None: none is kept."""
+
+    artifact: str = "champion"
+    model: str = "echelon"
+    tracking_uri: str = "sqlite:///mlflow.db"
+    poll_seconds: float = 10.0
+    state_folder: str | None = None
+
+
+class LivePolicy:
+    """Holds the recommender that answers. Raises ArtifactError if there is none to start with."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._born = time.monotonic()
+        self._stopped = threading.Event()
+        self._last_poll: str | None = None
+        self._last_load_error: str | None = None
+        try:
+            self._recommender = self._load(self._resolve())
+        except EchelonError as error:
+            self._last_load_error = str(error)
+            last_good = self._kept()
+            if last_good is None:
+                raise
+            _log.error("%s Serving what was served last.", error)
+            self._recommender = self._load(last_good)
+        self._loaded_at = _now()
+
+    @property
+    def recommender(self) -> Recommender:
+        """The one to ask: hold on to it for the length of a request."""
+        return self._recommender
+
+    def start_polling(self) -> None:
+        """Look at the registry every `poll_seconds` in the background, if an alias is served."""
+        if self._source.artifact in ALIASES:
+            threading.Thread(target=self._poll_for_ever, name="champion poll", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the polling."""
+        self._stopped.set()
+
+    def poll(self) -> bool:
+        """Look once; returns whether another policy serves now. Never raises."""
+        source, serving = self._source, self._recommender.info.version
+        try:
+            version = current_version(source.model, source.artifact, source.tracking_uri)
+            self._last_poll = _now()
+            if version is None:
+                raise ArtifactError(f"no model is {source.model}@{source.artifact} any more.")
+            if version == serving:
+                self._last_load_error = None
+                return False
+            self._recommender = self._load(self._resolve())
+            self._loaded_at, self._last_load_error = _now(), None
+            _log.warning("Version %s serves in the place of %s.", version, serving)
+            return True
+        except Exception as problem:  # a poll that dies would freeze the champion for ever
+            text = str(problem) if isinstance(problem, EchelonError) else repr(problem)
+            if text != self._last_load_error:
+                _log.error("%s Version %s serves on.", text, serving)
+            self._last_load_error = text
+            return False
+
+    def health(self) -> Health:
+        """What GET /v1/health answers."""
+        return Health(
+            status="ok",
+            model=self._recommender.info,
+            loaded_at=self._loaded_at,
+            uptime_seconds=round(time.monotonic() - self._born, 1),
+            last_poll=self._last_poll,
+            last_load_error=self._last_load_error,
+        )
+
+    def _poll_for_ever(self) -> None:
+        while not self._stopped.wait(self._source.poll_seconds):
+            self.poll()
+
+    def _resolve(self) -> ResolvedArtifact:
+        source = self._source
+        return resolve_artifact(
+            source.artifact, source.model, source.tracking_uri, option="serve.artifact"
+        )
+
+    def _load(self, resolved: ResolvedArtifact) -> Recommender:
+        """Verify hashes, canary and fit; let it answer once; keep a copy."""
+        recommender = Recommender(
+            load_artifact(resolved.folder),
+            name=self._source.model,
+            version=resolved.version,
+            run_id=resolved.run_id,
+        )
+        start = recommender.scenario.calendar_start
+        as_of = None if start is None else date.fromisoformat(start)
+        answer = recommender.recommend(RecommendationRequest(as_of=as_of, stock=[]))
+        if answer.fallback.used:
+            raise ArtifactError(
+                f"the policy in '{resolved.folder}' can't answer: {answer.fallback.reasons[0]}"
+            )
+        self._keep(resolved)
+        return recommender
+
+    def _keep(self, resolved: ResolvedArtifact) -> None:
+        if self._source.state_folder is None:
+            return
+        state = Path(self._source.state_folder)
+        name = f"version_{resolved.version or 'folder'}"
+        if resolved.folder == state / name:
+            return
+
+        def fill(folder: Path) -> None:
+            # The artifact's own list of hashes goes along by being written anew.
+            for path in resolved.folder.iterdir():
+                if path.name != "SHA256SUMS":
+                    shutil.copyfile(path, folder / path.name)
+
+        try:
+            write_folder(state / name, fill, replace=True, error=ArtifactError)
+            pointer = {"name": name, "version": resolved.version, "run_id": resolved.run_id}
+            write_file(state / "last_good.json", json.dumps(pointer).encode())
+            for old in state.glob("version_*"):
+                if old.name != name:
+                    shutil.rmtree(old, ignore_errors=True)
+        except (OSError, ArtifactError) as problem:
+            _log.warning("No copy of the served policy is kept: %s", problem)
+
+    def _kept(self) -> ResolvedArtifact | None:
+        if self._source.state_folder is None:
+            return None
+        state = Path(self._source.state_folder)
+        try:
+            pointer = json.loads((state / "last_good.json").read_bytes())
+            return ResolvedArtifact(state / pointer["name"], pointer["version"], pointer["run_id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

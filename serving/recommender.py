@@ -1,0 +1,274 @@
+"""From a snapshot to orders: the simulator's own observation, policy and feasibility code.
+
+Pure Python, NumPy and torch: no HTTP, no Ray, no registry. Nothing of the simulator is written
+again here: a request fills its State, its observe event learns from the recent sales, its own
+`close_period` turns the policy's action into feasible orders.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from envs.batched_env import BatchedEnv
+from envs.errors import ArtifactError, NonFiniteError
+from envs.feasibility import executed_quantity
+from envs.policies import View, build_policy
+from envs.scenario import Scenario
+from evaluation.artifact import Artifact
+from evaluation.network_io import scenario_from_plain
+from serving.learning import Learner
+from serving.schemas import (
+    Fallback,
+    Guardrail,
+    Line,
+    ModelInfo,
+    RecommendationRequest,
+    RecommendationResponse,
+    Summary,
+)
+from serving.snapshot import Snapshot, SnapshotReader
+
+__all__ = ["Recommender"]
+
+Floats = NDArray[np.float64]
+
+_PERIOD = 1_000_000  # of the order: past any start-up rule of a classical policy
+_DIGITS = 6  # of quantities between the limits, in units
+
+# What the observe event learns: of a pair from all that is asked of it, and from its customers.
+_ASKED = ("incoming", "mean_7", "mean_28", "square_28", "zero_share_28")
+_LEVELS = ("demand_level", "demand_variance")
+
+_log = logging.getLogger(__name__)
+
+
+class Recommender:
+    """A verified policy on the network it was trained on.
+
+    Deterministic; safe to call from several threads, one request at a time.
+    Raises ArtifactError where the artifact holds no network, or does not fit it.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        name: str = "echelon",
+        version: str | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        if artifact.network is None:
+            raise ArtifactError(
+                "the artifact has no network.json, which serving needs; train and export again."
+            )
+        manifest = artifact.manifest
+        self.scenario: Scenario = scenario_from_plain(artifact.network)
+        base = manifest["base_policy"]
+        self.base_policy = {"name": base["name"], "parameters": base["parameters"]}
+        self._policy = artifact.policy
+        net = self.scenario.compiled
+        self._env = BatchedEnv(
+            self.scenario, 1, base_policy=build_policy(base["name"], net, base["parameters"])
+        )
+        self._check_fit(artifact)
+        self._reader = SnapshotReader(self.scenario)
+        self._env.simulator.reset(0)
+        self._learner = Learner(self._env.simulator)
+        self._leaves = _leaf_weights(self._env)
+        self._lock = threading.Lock()
+        self.info = ModelInfo(
+            name=name,
+            version=version,
+            run_id=run_id,
+            artifact=artifact.version,
+            scenario=manifest["scenario"],
+            network_hash=manifest["network_sha256"],
+        )
+
+    def recommend(self, request: RecommendationRequest) -> RecommendationResponse:
+        """Answer with orders for all lanes. Raises RequestError for names the network lacks."""
+        snapshot = self._reader.read(request)
+        with self._lock:
+            observation = self.fill(snapshot)
+            classical_raw, classical = self._orders(self._env.no_action)
+            raw, quantity, fallback = classical_raw, classical, Fallback()
+            if request.policy == "champion":
+                try:
+                    raw, quantity = self._orders(self._act(observation))
+                except Exception as problem:  # any failure of the model: the base policy answers
+                    _log.exception("The model failed; the base policy answers.")
+                    reason = f"{type(problem).__name__}: {problem}"
+                    fallback = Fallback(used=True, reasons=[reason[:300]])
+        return RecommendationResponse(
+            request_id=request.request_id,
+            model=self.info,
+            policy=request.policy,
+            lines=self._lines(raw, quantity, classical, request.include_zero),
+            summary=self._summary(quantity, classical),
+            fallback=fallback,
+            warnings=snapshot.notices,
+        )
+
+    def fill(self, snapshot: Snapshot) -> NDArray[np.float32]:
+        """Put the snapshot into the simulator; returns the observation [P, F, 1]."""
+        env, state = self._env, self._env.state
+        simulator = env.simulator
+        for array in (*state, *env.flows):
+            array[...] = 0.0
+        env.elapsed, simulator.period = 0, _PERIOD
+        state.on_hand[:, 0] = snapshot.on_hand
+        state.backorders[:, 0] = snapshot.backorders
+        state.owed[:, 0] = snapshot.owed
+        slots = state.in_transit.shape[1]
+        for ahead in range(slots):
+            state.in_transit[:, (_PERIOD + ahead) % slots, 0] = snapshot.in_transit[:, ahead]
+        state.in_transit_total[:, 0] = snapshot.in_transit.sum(axis=1)
+        self._forget_demand()
+        self._learn_demand(snapshot)
+        simulator.trace.calendar[:] = self._reader.calendar_period(snapshot.day)
+        return env.refresh()
+
+    def _forget_demand(self) -> None:
+        """Believe what was believed before any demand was seen."""
+        net, state = self._env.net, self._env.state
+        demands = [net.network.stocks[p].demand for p in net.customer_pair]
+        state.demand_level[:, 0] = [d.mean for d in demands if d is not None]
+        state.demand_variance[:, 0] = [d.standard_deviation**2 for d in demands if d is not None]
+        state.incoming[:, 0] = state.mean_7[:, 0] = state.mean_28[:, 0] = net.demand_mean
+        state.square_28[:, 0] = net.demand_mean**2 + net.demand_sd**2
+        self._env.base_policy.reset(1)
+
+    def _learn_demand(self, snapshot: Snapshot) -> None:
+        """Let the observe event see the recent sales, period by period.
+
+        A pair whose sales of a period aren't told keeps what it believed. What other locations
+        asked of a pair is, where not told, what was sold below it.
+        """
+        env, state, flows = self._env, self._env.state, self._env.flows
+        net, simulator, periods = env.net, env.simulator, len(snapshot.sales)
+        lag = simulator.forecast.seen_lag
+        for t, told in enumerate(snapshot.sales):
+            known, demand, requested = self._asked(told)
+            flows.demand[:, 0], flows.requested[:, 0] = demand, requested
+            old = {name: getattr(state, name).copy() for name in (*_ASKED, *_LEVELS)}
+            seen = self._reader.calendar_period(snapshot.day - (periods - 1 - t) - lag)
+            self._learner.observe(seen + lag)
+            untold = np.isnan(told[net.customer_pair])
+            for name in _ASKED:
+                getattr(state, name)[~known] = old[name][~known]
+            for name in _LEVELS:
+                getattr(state, name)[untold] = old[name][untold]
+            if t < periods - 1:  # its own memory; the last period is looked at by `refresh`
+                env.base_policy.target_orders(View(net, state, _PERIOD - (periods - 1 - t)))
+
+    def _asked(self, told: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
+        """[P] units told, NaN where not -> (known, asked by customers, asked by lanes)."""
+        net = self._env.net
+        sells = net.arrays.demand_of >= 0
+        demand = np.where(sells & ~np.isnan(told), told, 0.0)
+        below = self._leaves @ demand[net.customer_pair] - demand
+        missing = (self._leaves @ np.isnan(told[net.customer_pair])) > 0
+        given_inner = ~sells & ~np.isnan(told)
+        requested = np.where(given_inner, told, np.maximum(below, 0.0))
+        return given_inner | ~missing, demand, requested
+
+    def _act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not np.isfinite(observation).all():
+            row, feature = (int(i[0]) for i in np.nonzero(~np.isfinite(observation))[:2])
+            raise NonFiniteError(
+                f"observation {self._env.feature_names[feature]} of "
+                f"{self._env.net.network.stocks[row].label} is not finite."
+            )
+        return self._policy.act(observation, self._env.groups)
+
+    def _orders(self, action: NDArray[np.float32]) -> tuple[Floats, Floats]:
+        """Play the period with this action and undo it; returns (raw, executed) orders [Q]."""
+        env = self._env
+        before = [array.copy() for array in env.state]
+        try:
+            env.close_period(action)
+            raw, ordered = env.flows.raw_order[:, 0].copy(), env.flows.ordered[:, 0].copy()
+        finally:
+            for array, old in zip(env.state, before, strict=True):
+                array[...] = old
+        if not np.isfinite(ordered).all():
+            lane = env.net.network.lanes[int(np.flatnonzero(~np.isfinite(ordered))[0])]
+            raise NonFiniteError(f"the order on lane '{lane.id}' is not finite.")
+        return raw, ordered
+
+    def _lines(
+        self, raw: Floats, quantity: Floats, classical: Floats, include_zero: bool
+    ) -> list[Line]:
+        return [
+            Line(
+                location=lane.node,
+                item=lane.sku,
+                lane=lane.id,
+                source=sorted({use.node for use in lane.inputs}),
+                quantity=float(quantity[q]),
+                classical=float(classical[q]),
+                delta=float(quantity[q] - classical[q]),
+                expected_arrival_in_periods=round(
+                    lane.lead_time.mean() + lane.information_delay, 3
+                ),
+                guardrails=self._guardrails(q, float(raw[q])),
+            )
+            for q, lane in enumerate(self._env.net.network.lanes)
+            if include_zero or quantity[q] > 0 or quantity[q] != classical[q]
+        ]
+
+    def _guardrails(self, q: int, raw: float) -> list[Guardrail]:
+        """The feasibility layer again, one limit after the other."""
+        lane = self._env.net.network.lanes[q]
+        most, least = lane.maximum_order, lane.minimum_order
+        steps = (
+            ("maximum_order", executed_quantity(raw, 0.0, most, 0.0)),
+            ("minimum_order", executed_quantity(raw, least, most, 0.0)),
+            ("order_multiple", executed_quantity(raw, least, most, lane.order_multiple)),
+        )
+        changed, before = [], raw
+        for rule, after in steps:
+            if round(after, _DIGITS) != round(before, _DIGITS):
+                rounded = round(before, _DIGITS), round(after, _DIGITS)
+                changed.append(Guardrail(rule=rule, before=rounded[0], after=rounded[1]))
+            before = after
+        return changed
+
+    def _summary(self, quantity: Floats, classical: Floats) -> Summary:
+        arrays = self._env.net.arrays
+        cost, classical_cost = (
+            float(arrays.unit_cost @ units + arrays.fixed_cost @ (units > 0))
+            for units in (quantity, classical)
+        )
+        return Summary(
+            lines=int((quantity > 0).sum()),
+            changed_lines=int((quantity != classical).sum()),
+            units=float(quantity.sum()),
+            classical_units=float(classical.sum()),
+            order_cost=cost,
+            classical_order_cost=classical_cost,
+            currency=self.scenario.currency,
+        )
+
+    def _check_fit(self, artifact: Artifact) -> None:
+        manifest, env = artifact.manifest, self._env
+        features = tuple(quantity["name"] for quantity in manifest["observation"])
+        heads = {kind: len(names) for kind, names in manifest["actions"].items()}
+        wanted = {group.name: group.action_size for group in env.groups}
+        if features != env.feature_names or heads != wanted:
+            raise ArtifactError(
+                f"the artifact sees {len(features)} features and acts with {heads}; this Echelon "
+                f"gives {env.observation_size} ({', '.join(env.feature_names)}) and {wanted} on "
+                "its network. Train and export again with this version."
+            )
+
+
+def _leaf_weights(env: BatchedEnv) -> sparse.csr_matrix:
+    """[P, D] units of a pair in one unit that a customer below it buys."""
+    leaves, size = env.net.arrays.leaves, (env.num_rows, len(env.net.customer_pair))
+    return sparse.csr_matrix((leaves.value, leaves.index, leaves.pointer), shape=size)

@@ -1,0 +1,238 @@
+"""Demand as drawn by a trace: does it have the distribution that was asked for?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from envs.compiled import compile_network
+from envs.demand import Demand, DemandConfig
+from envs.errors import ConfigError
+from envs.lead_time import LeadTime
+from envs.network import Lane, Node, Regime, RegimeState, Sku, Stock, SupplyNetwork
+from envs.trace import Trace
+
+
+def shops(*demands: Demand, **fields: Any) -> SupplyNetwork:
+    """One shop per demand, each supplied from outside."""
+    names = [f"shop {i}" for i in range(len(demands))]
+    stock_fields = {k: v for k, v in fields.items() if k == "demand_regime"}
+    return SupplyNetwork(
+        tuple(Node(n, "store") for n in names),
+        (Sku("tea"),),
+        tuple(
+            Stock(n, "tea", demand=d, **stock_fields) for n, d in zip(names, demands, strict=True)
+        ),
+        tuple(Lane(f"buy {n}", n, "tea", LeadTime(1)) for n in names),
+        regimes=fields.get("regimes", ()),
+    )
+
+
+def draw(network: SupplyNetwork, periods: int, batch: int, seed: int = 0) -> NDArray[np.float64]:
+    """Return demand [T, D, B] of a trace."""
+    trace = Trace(compile_network(network), batch)
+    trace.reset(seed, 0)
+    drawn = []
+    for _ in range(periods):
+        drawn.append(trace.demand.copy())
+        trace.advance()
+    return np.stack(drawn)
+
+
+def config(distribution: str, **numbers: Any) -> DemandConfig:
+    return DemandConfig(distribution, **numbers)
+
+
+PROCESSES: list[tuple[DemandConfig, Any]] = [
+    # what is asked for, and the distribution it has to have
+    (config("poisson", mean=0.3), stats.poisson(0.3)),
+    (config("poisson", mean=5.0), stats.poisson(5.0)),
+    (config("poisson", mean=400.0), stats.poisson(400.0)),
+    (config("geometric", mean=5.0), stats.geom(1 / 6, loc=-1)),
+    (
+        config("negative_binomial", mean=4.0, standard_deviation=4.0),
+        stats.nbinom(16 / 12, 0.25),
+    ),
+    (config("uniform", low=2.0, high=6.0), stats.randint(2, 7)),
+    (config("uniform", low=0.0, high=4.0), stats.randint(0, 5)),
+    (config("uniform", low=1.0, high=3.5, whole_units=False), stats.uniform(1.0, 2.5)),
+    (
+        config("normal", mean=10.0, standard_deviation=2.0, whole_units=False),
+        stats.norm(10.0, 2.0),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"), PROCESSES, ids=lambda x: getattr(x, "distribution", "")
+)
+def test_drawn_as_asked(asked: DemandConfig, wanted: Any) -> None:
+    """Mean, variance and the whole distribution agree, within 5 standard errors."""
+    sample = draw(shops(Demand.from_config(asked, 0)), 200, 2000).ravel()
+    count = sample.size
+    error = wanted.std() / np.sqrt(count)
+    assert abs(sample.mean() - wanted.mean()) < 5 * error
+    assert sample.var() == pytest.approx(wanted.var(), rel=0.03)
+    if hasattr(wanted, "pmf"):
+        assert np.array_equal(sample, np.round(sample))
+        low, high = (int(wanted.ppf(u)) for u in (1e-6, 1 - 1e-6))
+        units = np.arange(low, high + 1)
+        seen = np.array([(sample == k).mean() for k in units])
+        room = 5 * np.sqrt(wanted.pmf(units) / count) + 5 / count
+        assert (np.abs(seen - wanted.pmf(units)) < room).all()
+    else:
+        assert stats.kstest(sample[:40_000], wanted.cdf).pvalue > 1e-3
+
+
+def test_config_knows_its_moments() -> None:
+    """What forecasts start from is the process's own mean and spread."""
+    for asked, wanted in PROCESSES:
+        demand = Demand.from_config(asked, 0)
+        assert demand.mean == pytest.approx(wanted.mean())
+        assert demand.standard_deviation == pytest.approx(wanted.std())
+
+
+def test_geometric_starts_at_0() -> None:
+    """A geometric period without demand has probability 1/(1 + mean)."""
+    sample = draw(shops(Demand.from_config(config("geometric", mean=4.0), 0)), 100, 2000)
+    assert sample.min() == 0.0
+    assert (sample == 0).mean() == pytest.approx(0.2, abs=0.005)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_normal_is_clipped_at_zero(whole: bool) -> None:
+    """Negative draws become 0, whole units are rounded, the rest stays normal."""
+    asked = config("normal", mean=1.0, standard_deviation=1.0, whole_units=whole)
+    sample = draw(shops(Demand.from_config(asked, 0)), 200, 2000).ravel()
+    assert sample.min() == 0.0
+    below = 0.5 if whole else 0.0
+    assert (sample == 0).mean() == pytest.approx(stats.norm.cdf(below, 1.0, 1.0), abs=0.005)
+    assert (sample <= 2).mean() == pytest.approx(stats.norm.cdf(2.0 + below, 1.0, 1.0), abs=0.005)
+    assert whole == np.array_equal(sample, np.round(sample))
+
+
+def test_periods_and_rows_are_independent() -> None:
+    """No correlation between periods, rows or streams unless asked for."""
+    demand = Demand.from_config(config("poisson", mean=5.0), 0)
+    sample = draw(shops(demand, demand), 400, 500)
+    one = sample[:, 0]
+    assert abs(np.corrcoef(one[1:].ravel(), one[:-1].ravel())[0, 1]) < 0.01
+    assert abs(np.corrcoef(one[:, 1:].ravel(), one[:, :-1].ravel())[0, 1]) < 0.01
+    assert abs(np.corrcoef(one.ravel(), sample[:, 1].ravel())[0, 1]) < 0.01
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        config("normal", mean=50.0, standard_deviation=5.0, whole_units=False),
+        config("poisson", mean=50.0),
+    ],
+    ids=lambda a: a.distribution,
+)
+def test_correlation(asked: DemandConfig) -> None:
+    """Pairs share the asked part of their variance, and keep their own distribution."""
+    tied = Demand.from_config(asked, 0, correlation=0.6)
+    free = Demand.from_config(asked, 0)
+    sample = draw(shops(tied, tied, free), 300, 500)
+    flat = [sample[:, d].ravel() for d in range(3)]
+    matrix = np.asarray(np.corrcoef(flat))
+    assert matrix[0, 1] == pytest.approx(0.6, abs=0.015)
+    assert abs(matrix[0, 2]) < 0.015
+    for values in flat:
+        assert values.mean() == pytest.approx(free.mean, rel=0.01)
+        assert values.std() == pytest.approx(free.standard_deviation, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        config("poisson", mean=6.0),
+        config("geometric", mean=6.0),
+        config("negative_binomial", mean=6.0, standard_deviation=4.0),
+        config("normal", mean=60.0, standard_deviation=6.0),
+        config("uniform", low=20.0, high=60.0),
+    ],
+    ids=lambda a: a.distribution,
+)
+def test_multiplier_moves_the_mean(asked: DemandConfig) -> None:
+    """The calendar multiplies the mean period by period, round and round; 0 closes the shop."""
+    multiplier = np.array([1.0, 0.0, 2.5])
+    demand = Demand.from_config(asked, 0, multiplier=multiplier)
+    sample = draw(shops(demand), 9, 20_000)[:, 0]
+    expected = demand.mean * np.tile(multiplier, 3)
+    assert sample.mean(axis=1) == pytest.approx(expected, rel=0.03)
+    assert (sample[1::3] == 0).all()
+
+
+def test_regime_moves_the_mean() -> None:
+    """In each state of its regime demand has that state's mean; states stay as often as asked."""
+    states = (RegimeState("low", demand=0.5), RegimeState("high", demand=2.0))
+    regime = Regime("market", states, ((0.9, 0.1), (0.3, 0.7)))
+    demand = Demand.from_config(config("poisson", mean=8.0), 0)
+    network = shops(demand, regimes=(regime,), demand_regime="market")
+    trace = Trace(compile_network(network), 4000)
+    trace.reset(0, 0)
+    drawn, path = [], []
+    for t in range(40):
+        drawn.append(trace.demand[0].copy())
+        path.append(trace.regime[t % len(trace.regime), 0].copy())
+        trace.advance()
+    quantity, state = np.stack(drawn), np.stack(path)
+    assert quantity[state == 0].mean() == pytest.approx(4.0, rel=0.01)
+    assert quantity[state == 1].mean() == pytest.approx(16.0, rel=0.01)
+    assert (state[0] == 0).mean() == pytest.approx(0.75, abs=0.03)
+    assert (state == 0).mean() == pytest.approx(0.75, abs=0.01)
+    stays = (state[1:] == state[:-1])[state[:-1] == 1].mean()
+    assert stays == pytest.approx(0.7, abs=0.01)
+
+
+def test_step() -> None:
+    """A step is low before the change, high from it on, the same in every row."""
+    demand = Demand.from_config(config("step", low=4.0, high=8.0, change_period=3), 6)
+    sample = draw(shops(demand), 6, 2)
+    assert sample[:, 0].T.tolist() == [[4.0, 4.0, 4.0, 8.0, 8.0, 8.0]] * 2
+
+
+def test_history_is_replayed() -> None:
+    """A history comes as it was, then again; each shop its own."""
+    first, second = np.array([1.0, 0.0, 7.5]), np.array([2.0, 3.0, 4.0])
+    network = shops(Demand(1.0, 1.0, history=first), Demand(1.0, 1.0, history=second))
+    sample = draw(network, 7, 1)[:, :, 0]
+    assert sample[:, 0].tolist() == [1.0, 0.0, 7.5, 1.0, 0.0, 7.5, 1.0]
+    assert sample[:, 1].tolist() == [2.0, 3.0, 4.0, 2.0, 3.0, 4.0, 2.0]
+
+
+ONES = np.ones(3)
+NONSENSE = [
+    # how it is built, what the message says
+    (lambda: Demand.from_config(config("poison", mean=5.0), 0), "Did you mean 'poisson'?"),
+    (lambda: Demand.from_config(config("poisson"), 0), "mean is None"),
+    (lambda: Demand.from_config(config("poisson", mean=-1.0), 0), "mean is -1.0"),
+    (lambda: Demand.from_config(config("poisson", mean=float("nan")), 0), "mean is nan"),
+    (lambda: Demand.from_config(config("normal", mean=5.0), 0), "standard_deviation is None"),
+    (
+        lambda: Demand.from_config(
+            config("negative_binomial", mean=4.0, standard_deviation=2.0), 0
+        ),
+        "standard_deviation^2 > mean",
+    ),
+    (lambda: Demand.from_config(config("uniform", low=5.0, high=4.0), 0), "expected low <= high"),
+    (lambda: Demand.from_config(config("step", low=1.0, high=2.0), 9), "change_period is None"),
+    (lambda: Demand(5.0, 1.0), "either a process or a history"),
+    (lambda: Demand(5.0, 1.0, history=np.array([1.0, -2.0])), "history is -2.0 in period 1"),
+    (lambda: Demand(5.0, 1.0, history=np.array([np.nan])), "history is nan in period 0"),
+    (lambda: Demand(5.0, 1.0, history=ONES, multiplier=-ONES), "multiplier is -1.0 in period 0"),
+    (lambda: Demand(5.0, 1.0, history=ONES, correlation=1.0), "correlation is 1.0"),
+]
+
+
+@pytest.mark.parametrize(("build", "reason"), NONSENSE, ids=[reason for _, reason in NONSENSE])
+def test_nonsense_is_refused(build: Any, reason: str) -> None:
+    """Numbers that no process has are refused, by name."""
+    with pytest.raises(ConfigError) as error:
+        build()
+    assert reason in str(error.value)

@@ -1,0 +1,117 @@
+"""The main job from its command line to the registry, and back from an interruption."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from echelon import main
+from envs.batched_env import BatchedEnv
+from evaluation.artifact import load_artifact
+from evaluation.network_io import scenario_from_plain
+from training.checkpoint import CheckpointStore
+
+SMALL = [
+    "scenario=one_warehouse_n_stores",
+    "smoke=true",
+    "resources.envs_per_runner=4",
+    "tracking.system_metrics=false",
+]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which one small training has run; its run folder is `run`."""
+    folder = tmp_path_factory.mktemp("train")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["train", *SMALL, "out=run"]) == 0
+    return folder
+
+
+def test_the_run_folder_holds_everything(workplace: Path) -> None:
+    """Config, metrics, evaluation, plots, policy, checkpoints."""
+    run = workplace / "run"
+    for name in ("config.yaml", "metrics.jsonl", "evaluation.json", "policy/manifest.json"):
+        assert (run / name).exists(), name
+    assert {p.name for p in (run / "plots").iterdir()} >= {
+        "learning_curve.png", "stock_and_orders.png", "cost_by_column.png", "kpis.png",
+    }  # fmt: skip
+    report = json.loads((run / "evaluation.json").read_text())
+    assert set(report["policies"]) == {"echelon_base_stock", "learned"}
+
+
+def test_the_exported_policy_acts_in_the_exported_network(workplace: Path) -> None:
+    """The artifact alone gives network, base policy and correction: finite, bounded actions."""
+    artifact = load_artifact(workplace / "run" / "policy")
+    plain = json.loads((workplace / "run" / "policy" / "network.json").read_text())
+    env = BatchedEnv(scenario_from_plain(plain), 2)
+    observation = env.reset(1)
+    assert tuple(q["name"] for q in artifact.manifest["observation"]) == env.feature_names
+    action = artifact.policy.act(observation, env.groups)
+    assert np.abs(action).max() <= 1.0
+
+
+def test_the_run_is_tracked_and_the_model_registered(workplace: Path) -> None:
+    """One finished MLflow run with metrics and artifacts; a version with an alias."""
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db", f"sqlite:///{workplace}/mlflow.db")
+    experiment = client.get_experiment_by_name("echelon")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["scenario.name"] == "one_warehouse_n_stores"
+    assert "test/learned_cost_per_period" in run.data.metrics
+    alias = "champion"
+    report = json.loads((workplace / "run" / "evaluation.json").read_text())
+    if report["paired_differences"][0]["verdict"] == "worse":
+        alias = "challenger"
+    version = client.get_model_version_by_alias("echelon", alias)
+    assert version.run_id == run.info.run_id
+
+
+def test_resume_goes_on_from_the_last_checkpoint(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More iterations on the same folder: earlier metrics stay, the count goes on."""
+    monkeypatch.chdir(workplace)
+    assert main(["train", *SMALL, "out=again", "algorithm.iterations=2", "checkpoint_every=1",
+                 "register=false"]) == 0  # fmt: skip
+    store = CheckpointStore(workplace / "again" / "checkpoints")
+    last = store.latest_good()
+    assert last is not None
+    assert last.step == 2
+    assert main(["train", "resume=again", "algorithm.iterations=4"]) == 0
+    after = store.latest_good()
+    assert after is not None
+    assert after.step == 4
+    lines = [
+        json.loads(s) for s in (workplace / "again" / "metrics.jsonl").read_text().splitlines()
+    ]
+    iterations = [x["step"] for x in lines if "time/iteration" in x["metrics"]]
+    assert iterations == [1, 2, 3, 4]
+    assert after.meta["policy_params"] == last.meta["policy_params"]
+
+
+def test_a_corrupt_checkpoint_is_passed_over(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A flipped bit in the newest checkpoint: resume says so and takes the one before."""
+    monkeypatch.chdir(workplace)
+    assert main(["train", *SMALL, "out=flipped", "algorithm.iterations=2", "checkpoint_every=1",
+                 "register=false"]) == 0  # fmt: skip
+    store = CheckpointStore(workplace / "flipped" / "checkpoints")
+    newest = store.latest_good()
+    assert newest is not None
+    victim = max((p for p in newest.path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(bytes(content))
+    good = store.latest_good()
+    assert good is not None
+    assert good.step == 1
+    assert main(["train", "resume=flipped", "algorithm.iterations=2"]) == 0
+    assert "passed over" in caplog.text
