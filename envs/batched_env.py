@@ -6,7 +6,8 @@ envs/vector.py, training/multi_agent_env.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,8 @@ class BatchedEnv:
     reset(seed, first_episode) -> observation; step(action) -> (observation, reward, truncated).
     observation float32 [P, F, B] (a view that the next step overwrites), action float32 [P, A, B]
     in [-1, 1] where zero is the base policy, reward float32 [P, B]. All B reach the horizon
-    together. cost_scale: the base policy's cost of the network per period [currency].
+    together. cost_scale [P]: what the base policy makes each pair
+    answer for per period [currency]; rewards are in units of it.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class BatchedEnv:
         split: str = "train",
         base_policy: Policy | None = None,
         reward: RewardConfig | None = None,
-        cost_scale: float | None = None,
+        cost_scale: NDArray[np.float64] | None = None,
     ) -> None:
         net = scenario.compiled
         self.scenario, self.net, self.batch_size = scenario, net, batch_size
@@ -72,7 +74,8 @@ class BatchedEnv:
         self.observation_size = self._layout.size
         self.horizon = scenario.episode_length(split)
         self.reward_config = reward or RewardConfig()
-        self.cost_scale = cost_scale if cost_scale is not None else _newsvendor_scale(net)
+        scale = _newsvendor_scale(net) if cost_scale is None else np.asarray(cost_scale, float)
+        self.cost_scale = scale.reshape(-1, 1)
         self._starts = scenario.starts(split)
         self._scratch = np.zeros(batch_size)
         self._observation = np.zeros((self.num_rows, self.observation_size, batch_size), np.float32)
@@ -81,6 +84,7 @@ class BatchedEnv:
         self._no_action = np.zeros((self.num_rows, self.action_size, batch_size), np.float32)
         self._target = np.zeros((self.num_rows, batch_size))
         self._spread = self._target
+        self._pair = self._build_pair(split) if self.reward_config.paired else None
         self.elapsed = 0
 
     @property
@@ -95,6 +99,8 @@ class BatchedEnv:
 
     def reset(self, seed: int, first_episode: int = 0) -> NDArray[np.float32]:
         """Begin episodes first_episode + b of the seed, past the warm-up; return observations."""
+        if self._pair is not None:
+            self._pair.reset(seed, first_episode)
         self.simulator.reset(seed, first_episode, self._starts)
         self.base_policy.reset(self.batch_size)
         self._decide()
@@ -109,8 +115,13 @@ class BatchedEnv:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
         """Play one period. Returns (observation, reward, truncated)."""
         self.close_period(action)
+        cost = self.flows.total_cost
+        if self._pair is not None:
+            self._pair.close_period(self._no_action)
+            cost = np.subtract(cost, self._pair.flows.total_cost, out=self._cost)
+            self._pair.open_period()
         compute_reward(
-            self.flows.total_cost, self.net.arrays.downstream, self.cost_scale, self.reward_config,
+            cost, self.net.arrays.downstream, self.cost_scale, self.reward_config,
             self._reward,
         )  # fmt: skip
         self.open_period()
@@ -155,6 +166,16 @@ class BatchedEnv:
         """[P, B] units the base policy wants to order now."""
         return np.maximum(self._target, 0.0)
 
+    def _build_pair(self, split: str) -> BatchedEnv:
+        """The base policy on the same traces, warm-up and all; policies may hold state, so its own
+        copy."""
+        self._cost = np.zeros((self.num_rows, self.batch_size))
+        alone = replace(self.reward_config, paired=False)
+        policy = copy.deepcopy(self.base_policy)
+        return BatchedEnv(
+            self.scenario, self.batch_size, split=split, base_policy=policy, reward=alone
+        )
+
     def _decide(self) -> None:
         view = View(self.net, self.simulator.state, self.simulator.period)
         self._target = np.ascontiguousarray(self.base_policy.target_orders(view), np.float64)
@@ -176,9 +197,7 @@ def row_groups(scenario: Scenario) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def _newsvendor_scale(net: CompiledNetwork) -> float:
-    """A cost per period to scale rewards by until the base policy's own is known."""
-
-    arrays = net.arrays
-    rate = np.maximum(arrays.holding_cost, 1e-3)
-    return float(np.sum(rate * np.maximum(net.demand_sd, 0.1 * net.demand_mean) * 2.0)) or 1.0
+def _newsvendor_scale(net: CompiledNetwork) -> NDArray[np.float64]:
+    """[P] a cost per period to scale rewards by where the base policy's own isn't known."""
+    rate = np.maximum(net.arrays.holding_cost, 1e-3)
+    return 2.0 * rate * np.maximum(net.demand_sd, 0.1 * net.demand_mean) + 1e-9

@@ -48,10 +48,10 @@ class DemandConfig:
     def need(self, name: str, minimum: float = 0.0) -> float:
         """Return a number this process can't do without. Raises ConfigError if missing or low."""
         value = getattr(self, name)
-        if value is None or not value >= minimum:
+        if value is None or not minimum <= value < float("inf"):
             raise ConfigError(
-                f"demand: {name} is {value}; expected a number >= {minimum:g} for distribution "
-                f"'{self.distribution}'."
+                f"demand: {name} is {value}; expected a finite number >= {minimum:g} for "
+                f"distribution '{self.distribution}'."
             )
         return float(value)
 
@@ -151,13 +151,22 @@ def _negative_binomial(config: DemandConfig) -> DemandProcess:
 
 
 def _normal(config: DemandConfig) -> DemandProcess:
-    return Normal(config.need("mean"), config.need("standard_deviation"), config.whole_units)
+    mean, sd = config.need("mean"), config.need("standard_deviation")
+    if sd == 0.0:
+        raise ConfigError(
+            "demand: normal has standard_deviation 0; expected a number > 0. Use uniform with low "
+            "equal to high for a constant."
+        )
+    return Normal(mean, sd, config.whole_units)
 
 
 def _uniform(config: DemandConfig) -> DemandProcess:
     low, high = config.need("low"), config.need("high")
-    if high < low:
-        raise ConfigError(f"demand: uniform has low {low} and high {high}; expected low <= high.")
+    if high < low or (high == low and not config.whole_units):
+        raise ConfigError(
+            f"demand: uniform has low {low} and high {high}; expected low <= high, and low < high "
+            "unless whole_units."
+        )
     return Uniform(low, high, config.whole_units)
 
 

@@ -63,7 +63,7 @@ def stop() -> None:
     from ray import serve
 
     if ray.is_initialized():
-        serve.shutdown()
+        serve.delete(_APPLICATION)
         ray.shutdown()
 
 
@@ -77,6 +77,7 @@ def _application(source: Source) -> Application:
         from serving.api import build_api
         from serving.live import LivePolicy
 
+        _keep_replica_on_loopback()
         torch.set_num_threads(1)
         return build_api(LivePolicy(source))
 
@@ -94,3 +95,19 @@ def _application(source: Source) -> Application:
 
     application: Application = Recommendations.bind()
     return application
+
+
+def _keep_replica_on_loopback() -> None:
+    """A replica opens a port for other deployments on every interface; there is no setting for it.
+
+    Called in the replica, before it does that. `serving.cli` checks what listens in the end.
+    """
+    from ray.serve._private import replica
+
+    add_port = replica.add_port_to_grpc_server
+
+    def add_loopback_port(server: object, address: str) -> int:
+        port: int = add_port(server, address.replace("[::]", "127.0.0.1"))
+        return port
+
+    replica.add_port_to_grpc_server = add_loopback_port

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from envs.batched_env import BatchedEnv
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
@@ -27,7 +30,7 @@ class ScenarioEnvFactory:
     # No salvage while training: where an episode is cut, the critic already values what is
     # left, and both together would count it twice.
     reward: RewardConfig = field(default_factory=lambda: RewardConfig(salvage_share=0.0))
-    cost_scale: float | None = None  # base policy's cost of the network per period, currency
+    cost_scale: NDArray[np.float64] | None = None  # [P] currency per period, see BatchedEnv
 
     def __call__(self, batch_size: int) -> BatchedEnv:
         return BatchedEnv(

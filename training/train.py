@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from envs.batched_env import BatchedEnv
 from envs.errors import NonFiniteError, TrainingStopped
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
@@ -113,12 +115,10 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
     progress.phase("base policy's cost")
     base = play(scenario, _base(scenario), traces=budget.validation_traces,
                 seed=budget.validation_seed, split="tune")  # fmt: skip
-    scale = play(scenario, _base(scenario), traces=budget.tune_traces,
-                 seed=budget.tune_seed, split="train")  # fmt: skip
+    # No salvage while training: where an episode is cut, the critic values what is left.
+    reward = dataclasses.replace(settings.reward, salvage_share=0.0)
     factory = ScenarioEnvFactory(
-        scenario,
-        reward=dataclasses.replace(settings.reward, salvage_share=0.0),
-        cost_scale=float(np.abs(scale.cost.mean())) or 1.0,
+        scenario, reward=reward, cost_scale=_cost_scale(scenario, reward, budget)
     )
     config = TrainingConfig(settings.algorithm, settings.model, settings.resources, settings.seed)
     algorithm = build_algorithm(factory, config)
@@ -156,6 +156,25 @@ def prepare_scenario(
     )
     params = {**scenario.policy_params, name: tuned.parameters}
     return dataclasses.replace(scenario, policy_params=params), tuned
+
+
+def _cost_scale(scenario: Scenario, reward: RewardConfig, budget: Budget) -> NDArray[np.float64]:
+    """[P] What the base policy makes each pair answer for [currency per period]."""
+    rows = len(scenario.network.stocks)
+    env = BatchedEnv(
+        scenario,
+        budget.tune_traces,
+        base_policy=_base(scenario),
+        reward=reward,
+        cost_scale=np.ones(rows),
+    )
+    env.reset(budget.tune_seed)
+    total = np.zeros(rows)
+    for _ in range(env.horizon):
+        total += np.abs(env.step(env.no_action)[1].mean(axis=1))
+    mean = total / env.horizon
+    # Pairs that cost next to nothing would drown the rest in their noise.
+    return np.maximum(mean, max(0.1 * float(np.median(mean)), 1e-9))
 
 
 def _base(scenario: Scenario) -> Any:

@@ -206,6 +206,15 @@ def test_history_is_replayed() -> None:
     assert sample[:, 1].tolist() == [2.0, 3.0, 4.0, 2.0, 3.0, 4.0, 2.0]
 
 
+def test_history_has_no_regime() -> None:
+    """What was sold already holds the state of the market: multiplying it again is refused."""
+    regime = Regime("market", (RegimeState("low"),), ((1.0,),))
+    known = Demand(1.0, 1.0, history=np.ones(3))
+    network = shops(known, regimes=(regime,), demand_regime="market")
+    with pytest.raises(ConfigError, match="can't have a demand regime"):
+        Trace(compile_network(network), 1)
+
+
 ONES = np.ones(3)
 NONSENSE = [
     # how it is built, what the message says
@@ -213,7 +222,16 @@ NONSENSE = [
     (lambda: Demand.from_config(config("poisson"), 0), "mean is None"),
     (lambda: Demand.from_config(config("poisson", mean=-1.0), 0), "mean is -1.0"),
     (lambda: Demand.from_config(config("poisson", mean=float("nan")), 0), "mean is nan"),
+    (lambda: Demand.from_config(config("poisson", mean=float("inf")), 0), "mean is inf"),
     (lambda: Demand.from_config(config("normal", mean=5.0), 0), "standard_deviation is None"),
+    (
+        lambda: Demand.from_config(config("normal", mean=5.0, standard_deviation=0.0), 0),
+        "normal has standard_deviation 0",
+    ),
+    (
+        lambda: Demand.from_config(config("uniform", low=5.0, high=5.0, whole_units=False), 0),
+        "low < high unless whole_units",
+    ),
     (
         lambda: Demand.from_config(
             config("negative_binomial", mean=4.0, standard_deviation=2.0), 0

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from envs.batched_env import row_groups
 from envs.observation import compile_observation
-from envs.policies import build_policy
 from envs.scenario import Scenario
 from evaluation.actor import Actor
 from evaluation.artifact import Artifact, Description, Quantity, save_artifact
+from evaluation.champion import resolve_artifact
 from evaluation.network_io import network_hash, scenario_to_plain
+from evaluation.tracker import Tracker
+from evaluation.tracking import TrackingConfig
 
-__all__ = ["random_actors", "write_artifact"]
+__all__ = ["Registry", "random_actors", "spoil_weights", "wait_for", "write_artifact"]
 
 
 def random_actors(scenario: Scenario, seed: int = 0, size: float = 0.5) -> dict[str, Actor]:
@@ -32,8 +36,8 @@ def random_actors(scenario: Scenario, seed: int = 0, size: float = 0.5) -> dict[
 def write_artifact(
     folder: Path, scenario: Scenario, seed: int = 0, size: float = 0.5, network: bool = True
 ) -> Artifact:
-    """Export random networks for a scenario; its base policy keeps its textbook parameters."""
-    build_policy(scenario.base_policy, scenario.compiled, {})
+    """Export random networks for a scenario, with the parameters its base policy has."""
+    parameters = dict(scenario.policy_params.get(scenario.base_policy, {}))
     description = Description(
         scenario=scenario.name,
         scenario_config={},
@@ -45,8 +49,47 @@ def write_artifact(
             g.name: tuple(Quantity(f"head_{i}", "1") for i in range(g.action_size))
             for g in row_groups(scenario)
         },
-        base_policy={"name": scenario.base_policy, "parameters": {}},
+        base_policy={"name": scenario.base_policy, "parameters": parameters},
         config={"seed": seed},
     )
     plain = scenario_to_plain(scenario) if network else None
     return save_artifact(folder, random_actors(scenario, seed, size), description, network=plain)
+
+
+class Registry:
+    """A real model registry in a folder, filled as `echelon train` fills it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uri = f"sqlite:///{folder / 'mlflow.db'}"
+        self._count = 0
+
+    def register(self, policy: Path, alias: str | None = "champion") -> str:
+        """Register an artifact folder as the next version of `echelon`; returns the version."""
+        self._count += 1
+        config = TrackingConfig(uri=self.uri, system_metrics=False, flush_timeout=30.0)
+        with Tracker(config, self.folder / f"run_{self._count}") as tracker:
+            tracker.start(f"run {self._count}")
+            version = tracker.register_model("echelon", policy, alias=alias)
+        assert version is not None
+        return version
+
+    def files_of(self, version: str) -> Path:
+        """Where the registry keeps the files of a version."""
+        return resolve_artifact(version, tracking_uri=self.uri).folder
+
+
+def spoil_weights(folder: Path) -> None:
+    """Flip one bit of the weights: what a bad disk does."""
+    path = folder / "policy.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def wait_for(condition: Any, seconds: float, what: str) -> None:
+    """Wait until the condition holds; fail with `what` after so many seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen within {seconds} s"
+        time.sleep(0.05)

@@ -1,0 +1,230 @@
+"""A scenario as plain JSON and back: nothing lost that serving needs, nothing wrong accepted."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conf.compose import compose_runs
+from envs.batched_env import BatchedEnv
+from envs.demand import PROCESSES, Demand, DemandConfig, build_process
+from envs.errors import ArtifactError, EchelonError
+from envs.lead_time import LeadTime
+from envs.network import (
+    Lane,
+    Node,
+    Regime,
+    RegimeState,
+    Resource,
+    ResourceUse,
+    Sku,
+    Stock,
+    SupplyNetwork,
+)
+from envs.scenario import Scenario
+from envs.scenarios import build_scenario
+from evaluation.network_io import network_hash, scenario_from_plain, scenario_to_plain
+
+REPLAYED = ("beer_game", "retail")  # demand is a history, which is not written
+DRAWN = sorted(p.stem for p in Path("conf/scenario").glob("*.yaml") if p.stem not in REPLAYED)
+
+
+def build(*arguments: str) -> Scenario:
+    return build_scenario(next(iter(compose_runs("train", list(arguments)))).command.scenario)
+
+
+def there_and_back(scenario: Scenario) -> Scenario:
+    return scenario_from_plain(json.loads(json.dumps(scenario_to_plain(scenario))))
+
+
+@pytest.fixture(scope="module")
+def retail() -> Scenario:
+    return build("scenario=retail", "scenario.stores=3", "scenario.items=4")
+
+
+def everything() -> Scenario:
+    """A network that uses every field: regimes, resources, a calendar, limits, delays."""
+    config = DemandConfig("normal", mean=9.0, standard_deviation=3.0)
+    demand = Demand(
+        9.0, 3.0, build_process(config), multiplier=np.array([0.5, 1.25, 1.25]), correlation=0.3
+    )
+    states = (RegimeState("good"), RegimeState("bad", availability=0.5, lead_time=2.0))
+    network = SupplyNetwork(
+        (Node("shop", "store"),),
+        (Sku("tea", 2.5),),
+        (Stock("shop", "tea", holding_cost=1, backlog_cost=9, serve_limit=40.0, demand=demand),),
+        (
+            Lane(
+                "farm > shop",
+                "shop",
+                "tea",
+                LeadTime(1, 2.0, 1.5, 9),
+                resources=(ResourceUse("truck", 0.5),),
+                regimes=("harvest",),
+                fixed_cost=3.0,
+                minimum_order=2.0,
+                maximum_order=60.0,
+                order_multiple=2.0,
+                information_delay=1,
+                initial_in_transit=(4.0,),
+                initial_orders=(2.0,),
+            ),
+        ),
+        (Resource("truck", 30.0),),
+        (Regime("harvest", states, ((0.9, 0.1), (0.5, 0.5))),),
+    )
+    return Scenario(
+        "everything",
+        network,
+        horizon=12,
+        warm_up=2,
+        policy_params={"forecast_base_stock": {"safety_factor": {"store": 1.5}}},
+        smoothing=0.1,
+        period_name="week",
+        calendar_start="2026-01-05",
+    )
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_what_comes_back_plays_the_same(name: str) -> None:
+    """Same hash, same observations, same costs on the same traces: for every kind of scenario."""
+    scenario = build(f"scenario={name}")
+    assert_same_play(scenario, there_and_back(scenario))
+
+
+def test_no_field_is_lost() -> None:
+    """The network with everything in it: every field that is not at its default survives."""
+    scenario = everything()
+    back = there_and_back(scenario)
+    assert_same_play(scenario, back)
+    assert back.network.lanes == scenario.network.lanes
+    assert back.network.resources == scenario.network.resources
+    assert back.network.regimes == scenario.network.regimes
+    assert back.network.timing == scenario.network.timing
+    assert (back.period_name, back.calendar_start) == ("week", "2026-01-05")
+
+
+def test_replayed_demand_comes_back_without_its_history(retail: Scenario) -> None:
+    """The calendar and what is known ahead stay; the sales of real stores don't."""
+    back = there_and_back(retail)
+    assert network_hash(back) == network_hash(retail)
+    assert back.calendar_start == "2017-01-01"
+    assert back.compiled.calendar_length == retail.compiled.calendar_length
+    np.testing.assert_array_equal(back.compiled.multiplier, retail.compiled.multiplier)
+    np.testing.assert_array_equal(back.compiled.demand_mean, retail.compiled.demand_mean)
+    beer_game = build("scenario=beer_game")
+    assert network_hash(there_and_back(beer_game)) == network_hash(beer_game)
+    for stock in back.network.stocks:
+        assert stock.demand is None or stock.demand.history is not None
+        assert stock.demand is None or not stock.demand.history.any()
+
+
+@pytest.mark.parametrize("name", sorted(PROCESSES))
+def test_every_demand_process_can_be_exported(shop: Scenario, name: str) -> None:
+    """A process added to the registry has to be added here too."""
+    config = DemandConfig(name, mean=5.0, standard_deviation=4.0, low=1.0, high=7.0)
+    demand = Demand(5.0, 4.0, build_process(config))
+    [stock] = shop.network.stocks
+    fields = {**stock.__dict__, "demand": demand}
+    network = SupplyNetwork(
+        shop.network.nodes, shop.network.skus, (Stock(**fields),), shop.network.lanes
+    )
+    back = there_and_back(Scenario("shop", network, 5))
+    assert back.network.stocks[0].demand is not None
+    assert back.network.stocks[0].demand.process == demand.process
+
+
+def test_the_hash_sees_every_number(shop: Scenario) -> None:
+    """Another price, another hash."""
+    plain = scenario_to_plain(shop)
+    plain["network"]["stocks"][0]["price"] = 0.01
+    assert network_hash(scenario_from_plain(plain)) != network_hash(shop)
+
+
+def at(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    """A change of one value deep inside."""
+
+    def change(plain: Any) -> None:
+        *parents, last = path.split(".")
+        for key in parents:
+            plain = plain[int(key) if key.isdigit() else key]
+        if value is KeyError:
+            del plain[last]
+        else:
+            plain[last] = value
+
+    return change
+
+
+STOCK, LANE = "network.stocks.0", "network.lanes.0"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (at("format_version", 2), "format_version is 2"),
+        (at("horizon", KeyError), "'horizon' is missing"),
+        (at("pickle", "x"), "'pickle' is unknown"),
+        (at("horizon", 3.0), "horizon is 3.0; expected a whole number"),
+        (at("horizon", True), "horizon is True"),
+        (at("name", 3), "name is 3; expected text"),
+        (at("base_policy", "magic"), "'magic' is unknown"),
+        (at("policy_params", []), "policy_params is []"),
+        (at("network", None), "network is None; expected an object"),
+        (at("network.lanes", {}), "network.lanes is {}; expected a list"),
+        (at(f"{STOCK}.holding_cost", "1"), "network.stocks[0].holding_cost is '1'"),
+        (at(f"{STOCK}.holding_cost", float("nan")), "holding_cost is nan"),
+        (at(f"{STOCK}.holding_cost", None), "holding_cost is None"),
+        (at(f"{STOCK}.holding_cost", -1), "holding_cost is -1"),
+        (at(f"{STOCK}.color", "red"), "'color' is unknown in network.stocks[0]"),
+        (at(f"{STOCK}.demand.process.name", "magic"), "process.name is 'magic'"),
+        (at(f"{STOCK}.demand.process.mean", KeyError), "'mean' is missing"),
+        (at(f"{STOCK}.demand.process", None), "either a process or a history"),
+        (at(f"{STOCK}.demand.history_length", 10**9), "history_length is 1000000000"),
+        (at(f"{STOCK}.demand.multiplier", [1.0, "2"]), "multiplier[1] is '2'"),
+        (at(f"{STOCK}.demand.multiplier", [float("inf")]), "multiplier is inf"),
+        (at(f"{LANE}.lead_time.minimum", 1.5), "lead_time.minimum is 1.5"),
+        (at(f"{LANE}.node", "mars"), "node 'mars' is not defined"),
+        (at("network.timing.receive", "never"), "receive is 'never'"),
+    ],
+)
+def test_a_wrong_shape_is_named(
+    shop: Scenario, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    """One readable error with the path, whatever is wrong."""
+    plain = copy.deepcopy(scenario_to_plain(shop))
+    change(plain)
+    with pytest.raises(EchelonError) as caught:
+        scenario_from_plain(plain)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("plain", [None, [], "text", 3, {}])
+def test_something_else_altogether_is_refused(plain: Any) -> None:
+    with pytest.raises(ArtifactError, match=r"network\.json"):
+        scenario_from_plain(plain)
+
+
+def test_what_is_not_plain_cannot_be_exported(shop: Scenario) -> None:
+    """A value that JSON can't hold is refused at export, not at import."""
+    odd = Scenario("odd", shop.network, 5, policy_params={"base_stock": {"level": float("nan")}})
+    with pytest.raises(ArtifactError, match=r"policy_params\.base_stock\.level is nan"):
+        scenario_to_plain(odd)
+
+
+def assert_same_play(scenario: Scenario, back: Scenario) -> None:
+    assert network_hash(back) == network_hash(scenario)
+    ours, theirs = BatchedEnv(scenario, 2), BatchedEnv(back, 2)
+    np.testing.assert_array_equal(ours.reset(7), theirs.reset(7))
+    for _ in range(5):
+        ours.step(ours.no_action)
+        theirs.step(theirs.no_action)
+        np.testing.assert_array_equal(ours.observe(), theirs.observe())
+        np.testing.assert_array_equal(ours.flows.total_cost, theirs.flows.total_cost)

@@ -1,0 +1,130 @@
+"""Promotion while serving: verified, swapped, or refused with the old one serving on."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from envs.errors import ArtifactError
+from envs.scenario import Scenario
+from serving.live import LivePolicy, Source
+from serving.schemas import RecommendationRequest
+from tests.serving.policies import Registry, spoil_weights, wait_for, write_artifact
+
+
+def source(registry: Registry, poll_seconds: float = 60.0) -> Source:
+    return Source(
+        tracking_uri=registry.uri,
+        poll_seconds=poll_seconds,
+        state_folder=str(registry.folder / "state"),
+    )
+
+
+def units(live: LivePolicy) -> float:
+    return live.recommender.recommend(RecommendationRequest(stock=[])).summary.units
+
+
+def test_a_promoted_version_takes_over_and_a_broken_one_does_not(
+    registry: Registry, chain: Scenario, tmp_path: Path
+) -> None:
+    """The whole life: start, promote, promote a broken one, start again, repair, unregister."""
+    for seed in (1, 2, 3):
+        write_artifact(tmp_path / f"policy_{seed}", chain, seed=seed)
+    assert registry.register(tmp_path / "policy_1") == "1"
+    live = LivePolicy(source(registry))
+    first = units(live)
+    assert live.recommender.info.version == "1"
+    assert live.recommender.info.run_id
+    assert not live.poll()
+    assert live.health().last_poll is not None
+
+    registry.register(tmp_path / "policy_2")
+    assert live.poll()
+    second = units(live)
+    assert live.recommender.info.version == "2"
+    assert second != first
+
+    registry.register(tmp_path / "policy_3")
+    spoil_weights(registry.files_of("3"))
+    for _ in range(2):
+        assert not live.poll()
+        assert live.recommender.info.version == "2"
+        assert "policy.safetensors" in (live.health().last_load_error or "")
+        assert units(live) == second
+
+    again = LivePolicy(source(registry))  # a process started again, while the champion is broken
+    assert again.recommender.info.version == "2"
+    assert units(again) == second
+    assert "policy.safetensors" in (again.health().last_load_error or "")
+
+    spoil_weights(registry.files_of("3"))  # the same bit again: whole
+    assert live.poll()
+    assert live.recommender.info.version == "3"
+    assert live.health().last_load_error is None
+
+    MlflowClient(registry.uri).delete_registered_model_alias("echelon", "champion")
+    assert not live.poll()
+    assert live.recommender.info.version == "3"
+    assert "echelon@champion" in (live.health().last_load_error or "")
+
+
+def test_the_background_thread_polls(registry: Registry, chain: Scenario, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_artifact(tmp_path / f"policy_{seed}", chain, seed=seed)
+    registry.register(tmp_path / "policy_1")
+    live = LivePolicy(source(registry, poll_seconds=0.1))
+    live.start_polling()
+    try:
+        registry.register(tmp_path / "policy_2")
+        wait_for(lambda: live.recommender.info.version == "2", 10, "the promotion")
+    finally:
+        live.stop()
+
+
+@pytest.mark.parametrize("harm", ["pickle", "network", "nan", "no network"])
+def test_a_policy_that_cannot_be_served_is_refused(
+    chain: Scenario, tmp_path: Path, harm: str
+) -> None:
+    """A pickle is not opened, a changed network not believed, NaN weights not swapped in."""
+    folder = tmp_path / "policy"
+    marker = tmp_path / "executed"
+    if harm == "nan":
+        artifact = write_artifact(folder, chain)
+        torch.nn.init.constant_(next(artifact.policy.actors["store"].parameters()), float("nan"))
+        with pytest.raises(ArtifactError):
+            from evaluation.artifact import Description, save_artifact
+
+            fields = {name: artifact.manifest[name] for name in ("scenario", "scenario_config",
+                      "network_sha256", "observation", "actions", "base_policy", "config")}  # fmt: skip
+            save_artifact(folder, artifact.policy.actors, Description(**fields), replace=True)
+        LivePolicy(Source(artifact=str(folder)))  # the one before is untouched
+        return
+    write_artifact(folder, chain, network=harm != "no network")
+    if harm == "pickle":
+        (folder / "model.pkl").write_bytes(pickle.dumps(_Exploit(str(marker))))
+    elif harm == "network":
+        plain = json.loads((folder / "network.json").read_text())
+        plain["horizon"] += 1
+        (folder / "network.json").write_text(json.dumps(plain))
+    with pytest.raises(ArtifactError):
+        LivePolicy(Source(artifact=str(folder)))
+    assert not marker.exists()
+
+
+class _Exploit:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (self.path, "w")
+
+
+def test_a_folder_is_served_without_a_registry(artifact_folder: Path, tmp_path: Path) -> None:
+    live = LivePolicy(Source(str(artifact_folder), tracking_uri=f"sqlite:///{tmp_path / 'no.db'}"))
+    assert live.recommender.info.version is None
+    assert not (tmp_path / "no.db").exists()

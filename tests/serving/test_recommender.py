@@ -1,0 +1,377 @@
+"""Recommendations are what the simulator would do: same observation, same orders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conf.compose import compose_runs
+from envs.batched_env import BatchedEnv
+from envs.demand import Demand
+from envs.errors import ArtifactError
+from envs.lead_time import LeadTime
+from envs.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
+from envs.scenario import Scenario
+from envs.scenarios import build_scenario
+from evaluation.artifact import load_artifact
+from serving.recommender import Recommender
+from serving.schemas import RecommendationRequest, RecommendationResponse
+from serving.snapshot import SnapshotReader
+from tests.serving.policies import write_artifact
+
+PERIODS = 9
+
+
+def request(**fields: Any) -> RecommendationRequest:
+    """Through JSON, as a caller sends it."""
+    return RecommendationRequest.model_validate_json(json.dumps({"stock": [], **fields}))
+
+
+def played(env: BatchedEnv, act: Any, periods: int) -> tuple[np.ndarray, np.ndarray]:
+    """Play from the start; returns what customers and lanes asked of every pair, [T, P]."""
+    customers, lanes = [], []
+    observation = env.reset(11)
+    if env.net.arrays.demand_first:  # customers came before the first order
+        customers.append(env.flows.demand[:, 0].copy())
+        lanes.append(np.zeros(env.num_rows))
+    for _ in range(periods):
+        env.close_period(act(observation))
+        if not env.net.arrays.demand_first:
+            customers.append(env.flows.demand[:, 0].copy())
+        env.open_period()
+        if env.net.arrays.demand_first:
+            customers.append(env.flows.demand[:, 0].copy())
+        lanes.append(env.flows.requested[:, 0].copy())
+        observation = env.observe()
+    return np.array(customers), np.array(lanes)
+
+
+def snapshot_of(env: BatchedEnv, demand: np.ndarray, requested: np.ndarray) -> dict[str, Any]:
+    """The request that describes where a simulation stands."""
+    net, state, period = env.net, env.state, env.simulator.period
+    stocks, lanes, slots = net.network.stocks, net.network.lanes, net.slots
+    orders = [
+        {"lane": lane.id, "quantity": state.owed[q, 0]}
+        for q, lane in enumerate(lanes)
+        if state.owed[q, 0] > 0
+    ]
+    orders += [
+        {"lane": lane.id, "quantity": quantity, "due_in_periods": ahead}
+        for q, lane in enumerate(lanes)
+        for ahead in range(slots)
+        if (quantity := state.in_transit[q, (period + ahead) % slots, 0]) > 0
+    ]
+    asked = [
+        demand[:, p] if s.demand is not None else requested[:, p] for p, s in enumerate(stocks)
+    ]
+    return {
+        "stock": [
+            {
+                "location": s.node,
+                "item": s.sku,
+                "on_hand": state.on_hand[p, 0],
+                "backorders": state.backorders[p, 0],
+            }
+            for p, s in enumerate(stocks)
+        ],
+        "open_orders": orders,
+        "recent_sales": [
+            {"location": s.node, "item": s.sku, "quantities": list(asked[p])}
+            for p, s in enumerate(stocks)
+        ],
+    }
+
+
+def scenarios(chain: Scenario) -> Iterator[Any]:
+    yield chain
+    for name in ("assembly", "lost_sales", "single_backlog", "serial"):
+        composed = next(iter(compose_runs("train", [f"scenario={name}"])))
+        yield replace(build_scenario(composed.command.scenario), warm_up=0, smoothing=0.2)
+
+
+def test_a_snapshot_of_a_simulation_is_answered_as_the_simulation_goes_on(
+    chain: Scenario, tmp_path: Path
+) -> None:
+    """Stop a simulation, post where it stands: same observation, same orders, bit for bit."""
+    for scenario in scenarios(chain):
+        artifact = write_artifact(tmp_path / scenario.name, scenario, size=0.3)
+        env = BatchedEnv(scenario, 1)
+
+        def act(observation: np.ndarray) -> Any:
+            return artifact.policy.act(observation, env.groups)  # noqa: B023
+
+        demand, requested = played(env, act, PERIODS)
+        body = snapshot_of(env, demand, requested)
+        recommender = Recommender(artifact)
+        reader = SnapshotReader(recommender.scenario)
+        observation = recommender.fill(reader.read(request(**body)))
+        np.testing.assert_array_equal(observation, env.observe(), err_msg=scenario.name)
+
+        answer = recommender.recommend(request(**body, include_zero=True))
+        env.close_period(act(env.observe()))
+        quantities = [line.quantity for line in answer.lines]
+        assert quantities == env.flows.ordered[:, 0].tolist(), scenario.name
+        assert sum(quantities) > 0
+        assert answer.warnings == []
+        assert not answer.fallback.used
+
+
+def test_the_base_policy_alone_is_the_column_classical(
+    recommender: Recommender, chain: Scenario
+) -> None:
+    """`policy: classical` answers what the champion's answer calls classical."""
+    body = {"stock": [{"location": "store_000", "item": "item_00", "on_hand": 3}]}
+    learned = recommender.recommend(request(**body, include_zero=True))
+    classical = recommender.recommend(request(**body, include_zero=True, policy="classical"))
+    assert [n.classical for n in learned.lines] == [n.quantity for n in classical.lines]
+    assert any(n.delta for n in learned.lines)
+    assert all(n.delta == n.quantity - n.classical for n in learned.lines)
+    assert not any(n.delta for n in classical.lines)
+    assert classical.policy == "classical"
+    assert learned.summary.changed_lines == sum(n.delta != 0 for n in learned.lines)
+    assert learned.summary.units == sum(n.quantity for n in learned.lines)
+
+
+def test_without_a_correction_nothing_differs_from_the_base_policy(
+    chain: Scenario, tmp_path: Path
+) -> None:
+    """Networks that answer 0 order exactly what the base policy does, whatever the snapshot."""
+    recommender = Recommender(write_artifact(tmp_path / "zero", chain, size=0.0))
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        answer = recommender.recommend(random_request(chain, rng))
+        assert answer.summary.changed_lines == 0
+        assert all(line.delta == 0.0 for line in answer.lines)
+
+
+def random_request(chain: Scenario, rng: np.random.Generator) -> RecommendationRequest:
+    pairs = [{"location": s.node, "item": s.sku} for s in chain.network.stocks]
+    return request(
+        stock=[{**pair, "on_hand": float(rng.integers(0, 40))} for pair in pairs],
+        recent_sales=[
+            {**pair, "quantities": rng.poisson(5, 4).astype(float).tolist()} for pair in pairs
+        ],
+        open_orders=[
+            {"to": pair["location"], "item": pair["item"], "quantity": 4.0, "due_in_periods": 1}
+            for pair in pairs
+        ],
+        include_zero=True,
+    )
+
+
+def test_the_same_request_gets_the_same_answer_from_any_thread(
+    recommender: Recommender, chain: Scenario
+) -> None:
+    """No request leaves anything behind for the next one."""
+    rng = np.random.default_rng(1)
+    requests = [random_request(chain, rng) for _ in range(6)]
+    alone = [recommender.recommend(r) for r in requests]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(recommender.recommend, requests * 5))
+    assert together == alone * 5
+    assert len({answer.model_dump_json() for answer in alone}) == 6
+
+
+def test_what_is_left_out_is_assumed_and_told(recommender: Recommender) -> None:
+    """No stock row: empty shelf. No sales: what training believed."""
+    answer = recommender.recommend(request())
+    notices = {w.code: w for w in answer.warnings}
+    assert notices["MISSING_STOCK"].rows == 8
+    assert notices["MISSING_STOCK"].where[0] == "item_00@warehouse"
+    assert notices["MISSING_SALES"].rows == 6  # the stores'
+    assert answer.lines
+
+
+def test_only_told_sales_change_what_is_believed(recommender: Recommender) -> None:
+    """A pair without sales keeps the prior, also beside one with sales."""
+    quiet = recommender.recommend(request(include_zero=True, policy="classical"))
+    sales = [{"location": "store_001", "item": "item_01", "quantities": [40.0, 50.0]}]
+    loud = recommender.recommend(request(include_zero=True, policy="classical", recent_sales=sales))
+    changed = {
+        (b.location, b.item)
+        for a, b in zip(quiet.lines, loud.lines, strict=True)
+        if a.quantity != b.quantity
+    }
+    assert changed == {("store_001", "item_01"), ("warehouse", "item_01")}
+
+
+def test_open_orders_without_a_date(recommender: Recommender) -> None:
+    """From inside the network: the sender owes them. From outside: due after the lead time."""
+    body = {"item": "item_00", "quantity": 7.0}
+    inside = recommender.recommend(request(open_orders=[{**body, "to": "store_000"}]))
+    outside = recommender.recommend(request(open_orders=[{**body, "to": "warehouse"}]))
+    assert "ETA_ASSUMED" not in {w.code for w in inside.warnings}
+    assert "ETA_ASSUMED" in {w.code for w in outside.warnings}
+    nothing = recommender.recommend(request(policy="classical"))
+    less = recommender.recommend(
+        request(policy="classical", open_orders=[{**body, "to": "store_000"}])
+    )
+    assert by_lane(less)["warehouse > store_000 item_00"] == pytest.approx(
+        by_lane(nothing)["warehouse > store_000 item_00"] - 7.0
+    )
+
+
+def test_orders_due_now_or_far_ahead_stay_in_the_pipeline(recommender: Recommender) -> None:
+    """Overdue: the next period. Beyond the longest lead time: its end. Both are told."""
+    for due, code in ((0, "OVERDUE_ORDER"), (500, "ETA_CAPPED")):
+        order = {"to": "warehouse", "item": "item_00", "quantity": 30.0, "due_in_periods": due}
+        answer = recommender.recommend(request(policy="classical", open_orders=[order]))
+        bare = recommender.recommend(request(policy="classical"))
+        assert code in {w.code for w in answer.warnings}
+        lane = "supplier > warehouse item_00"
+        assert by_lane(answer)[lane] == by_lane(bare)[lane] - 30.0
+
+
+def by_lane(answer: RecommendationResponse) -> dict[str, float]:
+    return {line.lane: line.quantity for line in answer.lines}
+
+
+@pytest.fixture
+def season() -> Scenario:
+    """One shop, no demand on Sundays, a calendar of 371 real days; two ways to be supplied."""
+    days = np.arange(371)
+    factor = np.where(days % 7 == 0, 0.0, 7 / 6)
+    demand = Demand(5.0, 2.0, history=np.zeros(371), multiplier=factor)
+    inputs = (LaneInput("depot", "tea"),)
+    limits: dict[str, Any] = {"minimum_order": 10.0, "maximum_order": 25.0, "order_multiple": 4.0}
+    network = SupplyNetwork(
+        (Node("depot", "depot"), Node("shop", "store")),
+        (Sku("tea", 1.0),),
+        (
+            Stock("depot", "tea", holding_cost=0.5),
+            Stock("shop", "tea", holding_cost=1.0, backlog_cost=9.0, demand=demand),
+        ),
+        (
+            Lane("mill > depot", "depot", "tea", LeadTime(3), unit_cost=2.0),
+            Lane("depot > shop", "shop", "tea", LeadTime(1), inputs, **limits),
+            Lane("mill > shop", "shop", "tea", LeadTime(2), unit_cost=3.0, base_share=0.5),
+        ),
+    )
+    return Scenario("season", network, horizon=14, smoothing=0.1, calendar_start="2017-01-01")
+
+
+@pytest.fixture
+def seasonal(season: Scenario, tmp_path: Path) -> Recommender:
+    return Recommender(write_artifact(tmp_path / "season", season))
+
+
+def test_a_date_within_the_calendar(seasonal: Recommender) -> None:
+    """Before a Sunday without customers less is needed than before a Monday."""
+    monday, saturday = (
+        seasonal.recommend(request(as_of=day, include_zero=True, policy="classical"))
+        for day in ("2017-03-06", "2017-03-11")
+    )
+    assert monday.summary.units > saturday.summary.units
+    assert {w.code for w in monday.warnings} == {"MISSING_STOCK", "MISSING_SALES"}
+
+
+@pytest.mark.parametrize("day", ["2026-11-21", "2016-03-12", "1999-01-02", "2018-01-13"])
+def test_a_date_beyond_the_calendar_keeps_its_weekday(seasonal: Recommender, day: str) -> None:
+    """Each of these is a Saturday: the order is a Saturday's; that it is a guess is told."""
+    within = seasonal.recommend(request(as_of="2017-03-11", include_zero=True))
+    beyond = seasonal.recommend(request(as_of=day, include_zero=True, policy="classical"))
+    assert "CALENDAR_EXTRAPOLATED" in {w.code for w in beyond.warnings}
+    assert [n.classical for n in within.lines] == pytest.approx([n.quantity for n in beyond.lines])
+
+
+def test_sales_are_read_at_their_own_weekday(seasonal: Recommender) -> None:
+    """Nothing sold on Sundays is no news: the level stays; five on weekdays neither is."""
+    usual = [0.0, *[35 / 6] * 6]  # a week from Sunday to Saturday, at level 5
+    body: dict[str, Any] = {"as_of": "2017-03-12", "policy": "classical", "include_zero": True}
+    seasonal.recommend(
+        request(**body, recent_sales=[{"location": "shop", "item": "tea", "quantities": usual}])
+    )
+    level = seasonal._env.state.demand_level[:, 0]
+    np.testing.assert_allclose(level, 5.0, rtol=1e-12)
+
+
+def test_the_limits_that_changed_a_quantity_are_told_in_order(seasonal: Recommender) -> None:
+    """One step after the other leads from the wish to the order."""
+    answer = seasonal.recommend(request(as_of="2017-03-06", include_zero=True))
+    line = next(n for n in answer.lines if n.lane == "depot > shop")
+    steps = line.guardrails
+    assert [s.rule for s in steps] == sorted(
+        (s.rule for s in steps), key=["maximum_order", "minimum_order", "order_multiple"].index
+    )
+    assert steps[-1].after == line.quantity
+    assert all(a.after == b.before for a, b in pairwise(steps))
+    assert line.quantity in (0.0, 12.0, 16.0, 20.0, 24.0)
+    assert line.source == ["depot"]
+    assert next(n for n in answer.lines if n.lane == "mill > shop").source == []
+
+
+def test_costs_of_the_orders(seasonal: Recommender) -> None:
+    answer = seasonal.recommend(request(as_of="2017-03-06", include_zero=True))
+    by_id = by_lane(answer)
+    assert answer.summary.order_cost == pytest.approx(
+        2.0 * by_id["mill > depot"] + 3.0 * by_id["mill > shop"]
+    )
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+def test_a_model_that_breaks_is_replaced_by_the_base_policy(
+    chain: Scenario, artifact_folder: Path, weight: float
+) -> None:
+    """The answer is the base policy's and says so; the request is not lost."""
+    artifact = load_artifact(artifact_folder)
+    recommender = Recommender(artifact)
+    for parameter in artifact.policy.actors["store"].parameters():
+        torch.nn.init.constant_(parameter, weight)
+    answer = recommender.recommend(request(include_zero=True))
+    assert answer.fallback.used
+    assert "NonFiniteError" in answer.fallback.reasons[0]
+    assert answer.summary.changed_lines == 0
+    assert answer.summary.units > 0
+
+
+def test_extreme_numbers_stay_finite(recommender: Recommender, chain: Scenario) -> None:
+    """The largest numbers a request may hold."""
+    pairs = [{"location": s.node, "item": s.sku} for s in chain.network.stocks]
+    answer = recommender.recommend(
+        request(
+            stock=[{**pair, "on_hand": 1e9} for pair in pairs],
+            recent_sales=[{**pair, "quantities": [1e9] * 1000} for pair in pairs],
+            open_orders=[
+                {"to": p["location"], "item": p["item"], "quantity": 1e9, "due_in_periods": 1}
+                for p in pairs
+            ],
+            include_zero=True,
+        )
+    )
+    assert not answer.fallback.used
+    assert all(np.isfinite([n.quantity, n.classical]).all() for n in answer.lines)
+
+
+def test_an_artifact_without_its_network_cannot_be_served(chain: Scenario, tmp_path: Path) -> None:
+    artifact = write_artifact(tmp_path / "bare", chain, network=False)
+    with pytest.raises(ArtifactError, match=r"no network\.json"):
+        Recommender(artifact)
+
+
+def test_an_artifact_with_other_features_is_refused(chain: Scenario, tmp_path: Path) -> None:
+    """Same count, other names: an order of features that only a comparison of names finds."""
+    artifact = write_artifact(tmp_path / "policy", chain)
+    features = list(artifact.manifest["observation"])
+    features[0], features[1] = features[1], features[0]
+    swapped = replace(artifact, manifest={**artifact.manifest, "observation": features})
+    with pytest.raises(ArtifactError, match="on_hand"):
+        Recommender(swapped)
+
+
+def test_the_prior_is_the_simulators(chain: Scenario, recommender: Recommender) -> None:
+    """What is believed before any sales are told is what an episode starts from."""
+    env = BatchedEnv(chain, 1)
+    env.reset(0)
+    recommender.recommend(request())
+    ours = recommender._env.state
+    for name in ("demand_level", "demand_variance", "mean_7", "mean_28", "square_28"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(env.state, name), err_msg=name)
