@@ -81,19 +81,15 @@ def _application(source: Source) -> Application:
         torch.set_num_threads(1)
         return build_api(LivePolicy(source))
 
-    @serve.deployment(
+    deployment = serve.deployment(
         name="recommendations",
         num_replicas=1,
         ray_actor_options={"num_cpus": 1},
         max_ongoing_requests=_REQUESTS_AT_ONCE,
         max_queued_requests=_REQUESTS_WAITING,
         graceful_shutdown_timeout_s=_DRAIN_SECONDS,
-    )
-    @serve.ingress(build)
-    class Recommendations:
-        """A replica; the application built in it does everything."""
-
-    application: Application = Recommendations.bind()
+    )(serve.ingress(build)())
+    application: Application = deployment.bind()
     return application
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mlflow import MlflowClient
 
 from envs.batched_env import row_groups
 from envs.observation import compile_observation
@@ -77,6 +78,10 @@ class Registry:
     def files_of(self, version: str) -> Path:
         """Where the registry keeps the files of a version."""
         return resolve_artifact(version, tracking_uri=self.uri).folder
+
+    def promote(self, version: str, alias: str = "champion") -> None:
+        """Move the alias."""
+        MlflowClient(self.uri).set_registered_model_alias("echelon", alias, version)
 
 
 def spoil_weights(folder: Path) -> None:

@@ -1,0 +1,209 @@
+"""`echelon serve`: what it refuses at once, and one real run from start to stop."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from echelon import main
+from envs.errors import ConfigError
+from envs.scenario import Scenario
+from serving.config import ServeConfig
+from tests.serving.policies import Registry, spoil_weights, wait_for, write_artifact
+
+ROOT = Path(__file__).resolve().parents[2]
+SNAPSHOT = {"stock": [{"location": "store_000", "item": "item_00", "on_hand": 3}]}
+
+
+def test_without_a_champion_it_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, exit code 1, nothing started, no database made."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert main(["serve", f"tracking.uri={uri}"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "no model is registered as echelon@champion" in line
+    assert "run `echelon train` first, or give serve.artifact=FOLDER" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_in_use_is_told(artifact_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["serve", f"serve.port={port}", f"serve.artifact={artifact_folder}"]) == 1
+    assert f"serve.port {port}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"host": "0.0.0.0"}, "expected a loopback address"),
+        ({"host": "::"}, "expected a loopback address"),
+        ({"host": "example.org"}, "expected a loopback address"),
+        ({"port": -1}, "expected 0 to 65535"),
+        ({"port": 65536}, "expected 0 to 65535"),
+        ({"model": "a b"}, "serve.model"),
+        ({"artifact": ""}, "serve.artifact is empty"),
+        ({"poll_seconds": 0.0}, "serve.poll_seconds"),
+        ({"poll_seconds": float("nan")}, "serve.poll_seconds"),
+    ],
+)
+def test_a_setting_out_of_bounds_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        ServeConfig(**fields)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_hosts_are_accepted(host: str) -> None:
+    assert ServeConfig(host=host).host == host
+
+
+def test_help_lists_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--help"]) == 0
+    text = capsys.readouterr().out
+    for key in ServeConfig.__dataclass_fields__:
+        assert f"{key}:" in text
+
+
+class Server:
+    """A running `echelon serve` as its user sees it."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self.process, self._log = process, log
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def started(self) -> bool:
+        assert self.process.poll() is None, self.output
+        return "curl" in self.output
+
+    @property
+    def url(self) -> str:
+        found = re.search(r"http://127\.0\.0\.1:\d+", self.output)
+        assert found is not None
+        return found[0]
+
+    def version(self) -> str:
+        return str(httpx.get(f"{self.url}/v1/health").json()["model"]["version"])
+
+
+@contextmanager
+def serving(registry: Registry) -> Iterator[Server]:
+    """The command in a process of its own; killed with all its children at the end."""
+    log = registry.folder / "serve.log"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "echelon", "serve", "serve.port=0", "serve.poll_seconds=0.2",
+             f"tracking.uri={registry.uri}"],
+            cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, text=True, env=environment,
+        )  # fmt: skip
+    children: list[psutil.Process] = []
+    try:
+        server = Server(process, log)
+        wait_for(lambda: server.started, 150, "the start")
+        children = psutil.Process(process.pid).children(recursive=True)
+        yield server
+    finally:
+        if process.poll() is None:
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+        for child in children:
+            try:
+                child.kill()
+            except psutil.NoSuchProcess:
+                continue
+        process.wait(10)
+
+
+@pytest.mark.timeout(280)
+def test_a_champion_is_served_replaced_and_stopped(
+    registry: Registry, chain: Scenario, tmp_path: Path
+) -> None:
+    """Ray Serve for real: requests without a pause through a promotion and a broken promotion."""
+    for seed in (1, 2, 3):
+        write_artifact(tmp_path / f"policy_{seed}", chain, seed=seed)
+    registry.register(tmp_path / "policy_1")
+    with serving(registry) as server:
+        url = f"{server.url}/v1/recommendations"
+        answers: list[tuple[int, str]] = []
+        done = threading.Event()
+
+        def ask() -> None:
+            with httpx.Client() as client:
+                while not done.is_set():
+                    got = client.post(url, json=SNAPSHOT)
+                    answers.append((got.status_code, got.json()["model"]["version"]))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            registry.register(tmp_path / "policy_2")
+            wait_for(lambda: server.version() == "2", 30, "the promotion")
+            registry.register(tmp_path / "policy_3", alias=None)
+            spoil_weights(registry.files_of("3"))
+            registry.promote("3")
+            health = f"{server.url}/v1/health"
+            wait_for(lambda: httpx.get(health).json()["last_load_error"], 30, "the refusal")
+            assert server.version() == "2"
+        finally:
+            done.set()
+            asking.join()
+        assert {status for status, _ in answers} == {200}
+        assert [v for v, _ in groups(answers)] == ["1", "2"]
+
+        bad = httpx.post(url, content=b'{"stock": [{"on_hand": NaN}]}')
+        assert bad.status_code == 422
+        assert "field" in bad.json()["errors"][0]
+        assert httpx.get(f"{server.url}/openapi.json").status_code == 200
+        assert listening_beyond_loopback(server.process.pid) == []
+        example = re.search(r"-d '(.*)'", server.output)
+        assert example is not None
+        assert httpx.post(url, content=example[1]).status_code == 200
+
+        family = psutil.Process(server.process.pid).children(recursive=True)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        psutil.wait_procs(family, 10)
+        assert [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+        assert "Traceback" not in server.output
+
+
+def groups(answers: list[tuple[int, str]]) -> list[tuple[str, int]]:
+    """Versions in the order they answered, with how often in a row."""
+    runs: list[tuple[str, int]] = []
+    for _, version in answers:
+        if runs and runs[-1][0] == version:
+            runs[-1] = (version, runs[-1][1] + 1)
+        else:
+            runs.append((version, 1))
+    return runs
+
+
+def listening_beyond_loopback(pid: int) -> list[str]:
+    process = psutil.Process(pid)
+    return [
+        f"{one.name()} {connection.laddr.ip}:{connection.laddr.port}"
+        for one in (process, *process.children(recursive=True))
+        for connection in one.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+        and not connection.laddr.ip.removeprefix("::ffff:").startswith(("127.", "::1"))
+    ]
