@@ -84,7 +84,7 @@ class BatchedEnv:
         self._no_action = np.zeros((self.num_rows, self.action_size, batch_size), np.float32)
         self._target = np.zeros((self.num_rows, batch_size))
         self._spread = self._target
-        self._pair = self._build_pair(split) if self.reward_config.paired else None
+        self.twin = self._build_twin(split) if self.reward_config.paired else None
         self.elapsed = 0
 
     @property
@@ -99,8 +99,8 @@ class BatchedEnv:
 
     def reset(self, seed: int, first_episode: int = 0) -> NDArray[np.float32]:
         """Begin episodes first_episode + b of the seed, past the warm-up; return observations."""
-        if self._pair is not None:
-            self._pair.reset(seed, first_episode)
+        if self.twin is not None:
+            self.twin.reset(seed, first_episode)
         self.simulator.reset(seed, first_episode, self._starts)
         self.base_policy.reset(self.batch_size)
         self._decide()
@@ -116,10 +116,10 @@ class BatchedEnv:
         """Play one period. Returns (observation, reward, truncated)."""
         self.close_period(action)
         cost = self.flows.total_cost
-        if self._pair is not None:
-            self._pair.close_period(self._no_action)
-            cost = np.subtract(cost, self._pair.flows.total_cost, out=self._cost)
-            self._pair.open_period()
+        if self.twin is not None:
+            self.twin.close_period(self._no_action)
+            cost = np.subtract(cost, self.twin.flows.total_cost, out=self._cost)
+            self.twin.open_period()
         compute_reward(
             cost, self.net.arrays.downstream, self.cost_scale, self.reward_config,
             self._reward,
@@ -166,7 +166,7 @@ class BatchedEnv:
         """[P, B] units the base policy wants to order now."""
         return np.maximum(self._target, 0.0)
 
-    def _build_pair(self, split: str) -> BatchedEnv:
+    def _build_twin(self, split: str) -> BatchedEnv:
         """The base policy on the same traces, warm-up and all; policies may hold state, so its own
         copy."""
         self._cost = np.zeros((self.num_rows, self.batch_size))

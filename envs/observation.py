@@ -76,7 +76,10 @@ def compile_observation(net: CompiledNetwork) -> tuple[ObservationArrays, tuple[
     names += _NETWORK_FEATURES if has_network else ()
     names += _CALENDAR_FEATURES if has_calendar else ()
     names += _STATIC_FEATURES
-    mean = np.maximum(net.demand_mean, 1e-6)
+    # A pair that serves nobody in regular times is measured by a typical pair's demand.
+    served = net.demand_mean[net.demand_mean > 0]
+    typical = float(np.median(served)) if served.size else 1.0
+    mean = np.where(net.demand_mean > 0, net.demand_mean, typical)
     static = np.stack(
         [
             2.0 * critical_ratio(net) - 1.0,

@@ -270,8 +270,9 @@ def _look_up_lead_time(tables: TraceTables, s: int, bits: Ints, regime: Ints, ou
     cdf = tables.lead_cdf[tables.lead_pointer[s] : tables.lead_pointer[s + 1]]
     guide, factor = tables.lead_guide[s], tables.lead_factor[s]
     minimum, longest = tables.lead_minimum[s], tables.lead_longest[s]
+    shortest = tables.lead_shortest[s]
     for b in range(out.size):
         periods = float(minimum + _look_up(bits[b], guide, cdf))
         for g in range(regime.shape[0]):
             periods *= factor[g, regime[g, b]]
-        out[b] = min(round(periods), longest)
+        out[b] = max(min(round(periods), longest), shortest)

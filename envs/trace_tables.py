@@ -52,6 +52,7 @@ class TraceTables(NamedTuple):
     lowest: NDArray[np.float64]  # [tables] units at the first CDF entry
     guide: NDArray[np.int32]  # [tables, CELLS] outcome, or ~first outcome to look at
     lead_minimum: NDArray[np.int64]  # [S] of the lanes with a stochastic lead time
+    lead_shortest: NDArray[np.int64]  # [S] 1 with inputs: a regime can't make goods arrive at once
     lead_longest: NDArray[np.int64]  # [S]
     lead_pointer: NDArray[np.int64]  # [S + 1]
     lead_cdf: NDArray[np.float64]
@@ -181,6 +182,7 @@ def _lead_tables(net: CompiledNetwork, regimes: list[Regime]) -> tuple[Array, ..
     cdfs = [np.cumsum(lanes[q].lead_time.probabilities()) for q in stochastic]
     return (
         np.array([lanes[q].lead_time.minimum for q in stochastic], np.int64),
+        np.array([1 if lanes[q].inputs else 0 for q in stochastic], np.int64),
         net.lead_longest[stochastic],
         np.cumsum([0, *(c.size for c in cdfs)]).astype(np.int64),
         np.concatenate(cdfs) if cdfs else np.zeros(1),

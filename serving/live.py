@@ -17,11 +17,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from envs.errors import ArtifactError, EchelonError
+from envs.scenario import Scenario
 from evaluation.artifact import load_artifact
 from evaluation.atomic_folder import write_file, write_folder
 from evaluation.champion import ALIASES, ResolvedArtifact, current_version, resolve_artifact
 from serving.recommender import Recommender
-from serving.schemas import Health, RecommendationRequest
+from serving.schemas import Health, RecentSales, RecommendationRequest
 
 __all__ = ["LivePolicy", "Source"]
 
@@ -125,9 +126,7 @@ class LivePolicy:
             version=resolved.version,
             run_id=resolved.run_id,
         )
-        start = recommender.scenario.calendar_start
-        as_of = None if start is None else date.fromisoformat(start)
-        answer = recommender.recommend(RecommendationRequest(as_of=as_of, stock=[]))
+        answer = recommender.recommend(_first_request(recommender.scenario))
         if answer.fallback.used:
             raise ArtifactError(
                 f"the policy in '{resolved.folder}' can't answer: {answer.fallback.reasons[0]}"
@@ -168,6 +167,17 @@ class LivePolicy:
             return ResolvedArtifact(state / pointer["name"], pointer["version"], pointer["run_id"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def _first_request(scenario: Scenario) -> RecommendationRequest:
+    """One that calls every kernel, so that no caller waits for their compilation."""
+    stock = next(s for s in scenario.network.stocks if s.demand is not None)
+    start = scenario.calendar_start
+    return RecommendationRequest(
+        as_of=None if start is None else date.fromisoformat(start),
+        stock=[],
+        recent_sales=[RecentSales(location=stock.node, item=stock.sku, quantities=[0.0])],
+    )
 
 
 def _now() -> str:

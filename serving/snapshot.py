@@ -198,7 +198,7 @@ class SnapshotReader:
             found.notice("OVERDUE_ORDER", path)
         elif due > last:
             found.notice("ETA_CAPPED", path)
-        return min(due, last)
+        return min(max(due, earliest), last)
 
     def _can_owe(self, lane: Lane) -> bool:
         limited = bool(lane.inputs or lane.resources or lane.regimes)

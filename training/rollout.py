@@ -175,24 +175,14 @@ class Roller:
         torch.clamp(action.transpose(1, 2), -1.0, 1.0, out=target)
 
     def roll_base_policy(self, discount: float) -> BaseRun:
-        """Play whole episodes of the base policy, numbered from 0 with another seed: once as it is
-        for its costs, once with small random corrections for the spread of returns.
+        """Play whole episodes of the base policy (action 0), numbered from 0 with another seed.
 
+        Where rewards are differences to a twin that plays the base policy, the base policy's own
+        are all 0: small random corrections then show how far returns spread.
         Ends any episode in progress.
         """
-        cost, _ = self._roll_episode(0.0)
-        _, history = self._roll_episode(_PROBE_STD)
-        node_cost = np.zeros(len(self.env.agent_ids))
-        np.add.at(node_cost, self._node_of_row, cost)
-        units = {
-            group.name: _return_units(history[:, group.start : group.stop], discount)
-            for group in self.env.groups
-        }
-        return BaseRun(node_cost, units)
-
-    def _roll_episode(self, std: float) -> tuple[FloatArray, FloatArray]:
-        """One episode under random corrections: mean cost per period [P], rewards [T, P, B]."""
         env = self.env
+        base = env if env.twin is None else env.twin
         noise = np.random.default_rng(self._seed)
         action = np.zeros_like(self._action)
         replications = min(env.batch_size, 32)  # enough for the spread, and little memory
@@ -200,14 +190,21 @@ class Roller:
         env.reset(self._seed ^ 0x5EED, 0)
         rewards, cost, truncated = [], np.zeros(env.num_rows), False
         while not truncated:
-            if std > 0.0:
-                np.clip(noise.normal(0.0, std, action.shape), -1.0, 1.0, out=action)
+            if env.twin is not None:
+                np.clip(noise.normal(0.0, _PROBE_STD, action.shape), -1.0, 1.0, out=action)
             observation, reward, truncated = env.step(action)
             self._check(observation, reward)
             self._period += 1
             rewards.append(reward[:, :replications].copy())
-            cost += env.flows.total_cost.sum(axis=1)
-        return cost / (len(rewards) * env.batch_size), np.stack(rewards)
+            cost += base.flows.total_cost.sum(axis=1)
+        node_cost = np.zeros(len(env.agent_ids))
+        np.add.at(node_cost, self._node_of_row, cost / (len(rewards) * env.batch_size))
+        history = np.stack(rewards)
+        units = {
+            group.name: _return_units(history[:, group.start : group.stop], discount)
+            for group in env.groups
+        }
+        return BaseRun(node_cost, units)
 
 
 def _rows_last(observation: FloatArray, group: Group) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -98,8 +99,20 @@ def test_a_policy_that_cannot_be_served_is_refused(
     elif harm == "network":
         plain = json.loads((folder / "network.json").read_text())
         plain["horizon"] += 1
-        (folder / "network.json").write_text(json.dumps(plain))
-    with pytest.raises(ArtifactError):
+        text = json.dumps(plain)
+        (folder / "network.json").write_text(text)
+        # Whoever can change it can change the lists of hashes too.
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["files"]["network.json"] = hashlib.sha256(text.encode()).hexdigest()
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        sums = [
+            f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+            for path in sorted(folder.iterdir())
+            if path.name != "SHA256SUMS"
+        ]
+        (folder / "SHA256SUMS").write_text("".join(sums))
+    messages = {"pickle": "not listed", "network": "network_sha256", "no network": "no network"}
+    with pytest.raises(ArtifactError, match=messages[harm]):
         LivePolicy(Source(artifact=str(folder)))
     assert not marker.exists()
 

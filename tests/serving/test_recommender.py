@@ -93,6 +93,8 @@ def snapshot_of(env: BatchedEnv, demand: np.ndarray, requested: np.ndarray) -> d
 
 def scenarios(chain: Scenario) -> Iterator[Any]:
     yield chain
+    rule = {"smoothing": 0.3, "stock_weight": 0.5}  # a classical policy with a memory
+    yield replace(chain, name="sterman", base_policy="sterman", policy_params={"sterman": rule})
     for name in ("assembly", "lost_sales", "single_backlog", "serial"):
         composed = next(iter(compose_runs("train", [f"scenario={name}"])))
         yield replace(build_scenario(composed.command.scenario), warm_up=0, smoothing=0.2)
@@ -204,6 +206,35 @@ def test_only_told_sales_change_what_is_believed(recommender: Recommender) -> No
     assert changed == {("store_001", "item_01"), ("warehouse", "item_01")}
 
 
+def test_what_was_asked_of_a_warehouse_is_what_was_sold_below_it(
+    recommender: Recommender, chain: Scenario
+) -> None:
+    """Summed over the last period, where all of it is told; else nothing is learned."""
+
+    def believed(*sales: list[float]) -> float:
+        rows = [
+            {"location": f"store_00{i}", "item": "item_00", "quantities": quantities}
+            for i, quantities in enumerate(sales)
+        ]
+        recommender.recommend(request(recent_sales=rows))
+        return float(recommender._env.state.incoming[0, 0])
+
+    assert chain.compiled.network.stocks[0].label == "item_00@warehouse"
+    assert believed([1.0, 2.0, 3.0], [4.0], [5.0]) == 12.0
+    assert believed([1.0, 2.0, 3.0], [4.0]) == 15.0
+    assert believed() == 15.0
+
+
+def test_asking_leaves_the_snapshot_as_it_was(recommender: Recommender) -> None:
+    """The period is played to get orders, and undone."""
+    stock = [{"location": "store_002", "item": "item_01", "on_hand": 17.0}]
+    order = {"to": "store_002", "item": "item_01", "quantity": 4.0}
+    recommender.recommend(request(stock=stock, open_orders=[order]))
+    state = recommender._env.state
+    assert state.on_hand.sum() == 17.0
+    assert state.owed.sum() == 4.0
+
+
 def test_open_orders_without_a_date(recommender: Recommender) -> None:
     """From inside the network: the sender owes them. From outside: due after the lead time."""
     body = {"item": "item_00", "quantity": 7.0}
@@ -229,6 +260,12 @@ def test_orders_due_now_or_far_ahead_stay_in_the_pipeline(recommender: Recommend
         assert code in {w.code for w in answer.warnings}
         lane = "supplier > warehouse item_00"
         assert by_lane(answer)[lane] == by_lane(bare)[lane] - 30.0
+        edge = {0: 1, 500: recommender.scenario.compiled.slots - 1}[due]
+        learned, same = (
+            recommender.recommend(request(open_orders=[{**order, "due_in_periods": periods}]))
+            for periods in (due, edge)
+        )
+        assert learned.lines == same.lines
 
 
 def by_lane(answer: RecommendationResponse) -> dict[str, float]:
