@@ -16,7 +16,7 @@ from envs.scenarios import build_scenario
 from evaluation.artifact import load_artifact
 from evaluation.champion import resolve_artifact
 from evaluation.compare import Comparison, compare
-from evaluation.console import ConsoleProgress
+from evaluation.console import ConsoleProgress, make_console
 from evaluation.correction import learned_correction
 from evaluation.plots import draw_all
 from evaluation.report import as_table, write_json
@@ -41,7 +41,7 @@ def evaluate(argv: list[str]) -> int:
 
 
 def _run(composed: Composed) -> None:
-    command, console = composed.command, Console()
+    command, console = composed.command, make_console()
     if command.traces < 1 or not command.policies:
         raise ConfigError(
             f"traces is {command.traces} and policies {command.policies}; expected at least one of "

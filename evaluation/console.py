@@ -17,9 +17,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["ConsoleProgress"]
+__all__ = ["ConsoleProgress", "make_console"]
 
 _QUIET_SECONDS = 15.0  # between two plain lines
+
+
+def make_console() -> Console:
+    """The terminal as it is; elsewhere (a file, a pipe) wide enough for the tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 class ConsoleProgress:

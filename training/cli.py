@@ -13,7 +13,7 @@ from rich.console import Console
 from conf.compose import Composed, compose_runs, help_text
 from envs.errors import CheckpointError
 from envs.scenarios import build_scenario
-from evaluation.console import ConsoleProgress
+from evaluation.console import ConsoleProgress, make_console
 from evaluation.plots import draw_all, draw_learning_curve
 from evaluation.report import as_table, write_json
 from evaluation.tracker import Tracker
@@ -35,7 +35,9 @@ def train(argv: list[str]) -> int:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     # Ray's own usage report and log flood are of no use to the reader of this command.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    # Before Ray is imported: its own ports on loopback, unless a cluster is to be joined.
+    if "RAY_ADDRESS" not in os.environ:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     for composed in compose_runs("train", _with_resumed(argv)):
         _run(composed)
     return 0
@@ -63,7 +65,7 @@ def _run(composed: Composed) -> None:
     from training.cluster import ray_session  # Ray takes seconds to import
     from training.train import train as run_training
 
-    command, console = composed.command, Console()
+    command, console = composed.command, make_console()
     scenario = build_scenario(command.scenario)
     composed.write()
     _write_arguments(composed)
