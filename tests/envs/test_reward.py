@@ -114,4 +114,4 @@ def test_the_salvage_column_is_only_in_the_last_period(shop: Scenario) -> None:
 def test_shares_are_checked(name: str, value: float) -> None:
     """Outside 0..1: one line that names the key."""
     with pytest.raises(ConfigError, match=name):
-        RewardConfig(**{name: value})
+        RewardConfig(**{name: value})  # type: ignore[arg-type]

@@ -209,8 +209,12 @@ def test_server_that_dies_and_returns_gets_every_step_once(
     assert "no delivery" in warnings(caplog)
 
 
-def test_lost_answers_double_nothing(tmp_path: Path, server: Server) -> None:
+def test_lost_answers_double_nothing(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The server does as told and the answer is lost: no second run, step or version."""
+    # Lost, not late: on a busy machine a short limit would give up on a request still at work.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
     folder = tmp_path / "run"
     (folder / "policy").mkdir(parents=True)
     (folder / "policy" / "manifest.json").write_text("{}")
