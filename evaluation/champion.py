@@ -24,7 +24,7 @@ from evaluation.redact import redact
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["ALIASES", "ResolvedArtifact", "current_version", "resolve_artifact"]
+__all__ = ["ALIASES", "ResolvedArtifact", "current_version", "model_name", "resolve_artifact"]
 
 ALIASES = ("champion", "challenger")
 _MANIFEST = "manifest.json"
@@ -39,6 +39,11 @@ class ResolvedArtifact:
     version: str | None = None
     run_id: str | None = None
     alias: str | None = None
+
+
+def model_name(scenario: str) -> str:
+    """Return the registered model of a scenario: a champion only replaces its own kind."""
+    return f"echelon-{scenario}"
 
 
 def resolve_artifact(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from envs.policies import policy_class
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.artifact import load_artifact
-from evaluation.champion import resolve_artifact
+from evaluation.champion import model_name, resolve_artifact
 from evaluation.compare import Comparison, compare
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.correction import learned_correction
@@ -35,6 +36,7 @@ def evaluate(argv: list[str]) -> int:
         print(help_text("evaluate", _SUMMARY, argv))
         return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     for composed in compose_runs("evaluate", argv):
         _run(composed)
     return 0
@@ -100,7 +102,8 @@ def _competitor(
 
 
 def _learned(scenario: Scenario, command: Any) -> Competitor:
-    resolved = resolve_artifact(command.artifact, tracking_uri=command.tracking.uri)
+    model, uri = model_name(scenario.name), command.tracking.uri
+    resolved = resolve_artifact(command.artifact, model, uri)
     artifact = load_artifact(resolved.folder)
     trained_on = artifact.manifest["scenario"]
     if trained_on != scenario.name:

@@ -19,7 +19,7 @@ class ServeConfig:
 
     host: str = "127.0.0.1"
     port: int = 8000
-    model: str = "echelon"
+    model: str = "echelon-retail"
     artifact: str = "champion"
     poll_seconds: float = 10.0
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from conf.compose import Composed, compose_runs, help_text
 from envs.errors import CheckpointError
 from envs.scenarios import build_scenario
+from evaluation.champion import model_name
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.plots import draw_all, draw_learning_curve
 from evaluation.report import as_table, write_json
@@ -22,7 +23,6 @@ __all__ = ["train"]
 
 _SUMMARY = "Train a correction of the base policy, prove it on test traces, register it."
 _ARGUMENTS = "arguments.json"
-MODEL_NAME = "echelon"
 
 
 def train(argv: list[str]) -> int:
@@ -31,8 +31,7 @@ def train(argv: list[str]) -> int:
         print(help_text("train", _SUMMARY, argv))
         return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    for noisy in ("ray", "mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     # Ray's own usage report and log flood are of no use to the reader of this command.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Before Ray is imported: its own ports on loopback, unless a cluster is to be joined.
@@ -142,11 +141,12 @@ def _account(outcome: Any) -> str:
 
 def _register(outcome: Any, tracker: Tracker, folder: Path) -> str:
     alias = "challenger" if outcome.worse_than_base else "champion"
-    version = tracker.register_model(MODEL_NAME, folder, alias=alias)
+    name = model_name(outcome.scenario.name)
+    version = tracker.register_model(name, folder, alias=alias)
     if version is None:
         return "Not registered yet: the tracking server did not answer; see above."
     why = "worse than" if outcome.worse_than_base else "not worse than"
-    return f"Registered {MODEL_NAME} version {version} as @{alias}: {why} the tuned base policy."
+    return f"Registered {name} version {version} as @{alias}: {why} the tuned base policy."
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -23,6 +23,8 @@ def ray_session(resources: ResourcesConfig) -> Iterator[None]:
     A local instance listens on loopback only and has no dashboard. Its start is tried twice: on a
     loaded machine Ray gives up after a fixed half minute.
     """
+    # RLlib greets every new algorithm with a paragraph on its API.
+    logging.getLogger("ray").setLevel(logging.ERROR)
     if ray.is_initialized():
         yield
         return

@@ -35,7 +35,7 @@ def test_without_a_champion_it_says_what_to_do(
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert main(["serve", f"tracking.uri={uri}"]) == 1
     [line] = capsys.readouterr().err.splitlines()
-    assert "no model is registered as echelon@champion" in line
+    assert "no model is registered as echelon-retail@champion" in line
     assert "run `echelon train` first, or give serve.artifact=FOLDER" in line
     assert list(tmp_path.iterdir()) == []
 
@@ -113,6 +113,7 @@ def serving(registry: Registry) -> Iterator[Server]:
     with log.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "echelon", "serve", "serve.port=0", "serve.poll_seconds=0.2",
+             "serve.model=echelon",
              f"tracking.uri={registry.uri}"],
             cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, text=True, env=environment,
         )  # fmt: skip

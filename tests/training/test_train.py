@@ -69,7 +69,7 @@ def test_the_run_is_tracked_and_the_model_registered(workplace: Path) -> None:
     report = json.loads((workplace / "run" / "evaluation.json").read_text())
     if report["paired_differences"][0]["verdict"] == "worse":
         alias = "challenger"
-    version = client.get_model_version_by_alias("echelon", alias)
+    version = client.get_model_version_by_alias("echelon-one_warehouse_n_stores", alias)
     assert version.run_id == run.info.run_id
 
 
