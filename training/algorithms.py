@@ -92,7 +92,7 @@ def configure(
     )
     rllib.learners(num_learners=resources.learners, num_gpus_per_learner=resources.gpus_per_learner)
     rllib.multi_agent(
-        policies=set(spaces), policy_mapping_fn=functools.partial(_kind_of, kind_of_agent)
+        policies=tuple(spaces), policy_mapping_fn=functools.partial(_kind_of, kind_of_agent)
     )
     rllib.rl_module(rl_module_spec=module_specs(spaces, config.model))
     rllib.fault_tolerance(
