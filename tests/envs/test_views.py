@@ -72,3 +72,15 @@ def test_vector_rows_equal_solo_runs(scenario: Scenario) -> None:
     solo = BatchedEnv(scenario, 1)
     for b in range(3):
         np.testing.assert_array_equal(observation[b], solo.reset(11, b)[:, :, 0])
+
+
+def test_rllib_checker_passes(scenario: Scenario) -> None:
+    """RLlib's own check of multi-agent environments accepts the node agents."""
+    from ray.rllib.utils.pre_checks.env import check_multiagent_environments
+
+    from training.batched_runner import RunnerSettings
+    from training.env_factory import ScenarioEnvFactory
+    from training.multi_agent_env import NodeAgentsEnv
+
+    settings = RunnerSettings(ScenarioEnvFactory(scenario), "agents", 1, 0)
+    check_multiagent_environments(NodeAgentsEnv({"settings": settings}))
