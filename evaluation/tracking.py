@@ -80,7 +80,9 @@ class MlflowDestination:
     def open(self) -> None:
         """Import MLflow; open, and migrate if need be, a local database. No network."""
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(self._config.request_timeout))
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the courier retries
+        # The courier retries, and looks first whether the lost request was done: the HTTP client
+        # would send it twice.
+        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         uri = _move_credentials(self._config.uri)
