@@ -80,7 +80,7 @@ def tune_policy(
                 for sign in (1.0, -1.0):
                     while (new := cost(trial := {**best, move: best[move] + sign * step})) < lowest:
                         best, lowest, improved = trial, new, True
-    final = {k: v for k, v in _values(tunable, kinds, best).items()}
+    final = _values(tunable, kinds, best)
     labels = [s.label for s in net.network.stocks]
     parameters = {k: _compact(v, kinds, labels) for k, v in final.items()}
     periods = len(known) * traces * (scenario.horizon + scenario.warm_up)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from envs.demand import Demand, DemandConfig
 from envs.errors import ConfigError
 from envs.network import SupplyNetwork, Timing
 from envs.scenario import Scenario
@@ -49,11 +48,6 @@ def make_scenario(
         config=resolved,
         **fields,
     )
-
-
-def build_demand(config: DemandConfig, periods: int, **fields: Any) -> Demand:
-    """Build a demand process for a scenario of `periods` periods."""
-    return Demand.from_config(config, periods, **fields)
 
 
 def whole(quantity: float, order_multiple: float) -> float:

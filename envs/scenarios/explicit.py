@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from envs.demand import DemandConfig
+from envs.demand import Demand, DemandConfig
 from envs.errors import ConfigError
 from envs.lead_time import LeadTime
 from envs.network import (
@@ -20,7 +20,7 @@ from envs.network import (
     SupplyNetwork,
 )
 from envs.scenario import Scenario
-from envs.scenarios.common import ScenarioConfig, build_demand, make_scenario
+from envs.scenarios.common import ScenarioConfig, make_scenario
 
 __all__ = ["ExplicitConfig", "build_explicit"]
 
@@ -110,7 +110,7 @@ def build_explicit(config: ExplicitConfig) -> Scenario:
 def _stock(name: str, entry: StockEntry, periods: int) -> Stock:
     fields = dict(entry.__dict__)
     try:
-        demand = None if entry.demand is None else build_demand(entry.demand, periods)
+        demand = None if entry.demand is None else Demand.from_config(entry.demand, periods)
     except ConfigError as error:
         raise ConfigError(f"stock '{name}': {error}") from error
     return Stock(**{**fields, "demand": demand})

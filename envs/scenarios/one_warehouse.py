@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from envs.demand import DemandConfig
+from envs.demand import Demand, DemandConfig
 from envs.lead_time import LeadTime
 from envs.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
 from envs.scenarios.common import (
     ScenarioConfig,
-    build_demand,
     make_scenario,
     pipeline,
     shortage_cost,
@@ -43,7 +42,7 @@ class OneWarehouseConfig(ScenarioConfig):
 
 def build_one_warehouse(config: OneWarehouseConfig) -> Scenario:
     """Build the scenario. Raises ConfigError or NetworkError."""
-    demand = build_demand(
+    demand = Demand.from_config(
         config.demand, config.warm_up + config.horizon + 1, correlation=config.correlation
     )
     shortage = shortage_cost(config.backlog_cost, config.lost_sale_cost)

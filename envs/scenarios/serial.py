@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from envs.demand import DemandConfig
+from envs.demand import Demand, DemandConfig
 from envs.errors import ConfigError
 from envs.lead_time import LeadTime
 from envs.network import (
@@ -18,7 +18,7 @@ from envs.network import (
     SupplyNetwork,
 )
 from envs.scenario import Scenario
-from envs.scenarios.common import ScenarioConfig, build_demand, make_scenario
+from envs.scenarios.common import ScenarioConfig, make_scenario
 
 __all__ = ["SerialConfig", "StageConfig", "build_serial"]
 
@@ -57,7 +57,7 @@ def build_serial(config: SerialConfig) -> Scenario:
     """Build the scenario. Raises ConfigError or NetworkError."""
     if not config.stages:
         raise ConfigError("scenario.stages is empty; expected at least one stage.")
-    demand = build_demand(config.demand, config.warm_up + config.horizon + 1)
+    demand = Demand.from_config(config.demand, config.warm_up + config.horizon + 1)
     names = list(config.stages)
     stocks, lanes, resources = [], [], []
     for i, (name, stage) in enumerate(config.stages.items()):

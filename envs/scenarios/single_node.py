@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from envs.demand import DemandConfig
+from envs.demand import Demand, DemandConfig
 from envs.lead_time import LeadTime
 from envs.network import Lane, Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
 from envs.scenarios.common import (
     ScenarioConfig,
-    build_demand,
     make_scenario,
     pipeline,
     shortage_cost,
@@ -44,7 +43,7 @@ class SingleNodeConfig(ScenarioConfig):
 
 def build_single_node(config: SingleNodeConfig) -> Scenario:
     """Build the scenario. Raises ConfigError or NetworkError."""
-    demand = build_demand(config.demand, config.warm_up + config.horizon + 1)
+    demand = Demand.from_config(config.demand, config.warm_up + config.horizon + 1)
     lead_time = LeadTime(config.lead_time, config.lead_time_delay_mean, config.lead_time_delay_sd)
     initial = config.initial_stock
     if initial is None:
