@@ -33,6 +33,14 @@ COMMANDS = {
         "evaluation.cli:evaluate",
         "compare policies, learned or classical, on the same demand",
     ),
+    "replay": Command(
+        "evaluation.replay_cli:replay",
+        "simulate given demand with given orders, period by period",
+    ),
+    "show": Command(
+        "evaluation.show_cli:show",
+        "describe a scenario: its network and one run, as tables and pictures",
+    ),
     "serve": Command(
         "serving.cli:serve",
         "answer replenishment requests over HTTP with the champion",

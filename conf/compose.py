@@ -16,11 +16,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from conf.schemas import register
+from conf.schemas import register, scenario_schema
 from envs.errors import ConfigError, EchelonError
+from envs.scenarios import ScenarioConfig
 
-__all__ = ["Composed", "compose_runs", "help_text"]
+__all__ = ["Composed", "compose_runs", "help_text", "scenario_from_file"]
 
 _CONF = Path(__file__).parent
 
@@ -93,6 +95,33 @@ def _compose(name: str, overrides: list[str], suffix: str) -> Composed:
     )
 
 
+def scenario_from_file(path: Path) -> ScenarioConfig:
+    """Read a network that a YAML file writes out, as conf/scenario/assembly.yaml does.
+
+    Raises ConfigError naming the file, and the key where one is unknown or has the wrong type.
+    """
+    try:
+        values = OmegaConf.load(path)
+        if not isinstance(values, DictConfig):
+            raise ConfigError(f"{path}: expected keys and values, as in scenario=assembly.")
+        base = values.pop("defaults", ["schema_explicit", "_self_"])
+        if (
+            list(base) != ["schema_explicit", "_self_"]
+            or values.get("kind", "explicit") != "explicit"
+        ):
+            raise ConfigError(
+                f"{path}: defaults are {list(base)} and kind '{values.get('kind', '')}'; expected "
+                "[schema_explicit, _self_] and 'explicit', or neither of the keys."
+            )
+        config = OmegaConf.merge(scenario_schema("explicit"), values)
+        config.name = config.name or path.stem
+        scenario = OmegaConf.to_object(config)
+    except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {_one_line(error)}") from error
+    assert isinstance(scenario, ScenarioConfig)
+    return scenario
+
+
 def _merge(config: DictConfig, extra: Any, overrides: list[str], prefix: str = "") -> None:
     """Apply smoke values where the command line says nothing else."""
     said = {o.lstrip("+").split("=", 1)[0] for o in overrides}
@@ -112,7 +141,7 @@ def _leaves(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def _folder(name: str, config: DictConfig, suffix: str) -> Path:
     if config.get("out"):
         return Path(str(config.out) + suffix)
-    scenario = config.get("scenario", {}).get("name", "")
+    scenario = (config.get("scenario") or {}).get("name", "")
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d_%H%M%S_%f")[:-3]
     return Path("outputs") / name / str(scenario) / f"{stamp}{suffix}"
 
@@ -128,7 +157,7 @@ def _one_line(error: BaseException) -> str:
         group, choice = match.groups()
         known = ", ".join(_choices(group))
         return f"{group} '{choice}' is unknown. Known: {known}."
-    text = re.sub(r"\s*(object_type=\S+|reference_type=\S+)", "", text)
+    text = re.sub(r"\s*(object_type|reference_type)=[^\n]*", "", text)
     text = re.sub(r"\s*full_key: (\S+)", r" (key: \1)", text)
     text = re.sub(r"\s*\n\s*", "; ", text.strip())
     return text.replace("To append to your config use +", "Unknown key; see --help. Not: +")
@@ -149,7 +178,8 @@ def help_text(name: str, summary: str, arguments: Sequence[str]) -> str:
         if group == "scenario" and scenario in _choices(group):
             choice = str(scenario)
         parts.append(f"{group}=<{' | '.join(_choices(group))}>")
-        parts.append(_listing(f"{group}/{choice}.yaml"))
+        if choice != "null":
+            parts.append(_listing(f"{group}/{choice}.yaml"))
     return "\n".join(parts)
 
 

@@ -12,12 +12,20 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from envs.reward import RewardConfig
-from envs.scenarios import BUILDERS, ScenarioConfig
+from envs.scenarios import BUILDERS
 from evaluation.tracking import TrackingConfig
 from serving.config import ServeConfig
 from training.config import ModelConfig, PpoConfig, ResourcesConfig
 
-__all__ = ["EvaluateCommand", "ServeCommand", "TrainCommand", "register"]
+__all__ = [
+    "EvaluateCommand",
+    "ReplayCommand",
+    "ServeCommand",
+    "ShowCommand",
+    "TrainCommand",
+    "register",
+    "scenario_schema",
+]
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,38 @@ class EvaluateCommand:
 
 
 @dataclass(frozen=True)
+class ReplayCommand:
+    """`echelon replay`. network, demand, orders: files. start: ISO date of period 0."""
+
+    scenario: Any = None
+    network: str | None = None
+    demand: str | None = None
+    orders: str | None = None
+    policy: str | None = None
+    policy_params: dict[str, Any] = field(default_factory=dict)
+    periods: int | None = None
+    start: str | None = None
+    discount: float = 1.0
+    seed: int = 0
+    out: str | None = None
+
+
+@dataclass(frozen=True)
+class ShowCommand:
+    """`echelon show`. policy: None for the scenario's base policy."""
+
+    scenario: Any = MISSING
+    policy: str | None = None
+    policy_params: dict[str, Any] = field(default_factory=dict)
+    traces: int = 16
+    seed: int = 3_000_000
+    split: str = "test"
+    out: str | None = None
+    smoke: bool = False
+    smoke_overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ServeCommand:
     """`echelon serve`."""
 
@@ -99,17 +139,22 @@ class ServeCommand:
 def register() -> None:
     """Store all schemas; scenario schemas as `schema_<kind>` with their kind filled in."""
     store = ConfigStore.instance()
-    for kind, (config_class, _) in BUILDERS.items():
-        store.store(
-            group="scenario", name=f"schema_{kind}", node=_scenario_node(kind, config_class)
-        )
-    commands = {"train": TrainCommand, "evaluate": EvaluateCommand, "serve": ServeCommand}
+    for kind in BUILDERS:
+        store.store(group="scenario", name=f"schema_{kind}", node=scenario_schema(kind))
+    commands = {
+        "train": TrainCommand,
+        "evaluate": EvaluateCommand,
+        "replay": ReplayCommand,
+        "show": ShowCommand,
+        "serve": ServeCommand,
+    }
     for name, command in commands.items():
         store.store(name=f"schema_{name}", node=_thawed(OmegaConf.structured(command)))
 
 
-def _scenario_node(kind: str, config_class: type[ScenarioConfig]) -> DictConfig:
-    node = _thawed(OmegaConf.structured(config_class))
+def scenario_schema(kind: str) -> DictConfig:
+    """Return the keys, types and defaults of a kind of scenario, to merge values into."""
+    node = _thawed(OmegaConf.structured(BUILDERS[kind][0]))
     node.kind = kind
     return node
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.actions import KindHeads, compile_heads
 from envs.compiled import CompiledNetwork
 from envs.kernel import Handle
 from envs.observation import compile_observation, write_observation, write_static
-from envs.policies import Policy, View, build_policy
+from envs.policies import Policy, View, build_policy, policy_class
 from envs.reward import RewardConfig, compute_reward
 from envs.scenario import Scenario
 from envs.simulator import Simulator
@@ -28,15 +29,19 @@ __all__ = ["BatchedEnv", "Group", "row_groups"]
 class Group:
     """The nodes of one kind: rows start..stop-1 of P; they share one network.
 
-    action_size: heads the kind uses (1, plus one per inbound lane where there is a choice).
-    node_of_row: [rows] index into `agent_ids`.
+    heads: names of the kind's action heads, in order. node_of_row: [rows] index into `agent_ids`.
     """
 
     name: str
     start: int
     stop: int
-    action_size: int
+    heads: tuple[str, ...]
     node_of_row: NDArray[np.int64]
+
+    @property
+    def action_size(self) -> int:
+        """Heads the kind uses."""
+        return len(self.heads)
 
 
 class BatchedEnv:
@@ -61,14 +66,16 @@ class BatchedEnv:
     ) -> None:
         net = scenario.compiled
         self.scenario, self.net, self.batch_size = scenario, net, batch_size
-        self.simulator = Simulator(net, batch_size, scenario.smoothing)
         self.base_policy = base_policy or build_policy(
             scenario.base_policy, net, scenario.policy_params.get(scenario.base_policy, {})
         )
+        self.simulator = Simulator(
+            net, batch_size, scenario.smoothing, self.base_policy.decides, scenario.extra_heads
+        )
         self.agent_ids = tuple(n.id for n in net.agent_nodes)
-        self.groups = row_groups(scenario)
+        self.groups = _groups(net, self.simulator.kind_heads)
         self.num_rows = len(net.network.stocks)
-        self.action_size = 1 + net.share_heads
+        self.action_size = max(group.action_size for group in self.groups)
         self._layout, self.feature_names = compile_observation(net)
         self._layout_handle = Handle(self._layout)
         self.observation_size = self._layout.size
@@ -162,6 +169,11 @@ class BatchedEnv:
         return self._no_action
 
     @property
+    def target(self) -> NDArray[np.float64]:
+        """[P, B] units that the base policy's order is, negative where stock is above its level."""
+        return self._target
+
+    @property
     def base_order(self) -> NDArray[np.float64]:
         """[P, B] units the base policy wants to order now."""
         return np.maximum(self._target, 0.0)
@@ -177,24 +189,29 @@ class BatchedEnv:
         )
 
     def _decide(self) -> None:
-        view = View(self.net, self.simulator.state, self.simulator.period)
-        self._target = np.ascontiguousarray(self.base_policy.target_orders(view), np.float64)
+        simulator = self.simulator
+        trace = simulator.trace
+        view = View(
+            self.net, simulator.state, simulator.period, trace.seen, trace.forecast, trace.calendar
+        )
+        target = self.base_policy.target(view)
+        self._target = np.ascontiguousarray(target.order, np.float64)
         self._spread = self.base_policy.spread(view)
+        for name in self.base_policy.decides:
+            getattr(simulator.decision, name)[...] = getattr(target, name)
 
 
 def row_groups(scenario: Scenario) -> tuple[Group, ...]:
-    """Return the node kinds of a scenario, in row order."""
+    """Return the node kinds of a scenario, in row order, with the heads of its base policy."""
     net = scenario.compiled
-    kinds = [node.kind for node in net.agent_nodes]
-    groups: list[Group] = []
-    head = net.arrays.share_head
-    for kind in dict.fromkeys(kinds):
-        rows = np.flatnonzero([kinds[n] == kind for n in net.node_of_pair])
-        lanes = np.isin(net.arrays.lane_to, rows)
-        size = 1 + int(max(0, head[lanes].max()))
-        start, stop = int(rows[0]), int(rows[-1]) + 1
-        groups.append(Group(kind, start, stop, size, net.node_of_pair[start:stop]))
-    return tuple(groups)
+    decides = policy_class(scenario.base_policy).decides
+    return _groups(net, compile_heads(net, decides, scenario.extra_heads)[1])
+
+
+def _groups(net: CompiledNetwork, kinds: tuple[KindHeads, ...]) -> tuple[Group, ...]:
+    return tuple(
+        Group(k.kind, k.start, k.stop, k.names, net.node_of_pair[k.start : k.stop]) for k in kinds
+    )
 
 
 def _newsvendor_scale(net: CompiledNetwork) -> NDArray[np.float64]:

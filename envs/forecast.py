@@ -39,9 +39,8 @@ def compile_forecast(net: CompiledNetwork, smoothing: float) -> ForecastArrays:
     if not 0.0 <= smoothing < 1.0:
         raise ConfigError(f"forecast smoothing is {smoothing}; expected a number in [0, 1).")
     demand_first = net.arrays.demand_first
-    review = 0 if demand_first else 1
-    horizon = np.round(net.lead_mean).astype(np.int64) + review
-    path_horizon = np.round(net.path_lead).astype(np.int64) + review
+    horizon = np.round(net.lead_mean).astype(np.int64) + net.review
+    path_horizon = np.round(net.path_lead).astype(np.int64) + net.review
     factors = np.ones((len(net.customer_pair), 1)) if net.multiplier is None else net.multiplier
     length = factors.shape[1] + int(path_horizon.max()) + 2
     wrapped = factors[:, np.arange(length) % factors.shape[1]]

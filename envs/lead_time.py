@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,14 @@ class LeadTime:
 
     minimum: whole periods >= 0. delay_mean, delay_sd: periods; 0 and 0 give a constant lead time.
     longest: whole periods; longer draws are cut to it (default: the 99.9 % point).
+    no_overtaking: what ships later never arrives earlier.
     """
 
     minimum: int
     delay_mean: float = 0.0
     delay_sd: float = 0.0
     longest: int | None = None
+    no_overtaking: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.minimum, bool) or self.minimum != int(self.minimum) or self.minimum < 0:
@@ -57,15 +60,11 @@ class LeadTime:
             return self.minimum
         if self.longest is not None:
             return self.longest
-        return self.minimum + math.ceil(float(self._gamma().ppf(0.999)))
+        return _longest(self)
 
     def probabilities(self) -> np.ndarray:
         """Return P(lead time = minimum + k), k = 0..maximum-minimum; sums to 1."""
-        if self.constant:
-            return np.ones(1)
-        edges = np.arange(self.maximum - self.minimum) + 0.5
-        cdf = np.append(self._gamma().cdf(edges), 1.0)
-        return np.diff(cdf, prepend=0.0)
+        return _probabilities(self)
 
     def mean(self) -> float:
         """Return the mean lead time [periods]."""
@@ -79,6 +78,25 @@ class LeadTime:
         variance = float(probabilities @ k**2) - float(probabilities @ k) ** 2
         return math.sqrt(max(variance, 0.0))
 
-    def _gamma(self) -> Any:
-        shape = (self.delay_mean / self.delay_sd) ** 2
-        return stats.gamma(shape, scale=self.delay_mean / shape)
+
+# Computed once for equal lead times: a network has many lanes and few kinds of them.
+@cache
+def _longest(lead_time: LeadTime) -> int:
+    return lead_time.minimum + math.ceil(float(_gamma(lead_time).ppf(0.999)))
+
+
+@cache
+def _probabilities(lead_time: LeadTime) -> np.ndarray:
+    if lead_time.constant:
+        probabilities = np.ones(1)
+    else:
+        edges = np.arange(lead_time.maximum - lead_time.minimum) + 0.5
+        cdf = np.append(_gamma(lead_time).cdf(edges), 1.0)
+        probabilities = np.diff(cdf, prepend=0.0)
+    probabilities.flags.writeable = False
+    return probabilities
+
+
+def _gamma(lead_time: LeadTime) -> Any:
+    shape = (lead_time.delay_mean / lead_time.delay_sd) ** 2
+    return stats.gamma(shape, scale=lead_time.delay_mean / shape)

@@ -7,39 +7,50 @@ checked when it is built; `envs.compiled.compile_network` turns it into index ar
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from envs.checks import at_least_zero, must_be_share, must_know, unique
 from envs.demand import Demand
-from envs.errors import NetworkError, did_you_mean
-from envs.lead_time import LeadTime
+from envs.errors import NetworkError
+from envs.lane import (
+    Allocation,
+    Calendar,
+    Lane,
+    LaneInput,
+    Limits,
+    Resource,
+    ResourceUse,
+    Speed,
+)
+from envs.regime import Regime, RegimeState, Schedule
 
 __all__ = [
+    "Allocation",
+    "Calendar",
     "InTransitPayer",
     "Lane",
     "LaneInput",
+    "Limits",
     "Node",
     "Receive",
     "Regime",
     "RegimeState",
     "Resource",
     "ResourceUse",
+    "Schedule",
     "ServeOrder",
     "Sku",
+    "Speed",
     "Stock",
     "SupplyNetwork",
     "Timing",
     "Unfilled",
 ]
-
-
-K = TypeVar("K", bound=Hashable)
 
 
 class Receive(StrEnum):
@@ -87,21 +98,35 @@ class Timing:
 
 @dataclass(frozen=True)
 class Node:
-    """A place with one agent. `kind` is a label that agents of a kind share weights by."""
+    """A place with one agent. `kind` is a label that agents of a kind share weights by.
+
+    storage_capacity: volume units of all SKUs together; what arrives above it waits at the door.
+    review: periods in which the node's agent orders; None: every period. position: for maps.
+    """
 
     id: str
     kind: str
+    storage_capacity: float = float("inf")
+    review: Calendar | None = None
+    position: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        at_least_zero(f"Node '{self.id}'", storage_capacity=self.storage_capacity)
 
 
 @dataclass(frozen=True)
 class Sku:
-    """An item. value: currency per unit, what a unit left at the horizon is worth."""
+    """An item. value: currency per unit, what a unit left at the horizon is worth.
+    volume: storage units per unit. weight: kg per unit."""
 
     id: str
     value: float = 0.0
+    volume: float = 1.0
+    weight: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least_zero(f"SKU '{self.id}'", value=self.value)
+        where = f"SKU '{self.id}'"
+        at_least_zero(where, value=self.value, volume=self.volume, weight=self.weight)
 
 
 @dataclass(frozen=True)
@@ -114,6 +139,9 @@ class Stock:
     price: currency earned per unit sold to customers.
     p_wait: share in [0, 1] of unmet customer demand that waits; the rest is lost.
     serve_limit: units per period that customers can be served at most.
+    demand_regimes: regimes whose states multiply mean demand (of a replayed history: demand).
+    allocation: how outbound lanes share what is scarce here. learned_allocation: whether the
+      agent's action moves that.
     """
 
     node: str
@@ -127,7 +155,9 @@ class Stock:
     initial_stock: float = 0.0
     serve_limit: float = float("inf")
     demand: Demand | None = None
-    demand_regime: str | None = None
+    demand_regimes: tuple[str, ...] = ()
+    allocation: Allocation = Allocation.proportional
+    learned_allocation: bool = False
 
     @property
     def label(self) -> str:
@@ -135,7 +165,7 @@ class Stock:
         return f"{self.sku}@{self.node}"
 
     def __post_init__(self) -> None:
-        _at_least_zero(
+        at_least_zero(
             f"Stock '{self.label}'",
             holding_cost=self.holding_cost,
             backlog_cost=self.backlog_cost,
@@ -144,156 +174,9 @@ class Stock:
             initial_stock=self.initial_stock,
             serve_limit=self.serve_limit,
         )
-        for name in ("p_wait", "target_service"):
-            value = getattr(self, name)
-            if not 0.0 <= value <= 1.0:
-                raise NetworkError(
-                    f"Stock '{self.label}': {name} is {value}; expected a share from 0 to 1."
-                )
-
-
-@dataclass(frozen=True)
-class LaneInput:
-    """What one unit on a lane consumes: `quantity` units of a stocked pair."""
-
-    node: str
-    sku: str
-    quantity: float = 1.0
-
-
-@dataclass(frozen=True)
-class ResourceUse:
-    """How much of a resource one unit on a lane takes."""
-
-    resource: str
-    per_unit: float = 1.0
-
-
-@dataclass(frozen=True)
-class Lane:
-    """One way to get `sku` to `node`.
-
-    inputs: what a unit consumes; none means an outside supplier with unlimited stock.
-    lead_time: periods from shipping to arrival; may be 0 only without inputs.
-    information_delay: periods until the sender sees the order.
-    unit_cost: currency per unit shipped. fixed_cost: currency per order placed.
-    base_share: share of the classical policy's order placed here (normalised per stocked pair).
-    order_multiple: 0 for divisible units, 1 for whole units, n for packs.
-    initial_in_transit: units that arrive in periods 0, 1, ...
-    initial_orders: units of orders that reach the sender in periods 0, 1, ...
-    """
-
-    id: str
-    node: str
-    sku: str
-    lead_time: LeadTime
-    inputs: tuple[LaneInput, ...] = ()
-    resources: tuple[ResourceUse, ...] = ()
-    regimes: tuple[str, ...] = ()
-    unit_cost: float = 0.0
-    fixed_cost: float = 0.0
-    base_share: float = 1.0
-    minimum_order: float = 0.0
-    maximum_order: float = float("inf")
-    order_multiple: float = 0.0
-    information_delay: int = 0
-    initial_in_transit: tuple[float, ...] = ()
-    initial_orders: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        where = f"Lane '{self.id}'"
-        _at_least_zero(
-            where,
-            unit_cost=self.unit_cost,
-            fixed_cost=self.fixed_cost,
-            base_share=self.base_share,
-            minimum_order=self.minimum_order,
-            maximum_order=self.maximum_order,
-            order_multiple=self.order_multiple,
-            information_delay=self.information_delay,
+        must_be_share(
+            f"Stock '{self.label}'", p_wait=self.p_wait, target_service=self.target_service
         )
-        taken = [(f"input {i.sku}@{i.node}", i.quantity) for i in self.inputs]
-        taken += [(f"resource '{u.resource}'", u.per_unit) for u in self.resources]
-        for what, quantity in taken:
-            if not quantity > 0:
-                raise NetworkError(f"{where}: {what} takes {quantity} per unit; expected > 0.")
-        if self.inputs and self.lead_time.minimum < 1:
-            raise NetworkError(
-                f"{where}: lead_time can be {self.lead_time.minimum}; expected an integer >= 1 for "
-                "a lane with inputs (only outside supply may arrive in the same period)."
-            )
-        if self.minimum_order > self.maximum_order:
-            raise NetworkError(
-                f"{where}: minimum_order is {self.minimum_order}; expected at most maximum_order, "
-                f"{self.maximum_order}."
-            )
-        for name, most, what in (
-            ("initial_in_transit", self.lead_time.maximum, "longest lead time"),
-            ("initial_orders", self.information_delay, "information delay"),
-        ):
-            values = getattr(self, name)
-            if len(values) > most:
-                raise NetworkError(
-                    f"{where}: {name} has {len(values)} periods; expected at most the {what}, "
-                    f"{most}."
-                )
-            _at_least_zero(where, **{f"{name}[{t}]": value for t, value in enumerate(values)})
-
-
-@dataclass(frozen=True)
-class Resource:
-    """A capacity per period that lanes share: a supplier, a fleet, machine hours."""
-
-    id: str
-    capacity: float
-
-    def __post_init__(self) -> None:
-        _at_least_zero(f"Resource '{self.id}'", capacity=self.capacity)
-
-
-@dataclass(frozen=True)
-class RegimeState:
-    """Multipliers while the regime is in this state: share of owed units that can ship, lead
-    times, mean demand."""
-
-    name: str
-    availability: float = 1.0
-    lead_time: float = 1.0
-    demand: float = 1.0
-
-    def __post_init__(self) -> None:
-        where = f"Regime state '{self.name}'"
-        _at_least_zero(
-            where, availability=self.availability, lead_time=self.lead_time, demand=self.demand
-        )
-        if self.availability > 1.0:
-            raise NetworkError(f"{where}: availability is {self.availability}; expected 0 to 1.")
-
-
-@dataclass(frozen=True)
-class Regime:
-    """A Markov chain over states, hidden from the agents. Rows of `transition` sum to 1.
-
-    The chain starts in its stationary distribution.
-    """
-
-    id: str
-    states: tuple[RegimeState, ...]
-    transition: tuple[tuple[float, ...], ...]
-
-    def __post_init__(self) -> None:
-        matrix = np.asarray(self.transition, float)
-        size = len(self.states)
-        if matrix.shape != (size, size) or (matrix < 0).any():
-            raise NetworkError(
-                f"Regime '{self.id}': transition has shape {matrix.shape}; expected "
-                f"({size}, {size}) non-negative probabilities, one row per state."
-            )
-        if not np.allclose(matrix.sum(axis=1), 1.0, atol=1e-9):
-            raise NetworkError(
-                f"Regime '{self.id}': rows of transition sum to {matrix.sum(axis=1).tolist()}; "
-                "expected 1 each."
-            )
 
 
 @dataclass(frozen=True)
@@ -309,31 +192,40 @@ class SupplyNetwork:
     timing: Timing = field(default_factory=Timing)
 
     def __post_init__(self) -> None:
-        nodes = _unique("node", [n.id for n in self.nodes])
-        skus = _unique("SKU", [s.id for s in self.skus])
-        pairs = _unique("stocked pair", [(s.node, s.sku) for s in self.stocks])
-        resources = _unique("resource", [r.id for r in self.resources])
-        regimes = _unique("regime", [r.id for r in self.regimes])
-        _unique("lane", [lane.id for lane in self.lanes])
+        nodes = unique("node", [n.id for n in self.nodes])
+        skus = unique("SKU", [s.id for s in self.skus])
+        pairs = unique("stocked pair", [(s.node, s.sku) for s in self.stocks])
+        resources = unique("resource", [r.id for r in self.resources])
+        regimes = unique("regime", [r.id for r in self.regimes])
+        unique("lane", [lane.id for lane in self.lanes])
         for stock in self.stocks:
             where = f"Stock '{stock.label}'"
-            _must_know(where, "node", stock.node, nodes)
-            _must_know(where, "SKU", stock.sku, skus)
-            if stock.demand_regime is not None:
-                _must_know(where, "regime", stock.demand_regime, regimes)
+            must_know(where, "node", stock.node, nodes)
+            must_know(where, "SKU", stock.sku, skus)
+            for regime in stock.demand_regimes:
+                must_know(where, "regime", regime, regimes)
         for lane in self.lanes:
             where = f"Lane '{lane.id}'"
-            _must_know(where, "node", lane.node, nodes)
-            _must_know(where, "SKU", lane.sku, skus)
+            must_know(where, "node", lane.node, nodes)
+            must_know(where, "SKU", lane.sku, skus)
             _must_be_stocked(where, lane.node, lane.sku, pairs)
             for item in lane.inputs:
-                _must_know(where, "node", item.node, nodes)
-                _must_know(where, "SKU", item.sku, skus)
+                must_know(where, "node", item.node, nodes)
+                must_know(where, "SKU", item.sku, skus)
                 _must_be_stocked(where, item.node, item.sku, pairs)
+            at_once = self.timing.receive is Receive.before_order and lane.lead_time.minimum < 1
+            if lane.inputs and at_once:
+                raise NetworkError(
+                    f"{where}: lead_time can be {lane.lead_time.minimum}; expected an integer >= 1 "
+                    "for a lane with inputs (only outside supply may arrive in the same period)."
+                )
             for use in lane.resources:
-                _must_know(where, "resource", use.resource, resources)
+                must_know(where, "resource", use.resource, resources)
             for regime in lane.regimes:
-                _must_know(where, "regime", regime, regimes)
+                must_know(where, "regime", regime, regimes)
+        for resource in self.resources:
+            for regime in resource.regimes:
+                must_know(f"Resource '{resource.id}'", "regime", regime, regimes)
         supplied = {(lane.node, lane.sku) for lane in self.lanes}
         for stock in self.stocks:
             if (stock.node, stock.sku) not in supplied:
@@ -342,26 +234,6 @@ class SupplyNetwork:
                     "lane with this node and sku."
                 )
         _check_bill_of_materials(self.lanes, [s.id for s in self.skus])
-
-
-def _at_least_zero(where: str, **values: float) -> None:
-    for name, value in values.items():
-        if not value >= 0:  # also refuses NaN
-            raise NetworkError(f"{where}: {name} is {value}; expected a number >= 0.")
-
-
-def _unique(what: str, ids: list[K]) -> set[K]:
-    seen: set[K] = set()
-    for key in ids:
-        if key in seen:
-            raise NetworkError(f"The {what} {key!r} is defined twice; expected unique ids.")
-        seen.add(key)
-    return seen
-
-
-def _must_know(where: str, what: str, name: str, known: Iterable[str]) -> None:
-    if name not in known:
-        raise NetworkError(f"{where}: {what} '{name}' is not defined.{did_you_mean(name, known)}")
 
 
 def _must_be_stocked(where: str, node: str, sku: str, pairs: set[tuple[str, str]]) -> None:

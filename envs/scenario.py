@@ -33,6 +33,7 @@ class Scenario:
     config: the resolved numbers the scenario was built from, for manifests and records.
     data_hash: SHA-256 of the real data it was built from, if any.
     calendar_start: ISO date of calendar period 0, where the calendar is a real one.
+    extra_heads: action heads beyond those the network and the base policy call for (smoothing).
     """
 
     name: str
@@ -48,6 +49,7 @@ class Scenario:
     config: Mapping[str, Any] = field(default_factory=dict)
     data_hash: str | None = None
     calendar_start: str | None = None
+    extra_heads: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.horizon < 1 or self.warm_up < 0:

@@ -14,13 +14,15 @@ Agents act between 2 and 3, so `open_period` runs up to 2 and `close_period` fro
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.actions import Decision, HeadArrays, compile_heads
 from envs.compiled import CompiledNetwork, NetworkArrays
-from envs.events import account, observe, order, receive, serve, ship, split_target
+from envs.events import account, decide, observe, order, receive, receive_at_once, serve, ship
 from envs.forecast import ForecastArrays, compile_forecast
 from envs.kernel import Handle, entry
 from envs.state import Flows, State
@@ -40,41 +42,49 @@ class World(NamedTuple):
     forecast: ForecastArrays
     state: State
     flows: Flows
+    heads: HeadArrays
+    decision: Decision
+    offset: NDArray[np.int64]  # [B] calendar period in which each episode began
     scratch: Floats  # [B]
 
 
 @entry
 def _close_period(
     world: World, target: Floats, spread: Floats, action: NDArray[np.float32], demand: Floats,
-    lead_time: NDArray[np.int64], availability: Floats, period: int, salvage: float,
+    lead_time: NDArray[np.int64], factor: Floats, period: int, salvage: float,
 ) -> None:  # fmt: skip
     """Events 3-6. Orders come from target and action, or are in flows.raw_order (target empty)."""
-    net, state, flows = world.net, world.state, world.flows
+    net, state, flows, heads = world.net, world.state, world.flows, world.heads
     batch = state.on_hand.shape[1]
     for lo in range(0, batch, _TILE):
         hi = min(lo + _TILE, batch)
         if target.size > 0:
-            split_target(net, flows, target, spread, action, lo, hi)
-        order(net, state, flows, period, lo, hi)  # 3
-        ship(net, state, flows, lead_time, availability, world.scratch, period, lo, hi)  # 4
+            decide(net, heads, world.decision, flows, target, spread, action, lo, hi)
+        order(net, state, flows, factor, world.offset, period, lo, hi)  # 3
+        ship(
+            net, state, flows, heads, action, lead_time, factor, world.scratch, period, lo, hi
+        )  # 4
         if net.receive_after_ship:
-            receive(net, state, flows, period, lo, hi)  # 1
+            receive(net, state, flows, factor, period, lo, hi)  # 1
+        else:
+            receive_at_once(net, state, flows, factor, period, lo, hi)
         if not net.demand_first:
             serve(net, state, flows, demand, lo, hi)  # 5
-        account(net, state, flows, salvage, lo, hi)  # 6
+        account(net, state, flows, factor, salvage, lo, hi)  # 6
 
 
 @entry
 def _open_period(
-    world: World, demand: Floats, calendar: NDArray[np.int64], period: int, refresh: bool
-) -> None:
+    world: World, demand: Floats, calendar: NDArray[np.int64], factor: Floats, period: int,
+    refresh: bool,
+) -> None:  # fmt: skip
     """Events 1-2 of a new period (and 5, where customers come first); refresh: only 2."""
     net, forecast, state, flows = world.net, world.forecast, world.state, world.flows
     batch = state.on_hand.shape[1]
     for lo in range(0, batch, _TILE):
         hi = min(lo + _TILE, batch)
         if not (net.receive_after_ship or refresh):
-            receive(net, state, flows, period, lo, hi)  # 1
+            receive(net, state, flows, factor, period, lo, hi)  # 1
         if net.demand_first and not refresh:
             serve(net, state, flows, demand, lo, hi)  # 5
         seen = (net.demand_first or period > 0) and not refresh
@@ -99,18 +109,30 @@ class Simulator:
 
     state: State between the events 2 and 3 (after `reset` and `open_period`).
     flows: Flows of the period just closed (after `close_period`).
+    decision: what the base policy wants beyond its order; whoever acts fills it.
     smoothing: weight of the newest period in the demand forecast, 0..1.
+    decides, extra_heads: see `envs.actions.compile_heads`.
     """
 
-    def __init__(self, net: CompiledNetwork, batch_size: int, smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        net: CompiledNetwork,
+        batch_size: int,
+        smoothing: float = 0.0,
+        decides: Collection[str] = (),
+        extra_heads: Collection[str] = (),
+    ) -> None:
         self.net, self.batch_size = net, batch_size
+        self.decision = Decision.empty(net, decides, batch_size)
+        heads, self.kind_heads = compile_heads(net, decides, extra_heads)
         self.forecast = compile_forecast(net, smoothing)
         self.state, self.flows = State.empty(net, batch_size), Flows.empty(net, batch_size)
         self.handles = tuple(
             Handle(arrays) for arrays in (net.arrays, self.forecast, self.state, self.flows)
         )
-        self._world = Handle(World._make((*self.handles, np.zeros(batch_size))))
         self.trace = Trace(net, batch_size)
+        own = (Handle(heads), Handle(self.decision), self.trace.offset, np.zeros(batch_size))
+        self._world = Handle(World._make((*self.handles, *own)))
         self.period = 0
 
     def reset(self, seed: int, first_episode: int = 0, starts: tuple[int, int] = (0, 1)) -> None:
@@ -139,7 +161,7 @@ class Simulator:
         trace = self.trace
         _close_period(
             self._world, _plain(target, np.float64), _plain(spread, np.float64),
-            _plain(action, np.float32), trace.demand, trace.lead_time, trace.availability,
+            _plain(action, np.float32), trace.demand, trace.lead_time, trace.factor,
             self.period, salvage_share,
         )  # fmt: skip
 
@@ -162,10 +184,11 @@ class Simulator:
 
     def _open(self, refresh: bool = False) -> None:
         trace = self.trace
-        _open_period(self._world, trace.demand, trace.calendar, self.period, refresh)
+        _open_period(self._world, trace.demand, trace.calendar, trace.factor, self.period, refresh)
 
     def _fill_initial(self) -> None:
         net, state = self.net, self.state
+        self.forget_demand()
         state.on_hand[...] = net.arrays.initial_stock[:, None]
         for q, lane in enumerate(net.network.lanes):
             for period, quantity in enumerate(lane.initial_in_transit):
@@ -174,12 +197,12 @@ class Simulator:
                 state.orders_on_way[q, period] = quantity
         state.in_transit_total[...] = state.in_transit.sum(axis=1)
         state.orders_on_way_total[...] = state.orders_on_way.sum(axis=1)
-        stocks = net.network.stocks
-        for d, p in enumerate(net.customer_pair):
-            demand = stocks[p].demand
-            assert demand is not None
-            state.demand_level[d] = demand.mean
-            state.demand_variance[d] = demand.standard_deviation**2
+
+    def forget_demand(self) -> None:
+        """Believe what is believed before any demand was seen."""
+        net, state = self.net, self.state
+        state.demand_level[...] = net.customer_mean[:, None]
+        state.demand_variance[...] = net.customer_sd[:, None] ** 2
         mean, variance = net.demand_mean[:, None], net.demand_sd[:, None] ** 2
         state.mean_7[...] = state.mean_28[...] = mean
         state.square_28[...] = mean**2 + variance

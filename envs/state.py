@@ -32,6 +32,7 @@ class CostColumn(IntEnum):
     FIXED_ORDER = 5
     REVENUE = 6
     SALVAGE = 7
+    LOAD = 8
 
 
 class State(NamedTuple):
@@ -82,7 +83,8 @@ class Flows(NamedTuple):
     ordered: Floats  # [Q, B] units, executed
     shipped: Floats  # [Q, B] units
     cancelled: Floats  # [Q, B] units
-    received: Floats  # [Q, B] units
+    received: Floats  # [Q, B] units, good ones
+    scrapped: Floats  # [Q, B] units that arrived and were no good
     demand: Floats  # [P, B] units, of customers
     sold: Floats  # [P, B] units of today's demand served from stock
     backlog_served: Floats  # [P, B] units of older demand served
@@ -94,15 +96,33 @@ class Flows(NamedTuple):
     share: Floats  # [Q, B] scratch of the ship event
     resource_need: Floats  # [R, B] scratch of the ship event
     resource_left: Floats  # [R, B] capacity left in the period
+    resource_used: Floats  # [R, B] used in the period by shipments, or orders if it limits those
+    let_in: Floats  # [N, B] share of what is due that fits; scratch of the receive event
+    limit: Floats  # [Q, B] scratch of the ship event; empty where all sharing is simple
+    weight: Floats  # [Q, B] the same
+    offset: Floats  # [Q, B] the same
 
     @classmethod
     def empty(cls, net: CompiledNetwork, batch_size: int) -> Flows:
         """Allocate the arrays."""
         shapes = _shapes(net)
-        lane_fields = ("raw_order", "ordered", "shipped", "cancelled", "received", "share")
+        arrays = net.arrays
+        simple = arrays.shares_simply.all() and not arrays.capacity_by_priority.any()
+        ruled = 0 if simple else shapes["Q"]
+        lane_fields = (
+            "raw_order",
+            "ordered",
+            "shipped",
+            "cancelled",
+            "received",
+            "scrapped",
+            "share",
+        )
         odd = {
             **dict.fromkeys(lane_fields, (shapes["Q"],)),
-            **dict.fromkeys(("resource_need", "resource_left"), (shapes["R"],)),
+            **dict.fromkeys(("resource_need", "resource_left", "resource_used"), (shapes["R"],)),
+            "let_in": (shapes["N"],),
+            **dict.fromkeys(("limit", "weight", "offset"), (ruled,)),
             "cost": (len(CostColumn), shapes["P"]),
         }
         return cls(*(np.zeros((*odd.get(n, (shapes["P"],)), batch_size)) for n in cls._fields))
@@ -112,6 +132,7 @@ def _shapes(net: CompiledNetwork) -> dict[str, int]:
     return {
         "P": len(net.network.stocks),
         "Q": len(net.network.lanes),
-        "R": len(net.network.resources),
+        "R": len(net.resource_ids),
+        "N": len(net.agent_nodes),
         "D": len(net.customer_pair),
     }

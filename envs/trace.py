@@ -1,6 +1,6 @@
 """All chance of an episode, drawn without looking at actions.
 
-A `Trace` hands out demand, lead times and availability period by period. It is a pure function of
+A `Trace` hands out demand, lead times and regime factors period by period. It is a pure function of
 (seed, episode, period): equal seeds give equal traces whatever the policy does, so policies are
 compared on common random numbers, and memory does not grow with the horizon because only a block
 of periods is held.
@@ -43,32 +43,43 @@ Keys = NDArray[np.uint64]
 
 _BLOCK_VALUES = 1 << 15  # demand values held at once: stays in the L2 cache
 _CELL_SHIFT = BITS - CELL_BITS
+_ONE = np.uint64(1)
+# Streams of their own: what agents are told, and when events happen, moves no other draw.
+_FORECASTS, _DATES = np.uint64(0x6A09E667F3BCC908), np.uint64(0xBB67AE8584CAA73B)
 
 
 class Trace:
     """The chance of B episodes, materialised block by block.
 
-    demand [D, B] units, lead_time [S, B] periods and availability [V, B] share belong to the
-    current period; `calendar` [B] is each episode's position in the calendar.
+    demand [D, B] units, lead_time [S, B] periods, factor [V, B] (what regimes multiply, see
+    `CompiledNetwork.exposures`) and true_regime [G, B] belong to the current period; `calendar` [B]
+    is each episode's position in the calendar, `offset` [B] where it began.
+    seen [G, B]: the regime states that agents may see, -1 where hidden. forecast [F, G, B]: what
+    they are told of the states 1..F periods ahead, -1 where nothing.
     """
 
     def __init__(self, net: CompiledNetwork, batch_size: int) -> None:
         self._net, self._tables = net, compile_tables(net)
         self._handle = Handle(self._tables)
         streams, stochastic = len(net.customer_pair), self._tables.lead_minimum.size
-        exposed = self._tables.availability_factor.shape[0]
+        exposed = self._tables.factor.shape[0]
         regimes = self._tables.regime_start.shape[0]
         block = int(np.clip(_BLOCK_VALUES // max(1, streams * batch_size), 1, 128))
+        self._delay = int(max(1, *self._tables.seen_after)) if regimes else 1  # 1: to go on from
+        self._ahead = len(self._tables.accuracy)
         self._keys = np.zeros(batch_size, np.uint64)
-        self._regime = np.zeros((regimes, batch_size), np.int64)
         self._demand = np.zeros((block, streams, batch_size))
         self._lead_time = np.zeros((block, stochastic, batch_size), np.int64)
-        self._availability = np.ones((block, exposed, batch_size))
+        self._lead_before = np.zeros((stochastic, batch_size), np.int64)
+        self._factor = np.ones((block, exposed, batch_size))
         self._bits = np.zeros(batch_size, np.int64)
         self._normals = np.zeros((2, batch_size))
         self.offset = np.zeros(batch_size, np.int64)
         self.calendar = np.zeros(batch_size, np.int64)
-        self.regime = np.zeros((block, regimes, batch_size), np.int64)  # [block, G, B] true states
+        # Row j is the period first - delay + j: agents see the past, forecasts know the future.
+        self._paths = np.zeros((self._delay + block + self._ahead, regimes, batch_size), np.int64)
+        self.seen = np.full((regimes, batch_size), -1, np.int64)
+        self.forecast = np.full((self._ahead, regimes, batch_size), -1, np.int64)
         self._first, self._period = 0, 0
 
     def reset(self, seed: int, first_episode: int, starts: tuple[int, int] = (0, 1)) -> None:
@@ -78,6 +89,7 @@ class Trace:
         first, count = starts
         self.offset[:] = first + (self._keys >> np.uint64(17)) % np.uint64(count)
         self._first = self._period = 0
+        self._lead_before[:] = 0
         self._fill()
 
     def advance(self) -> None:
@@ -86,9 +98,12 @@ class Trace:
         if self._period - self._first == len(self._demand):
             self._first = self._period
             self._fill()
-        elif self._net.calendar_length > 1:
+            return
+        if self._net.calendar_length > 1:
             self.calendar += 1
             self.calendar[self.calendar >= self._net.calendar_length] = 0
+        if self.seen.size:
+            self._look()
 
     @property
     def demand(self) -> NDArray[np.float64]:
@@ -103,43 +118,63 @@ class Trace:
         return today
 
     @property
-    def availability(self) -> NDArray[np.float64]:
-        """[V, B] share of owed units that can ship in the current period."""
-        today: Floats = self._availability[self._period - self._first]
+    def factor(self) -> NDArray[np.float64]:
+        """[V, B] what regimes multiply in the current period."""
+        today: Floats = self._factor[self._period - self._first]
+        return today
+
+    @property
+    def true_regime(self) -> NDArray[np.int64]:
+        """[G, B] states in the current period, hidden ones too."""
+        today: Ints = self._paths[self._delay + self._period - self._first]
         return today
 
     def _fill(self) -> None:
-        length = self._net.calendar_length
+        length, block = self._net.calendar_length, len(self._demand)
         self.calendar[:] = (self._first + self.offset) % length
+        if self.seen.size:
+            kept = self._delay + self._ahead
+            if self._first == 0:
+                _draw_regimes(self._handle, self._keys, self._paths, self._delay, 0)
+                self._paths[: self._delay] = self._paths[self._delay]
+            else:
+                self._paths[:kept] = self._paths[block : block + kept].copy()
+                first = self._first + self._ahead
+                _draw_regimes(self._handle, self._keys, self._paths, kept, first)
+            self._look()
         _draw_block(
-            self._handle, self._keys, self.calendar, self._first, self._regime, self._demand,
-            self._lead_time, self._availability, self.regime, self._bits, self._normals,
+            self._handle, self._keys, self.calendar, self._first, self._paths[self._delay :],
+            self._demand, self._lead_time, self._lead_before, self._factor, self._bits,
+            self._normals,
         )  # fmt: skip
+
+    def _look(self) -> None:
+        """Fill what agents may see of regimes today."""
+        row = self._delay + self._period - self._first
+        _look_at_regimes(
+            self._handle, self._keys, self._paths, row, self._period, self.seen, self.forecast
+        )
 
 
 @entry
 def _draw_block(
-    tables: TraceTables, keys: Keys, calendar: Ints, first: int, regime: Ints, demand: Floats,
-    lead_time: Ints, availability: Floats, paths: Ints, bits: Ints, normals: Floats,
+    tables: TraceTables, keys: Keys, calendar: Ints, first: int, paths: Ints, demand: Floats,
+    lead_time: Ints, lead_before: Ints, factor: Floats, bits: Ints, normals: Floats,
 ) -> None:  # fmt: skip
     """Draw `len(demand)` periods from `first` on. All arrays have the batch innermost.
 
-    bits [B], normals [2, B]: scratch.
+    paths [block or more, G, B]: regime states. lead_before [S, B]: lead times of the period before
+    the block. bits [B], normals [2, B]: scratch.
     """
     block, streams, _ = demand.shape
-    regimes, stochastic = regime.shape[0], lead_time.shape[1]
+    regimes, stochastic = paths.shape[1], lead_time.shape[1]
     correlated = False
     for d in range(streams):
         correlated |= tables.correlation[d] > 0.0
-    # Numbers of a period: two per stream (normal draws need a pair), and a pair that all share.
-    per_period = np.uint64(2 * (streams + stochastic + regimes + 1))
-    two = np.uint64(2)
+    two, per_period = np.uint64(2), _numbers(tables)
     for i in range(block):
-        counter = np.uint64(first + i) * per_period
-        for g in range(regimes):
-            _draw_regime(tables, keys, g, counter, first + i, regime[g])
-            copy_row(paths[i, g], regime[g])
-            counter += two
+        regime = paths[i]
+        counter = np.uint64(first + i) * per_period + np.uint64(2 * regimes)
         if correlated:
             _draw_normals(keys, counter, normals[0])
         counter += two
@@ -149,27 +184,78 @@ def _draw_block(
         for s in range(stochastic):
             draw_bits(keys, counter, bits)
             _look_up_lead_time(tables, s, bits, regime, lead_time[i, s])
+            if tables.no_overtaking[s]:
+                _keep_order(lead_time[i, s], lead_before[s])
             counter += two
-        for v in range(availability.shape[1]):
-            _multiply(tables.availability_factor[v], regime, availability[i, v])
+        for v in range(factor.shape[1]):
+            _multiply(tables.factor[v], regime, factor[i, v])
 
 
 @kernel
-def _draw_regime(
-    tables: TraceTables, keys: Keys, g: int, counter: np.uint64, period: int, regime: Ints
+def _numbers(tables: TraceTables) -> np.uint64:
+    """Numbers of a period: two per stream (normal draws need a pair), and a pair that all share."""
+    streams, stochastic = tables.kind.size, tables.lead_minimum.size
+    return np.uint64(2 * (streams + stochastic + tables.seen_after.size + 1))
+
+
+@entry
+def _draw_regimes(tables: TraceTables, keys: Keys, paths: Ints, row: int, period: int) -> None:
+    """Fill paths [rows, G, B] from `row`, which is `period`, to the end."""
+    per_period = _numbers(tables)
+    for j in range(row, len(paths)):
+        now = period + j - row
+        for g in range(paths.shape[1]):
+            if tables.schedule[g, 1] > 0:
+                _follow_schedule(keys, tables.schedule[g], g, now, paths[j, g])
+                continue
+            counter = np.uint64(now) * per_period + np.uint64(2 * g)
+            before = paths[max(j - 1, 0), g]
+            for b in range(keys.size):
+                cdf = tables.regime_step[g, before[b]] if now > 0 else tables.regime_start[g]
+                paths[j, g, b] = _first_above(cdf, uniform(keys[b], counter))
+
+
+@kernel
+def _first_above(cdf: Floats, u: float) -> int:
+    k = 0
+    while k < cdf.size - 1 and u >= cdf[k]:
+        k += 1
+    return k
+
+
+@kernel
+def _follow_schedule(keys: Keys, schedule: Ints, g: int, period: int, out: Ints) -> None:
+    """State 1 while the event lasts; it begins somewhere in the periods it may begin in."""
+    for b in range(out.size):
+        drawn = int(uniform(keys[b] ^ _DATES, np.uint64(g)) * schedule[1])
+        begun = period - schedule[0] - drawn
+        out[b] = 1 if 0 <= begun < schedule[2] else 0
+
+
+@entry
+def _look_at_regimes(
+    tables: TraceTables, keys: Keys, paths: Ints, row: int, period: int, seen: Ints, forecast: Ints
 ) -> None:
-    for b in range(keys.size):
-        u = uniform(keys[b], counter)
-        cdf = tables.regime_start[g] if period == 0 else tables.regime_step[g, regime[b]]
-        state = 0
-        while state < cdf.size - 1 and u >= cdf[state]:
-            state += 1
-        regime[b] = state
+    """Fill seen [G, B] and forecast [F, G, B] of `period`, which is `row` of paths."""
+    for g in range(seen.shape[0]):
+        if tables.seen_after[g] >= 0:
+            copy_row(seen[g], paths[row - tables.seen_after[g], g])
+        for f in range(forecast.shape[0]):
+            accuracy = tables.accuracy[f, g]
+            if accuracy < 0.0:
+                continue
+            number = np.uint64(2 * ((period * forecast.shape[0] + f) * seen.shape[0] + g))
+            for b in range(keys.size):
+                key = keys[b] ^ _FORECASTS
+                told = paths[row + 1 + f, g, b]
+                if uniform(key, number) >= accuracy:
+                    told = _first_above(tables.regime_start[g], uniform(key, number + _ONE))
+                forecast[f, g, b] = told
 
 
 @kernel
 def _multiply(factor: Floats, regime: Ints, out: Floats) -> None:
-    """factor [G, states], regime [G, B]: the product of what all regimes do to a lane."""
+    """factor [G, states], regime [G, B]: the product over all regimes."""
     for b in range(out.size):
         share = 1.0
         for g in range(regime.shape[0]):
@@ -178,18 +264,31 @@ def _multiply(factor: Floats, regime: Ints, out: Floats) -> None:
 
 
 @kernel
+def _keep_order(lead: Ints, before: Ints) -> None:
+    """What ships now arrives no earlier than what shipped a period ago."""
+    for b in range(lead.size):
+        lead[b] = max(lead[b], before[b] - 1)
+        before[b] = lead[b]
+
+
+@kernel
 def _draw_demand(
     tables: TraceTables, keys: Keys, calendar: Ints, ahead: int, d: int, counter: np.uint64,
     regime: Ints, bits: Ints, normals: Floats, out: Floats,
 ) -> None:  # fmt: skip
-    kind, rho, g = tables.kind[d], tables.correlation[d], tables.regime_of[d]
+    kind, rho, stride = tables.kind[d], tables.correlation[d], tables.stride[d]
     table_of, history = tables.table_of[d], tables.history[d]
+    exposed = False
+    for g in range(stride.size):
+        exposed |= stride[g] > 0
     if kind == HISTORY:
         for b in range(out.size):
             out[b] = history[_wrap(calendar[b] + ahead, history.size)]
+        if exposed:
+            _scale_history(tables.demand_factor[d], tables.whole[d], regime, out)
         return
     # One table for the whole batch unless the calendar or a regime says otherwise.
-    varies = g >= 0 or table_of.size > 1
+    varies = exposed or table_of.size > 1
     if rho > 0.0 or kind == CONTINUOUS:
         _draw_normals(keys, counter, normals[1])
         _correlate(rho, normals)
@@ -209,13 +308,23 @@ def _draw_demand(
     for b in range(out.size):
         if varies:
             table = table_of[_wrap(calendar[b] + ahead, table_of.size)]
-            if g >= 0:
-                table += regime[g, b]
+            for g in range(stride.size):
+                table += stride[g] * regime[g, b]
         row = values[pointer[table] : pointer[table + 1]]
         if kind == CONTINUOUS:
             out[b] = _interpolate(normals[1, b], row)
         else:
             out[b] = lowests[table] + _look_up(bits[b], guides[table], row)
+
+
+@kernel
+def _scale_history(factor: Floats, whole: bool, regime: Ints, out: Floats) -> None:
+    """What was sold, times what regimes do to demand; in whole units where the history is."""
+    for b in range(out.size):
+        quantity = out[b]
+        for g in range(regime.shape[0]):
+            quantity *= factor[g, regime[g, b]]
+        out[b] = round(quantity) if whole else quantity
 
 
 @kernel
@@ -268,11 +377,15 @@ def _bits_of_normals(normals: Floats, bits: Ints) -> None:
 @kernel
 def _look_up_lead_time(tables: TraceTables, s: int, bits: Ints, regime: Ints, out: Ints) -> None:
     cdf = tables.lead_cdf[tables.lead_pointer[s] : tables.lead_pointer[s + 1]]
-    guide, factor = tables.lead_guide[s], tables.lead_factor[s]
+    guide, factor, spread = tables.lead_guide[s], tables.lead_factor[s], tables.lead_spread[s]
     minimum, longest = tables.lead_minimum[s], tables.lead_longest[s]
-    shortest = tables.lead_shortest[s]
+    shortest, mean = tables.lead_shortest[s], tables.lead_mean[s]
     for b in range(out.size):
         periods = float(minimum + _look_up(bits[b], guide, cdf))
+        for g in range(regime.shape[0]):
+            state = regime[g, b]
+            if spread[g, state] != 1.0:
+                periods = mean + (periods - mean) * spread[g, state]
         for g in range(regime.shape[0]):
             periods *= factor[g, regime[g, b]]
         out[b] = max(min(round(periods), longest), shortest)

@@ -7,6 +7,7 @@ whole cell falls on one outcome, the guide holds it and there is nothing to sear
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,6 @@ from scipy import stats
 
 from envs.compiled import CompiledNetwork
 from envs.demand import Demand
-from envs.errors import ConfigError
 from envs.network import Regime
 
 __all__ = [
@@ -36,15 +36,19 @@ DISCRETE, CONTINUOUS, HISTORY = 0, 1, 2
 
 Array = NDArray[Any]
 
+_FOREVER = 1 << 40  # periods that an event without an end lasts
 _TAIL = 1e-12  # probability beyond which a discrete table ends
 
 
 class TraceTables(NamedTuple):
-    """What the kernels draw from. D demand streams, C calendar periods, G regimes."""
+    """What the kernels draw from. D demand streams, C calendar periods, G regimes, V exposures,
+    S lanes with a stochastic lead time, F periods of regime forecasts."""
 
     kind: NDArray[np.int64]  # [D] discrete, continuous or history
     table_of: NDArray[np.int64]  # [D, C] first table of the calendar period
-    regime_of: NDArray[np.int64]  # [D] demand regime, or -1
+    stride: NDArray[np.int64]  # [D, G] tables from a state to the next; 0: not exposed
+    demand_factor: NDArray[np.float64]  # [D, G, states] on a replayed history
+    whole: NDArray[np.bool_]  # [D] the history is in whole units
     correlation: NDArray[np.float64]  # [D]
     history: NDArray[np.float64]  # [D, C] units
     pointer: NDArray[np.int64]  # [tables + 1] into values
@@ -52,19 +56,25 @@ class TraceTables(NamedTuple):
     lowest: NDArray[np.float64]  # [tables] units at the first CDF entry
     guide: NDArray[np.int32]  # [tables, CELLS] outcome, or ~first outcome to look at
     lead_minimum: NDArray[np.int64]  # [S] of the lanes with a stochastic lead time
+    lead_mean: NDArray[np.float64]  # [S] periods, as usual
     lead_shortest: NDArray[np.int64]  # [S] 1 with inputs: a regime can't make goods arrive at once
     lead_longest: NDArray[np.int64]  # [S]
     lead_pointer: NDArray[np.int64]  # [S + 1]
     lead_cdf: NDArray[np.float64]
     lead_guide: NDArray[np.int32]  # [S, CELLS]
     lead_factor: NDArray[np.float64]  # [S, G, states] lead-time multiplier
-    availability_factor: NDArray[np.float64]  # [V, G, states] of lanes exposed to a regime
+    lead_spread: NDArray[np.float64]  # [S, G, states] multiplier on the distance from the mean
+    no_overtaking: NDArray[np.bool_]  # [S]
+    factor: NDArray[np.float64]  # [V, G, states] of what is exposed to a regime
     regime_start: NDArray[np.float64]  # [G, states] cumulative stationary distribution
     regime_step: NDArray[np.float64]  # [G, states, states] cumulative transition rows
+    schedule: NDArray[np.int64]  # [G, 3] first period, how many to draw from (0: Markov), duration
+    seen_after: NDArray[np.int64]  # [G] periods, -1: hidden
+    accuracy: NDArray[np.float64]  # [F, G] of the forecast, -1: none
 
 
 def compile_tables(net: CompiledNetwork) -> TraceTables:
-    """Tabulate every distribution the network can draw from. Raises ConfigError."""
+    """Tabulate every distribution the network can draw from."""
     demands = [net.network.stocks[p].demand for p in net.customer_pair]
     regimes = list(net.network.regimes)
     length = net.calendar_length
@@ -72,21 +82,25 @@ def compile_tables(net: CompiledNetwork) -> TraceTables:
     kind = np.zeros(len(demands), np.int64)
     table_of = np.zeros((len(demands), length), np.int64)
     history = np.zeros((len(demands), length))
-    regime_of = np.full(len(demands), -1, np.int64)
+    width = max([1, *(len(r.states) for r in regimes)])
+    stride = np.zeros((len(demands), len(regimes)), np.int64)
+    demand_factor = np.ones((len(demands), len(regimes), width))
+    whole = np.zeros(len(demands), bool)
     correlation = np.zeros(len(demands))
-    regime_index = {r.id: g for g, r in enumerate(regimes)}
     for d, demand in enumerate(demands):
         assert demand is not None
         correlation[d] = demand.correlation
         factors = [1.0]
-        regime = net.network.stocks[net.customer_pair[d]].demand_regime
-        if regime is not None:
-            regime_of[d] = regime_index[regime]
-            factors = [state.demand for state in regimes[regime_index[regime]].states]
+        exposed = net.network.stocks[net.customer_pair[d]].demand_regimes
+        for g, regime in enumerate(regimes):
+            if regime.id in exposed and any(state.demand != 1.0 for state in regime.states):
+                by_state = [state.demand for state in regime.states]
+                stride[d, g] = len(factors)
+                demand_factor[d, g, : len(by_state)] = by_state
+                factors = [before * f for f in by_state for before in factors]
         if demand.history is not None:
-            if regime is not None:
-                raise ConfigError("demand: a replayed history can't have a demand regime.")
             kind[d], history[d] = HISTORY, demand.history
+            whole[d] = bool((demand.history == np.round(demand.history)).all())
             continue
         kind[d] = builder.kind(demand)
         multiplier = np.ones(length) if demand.multiplier is None else demand.multiplier
@@ -94,7 +108,7 @@ def compile_tables(net: CompiledNetwork) -> TraceTables:
         for value in np.unique(rounded):
             table_of[d, rounded == value] = builder.add(demand, [value * f for f in factors])
     lead = _lead_tables(net, regimes)
-    own = (kind, table_of, regime_of, correlation, history)
+    own = (kind, table_of, stride, demand_factor, whole, correlation, history)
     return TraceTables._make((*own, *builder.arrays(), *lead, *_regime_tables(regimes)))
 
 
@@ -166,41 +180,60 @@ def _fill_ends(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _lead_tables(net: CompiledNetwork, regimes: list[Regime]) -> tuple[Array, ...]:
     lanes = net.network.lanes
-    index = {r.id: g for g, r in enumerate(regimes)}
-    width = max([1, *(len(r.states) for r in regimes)])
-
-    def exposure(lane_ids: NDArray[np.int64], name: str) -> NDArray[np.float64]:
-        factor = np.ones((len(lane_ids), max(1, len(regimes)), width))
-        for row, q in enumerate(lane_ids):
-            for regime in lanes[q].regimes:
-                states = regimes[index[regime]].states
-                factor[row, index[regime], : len(states)] = [getattr(s, name) for s in states]
-        return factor
-
     stochastic = np.flatnonzero(net.arrays.lead_row >= 0)
-    exposed = np.flatnonzero(net.arrays.availability_row >= 0)
+    exposed = [lanes[q].regimes for q in stochastic]
     cdfs = [np.cumsum(lanes[q].lead_time.probabilities()) for q in stochastic]
+    exposures = [(e.regimes, e.multiplier) for e in net.exposures]
     return (
         np.array([lanes[q].lead_time.minimum for q in stochastic], np.int64),
-        np.array([1 if lanes[q].inputs else 0 for q in stochastic], np.int64),
+        np.array([lanes[q].lead_time.mean() for q in stochastic], float),
+        np.array(
+            [min(1, lanes[q].lead_time.minimum) * bool(lanes[q].inputs) for q in stochastic],
+            np.int64,
+        ),
         net.lead_longest[stochastic],
         np.cumsum([0, *(c.size for c in cdfs)]).astype(np.int64),
         np.concatenate(cdfs) if cdfs else np.zeros(1),
         np.array([_guide(c) for c in cdfs], np.int32).reshape(-1, CELLS),
-        exposure(stochastic, "lead_time"),
-        exposure(exposed, "availability"),
+        _multipliers(regimes, [(lane, "lead_time") for lane in exposed]),
+        _multipliers(regimes, [(lane, "lead_time_spread") for lane in exposed]),
+        np.array([lanes[q].lead_time.no_overtaking for q in stochastic], bool),
+        _multipliers(regimes, exposures),
     )
 
 
+def _width(regimes: list[Regime]) -> int:
+    return max([1, *(len(r.states) for r in regimes)])
+
+
+def _multipliers(
+    regimes: list[Regime], rows: Sequence[tuple[Collection[str], str]]
+) -> NDArray[np.float64]:
+    """[rows, G, states] a multiplier of the regimes that each row is exposed to; of others 1."""
+    factor = np.ones((len(rows), len(regimes), _width(regimes)))
+    for row, (exposed, name) in enumerate(rows):
+        for g, regime in enumerate(regimes):
+            if regime.id in exposed:
+                factor[row, g, : len(regime.states)] = [getattr(s, name) for s in regime.states]
+    return factor
+
+
 def _regime_tables(regimes: list[Regime]) -> tuple[Array, ...]:
-    width = max([1, *(len(r.states) for r in regimes)])
+    width = _width(regimes)
     start = np.ones((len(regimes), width))
     step = np.ones((len(regimes), width, width))
+    schedule = np.zeros((len(regimes), 3), np.int64)
+    ahead = max((len(r.forecast_accuracy) for r in regimes), default=0)
+    accuracy = np.full((ahead, len(regimes)), -1.0)
     for g, regime in enumerate(regimes):
-        matrix = np.asarray(regime.transition, float)
-        size = len(matrix)
-        system = np.vstack([matrix.T - np.eye(size), np.ones(size)])
-        stationary = np.linalg.lstsq(system, np.append(np.zeros(size), 1.0), rcond=None)[0]
-        start[g, :size] = np.cumsum(stationary)
-        step[g, :size, :size] = np.cumsum(matrix, axis=1)
-    return start, step
+        size = len(regime.states)
+        start[g, :size] = np.cumsum(regime.stationary())
+        accuracy[: len(regime.forecast_accuracy), g] = regime.forecast_accuracy
+        when = regime.schedule
+        if when is not None:
+            lasts = _FOREVER if when.duration is None else when.duration
+            schedule[g] = when.first, when.last - when.first + 1, lasts
+        else:
+            step[g, :size, :size] = np.cumsum(np.asarray(regime.transition, float), axis=1)
+    seen_after = [-1 if r.seen_after is None else r.seen_after for r in regimes]
+    return start, step, schedule, np.array(seen_after, np.int64), accuracy

@@ -13,7 +13,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from envs import demand as processes
 from envs.demand import Demand
 from envs.errors import ArtifactError, EchelonError, NetworkError
-from envs.network import Resource, SupplyNetwork
+from envs.network import SupplyNetwork
 from envs.scenario import Scenario
 
 __all__ = ["network_hash", "plain_hash", "scenario_from_plain", "scenario_to_plain"]
 
-_FORMAT = 1
+_FORMAT = 2
 _NUMBERS = {  # of a scenario, beside its network
     "name": str,
     "horizon": int,
@@ -55,6 +55,7 @@ def scenario_to_plain(scenario: Scenario) -> dict[str, Any]:
         **{name: getattr(scenario, name) for name in _NUMBERS},
         "smoothing": float(scenario.smoothing),
         "calendar_start": scenario.calendar_start,
+        "extra_heads": list(scenario.extra_heads),
         "policy_params": _plain_tree(scenario.policy_params, "policy_params"),
         "network": _write(SupplyNetwork, scenario.network),
     }
@@ -66,7 +67,7 @@ def scenario_from_plain(plain: Any) -> Scenario:
     entry = _mapping(plain, "network.json")
     _keys(
         entry,
-        {"format_version", *_NUMBERS, "calendar_start", "policy_params", "network"},
+        {"format_version", *_NUMBERS, "calendar_start", "extra_heads", "policy_params", "network"},
         "network.json",
     )
     if entry["format_version"] != _FORMAT:
@@ -79,6 +80,7 @@ def scenario_from_plain(plain: Any) -> Scenario:
             network=_read(SupplyNetwork, entry["network"], "network"),
             policy_params=_policy_params(entry["policy_params"]),
             calendar_start=_read(str | None, entry["calendar_start"], "calendar_start"),
+            extra_heads=_read(tuple[str, ...], entry["extra_heads"], "extra_heads"),
             **{name: _read(hint, entry[name], name) for name, hint in _NUMBERS.items()},
         )
     except (ArtifactError, NetworkError):
@@ -192,8 +194,7 @@ def _read_dataclass(cls: type[Any], value: Any, where: str) -> Any:
     values = {}
     for field in fields(cls):
         item, path = entry[field.name], f"{where}.{field.name}"
-        unlimited = field.default == float("inf") or (cls is Resource and field.default is MISSING)
-        if item is None and unlimited and hints[field.name] is float:
+        if item is None and field.default == float("inf") and hints[field.name] is float:
             values[field.name] = float("inf")
         else:
             values[field.name] = _read(hints[field.name], item, path)

@@ -13,7 +13,7 @@ from envs.scenario import Scenario
 from evaluation.compare import Comparison
 from evaluation.rollout import Timeline, record_timeline
 
-__all__ = ["draw_all", "draw_learning_curve"]
+__all__ = ["draw_all", "draw_learning_curve", "save_figure"]
 
 _KPIS = ("fill_rate", "ready_rate", "cycle_service_level")
 
@@ -32,7 +32,7 @@ def draw_all(comparison: Comparison, folder: Path) -> list[Path]:
         "cost_by_column": _cost_by_column(comparison),
         "kpis": _kpis(comparison),
     }
-    return [_save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+    return [save_figure(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
 class Curve(Protocol):
@@ -54,10 +54,11 @@ def draw_learning_curve(run: Curve, folder: Path) -> Path:
         axis.set_xlabel(label)
     left.set_ylabel(f"validation cost [{run.scenario.currency} per {run.scenario.period_name}]")
     right.legend(fontsize="small")
-    return _save(figure, folder / "learning_curve.png")
+    return save_figure(figure, folder / "learning_curve.png")
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG; return its path."""
     FigureCanvasAgg(figure).print_figure(str(path), dpi=110, bbox_inches="tight")
     return path
 

@@ -81,11 +81,17 @@ def play(
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """One episode, by node kind: what a planner would plot. Arrays [T] in units."""
+    """One episode, by node kind: what a planner would plot. Arrays [T] in units.
+
+    waiting: customers' backorders at the end of the period. regimes [T, G]: their true states.
+    """
 
     on_hand: dict[str, NDArray[np.float64]]
     ordered: dict[str, NDArray[np.float64]]
     demand: NDArray[np.float64]
+    lost: NDArray[np.float64]
+    waiting: NDArray[np.float64]
+    regimes: NDArray[np.int64]
 
 
 def record_timeline(
@@ -96,7 +102,7 @@ def record_timeline(
     observation = env.reset(seed)
     on_hand: dict[str, list[float]] = {g.name: [] for g in env.groups}
     ordered: dict[str, list[float]] = {g.name: [] for g in env.groups}
-    demand = []
+    demand, lost, waiting, regimes = [], [], [], []
     lane_to = env.net.arrays.lane_to
     for _ in range(env.horizon):
         correction = competitor.correction
@@ -107,10 +113,16 @@ def record_timeline(
             on_hand[group.name].append(float(env.state.on_hand[rows].sum()))
             ordered[group.name].append(float(env.flows.ordered[lanes].sum()))
         demand.append(float(env.flows.demand.sum()))
+        lost.append(float(env.flows.lost.sum()))
+        waiting.append(float(env.state.backorders.sum()))
+        regimes.append(env.simulator.trace.true_regime[:, 0].copy())
         env.open_period()
         observation = env.observe()
     return Timeline(
         {name: np.array(values) for name, values in on_hand.items()},
         {name: np.array(values) for name, values in ordered.items()},
         np.array(demand),
+        np.array(lost),
+        np.array(waiting),
+        np.array(regimes),
     )

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from envs.batched_env import BatchedEnv
 from envs.errors import ArtifactError, NonFiniteError
-from envs.feasibility import executed_quantity
+from envs.feasibility import Change, explain_orders
 from envs.policies import View, build_policy
 from envs.scenario import Scenario
 from evaluation.artifact import Artifact
@@ -128,20 +128,12 @@ class Recommender:
         for ahead in range(slots):
             state.in_transit[:, (_PERIOD + ahead) % slots, 0] = snapshot.in_transit[:, ahead]
         state.in_transit_total[:, 0] = snapshot.in_transit.sum(axis=1)
-        self._forget_demand()
+        simulator.forget_demand()
+        state.incoming[:, 0] = env.net.demand_mean
+        env.base_policy.reset(1)
         self._learn_demand(snapshot)
         simulator.trace.calendar[:] = self._reader.calendar_period(snapshot.day)
         return env.refresh()
-
-    def _forget_demand(self) -> None:
-        """Believe what was believed before any demand was seen."""
-        net, state = self._env.net, self._env.state
-        demands = [net.network.stocks[p].demand for p in net.customer_pair]
-        state.demand_level[:, 0] = [d.mean for d in demands if d is not None]
-        state.demand_variance[:, 0] = [d.standard_deviation**2 for d in demands if d is not None]
-        state.incoming[:, 0] = state.mean_7[:, 0] = state.mean_28[:, 0] = net.demand_mean
-        state.square_28[:, 0] = net.demand_mean**2 + net.demand_sd**2
-        self._env.base_policy.reset(1)
 
     def _learn_demand(self, snapshot: Snapshot) -> None:
         """Let the observe event see the recent sales, period by period.
@@ -164,7 +156,11 @@ class Recommender:
             for name in _LEVELS:
                 getattr(state, name)[untold] = old[name][untold]
             if t < periods - 1:  # its own memory; the last period is looked at by `refresh`
-                env.base_policy.target_orders(View(net, state, _PERIOD - (periods - 1 - t)))
+                trace = simulator.trace
+                when = _PERIOD - (periods - 1 - t)
+                env.base_policy.target(
+                    View(net, state, when, trace.seen, trace.forecast, trace.calendar)
+                )
 
     def _asked(self, told: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
         """[P] units told, NaN where not -> (known, asked by customers, asked by lanes)."""
@@ -204,6 +200,7 @@ class Recommender:
     def _lines(
         self, raw: Floats, quantity: Floats, classical: Floats, include_zero: bool
     ) -> list[Line]:
+        changes = explain_orders(self._env.simulator, raw[:, None])
         return [
             Line(
                 location=lane.node,
@@ -216,28 +213,16 @@ class Recommender:
                 expected_arrival_in_periods=round(
                     lane.lead_time.mean() + lane.information_delay, 3
                 ),
-                guardrails=self._guardrails(q, float(raw[q])),
+                guardrails=self._guardrails(changes[q]),
             )
             for q, lane in enumerate(self._env.net.network.lanes)
             if include_zero or quantity[q] > 0 or quantity[q] != classical[q]
         ]
 
-    def _guardrails(self, q: int, raw: float) -> list[Guardrail]:
-        """The feasibility layer again, one limit after the other."""
-        lane = self._env.net.network.lanes[q]
-        most, least = lane.maximum_order, lane.minimum_order
-        steps = (
-            ("maximum_order", executed_quantity(raw, 0.0, most, 0.0)),
-            ("minimum_order", executed_quantity(raw, least, most, 0.0)),
-            ("order_multiple", executed_quantity(raw, least, most, lane.order_multiple)),
-        )
-        changed, before = [], raw
-        for rule, after in steps:
-            if round(after, _DIGITS) != round(before, _DIGITS):
-                rounded = round(before, _DIGITS), round(after, _DIGITS)
-                changed.append(Guardrail(rule=rule, before=rounded[0], after=rounded[1]))
-            before = after
-        return changed
+    def _guardrails(self, changes: list[Change]) -> list[Guardrail]:
+        """What the feasibility layer changed, where it shows in the digits we send."""
+        rounded = [(c.rule, round(c.before, _DIGITS), round(c.after, _DIGITS)) for c in changes]
+        return [Guardrail(rule=r, before=b, after=a) for r, b, a in rounded if b != a]
 
     def _summary(self, quantity: Floats, classical: Floats) -> Summary:
         arrays = self._env.net.arrays

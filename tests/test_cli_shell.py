@@ -104,10 +104,10 @@ def test_without_a_command_it_explains_itself(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        ("trian", "unknown command 'trian'. Did you mean 'train'? Known: train, evaluate, serve"),
-        ("serv", "unknown command 'serv'. Did you mean 'serve'? Known: train, evaluate, serve"),
-        ("--hlep", "unknown option '--hlep'. Did you mean '--help'? Known: train, evaluate, serve"),
-        ("zzz", "unknown command 'zzz'. Known: train, evaluate, serve"),
+        ("trian", "unknown command 'trian'. Did you mean 'train'?"),
+        ("serv", "unknown command 'serv'. Did you mean 'serve'?"),
+        ("--hlep", "unknown option '--hlep'. Did you mean '--help'?"),
+        ("zzz", "unknown command 'zzz'."),
     ],
 )
 def test_an_unknown_command_gets_one_line_and_a_guess(
@@ -117,7 +117,8 @@ def test_an_unknown_command_gets_one_line_and_a_guess(
     assert echelon.main([typed, "scenario=serial"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == f"echelon: error: {expected}, --help, --version.\n"
+    known = ", ".join([*echelon.COMMANDS, "--help", "--version"])
+    assert captured.err == f"echelon: error: {expected} Known: {known}.\n"
 
 
 def test_a_command_gets_the_rest_and_gives_the_exit_code(
@@ -203,7 +204,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "serve"])
+@pytest.mark.parametrize("name", echelon.COMMANDS)
 def test_every_command_has_its_code(name: str) -> None:
     """The table's target exists and takes the argument list; read, not imported: Ray is slow."""
     module, function = echelon.COMMANDS[name].target.split(":")

@@ -176,7 +176,9 @@ def test_the_metadata_carry_the_version(environment: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["serve"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["evaluate"], ["replay"], ["serve"]], ids=" ".join
+)
 def test_every_command_helps_outside_the_checkout(
     command: list[str], environment: Path, tmp_path: Path
 ) -> None:

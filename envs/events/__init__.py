@@ -7,9 +7,18 @@ that is what lets the compiler vectorise it.
 
 from envs.events.account import account
 from envs.events.observe import observe
-from envs.events.order import order, split_target
-from envs.events.receive import receive
+from envs.events.order import decide, order
+from envs.events.receive import receive, receive_at_once
 from envs.events.serve import serve
 from envs.events.ship import ship
 
-__all__ = ["account", "observe", "order", "receive", "serve", "ship", "split_target"]
+__all__ = [
+    "account",
+    "decide",
+    "observe",
+    "order",
+    "receive",
+    "receive_at_once",
+    "serve",
+    "ship",
+]

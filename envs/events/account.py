@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled import NetworkArrays
+from envs.arrays import NetworkArrays
 from envs.kernel import kernel
 from envs.state import CostColumn, Flows, State
 
@@ -17,13 +19,20 @@ _HOLDING, _IN_TRANSIT = int(CostColumn.HOLDING), int(CostColumn.IN_TRANSIT)
 _BACKLOG, _LOST_SALE = int(CostColumn.BACKLOG), int(CostColumn.LOST_SALE)
 _PURCHASE, _FIXED = int(CostColumn.PURCHASE), int(CostColumn.FIXED_ORDER)
 _REVENUE, _SALVAGE = int(CostColumn.REVENUE), int(CostColumn.SALVAGE)
+_LOAD = int(CostColumn.LOAD)
+
+_CRUMB = 1e-9  # of a unit or a load: rounding leaves it, nobody is charged for it
 
 
 @kernel
 def account(
-    net: NetworkArrays, state: State, flows: Flows, salvage_share: float, lo: int, hi: int
-) -> None:
-    """cost [C, P, B]; total_cost is its sum. salvage_share > 0 only in the last period."""
+    net: NetworkArrays, state: State, flows: Flows, factor: Floats, salvage_share: float,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
+    """cost [C, P, B]; total_cost is its sum. salvage_share > 0 only in the last period.
+
+    factor [V, B]: the trace's. Salvage of what is in transit: its expected good share.
+    """
     used = net.column_used
     for p in range(net.holding_cost.size):
         total = flows.total_cost[p, lo:hi]
@@ -35,7 +44,7 @@ def account(
             cost = flows.cost[_BACKLOG, p, lo:hi]
             _charge(cost, total, net.backlog_cost[p], state.backorders[p, lo:hi])
             for i in range(net.outbound.pointer[p], net.outbound.pointer[p + 1]):
-                rate = net.backlog_cost[p] * net.outbound.value[i]
+                rate = net.waiting_cost[i]
                 _charge_more(cost, total, rate, state.owed[net.outbound.index[i], lo:hi])
         if used[_LOST_SALE]:
             cost = flows.cost[_LOST_SALE, p, lo:hi]
@@ -48,11 +57,14 @@ def account(
             cost, worth = flows.cost[_SALVAGE, p, lo:hi], -salvage_share * net.salvage[p]
             _charge(cost, total, worth, state.on_hand[p, lo:hi])
             for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
-                on_way = state.in_transit_total[net.inbound.index[i], lo:hi]
-                _charge_more(cost, total, worth, on_way)
-    for column in (_IN_TRANSIT, _PURCHASE, _FIXED):
+                q = net.inbound.index[i]
+                on_way = state.in_transit_total[q, lo:hi]
+                _charge_more(cost, total, worth * net.expected_yield[q], on_way)
+    if net.has_lane_terms:
+        _charge_lane_terms(net, state, flows, lo, hi)
+    for column in (_IN_TRANSIT, _PURCHASE, _FIXED, _LOAD):
         if used[column]:
-            _charge_lanes(net, state, flows, column, lo, hi)
+            _charge_lanes(net, state, flows, factor, column, lo, hi)
 
 
 @kernel
@@ -73,8 +85,24 @@ def _charge_more(cost: Floats, total: Floats, rate: float, quantity: Floats) -> 
 
 
 @kernel
+def _charge_lane_terms(net: NetworkArrays, state: State, flows: Flows, lo: int, hi: int) -> None:
+    """What a lane's price earns its sender, and what its unfilled orders cost where it says so."""
+    for q in range(net.lane_to.size):
+        p = net.seller[q]
+        total = flows.total_cost[p, lo:hi]
+        if net.lane_price[q] > 0.0:
+            earned = flows.cost[_REVENUE, p, lo:hi]
+            _charge_more(earned, total, -net.lane_price[q], flows.shipped[q, lo:hi])
+        if net.unfilled_cost[q] > 0.0:
+            rate = net.unfilled_cost[q]
+            _charge_more(flows.cost[_BACKLOG, p, lo:hi], total, rate, state.owed[q, lo:hi])
+            cancelled = flows.cancelled[q, lo:hi]
+            _charge_more(flows.cost[_LOST_SALE, p, lo:hi], total, rate, cancelled)
+
+
+@kernel
 def _charge_lanes(
-    net: NetworkArrays, state: State, flows: Flows, column: int, lo: int, hi: int
+    net: NetworkArrays, state: State, flows: Flows, factor: Floats, column: int, lo: int, hi: int
 ) -> None:
     for p in range(net.holding_cost.size):
         flows.cost[column, p, lo:hi] = 0.0
@@ -85,10 +113,56 @@ def _charge_lanes(
             on_way = state.in_transit_total[q, lo:hi]
             _charge_more(cost, total, net.in_transit_cost[q], on_way)
         elif column == _PURCHASE:
-            _charge_more(cost, total, net.unit_cost[q], flows.shipped[q, lo:hi])
-        else:
-            ordered, fixed = flows.ordered[q, lo:hi], net.fixed_cost[q]
-            for b in range(hi - lo):
-                charge = fixed if ordered[b] > 0.0 else 0.0
-                cost[b] += charge
-                total[b] += charge
+            shipped, row = flows.shipped[q, lo:hi], net.cost_row[q]
+            if row < 0:
+                _charge_more(cost, total, net.unit_cost[q], shipped)
+            else:
+                _charge_factored(cost, total, net.unit_cost[q], shipped, factor[row, lo:hi])
+        elif column == _FIXED:
+            _charge_orders(cost, total, net.fixed_cost[q], flows.ordered[q, lo:hi])
+        if net.has_use_costs and column in (_FIXED, _LOAD):
+            _charge_use(net, flows, factor, column == _LOAD, q, lo, hi)
+
+
+@kernel
+def _charge_factored(
+    cost: Floats, total: Floats, rate: float, quantity: Floats, factor: Floats
+) -> None:
+    for b in range(cost.size):
+        charge = rate * factor[b] * quantity[b]
+        cost[b] += charge
+        total[b] += charge
+
+
+@kernel
+def _charge_orders(cost: Floats, total: Floats, fixed: float, ordered: Floats) -> None:
+    for b in range(cost.size):
+        charge = fixed if ordered[b] > 0.0 else 0.0
+        cost[b] += charge
+        total[b] += charge
+
+
+@kernel
+def _charge_use(
+    net: NetworkArrays, flows: Flows, factor: Floats, is_load: bool, q: int, lo: int, hi: int
+) -> None:
+    """Lane q's part of the joint cost, or of the loads, of what it uses; by use. A load begun
+    counts in full; the lane's regimes move its part of the loads, as they move its unit cost."""
+    p, column = net.lane_to[q], _LOAD if is_load else _FIXED
+    row = net.cost_row[q] if is_load else -1
+    for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
+        r = net.resources.index[i]
+        rate = net.load_cost[r] if is_load else net.joint_cost[r]
+        if rate == 0.0:
+            continue
+        flow = flows.ordered if net.limits_orders[r] else flows.shipped
+        for b in range(lo, hi):
+            used = flows.resource_used[r, b]
+            if used > _CRUMB:
+                charge = rate * net.resources.value[i] * flow[q, b] / used
+                if is_load:
+                    charge *= math.ceil(used / net.load_size[r] - _CRUMB)
+                if row >= 0:
+                    charge *= factor[row, b]
+                flows.cost[column, p, b] += charge
+                flows.total_cost[p, b] += charge

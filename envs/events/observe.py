@@ -94,10 +94,11 @@ def _positions(net: NetworkArrays, state: State, lo: int, hi: int) -> None:
         for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
             q = net.inbound.index[i]
             owed, on_way = state.owed[q, lo:hi], state.in_transit_total[q, lo:hi]
+            good = net.expected_yield[q]  # only this share of it will reach the shelf
             for b in range(hi - lo):
-                on_order[b] += owed[b] + on_way[b]
+                on_order[b] += good * (owed[b] + on_way[b])
             if net.information_delay[q] > 0:
-                _add(on_order, 1.0, state.orders_on_way_total[q, lo:hi])
+                _add(on_order, good, state.orders_on_way_total[q, lo:hi])
         for b in range(hi - lo):
             position[b] = level[b] + on_order[b]
     for p in range(pairs):
@@ -119,7 +120,8 @@ def _echelon_position(net: NetworkArrays, state: State, p: int, lo: int, hi: int
         for b in range(hi - lo):
             echelon[b] += weight * (stock[b] - waiting[b])
         for k in range(net.inbound.pointer[below], net.inbound.pointer[below + 1]):
-            _add(echelon, weight, state.in_transit_total[net.inbound.index[k], lo:hi])
+            q = net.inbound.index[k]
+            _add(echelon, weight * net.expected_yield[q], state.in_transit_total[q, lo:hi])
 
 
 @kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled import NetworkArrays
+from envs.arrays import NetworkArrays
 from envs.kernel import kernel
 from envs.state import Flows, State
 
@@ -34,7 +34,7 @@ def serve(net: NetworkArrays, state: State, flows: Flows, demand: Floats, lo: in
             sold[b] = min(today[b], available - older[b])
             asked[b] = today[b]
         for b in range(hi - lo):
-            on_hand[b] -= older[b] + sold[b]
+            on_hand[b] = on_hand[b] - older[b] - sold[b]  # as `sold` was found: never below 0
         for b in range(hi - lo):
             unmet = today[b] - sold[b]
             lost[b] = (1.0 - p_wait) * unmet

@@ -7,18 +7,48 @@ from typing import Any
 
 from envs.compiled import CompiledNetwork
 from envs.errors import ConfigError, did_you_mean
-from envs.policies.base import Parameter, Policy, View, per_pair
+from envs.policies.base import Parameter, Policy, Target, View, per_pair
 from envs.policies.base_stock import BaseStock
+from envs.policies.can_order import CanOrder
+from envs.policies.capacity_checked import CapacityChecked
 from envs.policies.constant_order import ConstantOrder
+from envs.policies.dual_sourcing import (
+    CappedDualIndex,
+    DualIndex,
+    SingleIndex,
+    TailoredBaseSurge,
+)
 from envs.policies.echelon_base_stock import EchelonBaseStock
 from envs.policies.forecast_base_stock import ForecastBaseStock
+from envs.policies.forecast_dual_index import ForecastDualIndex
+from envs.policies.periodic_review import PeriodicReview
+from envs.policies.q_s import JointQuantity
+from envs.policies.s_s import ReorderPoint
+from envs.policies.status_aware import StatusAwareBaseStock
 from envs.policies.sterman import Sterman
 
-__all__ = ["POLICIES", "Parameter", "Policy", "View", "build_policy", "policy_class"]
+__all__ = ["POLICIES", "Parameter", "Policy", "Target", "View", "build_policy", "policy_class"]
 
 POLICIES: dict[str, type[Policy]] = {
     policy.name: policy
-    for policy in (BaseStock, EchelonBaseStock, ForecastBaseStock, Sterman, ConstantOrder)
+    for policy in (
+        BaseStock,
+        EchelonBaseStock,
+        ForecastBaseStock,
+        ForecastDualIndex,
+        Sterman,
+        ConstantOrder,
+        SingleIndex,
+        DualIndex,
+        CappedDualIndex,
+        TailoredBaseSurge,
+        StatusAwareBaseStock,
+        ReorderPoint,
+        CanOrder,
+        PeriodicReview,
+        JointQuantity,
+        CapacityChecked,
+    )
 }
 
 

@@ -1,9 +1,10 @@
 """What a classical policy is, and the registry of them.
 
-A policy reads the typed State and answers with a *target order* per stocked pair: what it would
-order, negative where stock is above its target. `envs.events.order` clips it at zero and splits it
-over the inbound lanes, and a learned correction is added to it before the clip: that is why the
-zero action reproduces the policy exactly.
+A policy reads the typed State and answers with a `Target` per stocked pair: what it would order,
+negative where stock is above its level, and where it has an opinion, what to expedite, a cap, when
+to order at all, and on which lanes. `envs.events.order` clips it at zero and splits it over the
+inbound lanes, and a learned correction is added before the clip: that is why the zero action
+reproduces the policy exactly.
 
 To add a policy: one file with one class, one line in `envs/policies/__init__.py`, one YAML.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +22,46 @@ from envs.compiled import CompiledNetwork
 from envs.errors import ConfigError, did_you_mean
 from envs.state import State
 
-__all__ = ["Parameter", "Policy", "View", "per_pair"]
+__all__ = ["Parameter", "Policy", "Target", "View", "per_pair"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class View:
-    """What a policy may look at when it orders."""
+class View(NamedTuple):  # made every period: a frozen dataclass would take a microsecond
+    """What a policy may look at when it orders.
+
+    seen [G, B]: regime states that agents may know of, -1: hidden. forecast [F, G, B]: what they
+    are told of the states 1..F periods ahead, -1: nothing. calendar [B]: today's place in the
+    calendar of `net.multiplier`, for demand that is known ahead.
+    """
 
     net: CompiledNetwork
     state: State
     period: int
+    seen: Ints
+    forecast: Ints
+    calendar: Ints
+
+
+class Target(NamedTuple):
+    """What a policy wants. Units, [P, B]; None where it has no opinion.
+
+    order: what to order in all (regular lanes bring what is not expedited); negative: stock is
+      above its level by so much. expedite: the same for expedite lanes.
+    cap: regular order at most. smoothing: share of the gap that is ordered at once.
+    gate: order only where this is >= 0 (reorder point - position); can_gate: where it is >= 0,
+      order too when another pair of the same supplier must (can-order policy).
+    lane_share [Q, B]: weights of the lanes of one speed to a pair, instead of their base shares.
+    """
+
+    order: Floats
+    expedite: Floats | None = None
+    cap: Floats | None = None
+    smoothing: Floats | None = None
+    gate: Floats | None = None
+    can_gate: Floats | None = None
+    lane_share: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -61,9 +90,11 @@ class Policy(Protocol):
     """A rule that orders. Batched: every array is [P, B].
 
     parameters: name -> value [P, 1] or [P, B]; set by `bind`.
+    decides: fields of Target, beside order, that the policy sets; always the same ones.
     """
 
     name: ClassVar[str]
+    decides: ClassVar[frozenset[str]]
 
     @staticmethod
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
@@ -75,8 +106,8 @@ class Policy(Protocol):
     def reset(self, batch_size: int) -> None:
         """Forget everything; a new batch of episodes begins."""
 
-    def target_orders(self, view: View) -> Floats:
-        """Return [P, B] units to order; negative: stock is above target by this much."""
+    def target(self, view: View) -> Target:
+        """Return what to order."""
 
     def spread(self, view: View) -> Floats:
         """Return [P, B] units: the demand uncertainty a learned correction is measured in."""

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from envs.compiled import CompiledNetwork
-from envs.policies.base import Parameter, View
+from envs.policies.base import Parameter, Target, View
 
 __all__ = ["BaseStock", "critical_ratio", "newsvendor_level", "whole_units"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def critical_ratio(net: CompiledNetwork) -> Floats:
@@ -30,7 +31,9 @@ def critical_ratio(net: CompiledNetwork) -> Floats:
     return ratio
 
 
-def newsvendor_level(net: CompiledNetwork, lead_time: Floats, review: int) -> tuple[Floats, Floats]:
+def newsvendor_level(
+    net: CompiledNetwork, lead_time: Floats, review: Ints
+) -> tuple[Floats, Floats]:
     """Return (level, sd) [P] units: mean + z sd of demand over lead time + review.
 
     The normal approximation of the newsvendor fractile (Arrow, Harris and Marschak 1951).
@@ -50,10 +53,11 @@ class BaseStock:
     """target = level - inventory_position."""
 
     name: ClassVar[str] = "base_stock"
+    decides: ClassVar[frozenset[str]] = frozenset()
 
     @staticmethod
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
-        level, sd = newsvendor_level(net, net.lead_mean, 0 if net.arrays.demand_first else 1)
+        level, sd = newsvendor_level(net, net.lead_mean, net.review)
         return {"level": Parameter(level, sd, whole=whole_units(net))}
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
@@ -62,8 +66,8 @@ class BaseStock:
     def reset(self, batch_size: int) -> None:
         """Nothing to forget."""
 
-    def target_orders(self, view: View) -> Floats:
-        return self._level - view.state.inventory_position
+    def target(self, view: View) -> Target:
+        return Target(self._level - view.state.inventory_position)
 
     def spread(self, view: View) -> Floats:
         return view.state.forecast_sd

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled import CompiledNetwork
-from envs.policies.base import Parameter, View
+from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import whole_units
 
 __all__ = ["ConstantOrder"]
@@ -25,6 +25,7 @@ class ConstantOrder:
     """target = quantity."""
 
     name: ClassVar[str] = "constant_order"
+    decides: ClassVar[frozenset[str]] = frozenset()
 
     @staticmethod
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
@@ -37,8 +38,8 @@ class ConstantOrder:
     def reset(self, batch_size: int) -> None:
         """Nothing to forget."""
 
-    def target_orders(self, view: View) -> Floats:
-        return np.broadcast_to(self._quantity, view.state.on_hand.shape)
+    def target(self, view: View) -> Target:
+        return Target(np.broadcast_to(self._quantity, view.state.on_hand.shape))
 
     def spread(self, view: View) -> Floats:
         return view.state.forecast_sd

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled import CompiledNetwork
-from envs.policies.base import Parameter, View
+from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 
 __all__ = ["EchelonBaseStock"]
@@ -24,10 +24,11 @@ class EchelonBaseStock:
     """target = level - echelon_inventory_position."""
 
     name: ClassVar[str] = "echelon_base_stock"
+    decides: ClassVar[frozenset[str]] = frozenset()
 
     @staticmethod
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
-        level, sd = newsvendor_level(net, net.path_lead, 0 if net.arrays.demand_first else 1)
+        level, sd = newsvendor_level(net, net.path_lead, net.review)
         return {"level": Parameter(level, sd, whole=whole_units(net))}
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
@@ -36,8 +37,8 @@ class EchelonBaseStock:
     def reset(self, batch_size: int) -> None:
         """Nothing to forget."""
 
-    def target_orders(self, view: View) -> Floats:
-        return self._level - view.state.echelon_inventory_position
+    def target(self, view: View) -> Target:
+        return Target(self._level - view.state.echelon_inventory_position)
 
     def spread(self, view: View) -> Floats:
         return view.state.echelon_forecast_sd

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from envs.compiled import CompiledNetwork
-from envs.policies.base import Parameter, View
+from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import critical_ratio
 
 __all__ = ["ForecastBaseStock"]
@@ -26,6 +26,7 @@ class ForecastBaseStock:
     """target = F + k s - echelon_inventory_position."""
 
     name: ClassVar[str] = "forecast_base_stock"
+    decides: ClassVar[frozenset[str]] = frozenset()
 
     @staticmethod
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
@@ -38,10 +39,10 @@ class ForecastBaseStock:
     def reset(self, batch_size: int) -> None:
         """Nothing to forget."""
 
-    def target_orders(self, view: View) -> Floats:
+    def target(self, view: View) -> Target:
         state = view.state
         level = state.echelon_forecast_mean + self._factor * state.echelon_forecast_sd
-        return level - state.echelon_inventory_position
+        return Target(level - state.echelon_inventory_position)
 
     def spread(self, view: View) -> Floats:
         return view.state.echelon_forecast_sd

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled import CompiledNetwork
-from envs.policies.base import Parameter, View
+from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import newsvendor_level
 
 __all__ = ["Sterman"]
@@ -25,11 +25,11 @@ class Sterman:
     """Anchoring and adjustment; until `fixed_periods` have passed, `fixed_order` is ordered."""
 
     name: ClassVar[str] = "sterman"
+    decides: ClassVar[frozenset[str]] = frozenset()
 
     @staticmethod
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
-        review = 0 if net.arrays.demand_first else 1
-        level, sd = newsvendor_level(net, net.lead_mean, review)
+        level, sd = newsvendor_level(net, net.lead_mean, net.review)
         one = np.ones(len(level))
         return {
             "desired_stock": Parameter(level, sd + 1.0),
@@ -50,14 +50,14 @@ class Sterman:
         start = self._parameters["initial_forecast"]
         self._expected = np.broadcast_to(start, (self._pairs, batch_size)).copy()
 
-    def target_orders(self, view: View) -> Floats:
+    def target(self, view: View) -> Target:
         p, state = self._parameters, view.state
         if view.period > 0 or view.net.arrays.demand_first:
             self._expected += p["smoothing"] * (state.incoming - self._expected)
         supply_line = p["supply_line_weight"] * state.on_order
         gap = p["desired_stock"] - state.inventory_level - supply_line
         order = self._expected + p["stock_weight"] * gap
-        return np.where(view.period < p["fixed_periods"], p["fixed_order"], order)
+        return Target(np.where(view.period < p["fixed_periods"], p["fixed_order"], order))
 
     def spread(self, view: View) -> Floats:
         return view.state.forecast_sd

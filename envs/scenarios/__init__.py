@@ -7,12 +7,19 @@ from typing import Any
 
 from envs.errors import ConfigError, EchelonError, did_you_mean
 from envs.scenario import Scenario
+from envs.scenarios.assembly_plant import AssemblyPlantConfig, build_assembly_plant
 from envs.scenarios.common import ScenarioConfig
 from envs.scenarios.explicit import ExplicitConfig, build_explicit
+from envs.scenarios.generated import GeneratedConfig, build_generated
+from envs.scenarios.joint_replenishment import (
+    JointReplenishmentConfig,
+    build_joint_replenishment,
+)
 from envs.scenarios.one_warehouse import OneWarehouseConfig, build_one_warehouse
 from envs.scenarios.retail import RetailConfig, build_retail
 from envs.scenarios.serial import SerialConfig, build_serial
 from envs.scenarios.single_node import SingleNodeConfig, build_single_node
+from envs.scenarios.two_echelon import TwoEchelonConfig, build_two_echelon
 
 __all__ = ["BUILDERS", "ScenarioConfig", "build_scenario"]
 
@@ -22,6 +29,10 @@ BUILDERS: dict[str, tuple[type[ScenarioConfig], Callable[[Any], Scenario]]] = {
     "one_warehouse": (OneWarehouseConfig, build_one_warehouse),
     "retail": (RetailConfig, build_retail),
     "explicit": (ExplicitConfig, build_explicit),
+    "two_echelon": (TwoEchelonConfig, build_two_echelon),
+    "generated": (GeneratedConfig, build_generated),
+    "assembly_plant": (AssemblyPlantConfig, build_assembly_plant),
+    "joint_replenishment": (JointReplenishmentConfig, build_joint_replenishment),
 }
 
 

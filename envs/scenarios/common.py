@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from envs.errors import ConfigError
+from envs.injection import EventConfig, inject
 from envs.network import SupplyNetwork, Timing
 from envs.scenario import Scenario
 
@@ -19,6 +20,8 @@ class ScenarioConfig:
     kind: the builder. horizon, warm_up: periods. base_policy: the classical policy that learning
     corrects. policy_params: policy -> parameter -> value; what is missing is tuned.
     smoothing: weight of the newest period in demand forecasts (0: demand is stationary, known).
+    events: injected disruptions by name, for stress tests and what-if questions; their dates count
+    from the end of the warm-up. extra_heads: action heads that nothing else calls for (smoothing).
     smoke: overrides that make a run take seconds.
     """
 
@@ -30,6 +33,8 @@ class ScenarioConfig:
     policy_params: dict[str, Any] = field(default_factory=dict)
     smoothing: float = 0.0
     timing: Timing = field(default_factory=Timing)
+    events: dict[str, EventConfig] = field(default_factory=dict)
+    extra_heads: list[str] = field(default_factory=list)
     smoke: dict[str, Any] = field(default_factory=dict)
 
 
@@ -39,12 +44,13 @@ def make_scenario(
     """Put a builder's network and the common numbers together."""
     return Scenario(
         name=config.name,
-        network=network,
+        network=inject(network, config.events, config.warm_up) if config.events else network,
         horizon=config.horizon,
         warm_up=config.warm_up,
         base_policy=config.base_policy,
         policy_params=config.policy_params,
         smoothing=config.smoothing,
+        extra_heads=tuple(config.extra_heads),
         config=resolved,
         **fields,
     )

@@ -17,9 +17,9 @@ from envs.compiled import compile_network
 from envs.network import SupplyNetwork
 from envs.scenario import Scenario
 from envs.state import CostColumn
-from tests.envs.laws import costs_add_up
+from tests.envs.laws import SCRATCH, costs_add_up
 from tests.envs.networks import random_network
-from tests.envs.runs import play_actions, play_orders, random_orders, same
+from tests.envs.runs import play_actions, play_orders, random_actions, random_orders, same
 
 __all__ = ["COMPARISONS"]
 
@@ -51,17 +51,26 @@ def scaled(network: SupplyNetwork, k: float) -> SupplyNetwork:
             stocks[i] = dataclasses.replace(stock, demand=demand)
     lanes = [
         dataclasses.replace(
-            times(q, "fixed_cost", "minimum_order", "maximum_order"),
+            times(q, "fixed_cost", "load_cost", "minimum_order", "maximum_order"),
+            load_size=None if q.load_size is None else k * q.load_size,
             initial_in_transit=tuple(k * x for x in q.initial_in_transit),
             initial_orders=tuple(k * x for x in q.initial_orders),
         )
         for q in network.lanes
     ]
+    resources = [
+        dataclasses.replace(
+            times(r, "capacity", "fixed_cost", "load_cost"),
+            load_size=None if r.load_size is None else k * r.load_size,
+        )
+        for r in network.resources
+    ]
     return dataclasses.replace(
         network,
+        nodes=tuple(times(n, "storage_capacity") for n in network.nodes),
         stocks=tuple(stocks),
         lanes=tuple(lanes),
-        resources=tuple(times(r, "capacity") for r in network.resources),
+        resources=tuple(resources),
     )
 
 
@@ -72,20 +81,18 @@ def units_have_no_size(random: Random, periods: int = 16, batch: int = 2) -> Non
     """
     network = random_network(random, drawn=False, divisible=True)
     k = random.choice([0.25, 4.0, 32.0])
-    rng = np.random.default_rng(random.getrandbits(32))
     runs, observations = [], []
     actions: NDArray[np.float32] | None = None
     for one in (network, scaled(network, k)):
         scenario = Scenario("random", one, horizon=periods + 1, smoothing=0.25)
         if actions is None:
-            heads = 1 + scenario.compiled.share_heads
-            shape = (periods, len(one.stocks), heads, batch)
-            actions = rng.uniform(-1.0, 1.0, shape).astype(np.float32)
+            actions = random_actions(random, scenario, periods, batch)
         run, observed = play_actions(scenario, actions, seed=1)
         runs.append(run)
         observations.append(observed)
     for name, values in runs[0].flows._asdict().items():
-        same(f"{name} at {k} times the units", getattr(runs[1].flows, name), k * values, 1e-10)
+        if name not in SCRATCH:
+            same(f"{name} at {k} times the units", getattr(runs[1].flows, name), k * values, 1e-10)
     same("on hand", runs[1].closed.on_hand, k * runs[0].closed.on_hand, 1e-10)
     used = runs[0].net.demand_mean > 0  # nothing is regularly drawn from the others: no scale
     same("observation", observations[1][:, used], observations[0][:, used], 1e-5)
@@ -96,7 +103,7 @@ def order_of_parts_is_free(random: Random, periods: int = 12, batch: int = 2) ->
     network = random_network(random, drawn=False)
     orders = random_orders(random, network, periods, batch)
 
-    names = ("nodes", "skus", "stocks", "lanes", "resources")
+    names = ("nodes", "skus", "stocks", "lanes", "resources", "regimes")
     parts = {name: getattr(network, name) for name in names}
     mixed: dict[str, Any] = {k: tuple(random.sample(v, len(v))) for k, v in parts.items()}
     other = dataclasses.replace(network, **mixed)
@@ -105,7 +112,7 @@ def order_of_parts_is_free(random: Random, periods: int = 12, batch: int = 2) ->
     second = play_orders(compile_network(other), orders[:, lane].copy(), 1)
     labels = [s.label for s in first.network.stocks]
     pair = [labels.index(s.label) for s in second.network.stocks]
-    for name in ("ordered", "shipped", "received", "cancelled"):
+    for name in ("ordered", "shipped", "received", "scrapped", "cancelled"):
         same(name, getattr(second.flows, name), getattr(first.flows, name)[:, lane])
     for name in ("sold", "lost", "backlog_served", "requested", "total_cost"):
         same(name, getattr(second.flows, name), getattr(first.flows, name)[:, pair])
@@ -133,8 +140,8 @@ def zero_demand_costs_only_holding(random: Random, periods: int = 12) -> None:
         base_policy="base_stock",
         policy_params={"base_stock": {"level": 0.0}},
     )
-    heads = 1 + scenario.compiled.share_heads
-    run, _ = play_actions(scenario, np.zeros((periods, len(stocks), heads, 1), np.float32), seed=1)
+    nothing = 0.0 * random_actions(random, scenario, periods, 1)
+    run, _ = play_actions(scenario, nothing, seed=1)
     assert not run.flows.ordered.any(), "orders without demand"
     held = (CostColumn.HOLDING, CostColumn.IN_TRANSIT)
     for column in CostColumn:

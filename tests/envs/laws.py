@@ -7,19 +7,23 @@ bite, on simulators with a bug planted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
-from envs.network import InTransitPayer, ServeOrder, Unfilled
+from envs.network import InTransitPayer, Limits, ServeOrder, Unfilled
 from envs.state import CostColumn
-from tests.envs.runs import Run, at_most, same
+from tests.envs.lane_laws import LANE_LAWS
+from tests.envs.runs import Floats, Run, at_most, same
 
-__all__ = ["LAWS", "costs_add_up"]
+__all__ = ["LAWS", "SCRATCH", "costs_add_up"]
+
+SCRATCH = {"need", "share", "resource_need", "resource_left", "let_in", "limit", "weight", "offset"}
 
 
 def units_are_conserved(run: Run) -> None:
-    """Per SKU: initial + bought + produced - consumed = on hand + in transit + sold."""
+    """Per SKU: initial + bought + produced - consumed = on hand + in transit + sold + scrapped."""
     skus = [s.id for s in run.network.skus]
     of_pair = np.array([[float(s.sku == k) for s in run.network.stocks] for k in skus])
     of_lane = np.array([[float(q.sku == k) for q in run.network.lanes] for k in skus])
@@ -28,7 +32,8 @@ def units_are_conserved(run: Run) -> None:
     moved = (of_lane - of_pair @ run.consumes) @ np.cumsum(run.flows.shipped, axis=0)
     sold = np.cumsum(run.flows.sold + run.flows.backlog_served, axis=0)
     where = of_pair @ (run.closed.on_hand + sold) + of_lane @ run.closed.in_transit.sum(axis=2)
-    same("units of a SKU", where, started + moved)
+    scrapped = of_lane @ np.cumsum(run.flows.scrapped, axis=0)
+    same("units of a SKU", where + scrapped, started + moved)
 
 
 def shelves_balance(run: Run) -> None:
@@ -60,56 +65,15 @@ def lanes_conserve_orders(run: Run) -> None:
 
 
 def lanes_conserve_goods(run: Run) -> None:
-    """Per lane: initially in transit + shipped = received + in transit."""
+    """Per lane: initially in transit + shipped = received + scrapped + in transit."""
     started = np.array([[sum(q.initial_in_transit)] for q in run.network.lanes])
     same(
         "goods of a lane",
-        np.cumsum(run.flows.received, axis=0) + run.closed.in_transit.sum(axis=2),
+        np.cumsum(run.flows.received + run.flows.scrapped, axis=0)
+        + run.closed.in_transit.sum(axis=2),
         started + np.cumsum(run.flows.shipped, axis=0),
     )
     same("in_transit_total", run.closed.in_transit_total, run.closed.in_transit.sum(axis=2))
-
-
-def goods_arrive_when_due(run: Run) -> None:
-    """What is received is what was shipped one drawn lead time ago."""
-    due = np.zeros_like(run.flows.received)
-    periods, lanes, batch = due.shape
-    for q, lane in enumerate(run.network.lanes):
-        for t, quantity in enumerate(lane.initial_in_transit[:periods]):
-            due[t, q] += quantity
-    for t, q, b in np.ndindex(periods, lanes, batch):
-        arrival = t + int(run.lead_time[t, q, b])
-        if arrival < periods:
-            due[arrival, q, b] += run.flows.shipped[t, q, b]
-    same("received", run.flows.received, due)
-
-
-def orders_arrive_when_due(run: Run) -> None:
-    """The sender knows of an order once its information delay has passed."""
-    periods = len(run.raw)
-    for q, lane in enumerate(run.network.lanes):
-        delay = lane.information_delay
-        ordered = run.flows.ordered[:, q]
-        for t in range(periods):
-            unknown = sum(lane.initial_orders[t + 1 :]) + ordered[
-                max(0, t - delay + 1) : t + 1
-            ].sum(axis=0) * (delay > 0)
-            same(f"orders on the way of {lane.id}", run.closed.orders_on_way_total[t, q], unknown)
-
-
-def orders_are_feasible(run: Run) -> None:
-    """Executed orders are whole multiples between minimum and maximum, or nothing."""
-    ordered = run.flows.ordered
-    at_most("order", -ordered, 0.0)
-    at_most("order", ordered, run.per_lane("maximum_order"))
-    some = ordered > 0
-    at_most("minimum order", np.where(some, run.per_lane("minimum_order"), 0.0), ordered)
-    multiple = run.per_lane("order_multiple")
-    packs = np.divide(ordered, multiple, where=multiple > 0, out=np.zeros_like(ordered))
-    same("packs", packs, np.round(packs))
-    free = (multiple == 0) & (run.per_lane("minimum_order") == 0)
-    clipped = np.clip(run.raw, 0.0, run.per_lane("maximum_order"))
-    same("free order", np.where(free, ordered, 0.0), np.where(free, clipped, 0.0))
 
 
 def demand_is_conserved(run: Run) -> None:
@@ -141,84 +105,73 @@ def nothing_is_negative(run: Run) -> None:
     signed = {"inventory_level", "inventory_position", "echelon_inventory_position", "raw_order"}
     for record_ in (run.opened, run.closed, run.flows):
         for name, values in record_._asdict().items():
-            if name not in signed | {"cost", "total_cost"}:
+            if name not in signed | SCRATCH | {"cost", "total_cost"}:
                 assert np.isfinite(values).all(), f"{name} isn't finite"
                 at_most(f"minus {name}", -values, 0.0)
-
-
-def shipments_are_possible(run: Run) -> None:
-    """Shipped <= owed x availability; inputs and resources suffice for all lanes together."""
-    flows = run.flows
-    at_most("shipped", flows.shipped, run.owed_at_ship * run.availability)
-    at_most("inputs taken", run.consumes @ flows.shipped, run.opened.on_hand)
-    for resource in run.network.resources:
-        use = np.array(
-            [
-                sum(u.per_unit for u in lane.resources if u.resource == resource.id)
-                for lane in run.network.lanes
-            ]
-        )
-        used = np.einsum("q,tqb->tb", use, flows.shipped)
-        at_most(f"use of {resource.id}", used, resource.capacity)
-
-
-def scarce_goods_are_shared(run: Run) -> None:
-    """A lane with one input or resource at most ships its proportional share, where nobody else
-    has a second limit; a lane without any ships all it may."""
-    flows, lanes = run.flows, run.network.lanes
-    want = run.owed_at_ship * run.availability
-    limits = [len(q.inputs) + len(q.resources) for q in lanes]
-    for q, lane in enumerate(lanes):
-        if limits[q] == 0:
-            same(f"shipped on unlimited {lane.id}", flows.shipped[:, q], want[:, q])
-        if limits[q] != 1:
-            continue
-        if lane.inputs:
-            pair = [(s.node, s.sku) for s in run.network.stocks].index(
-                (lane.inputs[0].node, lane.inputs[0].sku)
-            )
-            users, there = run.consumes[pair], run.opened.on_hand[:, pair]
-        else:
-            name = lane.resources[0].resource
-            users = np.array(
-                [sum(u.per_unit for u in other.resources if u.resource == name) for other in lanes]
-            )
-            there = np.full(
-                want[:, q].shape, next(r.capacity for r in run.network.resources if r.id == name)
-            )
-        if all(limits[k] == 1 for k in np.flatnonzero(users)):
-            need = np.einsum("q,tqb->tb", users, want)
-            part = np.minimum(1.0, there / np.maximum(need, 1e-300))
-            same(f"shipped on {lane.id}", flows.shipped[:, q], want[:, q] * part)
 
 
 def costs_add_up(run: Run) -> None:
     """Every column follows from states and flows; the total is their sum."""
     flows, closed, cost = run.flows, run.closed, run.flows.cost
     same("total cost", flows.total_cost, cost.sum(axis=1))
-    holding, waiting = run.per_pair("holding_cost"), closed.backorders + run.consumes @ closed.owed
+    price = run.per_lane("unit_cost") * run.multiplier("cost")
+    fixed = run.per_lane("fixed_cost") * (flows.ordered > 0)
+    joint, loads = _costs_of_use(run)
+    holding = run.per_pair("holding_cost")
+    own = np.array([[q.unfilled_cost is not None] for q in run.network.lanes])
+    unfilled = np.array([[q.unfilled_cost or 0.0] for q in run.network.lanes])
+    waiting = closed.backorders + run.consumes @ np.where(own, 0.0, closed.owed)
     expected = {
         CostColumn.HOLDING: holding * closed.on_hand,
-        CostColumn.BACKLOG: run.per_pair("backlog_cost") * waiting,
-        CostColumn.LOST_SALE: run.per_pair("lost_sale_cost") * flows.lost,
-        CostColumn.REVENUE: -run.per_pair("price") * (flows.sold + flows.backlog_served),
-        CostColumn.PURCHASE: run.delivers @ (run.per_lane("unit_cost") * flows.shipped),
-        CostColumn.FIXED_ORDER: run.delivers @ (run.per_lane("fixed_cost") * (flows.ordered > 0)),
+        CostColumn.BACKLOG: run.per_pair("backlog_cost") * waiting
+        + run.sends @ (unfilled * closed.owed),
+        CostColumn.LOST_SALE: run.per_pair("lost_sale_cost") * flows.lost
+        + run.sends @ (unfilled * flows.cancelled),
+        CostColumn.REVENUE: -run.per_pair("price") * (flows.sold + flows.backlog_served)
+        - run.sends @ (run.per_lane("price") * flows.shipped),
+        CostColumn.PURCHASE: run.delivers @ (price * flows.shipped),
+        CostColumn.FIXED_ORDER: run.delivers @ (fixed + joint),
+        CostColumn.LOAD: run.delivers @ loads,
         CostColumn.SALVAGE: 0.0 * holding * closed.on_hand,
     }
     for column, wanted in expected.items():
         same(column.name, cost[:, column], wanted)
     on_way = closed.in_transit.sum(axis=2)
-    payer = run.network.timing.in_transit_payer
+    own = np.array([[q.in_transit_cost is not None] for q in run.network.lanes])  # payer: receiver
+    usual = np.where(own, 0.0, on_way)
     charged = {
         InTransitPayer.nobody: 0.0 * holding * closed.on_hand,
-        InTransitPayer.receiver: holding * (run.delivers @ on_way),
-        InTransitPayer.sender: np.einsum("pq,tqb->tpb", holding * run.consumes, on_way),
-    }[payer]
+        InTransitPayer.receiver: holding * (run.delivers @ usual),
+        InTransitPayer.sender: np.einsum("pq,tqb->tpb", holding * run.consumes, usual),
+    }[run.network.timing.in_transit_payer]
+    rate = np.array([[q.in_transit_cost or 0.0] for q in run.network.lanes])
+    charged = charged + run.delivers @ (rate * on_way)
     in_transit = cost[:, CostColumn.IN_TRANSIT]
     same("in-transit cost of the network", in_transit.sum(axis=1), charged.sum(axis=1))
     if all(len(q.inputs) < 2 for q in run.network.lanes):
         same("in-transit cost", in_transit, charged)
+
+
+def _costs_of_use(run: Run) -> tuple[Floats, Floats]:
+    """[T, Q, B] every lane's part, by use, of joint fixed costs and of loads begun; what regimes
+    make of a lane's costs, they make of its loads."""
+    flows, factor = run.flows, run.multiplier("cost")
+    own = [(q.load_size, q.load_cost) for q in run.network.lanes]
+    size = np.array([[load_size or math.inf] for load_size, _ in own])
+    rate = np.array([[load_cost] for _, load_cost in own])
+    joint = np.zeros_like(flows.shipped)
+    loads = np.ceil(flows.shipped / size - 1e-9) * rate * factor
+    for r, resource in enumerate(run.network.resources):
+        flow = flows.ordered if resource.limits is Limits.orders else flows.shipped
+        use = run.uses[r][:, None] * flow
+        used = use.sum(axis=1)
+        same(f"use of {resource.id}", flows.resource_used[:, r], used)
+        part = use / np.maximum(used, 1e-9)[:, None]
+        joint += part * (resource.fixed_cost * (used > 1e-9))[:, None]
+        if resource.load_size is not None:
+            begun = np.ceil(used / resource.load_size - 1e-9)
+            loads += part * (resource.load_cost * begun)[:, None] * factor
+    return joint, loads
 
 
 LAWS: dict[str, Callable[[Run], None]] = {
@@ -228,14 +181,10 @@ LAWS: dict[str, Callable[[Run], None]] = {
         shelves_balance,
         lanes_conserve_orders,
         lanes_conserve_goods,
-        goods_arrive_when_due,
-        orders_arrive_when_due,
-        orders_are_feasible,
         demand_is_conserved,
         customers_get_what_is_there,
         nothing_is_negative,
-        shipments_are_possible,
-        scarce_goods_are_shared,
         costs_add_up,
+        *LANE_LAWS,
     )
 }

@@ -15,17 +15,22 @@ import numpy as np
 from envs.demand import Demand, DemandConfig
 from envs.lead_time import LeadTime
 from envs.network import (
+    Allocation,
+    Calendar,
     InTransitPayer,
     Lane,
     LaneInput,
+    Limits,
     Node,
     Receive,
     Regime,
     RegimeState,
     Resource,
     ResourceUse,
+    Schedule,
     ServeOrder,
     Sku,
+    Speed,
     Stock,
     SupplyNetwork,
     Timing,
@@ -37,28 +42,34 @@ __all__ = ["CALENDAR", "random_network"]
 CALENDAR = 10  # periods of every history and multiplier; shorter than a run, so that it wraps
 
 KINDS = ("plant", "warehouse", "store")
+# All have period 0 in common, so that a node's review and a lane's calendar always meet.
+OPENINGS = (Calendar(2, (0,)), Calendar(3, (0, 1)), Calendar(5, (0, 2, 3)))
 
 
 def random_network(random: Random, *, drawn: bool = True, divisible: bool = False) -> SupplyNetwork:
     """Return a network of 1-6 nodes and 1-3 SKUs.
 
-    drawn: with random demand, lead times and regimes; else all is known. divisible: no order
-    multiples. Goods flow from nodes and SKUs of lower number to higher, but for transshipment.
+    drawn: with random demand, lead times and regimes; else all is known. divisible: no whole
+    units. Goods flow from nodes and SKUs of lower number to higher, but for transshipment.
     """
     nodes = [f"n{i}" for i in range(random.randint(1, 6))]
     skus = [f"s{k}" for k in range(random.randint(1, 3))]
     stocked = {(n, s) for n in nodes for s in skus if s == skus[0] or random.random() < 0.6}
-    regimes = _regimes(random) if drawn else ()
-    resources = tuple(
-        Resource(f"r{i}", random.choice([0.0, 6.0, 15.0, 40.0]))
-        for i in range(random.randint(0, 2))
+    timing = Timing(
+        random.choice(list(Receive)),
+        random.choice(list(ServeOrder)),
+        random.choice(list(Unfilled)),
+        random.choice(list(InTransitPayer)),
     )
+    regimes = _regimes(random, drawn)
+    resources = tuple(_resource(random, f"r{i}", regimes) for i in range(random.randint(0, 3)))
     lanes: list[Lane] = []
 
-    def add(node: str, sku: str, inputs: tuple[LaneInput, ...], share: float) -> None:
-        lanes.append(
-            _lane(random, f"l{len(lanes)}", node, sku, inputs, share, drawn, regimes, resources)
-        )
+    def add(node: str, sku: str, inputs: tuple[LaneInput, ...], share: float, speed: Speed) -> None:
+        name = f"l{len(lanes)}"
+        shortest = 1 if inputs and timing.receive is Receive.before_order else 0
+        lane = _lane(random, name, node, sku, inputs, shortest, drawn, regimes, resources)
+        lanes.append(replace(lane, base_share=share, speed=speed))
 
     for node, sku in sorted(stocked):
         above = [n for n in nodes if n < node and (n, sku) in stocked]
@@ -70,32 +81,57 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
                 inputs = (LaneInput(random.choice(above), sku),)
             elif way == "make" and parts:
                 inputs = tuple(LaneInput(node, s, random.choice([0.5, 1.0, 3.0])) for s in parts)
-            add(node, sku, inputs, 1.0 if i == 0 else random.choice([0.0, 0.5, 2.0]))
+            if i == 0:
+                add(node, sku, inputs, 1.0, Speed.regular)
+            else:
+                add(node, sku, inputs, random.choice([0.0, 0.5, 2.0]), random.choice(list(Speed)))
         if above and random.random() < 0.3:  # transshipment: a circle of two lanes
             other = random.choice(above)
-            add(node, sku, (LaneInput(other, sku),), 0.0)
-            add(other, sku, (LaneInput(node, sku),), 0.0)
+            add(node, sku, (LaneInput(other, sku),), 0.0, Speed.regular)
+            add(other, sku, (LaneInput(node, sku),), 0.0, Speed.regular)
     if divisible:
         lanes = [replace(lane, order_multiple=0.0) for lane in lanes]
     customers = {pair for pair in sorted(stocked) if random.random() < 0.5} or {min(stocked)}
     stocks = tuple(
-        _stock(random, node, sku, (node, sku) in customers, drawn, regimes)
+        _stock(random, node, sku, (node, sku) in customers, drawn, divisible, regimes)
         for node, sku in sorted(stocked)
     )
     return SupplyNetwork(
-        tuple(Node(n, random.choice(KINDS)) for n in nodes),
-        tuple(Sku(s, random.choice([0.0, 2.0])) for s in skus),
+        tuple(_node(random, n) for n in nodes),
+        tuple(Sku(s, random.choice([0.0, 2.0]), random.choice([0.0, 1.0, 2.5])) for s in skus),
         stocks,
         tuple(lanes),
         resources,
         regimes,
-        Timing(
-            random.choice(list(Receive)),
-            random.choice(list(ServeOrder)),
-            random.choice(list(Unfilled)),
-            random.choice(list(InTransitPayer)),
-        ),
+        timing,
     )
+
+
+def _node(random: Random, name: str) -> Node:
+    return Node(
+        name,
+        random.choice(KINDS),
+        storage_capacity=random.choice([math.inf, math.inf, 15.0, 40.0]),
+        review=random.choice([None, None, None, *OPENINGS]),
+    )
+
+
+def _resource(random: Random, name: str, regimes: tuple[Regime, ...]) -> Resource:
+    load_size = random.choice([None, None, 7.0])
+    return Resource(
+        name,
+        random.choice([0.0, 6.0, 15.0, 40.0, math.inf]),
+        limits=random.choice([Limits.shipments, Limits.shipments, Limits.orders]),
+        fixed_cost=random.choice([0.0, 0.0, 12.0]),
+        load_size=load_size,
+        load_cost=0.0 if load_size is None else 3.0,
+        regimes=_some(random, regimes, 0.3),
+        allocation=random.choice([Allocation.proportional, Allocation.priority]),
+    )
+
+
+def _some(random: Random, regimes: tuple[Regime, ...], chance: float) -> tuple[str, ...]:
+    return tuple(r.id for r in regimes if random.random() < chance)
 
 
 def _lane(
@@ -104,15 +140,19 @@ def _lane(
     node: str,
     sku: str,
     inputs: tuple[LaneInput, ...],
-    share: float,
+    shortest: int,
     drawn: bool,
     regimes: tuple[Regime, ...],
     resources: tuple[Resource, ...],
 ) -> Lane:
-    lead_time = LeadTime(random.randint(1 if inputs else 0, 3))
+    lead_time = LeadTime(random.randint(shortest, 3))
     if drawn and random.random() < 0.4:
-        lead_time = LeadTime(lead_time.minimum, 1.0, 0.8, longest=lead_time.minimum + 4)
+        lead_time = LeadTime(
+            lead_time.minimum, 1.0, 0.8, lead_time.minimum + 4, random.random() < 0.4
+        )
     delay = random.choice([0, 0, 1, 2])
+    load_size = random.choice([None, None, None, 5.0])
+    split_delay = random.choice([0, 0, 0, 1, 3])
     return Lane(
         name,
         node,
@@ -124,13 +164,23 @@ def _lane(
             for r in resources
             if random.random() < 0.4
         ),
-        regimes=tuple(r.id for r in regimes if random.random() < 0.4),
+        regimes=_some(random, regimes, 0.4),
         unit_cost=random.choice([0.0, 1.5]),
         fixed_cost=random.choice([0.0, 8.0]),
-        base_share=share,
+        load_size=load_size,
+        load_cost=0.0 if load_size is None else random.choice([0.0, 2.0]),
+        full_loads=load_size is not None and random.random() < 0.5,
         minimum_order=random.choice([0.0, 0.0, 3.0]),
         maximum_order=random.choice([math.inf, math.inf, 12.0, 3.0]),
         order_multiple=random.choice([0.0, 1.0, 4.0]),
+        calendar=random.choice([None, None, None, *OPENINGS]),
+        priority=random.choice([0, 0, 1, 3]),
+        yield_share=random.choice([1.0, 1.0, 0.8]),
+        split_share=0.0 if split_delay == 0 else random.choice([0.25, 0.6, 1.0]),
+        split_delay=split_delay,
+        price=random.choice([0.0, 2.0]) if inputs else 0.0,
+        unfilled_cost=random.choice([None, None, 0.5]),
+        in_transit_cost=random.choice([None, None, 0.25]),
         information_delay=delay,
         initial_in_transit=tuple(
             float(random.randint(0, 6)) for _ in range(random.randint(0, lead_time.maximum))
@@ -140,9 +190,14 @@ def _lane(
 
 
 def _stock(
-    random: Random, node: str, sku: str, customer: bool, drawn: bool, regimes: tuple[Regime, ...]
+    random: Random,
+    node: str,
+    sku: str,
+    customer: bool,
+    drawn: bool,
+    divisible: bool,
+    regimes: tuple[Regime, ...],
 ) -> Stock:
-    demand, regime = (_demand(random, drawn, regimes)) if customer else (None, None)
     return Stock(
         node,
         sku,
@@ -153,15 +208,18 @@ def _stock(
         p_wait=random.choice([0.0, 0.3, 1.0]),
         initial_stock=float(random.randint(0, 20)),
         serve_limit=random.choice([math.inf, 7.0]),
-        demand=demand,
-        demand_regime=regime,
+        demand=_demand(random, drawn, divisible) if customer else None,
+        demand_regimes=_some(random, regimes, 0.3) if customer else (),
+        allocation=random.choice(list(Allocation)),
+        learned_allocation=random.random() < 0.4,
     )
 
 
-def _demand(random: Random, drawn: bool, regimes: tuple[Regime, ...]) -> tuple[Demand, str | None]:
+def _demand(random: Random, drawn: bool, divisible: bool) -> Demand:
     if not drawn or random.random() < 0.2:
-        history = np.array([float(random.randint(0, 9)) for _ in range(CALENDAR)])
-        return Demand(float(history.mean()) + 1.0, 2.0, history=history), None
+        crumb = 0.1 if divisible else 0.0  # keeps a history of whole units from being rounded
+        history = np.array([random.choice([0.0, 1.0, 4.0, 9.0]) + crumb for _ in range(CALENDAR)])
+        return Demand(float(history.mean()) + 1.0, 2.0, history=history)
     config = random.choice(
         [
             DemandConfig("poisson", mean=4.0),
@@ -175,24 +233,52 @@ def _demand(random: Random, drawn: bool, regimes: tuple[Regime, ...]) -> tuple[D
     if random.random() < 0.3:
         multiplier = np.array([random.choice([0.0, 0.5, 1.0, 2.0]) for _ in range(CALENDAR)])
     correlation = random.choice([0.0, 0.6])
-    demand = Demand.from_config(config, 0, multiplier=multiplier, correlation=correlation)
-    return demand, random.choice([None, *(r.id for r in regimes)])
+    return Demand.from_config(config, 0, multiplier=multiplier, correlation=correlation)
 
 
-def _regimes(random: Random) -> tuple[Regime, ...]:
+def _regimes(random: Random, drawn: bool) -> tuple[Regime, ...]:
+    """Chains and events; with `drawn` False events only, at a date that is known."""
     regimes = []
-    for i in range(random.randint(0, 2)):
-        states = tuple(
-            RegimeState(
-                f"state {j}",
-                availability=random.choice([0.0, 0.5, 1.0]),
-                lead_time=random.choice([1.0, 1.5, 2.0]),
-                demand=random.choice([0.0, 0.5, 2.0]),
+    for i in range(random.randint(0, 3)):
+        transition: tuple[tuple[float, ...], ...] = ()
+        schedule = None
+        if not drawn or random.random() < 0.3:
+            first = random.randint(0, 8)
+            last = first + (random.randint(0, 5) if drawn else 0)
+            schedule = Schedule(first, last, random.choice([None, 1, 4]))
+            states: list[RegimeState] = [RegimeState("as usual"), _state(random, "struck")]
+        else:
+            states = [_state(random, f"state {j}") for j in range(random.randint(2, 3))]
+            stay = 0.6
+            leave = (1.0 - stay) / (len(states) - 1)
+            matrix = stay * np.eye(len(states)) + leave * (1.0 - np.eye(len(states)))
+            transition = tuple(tuple(row) for row in matrix.tolist())
+        regimes.append(
+            Regime(
+                f"g{i}",
+                tuple(states),
+                transition,
+                schedule,
+                seen_after=random.choice([None, 0, 2]),
+                forecast_accuracy=random.choice([(), (1.0, 0.7)]),
             )
-            for j in range(random.randint(2, 3))
         )
-        stay = 0.6
-        leave = (1.0 - stay) / (len(states) - 1)
-        matrix = stay * np.eye(len(states)) + leave * (1.0 - np.eye(len(states)))
-        regimes.append(Regime(f"g{i}", states, tuple(tuple(row) for row in matrix.tolist())))
     return tuple(regimes)
+
+
+def _state(random: Random, name: str) -> RegimeState:
+    def factor(*values: float) -> float:
+        return random.choice([1.0, *values])
+
+    return RegimeState(
+        name,
+        availability=factor(0.0, 0.5),
+        lead_time=factor(0.4, 1.5, 2.0),
+        lead_time_spread=factor(0.5, 2.0),
+        yield_share=factor(0.0, 0.7),
+        cost=factor(1.5),
+        demand=factor(0.0, 0.5, 2.0),
+        ordering=factor(0.0),
+        transit=factor(0.0),
+        receiving=factor(0.0),
+    )

@@ -9,9 +9,10 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.actions import KindHeads
 from envs.batched_env import BatchedEnv
 from envs.compiled import CompiledNetwork, compile_network
-from envs.network import SupplyNetwork
+from envs.network import Limits, SupplyNetwork
 from envs.scenario import Scenario
 from envs.simulator import Simulator
 from envs.state import Flows, State
@@ -23,12 +24,15 @@ __all__ = [
     "at_most",
     "play_actions",
     "play_orders",
+    "random_actions",
     "random_orders",
     "random_run",
     "same",
 ]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 Values = NDArray[np.floating]
 
 
@@ -43,7 +47,10 @@ class Run:
     flows: Flows
     demand: Floats  # [T, D, B] units drawn
     lead_time: Floats  # [T, Q, B] periods of what ships now
-    availability: Floats  # [T, Q, B] share of owed units that can ship
+    states: Ints  # [T, G, B] of the regimes
+    offset: Ints  # [B] calendar period in which the episode began
+    heads: tuple[KindHeads, ...]
+    actions: NDArray[np.float32] | None  # [T, P, A, B]; None: raw orders were played
 
     @property
     def network(self) -> SupplyNetwork:
@@ -55,6 +62,13 @@ class Run:
         """[P, Q] 1 where the lane delivers to the pair."""
         pairs = [(s.node, s.sku) for s in self.network.stocks]
         return np.array([[float((q.node, q.sku) == p) for q in self.network.lanes] for p in pairs])
+
+    @property
+    def sends(self) -> Floats:
+        """[P, Q] 1 where the lane's first input is of the pair; without inputs, where it goes."""
+        pairs = [(s.node, s.sku) for s in self.network.stocks]
+        first = [q.inputs[0] if q.inputs else q for q in self.network.lanes]
+        return np.array([[float((place.node, place.sku) == p) for place in first] for p in pairs])
 
     @property
     def consumes(self) -> Floats:
@@ -77,6 +91,67 @@ class Run:
         at_once = self.per_lane("information_delay") == 0
         return self.opened.owed + np.where(at_once, self.flows.ordered, 0.0)
 
+    def multiplier(self, name: str) -> Floats:
+        """[T, Q, B] what the regimes of every lane make of one of their multipliers."""
+        return self._product(name, [q.regimes for q in self.network.lanes])
+
+    @property
+    def capacity(self) -> Floats:
+        """[T, R, B] of the declared resources; one without a limit is only up or down."""
+        resources = self.network.resources
+        up = self._product("availability", [r.regimes for r in resources])
+        most = np.array([r.capacity for r in resources]).reshape(1, -1, 1)
+        return np.where(up > 0.0, np.broadcast_to(most, up.shape) * np.maximum(up, 1e-300), 0.0)
+
+    @property
+    def uses(self) -> Floats:
+        """[R, Q] how much of a declared resource a unit on the lane takes."""
+        resources, lanes = self.network.resources, self.network.lanes
+        return np.array(
+            [
+                [sum(u.per_unit for u in q.resources if u.resource == r.id) for q in lanes]
+                for r in resources
+            ],
+            float,
+        ).reshape(len(resources), len(lanes))
+
+    @property
+    def limits_shipments(self) -> Bools:
+        """[R] by a capacity, or because a regime can stop it."""
+        moving = {
+            g.id for g in self.network.regimes if any(s.availability != 1.0 for s in g.states)
+        }
+        return np.array(
+            [
+                r.limits is Limits.shipments
+                and (np.isfinite(r.capacity) or bool(moving & set(r.regimes)))
+                for r in self.network.resources
+            ],
+            bool,
+        )
+
+    def sharing_weight(self, pair: int) -> Floats:
+        """[T, Q, B] what the action makes of the weights of the pair's outbound lanes."""
+        weight = np.ones(self.flows.shipped.shape)
+        lanes = np.flatnonzero(self.consumes[pair])
+        if self.actions is None or not self.network.stocks[pair].learned_allocation:
+            return weight
+        names = next(k.names for k in self.heads if k.start <= pair < k.stop)
+        for i, q in enumerate(lanes if len(lanes) > 1 else []):
+            action = self.actions[:, pair, names.index(f"weight_{i}")].astype(float)
+            weight[:, q] = np.exp(3.0 * action)
+        return weight
+
+    def _product(self, name: str, exposed: list[tuple[str, ...]]) -> Floats:
+        periods, _, batch = self.states.shape
+        product = np.ones((periods, len(exposed), batch))
+        for g, regime in enumerate(self.network.regimes):
+            values = np.array([getattr(state, name) for state in regime.states])
+            for row, ids in enumerate(exposed):
+                if regime.id in ids:
+                    product[:, row] *= values[self.states[:, g]]
+        return product
+
     def per_lane(self, name: str) -> Floats:
         """[Q, 1] a number of every lane."""
         return np.array([[getattr(lane, name)] for lane in self.network.lanes], float)
@@ -87,35 +162,42 @@ class Run:
 
 
 def record(
-    simulator: Simulator, periods: int, close: Callable[[int], None], move_on: Callable[[], None]
+    simulator: Simulator,
+    periods: int,
+    close: Callable[[int], None],
+    move_on: Callable[[], None],
+    actions: NDArray[np.float32] | None = None,
 ) -> Run:
     """Play from a reset on, and copy everything twice a period."""
     opened: list[State] = []
     closed: list[State] = []
     flows: list[Flows] = []
-    chance: list[tuple[Floats, Floats, Floats]] = []
+    chance: list[tuple[Floats, Floats, Ints]] = []
     arrays, trace = simulator.net.arrays, simulator.trace
-    lead, row = simulator.net.arrays.lead_time[:, None], arrays.lead_row
+    lead, row = arrays.lead_time[:, None], arrays.lead_row
     for t in range(periods):
         opened.append(State(*(a.copy() for a in simulator.state)))
         leads = np.repeat(lead, simulator.batch_size, axis=1).astype(float)
         leads[row >= 0] = trace.lead_time[row[row >= 0]]
-        share = np.ones_like(leads)
-        exposed = arrays.availability_row >= 0
-        share[exposed] = trace.availability[arrays.availability_row[exposed]]
-        chance.append((trace.demand.copy(), leads, share))
+        chance.append((trace.demand.copy(), leads, trace.true_regime.copy()))
         close(t)
         closed.append(State(*(a.copy() for a in simulator.state)))
         flows.append(Flows(*(a.copy() for a in simulator.flows)))
         move_on()
     stacked_flows = Flows(*(np.stack(arrays) for arrays in zip(*flows, strict=True)))
+    demand, lead_time, states = (np.stack(values) for values in zip(*chance, strict=True))
     return Run(
         simulator.net,
         stacked_flows.raw_order,
         State(*(np.stack(arrays) for arrays in zip(*opened, strict=True))),
         State(*(np.stack(arrays) for arrays in zip(*closed, strict=True))),
         stacked_flows,
-        *(np.stack(arrays) for arrays in zip(*chance, strict=True)),
+        demand,
+        lead_time,
+        states,
+        trace.offset.copy(),
+        simulator.kind_heads,
+        actions,
     )
 
 
@@ -142,7 +224,8 @@ def play_actions(
         env.open_period()
         observed.append(env.observe().copy())
 
-    run = record(env.simulator, len(actions), lambda t: env.close_period(actions[t]), move_on)
+    simulator = env.simulator
+    run = record(simulator, len(actions), lambda t: env.close_period(actions[t]), move_on, actions)
     return run, np.stack(observed)
 
 
@@ -153,11 +236,24 @@ def random_orders(random: Random, network: SupplyNetwork, periods: int, batch: i
     return np.where(rng.random(shape) < 0.1, 30.0, rng.uniform(-5.0, 10.0, shape))
 
 
+def random_actions(
+    random: Random, scenario: Scenario, periods: int, batch: int
+) -> NDArray[np.float32]:
+    """Return actions [T, P, A, B] in [-1, 1]."""
+    rng = np.random.default_rng(random.getrandbits(32))
+    shape = (periods, *BatchedEnv(scenario, batch).no_action.shape)
+    return rng.uniform(-1.0, 1.0, shape).astype(np.float32)
+
+
 def random_run(random: Random, periods: int = 24, batch: int = 2) -> Run:
-    """Play random orders on a random network."""
+    """Play random orders, or a base policy with random actions, on a random network."""
     network = random_network(random)
-    orders = random_orders(random, network, periods, batch)
-    return play_orders(compile_network(network), orders, random.getrandbits(20))
+    seed = random.getrandbits(20)
+    if random.random() < 0.5:
+        orders = random_orders(random, network, periods, batch)
+        return play_orders(compile_network(network), orders, seed)
+    scenario = Scenario("random", network, horizon=periods + 1, smoothing=0.25)
+    return play_actions(scenario, random_actions(random, scenario, periods, batch), seed)[0]
 
 
 def same(what: str, got: Values, wanted: Values | float, scale: float = 1e-8) -> None:

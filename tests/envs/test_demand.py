@@ -20,7 +20,7 @@ from envs.trace import Trace
 def shops(*demands: Demand, **fields: Any) -> SupplyNetwork:
     """One shop per demand, each supplied from outside."""
     names = [f"shop {i}" for i in range(len(demands))]
-    stock_fields = {k: v for k, v in fields.items() if k == "demand_regime"}
+    stock_fields = {k: v for k, v in fields.items() if k == "demand_regimes"}
     return SupplyNetwork(
         tuple(Node(n, "store") for n in names),
         (Sku("tea"),),
@@ -173,13 +173,13 @@ def test_regime_moves_the_mean() -> None:
     states = (RegimeState("low", demand=0.5), RegimeState("high", demand=2.0))
     regime = Regime("market", states, ((0.9, 0.1), (0.3, 0.7)))
     demand = Demand.from_config(config("poisson", mean=8.0), 0)
-    network = shops(demand, regimes=(regime,), demand_regime="market")
+    network = shops(demand, regimes=(regime,), demand_regimes=("market",))
     trace = Trace(compile_network(network), 4000)
     trace.reset(0, 0)
     drawn, path = [], []
-    for t in range(40):
+    for _ in range(40):
         drawn.append(trace.demand[0].copy())
-        path.append(trace.regime[t % len(trace.regime), 0].copy())
+        path.append(trace.true_regime[0].copy())
         trace.advance()
     quantity, state = np.stack(drawn), np.stack(path)
     assert quantity[state == 0].mean() == pytest.approx(4.0, rel=0.01)
@@ -206,13 +206,26 @@ def test_history_is_replayed() -> None:
     assert sample[:, 1].tolist() == [2.0, 3.0, 4.0, 2.0, 3.0, 4.0, 2.0]
 
 
-def test_history_has_no_regime() -> None:
-    """What was sold already holds the state of the market: multiplying it again is refused."""
-    regime = Regime("market", (RegimeState("low"),), ((1.0,),))
-    known = Demand(1.0, 1.0, history=np.ones(3))
-    network = shops(known, regimes=(regime,), demand_regime="market")
-    with pytest.raises(ConfigError, match="can't have a demand regime"):
-        Trace(compile_network(network), 1)
+def test_regimes_multiply_each_other_and_history() -> None:
+    """Two regimes: their factors multiply, drawn demand and replayed history alike."""
+    boom = Regime("boom", (RegimeState("no"), RegimeState("yes", demand=3.0)), ((0.5, 0.5),) * 2)
+    slump = Regime("slump", (RegimeState("no"), RegimeState("yes", demand=0.5)), ((0.5, 0.5),) * 2)
+    regimes = (boom, slump)
+    known = Demand(10.0, 1.0, history=np.full(5, 10.0))
+    drawn = Demand.from_config(config("poisson", mean=10.0), 0)
+    for demand, exact in ((known, True), (drawn, False)):
+        network = shops(demand, regimes=regimes, demand_regimes=("boom", "slump"))
+        trace = Trace(compile_network(network), 5000)
+        trace.reset(0, 0)
+        for _ in range(3):
+            for first, second in ((0, 0), (0, 1), (1, 0), (1, 1)):
+                here = (trace.true_regime[0] == first) & (trace.true_regime[1] == second)
+                mean = 10.0 * (3.0 if first else 1.0) * (0.5 if second else 1.0)
+                if exact:
+                    assert (trace.demand[0][here] == mean).all()
+                else:
+                    assert trace.demand[0][here].mean() == pytest.approx(mean, rel=0.04)
+            trace.advance()
 
 
 ONES = np.ones(3)

@@ -42,7 +42,7 @@ def test_rule(
     raw: float, minimum: float, maximum: float, multiple: float, executed: float, why: str
 ) -> None:
     """Each rule does what its line says."""
-    assert executed_quantity(raw, minimum, maximum, multiple) == executed, why
+    assert executed_quantity(raw, minimum, maximum, multiple, 0.0) == executed, why
 
 
 quantities = st.floats(0.0, 100.0)
@@ -58,12 +58,12 @@ quantities = st.floats(0.0, 100.0)
 def test_executed_is_feasible(raw: float, minimum: float, room: float, multiple: float) -> None:
     """Whatever is asked for, the order keeps every rule at once and can be ordered again."""
     maximum = minimum + room
-    quantity = executed_quantity(raw, minimum, maximum, multiple)
+    quantity = executed_quantity(raw, minimum, maximum, multiple, 0.0)
     assert 0.0 <= quantity <= maximum
     assert quantity == 0.0 or quantity >= minimum
     if multiple > 0:
         assert quantity / multiple == round(quantity / multiple)
-    assert executed_quantity(quantity, minimum, maximum, multiple) == quantity
+    assert executed_quantity(quantity, minimum, maximum, multiple, 0.0) == quantity
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -75,4 +75,4 @@ def test_asking_for_more_never_gives_less(raws: tuple[float, float], multiple: f
     """The layer is monotone, so that learning isn't misled."""
     low, high = sorted(raws)
     limits = (4.0, 40.0, multiple)
-    assert executed_quantity(low, *limits) <= executed_quantity(high, *limits)
+    assert executed_quantity(low, *limits, 0.0) <= executed_quantity(high, *limits, 0.0)

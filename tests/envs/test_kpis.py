@@ -10,6 +10,7 @@ import pytest
 
 from envs.batched_env import BatchedEnv
 from envs.demand import Demand, DemandConfig
+from envs.generate import GenerateConfig, generate_network
 from envs.kpis import EpisodeKpis, KpiTally
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
@@ -25,14 +26,19 @@ def play(history: list[float], level: float, **config: Any) -> EpisodeKpis:
             **{"lead_time": 1, "lost_sale_cost": 4, "initial_stock": level, **config},
         )
     )  # fmt: skip
-    env = BatchedEnv(with_history(scenario, history), 1)
-    env.reset(0)
-    tally = KpiTally(env)
-    for _ in history:
+    return tally(with_history(scenario, history), 1)
+
+
+def tally(scenario: Scenario, episodes: int, first: int = 0) -> EpisodeKpis:
+    """Play the base policy on episodes first, first + 1, ..."""
+    env = BatchedEnv(scenario, episodes)
+    env.reset(0, first)
+    kpis = KpiTally(env)
+    for _ in range(env.horizon):
         env.close_period(env.no_action)
-        tally.add()
+        kpis.add()
         env.open_period()
-    return tally.result()
+    return kpis.result()
 
 
 def with_history(scenario: Scenario, history: list[float]) -> Scenario:
@@ -53,13 +59,74 @@ def test_service_is_counted_in_units_and_in_periods() -> None:
     assert summary["ready_rate"] == pytest.approx(3 / 4)
 
 
-def test_costs_add_up_by_column_and_by_node() -> None:
-    """Columns, nodes and periods sum to the same total."""
-    kpis = play([3, 5, 0, 4], level=4)
-    total = kpis.cost.sum()
-    assert kpis.columns.sum() == pytest.approx(total)
-    assert kpis.cost_by_node.sum() == pytest.approx(total)
-    assert sum(kpis.cost_columns().values()) * 4 == pytest.approx(total)
+def test_customers_orders_count_one_by_one() -> None:
+    """Of three orders, that of 5 isn't served in full; a period without demand is no order."""
+    summary = play([3, 5, 0, 4], level=4).summary()
+    assert summary["otif_outbound"] == pytest.approx(2 / 3)
+    assert summary["lost_sales"] == pytest.approx(4 / 4)
+
+
+def test_supply_is_measured_back_and_forward() -> None:
+    """Stock 1, 0, 3, 0 at the ends; what follows is 3, 2 and 4 a period."""
+    summary = play([3, 5, 0, 4], level=4).summary()
+    assert summary["days_of_supply"] == pytest.approx(4 / 12)
+    assert summary["forward_days_of_supply"] == pytest.approx((1 + 0 + 3) / (3 + 2 + 4))
+    assert summary["excess_share"] == 0.0
+
+
+def test_excess_is_what_lies_beyond_28_periods() -> None:
+    """Demand 1 a period: of 99, 98, 98, 98 units, 71, 70, 70, 70 are too many."""
+    summary = play([1, 1, 1, 1], level=100).summary()
+    assert summary["excess_share"] == pytest.approx((71 + 3 * 70) / (99 + 3 * 98))
+
+
+def test_nervous_orders_change_much() -> None:
+    """Orders 0, 3, 1, 0 change by 2 on average, twice their mean."""
+    assert play([3, 5, 0, 4], level=4).summary()["nervousness_store"] == pytest.approx(2.0)
+
+
+def test_backlog_has_an_age() -> None:
+    """Two units short in period 0 are ordered in period 1 and served in period 2."""
+    costs = {"lost_sale_cost": None, "backlog_cost": 9.0}
+    summary = play([6, 0, 0, 0], level=4, **costs).summary()
+    assert summary["backlog_age"] == pytest.approx(2.0)
+    assert play([1, 1, 1, 1], level=9, **costs).summary()["backlog_age"] == 0.0
+    assert "backlog_age" not in play([6, 0, 0, 0], level=4).summary()
+
+
+def test_the_worst_tenth_is_looked_at() -> None:
+    """The mean of the two dearest of twenty episodes, before and after joining batches."""
+    scenario = build_scenario(
+        SingleNodeConfig(
+            kind="single_node", name="drawn", horizon=30, base_policy="base_stock",
+            demand=DemandConfig(mean=5.0), lost_sale_cost=4,
+        )
+    )  # fmt: skip
+    parts = [tally(scenario, 10, first) for first in (0, 10)]
+    joined, whole = EpisodeKpis.join(parts), tally(scenario, 20)
+    assert joined.summary() == pytest.approx(whole.summary())
+    worst = np.sort(whole.cost.mean(axis=0))[-2:].mean()
+    assert joined.summary()["cvar90_cost"] == pytest.approx(worst)
+
+
+def test_costs_add_up_by_column_node_sku_and_lane() -> None:
+    """Every way of cutting the cost sums to the same total; lanes to what goods cost on them."""
+    network = generate_network(
+        GenerateConfig(seed=2, modes=["truck", "air"], plants=2, delay=1.0, p_wait=0.4)
+    )
+    scenario = Scenario("cut", network, horizon=25, warm_up=5)
+    kpis = EpisodeKpis.join([tally(scenario, 3), tally(scenario, 2, 3)])
+    columns = kpis.cost_columns()
+    assert {"holding", "backlog", "lost_sale", "purchase"} == set(columns)
+    assert sum(columns.values()) == pytest.approx(kpis.cost.mean())
+    for parts in (kpis.cost_by_node(), kpis.cost_by_sku()):
+        for column, value in columns.items():
+            assert sum(p.get(column, 0.0) for p in parts.values()) == pytest.approx(value)
+    lanes = kpis.by_lane()
+    assert sum(p.get("purchase", 0.0) for p in lanes.values()) == pytest.approx(columns["purchase"])
+    assert sum(p.get("co2", 0.0) for p in lanes.values()) == pytest.approx(kpis.summary()["co2"])
+    assert set(lanes) >= {"outside > plant truck", "warehouse > store truck"}
+    assert set(kpis.cost_by_node()) == {n.id for n in network.nodes if n.kind != "supplier"}
 
 
 def test_replenishment_cycles_run_from_arrival_to_arrival() -> None:

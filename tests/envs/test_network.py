@@ -14,6 +14,8 @@ from envs.demand import Demand, DemandConfig
 from envs.errors import NetworkError
 from envs.lead_time import LeadTime
 from envs.network import (
+    Allocation,
+    Calendar,
     Lane,
     LaneInput,
     Node,
@@ -93,10 +95,19 @@ BROKEN_PARTS: list[tuple[Callable[[], object], str]] = [
     (lambda: buy(initial_in_transit=(-1.0,)), "initial_in_transit[0] is -1.0"),
     (lambda: buy(initial_orders=(1.0,)), "initial_orders has 1 periods"),
     (lambda: buy(information_delay=2, initial_orders=(0.0, NAN)), "initial_orders[1] is nan"),
-    (lambda: truck(lead_time=LeadTime(0)), "expected an integer >= 1 for a lane with inputs"),
+    (lambda: buy(price=1.0), "there is no sender to earn it"),
+    (lambda: buy(load_cost=1.0), "load_cost is 1.0 without a load_size"),
+    (lambda: buy(full_loads=True), "full_loads needs a load_size"),
+    (lambda: buy(split_share=0.5), "expected both 0 or both above 0"),
+    (lambda: buy(yield_share=0.0), "nothing would arrive"),
+    (lambda: Calendar(7, ()), "at least one open period"),
+    (lambda: Resource("fleet", allocation=Allocation.fair_share), "proportional or priority"),
     (lambda: truck(inputs=(LaneInput("depot", "tea", 0.0),)), "takes 0.0 per unit; expected > 0"),
     (lambda: truck(resources=(ResourceUse("fleet", -1.0),)), "takes -1.0 per unit; expected > 0"),
-    (lambda: RegimeState("foul", availability=1.2), "availability is 1.2; expected 0 to 1"),
+    (
+        lambda: RegimeState("foul", availability=1.2),
+        "availability is 1.2; expected a share from 0 to 1",
+    ),
     (lambda: RegimeState("foul", lead_time=-1.0), "lead_time is -1.0"),
     (lambda: regime(((1.0,),)), "expected (2, 2) non-negative probabilities"),
     (lambda: regime(((1.1, -0.1), (0.5, 0.5))), "non-negative"),
@@ -118,6 +129,10 @@ MAKE_POT = Lane("bake", "depot", "pot", LeadTime(1), inputs=(LaneInput("depot", 
 SAME = Lane("same", "depot", "tea", LeadTime(1), inputs=(LaneInput("depot", "tea"),))
 BROKEN_NETWORKS: list[tuple[Callable[[], SupplyNetwork], str]] = [
     (lambda: two_nodes(nodes=(Node("depot", "w"),)), "node 'shop' is not defined"),
+    (
+        lambda: two_nodes(lanes=(buy(), truck(lead_time=LeadTime(0)))),
+        "expected an integer >= 1 for a lane with inputs",
+    ),
     (lambda: two_nodes(nodes=(*two_nodes().nodes, Node("shop", "x"))), "'shop' is defined twice"),
     (lambda: two_nodes(skus=(Sku("te"),)), "SKU 'tea' is not defined. Did you mean 'te'?"),
     (lambda: two_nodes(skus=(Sku("tea"), Sku("tea"))), "SKU 'tea' is defined twice"),
@@ -129,7 +144,9 @@ BROKEN_NETWORKS: list[tuple[Callable[[], SupplyNetwork], str]] = [
     (lambda: two_nodes(resources=()), "Lane 'truck': resource 'fleet' is not defined"),
     (lambda: two_nodes(regimes=()), "Lane 'truck': regime 'weather' is not defined"),
     (
-        lambda: two_nodes(stocks=(two_nodes().stocks[0], Stock("shop", "tea", demand_regime="x"))),
+        lambda: two_nodes(
+            stocks=(two_nodes().stocks[0], Stock("shop", "tea", demand_regimes=("x",)))
+        ),
         "Stock 'tea@shop': regime 'x' is not defined",
     ),
     (lambda: two_nodes(lanes=(buy(), truck(node="home"))), "node 'home' is not defined"),

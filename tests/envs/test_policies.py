@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -14,9 +15,9 @@ from scipy import stats
 from envs.batched_env import BatchedEnv
 from envs.demand import Demand, DemandConfig
 from envs.errors import ConfigError
-from envs.feasibility import executed_quantity
+from envs.feasibility import explain_orders
 from envs.lead_time import LeadTime
-from envs.network import Lane, Node, Sku, Stock, SupplyNetwork
+from envs.network import Lane, Node, Sku, Speed, Stock, SupplyNetwork
 from envs.policies import POLICIES, Parameter, build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
@@ -75,36 +76,76 @@ def raw_per_pair(run: Run) -> NDArray[np.float64]:
     return run.delivers @ run.raw
 
 
+def wanted_on_lanes(env: BatchedEnv) -> NDArray[np.float64]:
+    """[Q, B] what the base policy wants on each lane: its decision, from the definitions."""
+    net, decision = env.net, env.simulator.decision
+    network, batch = net.network, env.batch_size
+    raw = np.zeros((len(network.lanes), batch))
+    gates = decision.gate if decision.gate.size else np.asarray(env.target)
+    resources = [r.id for r in network.resources if r.fixed_cost > 0]
+    joint = [
+        next(
+            (
+                u.resource
+                for q in network.lanes
+                if (q.node, q.sku) == (s.node, s.sku)
+                for u in q.resources
+                if u.resource in resources
+            ),
+            None,
+        )
+        for s in network.stocks
+    ]
+    must = (gates >= 0.0) & (np.asarray(env.target) > 0.0)
+    for p, stock in enumerate(network.stocks):
+        lanes = [
+            q for q, x in enumerate(network.lanes) if (x.node, x.sku) == (stock.node, stock.sku)
+        ]
+        fast = [q for q in lanes if network.lanes[q].speed is Speed.expedite]
+        quick = np.zeros(batch)
+        if fast and decision.expedite.size:
+            quick = np.maximum(decision.expedite[p], 0.0)
+        slow = np.maximum(np.asarray(env.target)[p] - quick, 0.0)
+        if decision.smoothing.size:
+            slow = slow * decision.smoothing[p]
+        if decision.cap.size:
+            slow = np.minimum(slow, decision.cap[p])
+        opened = gates[p] >= 0.0
+        if decision.can_gate.size and joint[p] is not None:
+            together = [k for k, r in enumerate(joint) if r == joint[p]]
+            opened = opened | (must[together].any(axis=0) & (decision.can_gate[p] >= 0.0))
+        slow = np.where(opened, slow, 0.0)
+        for speed, quantity in ((fast, quick), ([q for q in lanes if q not in fast], slow)):
+            share = np.array([[network.lanes[q].base_share] * batch for q in speed])
+            if decision.lane_share.size and speed:
+                share = decision.lane_share[speed]
+            if speed:
+                share = share / np.maximum(share.sum(axis=0), 1e-300)
+                share = np.where(share < 0.05, 0.0, share)
+                share = share / np.maximum(share.sum(axis=0), 1e-300)
+                raw[speed] = share * quantity / net.arrays.expected_yield[speed][:, None]
+    return raw
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("seed", range(6))
 def test_zero_action_is_the_base_policy(policy: str, seed: int) -> None:
-    """With the zero action each lane is asked for its base share of exactly what the policy wants,
-    and what is ordered is that made feasible."""
+    """With the zero action each lane is asked for its share of exactly what the policy decides, and
+    what is ordered is that made feasible: as the explanation says."""
     network = random_network(Random(seed))
     scenario = Scenario("random", network, horizon=50, base_policy=policy, smoothing=0.2)
-    batch = 2
-    env = BatchedEnv(scenario, batch)
+    env = BatchedEnv(scenario, 1)
     env.reset(5)
-    net, stocks = env.net, env.net.network.stocks
     for _ in range(PERIODS):
-        wanted = env.base_order.copy()
+        wanted = wanted_on_lanes(env)
+        changes = explain_orders(env.simulator, wanted)
         env.close_period(env.no_action)
-        raw, ordered = env.flows.raw_order, env.flows.ordered
-        for p, stock in enumerate(stocks):
-            lanes = [
-                q
-                for q, x in enumerate(net.network.lanes)
-                if (x.node, x.sku) == (stock.node, stock.sku)
-            ]
-            share = np.array([net.network.lanes[q].base_share for q in lanes])
-            share = np.where(share / share.sum() < 0.05, 0.0, share)
-            if len(lanes) == 1:
-                assert np.array_equal(raw[lanes[0]], wanted[p])
-            same("raw order", raw[lanes], np.outer(share / share.sum(), wanted[p]), 1e-12)
-        for q, lane in enumerate(net.network.lanes):
-            limits = lane.minimum_order, lane.maximum_order, lane.order_multiple
-            feasible = [executed_quantity(raw[q, b], *limits) for b in range(batch)]
-            assert ordered[q].tolist() == feasible
+        same("raw order", env.flows.raw_order, wanted, 1e-12)
+        for q, rules in enumerate(changes):
+            executed = rules[-1].after if rules else wanted[q, 0]
+            assert env.flows.ordered[q, 0] == pytest.approx(executed, abs=1e-9)
+            for earlier, later in itertools.pairwise(rules):
+                assert earlier.after == later.before
         env.open_period()
 
 

@@ -31,7 +31,7 @@ def chain() -> CompiledNetwork:
             (Node("depot", "warehouse"), Node("shop", "store")),
             (Sku("tea"),),
             (
-                Stock("depot", "tea", demand=demand, demand_regime="supplier"),
+                Stock("depot", "tea", demand=demand, demand_regimes=("supplier",)),
                 Stock("shop", "tea", demand=demand),
             ),
             (
@@ -56,7 +56,7 @@ def draws(
     trace.reset(seed, first_episode, starts)
     rows = []
     for _ in range(periods):
-        now = (trace.demand, trace.lead_time, trace.availability, trace.calendar)
+        now = (trace.demand, trace.lead_time, trace.factor, trace.calendar)
         rows.append([values.copy() for values in now])
         trace.advance()
     return tuple(np.stack(parts) for parts in zip(*rows, strict=True))
@@ -117,7 +117,7 @@ def test_actions_do_not_move_chance() -> None:
         net = compile_network(network)
         runs = [play_orders(net, random_orders(random, network, 20, 3), 8) for _ in range(2)]
         assert not np.array_equal(runs[0].flows.ordered, runs[1].flows.ordered)
-        for name in ("demand", "lead_time", "availability"):
+        for name in ("demand", "lead_time"):
             assert np.array_equal(getattr(runs[0], name), getattr(runs[1], name))
 
 

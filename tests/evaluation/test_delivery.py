@@ -27,38 +27,7 @@ from mlflow.artifacts import download_artifacts
 from envs.errors import ConfigError
 from evaluation.tracker import Tracker, replay
 from evaluation.tracking import TrackingConfig
-
-EXPERIMENT = "test"
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One migrated database; tests copy it, which takes 1 ms and not seconds."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def local(tmp_path: Path, migrated: Path) -> TrackingConfig:
-    shutil.copy(migrated, tmp_path / "mlflow.db")
-    return config_for(f"sqlite:///{tmp_path / 'mlflow.db'}")
-
-
-@pytest.fixture(autouse=True)
-def restore_environment() -> Iterator[None]:
-    """The tracker sets MLflow's variables for its process; a test must not for the next one."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
-def config_for(uri: str, flush_timeout: float = 15.0) -> TrackingConfig:
-    return TrackingConfig(
-        uri=uri, experiment=EXPERIMENT, system_metrics=False, flush_timeout=flush_timeout,
-        request_timeout=1,
-    )  # fmt: skip
+from tests.evaluation.conftest import EXPERIMENT, config_for
 
 
 class Server:

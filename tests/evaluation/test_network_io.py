@@ -168,7 +168,7 @@ STOCK, LANE = "network.stocks.0", "network.lanes.0"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (at("format_version", 2), "format_version is 2"),
+        (at("format_version", 1), "format_version is 1"),
         (at("horizon", KeyError), "'horizon' is missing"),
         (at("pickle", "x"), "'pickle' is unknown"),
         (at("horizon", 3.0), "horizon is 3.0; expected a whole number"),

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,38 +22,7 @@ from envs.errors import ConfigError
 from evaluation.metrics_log import read_metrics
 from evaluation.tracker import Tracker, replay
 from evaluation.tracking import TrackingConfig
-
-EXPERIMENT = "test"
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One migrated database; tests copy it, which takes 1 ms and not seconds."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def local(tmp_path: Path, migrated: Path) -> TrackingConfig:
-    shutil.copy(migrated, tmp_path / "mlflow.db")
-    return config_for(f"sqlite:///{tmp_path / 'mlflow.db'}")
-
-
-@pytest.fixture(autouse=True)
-def restore_environment() -> Iterator[None]:
-    """The tracker sets MLflow's variables for its process; a test must not for the next one."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
-def config_for(uri: str, flush_timeout: float = 15.0) -> TrackingConfig:
-    return TrackingConfig(
-        uri=uri, experiment=EXPERIMENT, system_metrics=False, flush_timeout=flush_timeout,
-        request_timeout=1,
-    )  # fmt: skip
+from tests.evaluation.conftest import EXPERIMENT
 
 
 def wait_for(condition: Callable[[], bool], timeout: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,12 @@ import pytest
 from scipy import stats
 
 from envs.batched_env import BatchedEnv
-from envs.demand import Demand, DemandConfig
+from envs.demand import DemandConfig
 from envs.network import InTransitPayer, ServeOrder, Timing
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.serial import SerialConfig, StageConfig
 from envs.scenarios.single_node import SingleNodeConfig
-from envs.simulator import Simulator
 from envs.state import CostColumn
 
 DATA = Path(__file__).parent / "data"
@@ -171,54 +169,3 @@ def test_serial_example_6_1() -> None:
     assert columns[CostColumn.HOLDING] == pytest.approx(case["on_hand_cost"], rel=0.005)
     assert columns[CostColumn.IN_TRANSIT] == pytest.approx(case["in_transit_cost"], rel=0.005)
     assert columns[CostColumn.BACKLOG] == pytest.approx(case["backlog_part"], rel=0.01)
-
-
-def test_invagent_trajectory() -> None:
-    """A peer's chain of four, with its capacities: stock, backlog, sales and profit, exactly."""
-    case = load("invagent_serial4.json")
-    p, orders = case["params"], np.array(case["actions"], float)
-    horizon = len(orders)
-    stages = {
-        f"s{i}": StageConfig(
-            holding_cost=p["h"],
-            backlog_cost=p["k"],
-            lead_time=p["L"][i],
-            capacity=p["c"][i],
-            initial_stock=p["I0"][i],
-        )
-        for i in range(4)
-    }
-    scenario = build_scenario(
-        SerialConfig(
-            kind="serial",
-            name="chain",
-            horizon=horizon,
-            demand=DemandConfig("step", low=0.0, high=0.0, change_period=0),
-            stages=stages,
-        )
-    )
-    history = np.array(case["demand"], float)
-    stocks = list(scenario.network.stocks)
-    stocks[0] = dataclasses.replace(stocks[0], demand=Demand(5.0, 1.0, history=history))
-    network = dataclasses.replace(scenario.network, stocks=tuple(stocks))
-    simulator = Simulator(dataclasses.replace(scenario, network=network).compiled, 1)
-    simulator.reset(0)
-    state, flows = simulator.state, simulator.flows
-    stock, backlog, sales, profit = [state.on_hand[:, 0].copy()], [np.zeros(4)], [np.zeros(4)], []
-    for t in range(horizon):
-        simulator.close_period_with_orders(orders[t][:, None])
-        served = flows.sold[0, 0] + flows.backlog_served[0, 0]
-        sold = np.array([served, *flows.shipped[:3, 0]])
-        waiting = np.array([state.backorders[0, 0], *state.owed[:3, 0]])
-        income = p["p"] * sold - p["r"] * flows.shipped[:, 0]
-        profit.append(income - p["k"] * waiting - p["h"] * state.on_hand[:, 0])
-        if t + 1 < horizon:  # the record's last entry is before the next receipts
-            simulator.open_period()
-        stock.append(state.on_hand[:, 0].copy())
-        backlog.append(waiting)
-        sales.append(sold)
-    assert np.array_equal(np.array(stock).T, case["inventories"])
-    assert np.array_equal(np.array(backlog).T, case["backlogs"])
-    assert np.array_equal(np.array(sales).T, case["sales"])
-    assert np.array_equal(np.array(profit), case["profits"])
-    assert np.sum(profit) == case["total"]

@@ -1,0 +1,38 @@
+"""Can-order (s, c, S): at s a pair must be ordered, and then all that are at c or below come along.
+
+For pairs that share a supplier's fixed cost or its loads (Balintfy 1964; Silver 1974). Pairs that
+share nothing follow (s, S).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, Target, View
+from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.policies.s_s import ReorderPoint, order_cycle
+
+__all__ = ["CanOrder"]
+
+
+class CanOrder(ReorderPoint):
+    """order = S - inventory_position, at s or below; at c or below if another pair must."""
+
+    name: ClassVar[str] = "can_order"
+    decides: ClassVar[frozenset[str]] = frozenset({"gate", "can_gate"})
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        reorder, sd = newsvendor_level(net, net.lead_mean, net.review)
+        size = net.demand_mean * order_cycle(net, joint=True)
+        whole, step = whole_units(net), sd + 0.25 * size
+        return {
+            "reorder_point": Parameter(reorder, sd, whole=whole),
+            "can_order_level": Parameter(reorder + 0.75 * size, step, whole=whole),
+            "order_up_to_level": Parameter(reorder + size, step, whole=whole),
+        }
+
+    def target(self, view: View) -> Target:
+        can_gate = self._parameters["can_order_level"] - view.state.inventory_position
+        return super().target(view)._replace(can_gate=can_gate)

@@ -1,0 +1,198 @@
+"""Capacity-checked echelon base-stock: order no more than machines and parts allow.
+
+Produce up to the echelon base-stock level as far as capacity goes (Federgruen and Zipkin 1986;
+Glasserman and Tayur 1994 for several stages). Only what can be made soon is released (input
+control, Wight 1970), so that hours and parts go to what is short now and not to what was short
+when the queue grew, and an order that waits for one part doesn't bind the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse, stats
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, Target, View
+from envs.policies.base_stock import critical_ratio
+from envs.policies.dual_sourcing import expedite_lead, expedite_position
+from envs.regime import Regime
+
+__all__ = ["CapacityChecked"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_NO_CAP = 1e12  # units
+_PASSES = 3  # of sharing out, as in the ship event: what one limit holds back is left to others
+_LONGEST_COVER = 100  # periods
+
+
+class CapacityChecked:
+    """order = level - echelon inventory position, capped where a lane uses a limited capacity.
+
+    level = F + the safety stock here and, in units of this pair, of all pairs below. F: forecast
+    over the way down to the customer and review. safety stock: k s over the pair's own lead time
+    and review, and demand while its supplier or its machine is down, which is a newsvendor fractile
+    of the time that takes; none of that where there is a second source.
+    cap: the pair's part, in proportion to what pairs want, of the hours that are left of `workload`
+    periods of capacity and of the parts on hand, both less what is owed already.
+    Expedite lanes bring F_e + k_e s_e - IP_e, as in a dual index policy.
+    """
+
+    name: ClassVar[str] = "capacity_checked"
+    decides: ClassVar[frozenset[str]] = frozenset({"expedite", "cap"})
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        start = stats.norm.ppf(critical_ratio(net))
+        ones, checked = np.ones(len(start)), np.zeros(len(start))
+        checked[_checked(net).pair] = 1.0
+        has_expedite, _ = expedite_lead(net)
+        at_risk = (_outage_cover(net) > 0) & ~has_expedite
+        return {
+            "safety_factor": Parameter(start, 0.5 * ones, -4.0, 8.0),
+            "expedite_factor": Parameter(start, 0.5 * has_expedite, -4.0, 8.0),
+            "outage_factor": Parameter(ones, 0.25 * at_risk),
+            "workload": Parameter(3.0 * ones, checked, low=1.0),
+        }
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._parameters = dict(parameters)
+        arrays, pairs = net.arrays, len(net.network.stocks)
+        self._has_expedite, self._expedite_lead = expedite_lead(net)
+        cover = np.where(self._has_expedite, 0.0, _outage_cover(net)) * net.demand_mean
+        self._cover = parameters["outage_factor"] * cover[:, None]
+        self._below = sparse.csr_array(net.echelon_weight)
+        # Demand over the expedite lead time, as a part of that over the regular one.
+        span = np.maximum(net.lead_mean + net.review, 1.0)
+        self._part = np.minimum((self._expedite_lead + net.review) / span, 1.0)[:, None]
+        self._checked = checked = _checked(net)
+        share = np.zeros(len(arrays.lane_to))
+        share[arrays.inbound.index] = arrays.inbound.value
+        size, resources = (len(net.resource_ids) + pairs, len(share)), len(net.resource_ids)
+        every = _takes(net)
+        self._taken = sparse.csr_array((every.quantity, (every.limit, every.lane)), size)
+        self._wanted = sparse.csr_array(
+            (checked.quantity * share[checked.lane], (checked.limit, checked.pair)),
+            (size[0], pairs),
+        )
+        periods = np.zeros((resources, parameters["workload"].shape[1]))
+        hours = checked.limit < resources
+        np.maximum.at(periods, checked.limit[hours], parameters["workload"][checked.pair[hours]])
+        # Nobody asks for a capacity without limit: 0 stands for it.
+        capacity = np.where(np.isfinite(arrays.capacity), arrays.capacity, 0.0)
+        self._most = periods * capacity[:, None]
+        self._is_checked = np.zeros((pairs, 1), bool)
+        self._is_checked[checked.pair] = True
+        multiple = np.zeros(pairs)
+        np.maximum.at(multiple, arrays.lane_to, arrays.order_multiple)
+        self._multiple = np.where(multiple > 0.0, multiple, 1e-6)[:, None]
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target(self, view: View) -> Target:
+        state = view.state
+        safety = self._parameters["safety_factor"] * state.forecast_sd + self._cover
+        level = state.echelon_forecast_mean + self._below @ safety
+        order = level - state.echelon_inventory_position
+        return Target(order, expedite=self._expedite(view), cap=self._cap(view, order))
+
+    def spread(self, view: View) -> Floats:
+        return view.state.echelon_forecast_sd
+
+    def _expedite(self, view: View) -> Floats:
+        """F_e + k_e s_e - IP_e [P, B]."""
+        state, factor = view.state, self._parameters["expedite_factor"]
+        level = self._part * state.forecast_mean
+        level += factor * np.sqrt(self._part) * state.forecast_sd
+        wanted = level - expedite_position(view, self._expedite_lead)
+        return np.where(self._has_expedite[:, None], wanted, 0.0)
+
+    def _cap(self, view: View, order: Floats) -> Floats:
+        """[P, B] units: what the hours and the parts that are left allow."""
+        state, checked = view.state, self._checked
+        wanted = np.where(self._is_checked, np.maximum(order, 0.0), 0.0)
+        most = np.broadcast_to(self._most, (len(self._most), order.shape[1]))
+        owed = self._taken @ (state.owed + state.orders_on_way_total)
+        room = np.maximum(np.concatenate([most, state.on_hand]) - owed, 0.0)
+        given = np.zeros(order.shape)
+        for _ in range(_PASSES):
+            rest = wanted - given
+            part = np.minimum(room / np.maximum(self._wanted @ rest, 1e-9), 1.0)
+            least = np.ones(order.shape)
+            np.minimum.at(least, checked.pair, part[checked.limit])
+            given += least * rest
+            room = np.maximum(room - self._wanted @ (least * rest), 0.0)
+        whole = np.floor(given / self._multiple + 1e-9) * self._multiple
+        return np.where(self._is_checked, whole, _NO_CAP)
+
+
+class _Takes(NamedTuple):
+    """What a unit on a lane takes: one entry per lane and limit. Limits are numbered: resources
+    (hours), then pairs (parts)."""
+
+    lane: Ints
+    pair: Ints  # that the lane delivers
+    limit: Ints
+    quantity: Floats  # capacity units, or units of the part
+
+
+def _takes(net: CompiledNetwork) -> _Takes:
+    """All lanes, all that limits their shipments."""
+    arrays = net.arrays
+    numbers = np.arange(len(arrays.lane_to))
+    limited = np.isfinite(arrays.capacity) & ~arrays.limits_orders
+    hours = limited[arrays.resources.index]
+    lane = np.concatenate(
+        [
+            np.repeat(numbers, np.diff(arrays.resources.pointer))[hours],
+            np.repeat(numbers, np.diff(arrays.inputs.pointer)),
+        ]
+    )
+    limit = np.concatenate(
+        [arrays.resources.index[hours], len(net.resource_ids) + arrays.inputs.index]
+    )
+    quantity = np.concatenate([arrays.resources.value[hours], arrays.inputs.value])
+    return _Takes(lane, arrays.lane_to[lane], limit, quantity)
+
+
+def _checked(net: CompiledNetwork) -> _Takes:
+    """Only regular lanes that use a limited capacity: the ones whose orders are capped."""
+    takes = _takes(net)
+    uses_hours = np.unique(takes.lane[takes.limit < len(net.resource_ids)])
+    kept = np.isin(takes.lane, uses_hours) & ~net.arrays.expedite[takes.lane]
+    return _Takes(*(column[kept] for column in takes))
+
+
+def _outage_cover(net: CompiledNetwork) -> Floats:
+    """[P] periods of demand to hold against outages of regular lanes: the newsvendor fractile of
+    how long a lane has been down (Tomlin 2006; Schmitt, Snyder and Shen 2010)."""
+    network = net.network
+    regimes = {r.id: r for r in network.regimes}
+    exposed = {r.id: r.regimes for r in network.resources}
+    ratio, cover = critical_ratio(net), np.zeros(len(network.stocks))
+    for q, lane in enumerate(network.lanes):
+        p = net.arrays.lane_to[q]
+        for name in {*lane.regimes, *(g for use in lane.resources for g in exposed[use.resource])}:
+            if not net.arrays.expedite[q]:
+                cover[p] = max(cover[p], _time_down(regimes[name], ratio[p]))
+    return cover
+
+
+def _time_down(regime: Regime, ratio: float) -> int:
+    """Return the least x with P(down for more than x periods) <= 1 - ratio."""
+    down = np.array([s.availability == 0.0 or s.ordering == 0.0 for s in regime.states])
+    if regime.schedule is not None or down.all() or not down.any():
+        return 0
+    stays = np.asarray(regime.transition)[np.ix_(down, down)]
+    share = regime.stationary()[down]
+    for periods in range(_LONGEST_COVER):
+        if share.sum() <= 1.0 - ratio:
+            return periods
+        share = share @ stays
+    return _LONGEST_COVER

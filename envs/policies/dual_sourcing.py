@@ -1,0 +1,145 @@
+"""Dual sourcing: regular lanes bring the bulk, expedite lanes what can't wait.
+
+IP is the inventory position with everything on order; IP_e counts only what arrives within the
+expedite lead time L_e. Pairs without expedite lanes follow a base-stock policy at `level`.
+
+single index (Scarf-Federgruen): q = [S - IP]+, of which [S_e - IP]+ is expedited.
+dual index (Veeraraghavan and Scheller-Wolf 2008): q_e = [S_e - IP_e]+, q_r = [S - IP - q_e]+.
+capped dual index (Sun and Van Mieghem 2019): the same with q_r <= cap.
+tailored base-surge (Allon and Van Mieghem 2010): q_e = [S_e - IP_e]+, q_r constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, Target, View
+from envs.policies.base_stock import newsvendor_level, whole_units
+
+__all__ = [
+    "CappedDualIndex",
+    "DualIndex",
+    "SingleIndex",
+    "TailoredBaseSurge",
+    "expedite_lead",
+    "expedite_position",
+]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def expedite_lead(net: CompiledNetwork) -> tuple[NDArray[np.bool_], Ints]:
+    """Return which pairs have expedite lanes [P], and the longest mean lead time of those [P],
+    in whole periods."""
+    arrays = net.arrays
+    fast = np.flatnonzero(arrays.expedite)
+    has = np.zeros(len(net.network.stocks), bool)
+    has[arrays.lane_to[fast]] = True
+    lead = np.zeros(len(has))
+    np.maximum.at(lead, arrays.lane_to[fast], net.lane_lead[fast])
+    return has, np.round(lead).astype(np.int64)
+
+
+def expedite_position(view: View, lead: Ints) -> Floats:
+    """Return IP_e [P, B]: stock - backlog + what arrives within `lead` [P] periods [units]."""
+    net, state = view.net, view.state
+    arrays, slots = net.arrays, state.in_transit.shape[1]
+    late = 1 if arrays.receive_after_ship else 0  # today's arrivals are still to come
+    position = state.inventory_level.copy()
+    lane_lead, good = lead[arrays.lane_to], arrays.expected_yield[:, None]
+    for ahead in range(1 - late, min(int(lead.max()), slots - 1) + 1):
+        soon = np.flatnonzero(lane_lead >= ahead)
+        due = good[soon] * state.in_transit[soon, (view.period + ahead) % slots]
+        np.add.at(position, arrays.lane_to[soon], due)
+    return position
+
+
+class DualIndex:
+    """order = S - IP, expedite = S_e - IP_e."""
+
+    name: ClassVar[str] = "dual_index"
+    decides: ClassVar[frozenset[str]] = frozenset({"expedite"})
+
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
+        _, lead = expedite_lead(net)
+        level, sd = newsvendor_level(net, net.lead_mean, net.review)
+        low, low_sd = newsvendor_level(net, lead.astype(float), net.review)
+        whole = whole_units(net)
+        return {
+            "level": Parameter(level, sd, whole=whole),
+            "expedite_level": Parameter(low, low_sd, whole=whole),
+        }
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._parameters = dict(parameters)
+        self._has, self._lead = expedite_lead(net)
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target(self, view: View) -> Target:
+        order = self._parameters["level"] - view.state.inventory_position
+        return Target(order, expedite=self._expedite(view))
+
+    def spread(self, view: View) -> Floats:
+        return view.state.forecast_sd
+
+    def _expedite(self, view: View) -> Floats:
+        wanted = self._parameters["expedite_level"] - expedite_position(view, self._lead)
+        return np.where(self._has[:, None], wanted, 0.0)
+
+
+class SingleIndex(DualIndex):
+    """order = S - IP, expedite = S_e - IP: one index for both."""
+
+    name: ClassVar[str] = "single_index"
+
+    def _expedite(self, view: View) -> Floats:
+        wanted = self._parameters["expedite_level"] - view.state.inventory_position
+        return np.where(self._has[:, None], wanted, 0.0)
+
+
+class CappedDualIndex(DualIndex):
+    """order = S - IP, at most `cap` of it by regular lanes; expedite = S_e - IP_e."""
+
+    name: ClassVar[str] = "capped_dual_index"
+    decides: ClassVar[frozenset[str]] = frozenset({"expedite", "cap"})
+
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
+        has, _ = expedite_lead(net)
+        mean = net.demand_mean * np.maximum(net.review, 1)
+        cap = np.where(has, np.maximum(np.ceil(mean), 1.0), 1e12)
+        step = np.where(has, np.maximum(np.round(0.5 * mean), 1.0), 0.0)
+        return {**super().tunable(net), "cap": Parameter(cap, step, whole=whole_units(net))}
+
+    def target(self, view: View) -> Target:
+        cap = np.broadcast_to(self._parameters["cap"], view.state.on_hand.shape)
+        return super().target(view)._replace(cap=cap)
+
+
+class TailoredBaseSurge(DualIndex):
+    """order = a constant quantity by regular lanes; expedite = S_e - IP_e."""
+
+    name: ClassVar[str] = "tailored_base_surge"
+
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
+        parameters = super().tunable(net)
+        whole, mean = whole_units(net), net.demand_mean
+        quantity = np.floor(0.8 * mean) if whole else 0.8 * mean
+        step = np.maximum(np.round(0.2 * mean), 1.0) if whole else 0.1 * mean
+        return {**parameters, "quantity": Parameter(quantity, step, whole=whole)}
+
+    def target(self, view: View) -> Target:
+        expedite = self._expedite(view)
+        constant = self._parameters["quantity"] + np.maximum(expedite, 0.0)
+        base_stock = self._parameters["level"] - view.state.inventory_position
+        return Target(np.where(self._has[:, None], constant, base_stock), expedite=expedite)

@@ -1,0 +1,121 @@
+"""Capped dual index on forecasts, echelon by echelon: the strongest rule of a planner who follows
+demand, has two speeds of supply, and knows what lies below.
+
+With F(h), s(h) the forecast mean and spread of demand over h periods, EIP the echelon inventory
+position and EIP_e the part of it that is there within the expedite lead time L_e:
+
+order    = F(L + R) + safety_factor s(L + R) - EIP
+expedite = F(L_e + R) + expedite_factor s(L_e + R) - EIP_e
+cap      = cap_factor x forecast of a review period, on what regular lanes bring
+
+L and L_e reach down to the customer. This is the capped dual index of Sun and Van Mieghem (2019)
+with levels that follow the forecast, on echelon stock (Clark and Scarf 1960). Pairs without
+expedite lanes follow the capped forecast base-stock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse, stats
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, Target, View
+from envs.policies.base_stock import critical_ratio
+from envs.policies.dual_sourcing import expedite_lead, expedite_position
+
+__all__ = ["ForecastDualIndex"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class ForecastDualIndex:
+    """order = F + k s - EIP, capped; expedite = F_e + k_e s_e - EIP_e."""
+
+    name: ClassVar[str] = "forecast_dual_index"
+    decides: ClassVar[frozenset[str]] = frozenset({"expedite", "cap"})
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        has, _ = expedite_lead(net)
+        one = np.ones(len(has))
+        return {
+            "safety_factor": Parameter(stats.norm.ppf(critical_ratio(net)), 0.5 * one, -4.0, 12.0),
+            "expedite_factor": Parameter(0.0 * one, np.where(has, 1.0, 0.0), -12.0, 12.0),
+            "cap_factor": Parameter(np.where(has, 1.5, 3.0), np.where(has, 0.25, 1.0), 0.25, 20.0),
+        }
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._parameters = dict(parameters)
+        self._has, self._lead = expedite_lead(net)
+        self._cover = _Cover(net, np.flatnonzero(self._has), self._lead)
+        periods = np.maximum(np.round(net.path_lead).astype(np.int64) + net.review, 1)
+        self._review_share = (np.maximum(net.review, 1) / periods)[:, None]
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target(self, view: View) -> Target:
+        p, state = self._parameters, view.state
+        level = state.echelon_forecast_mean + p["safety_factor"] * state.echelon_forecast_sd
+        expedite = np.zeros_like(level)
+        if self._has.any():
+            mean, sd = self._cover.forecast(view)
+            below = state.echelon_inventory_position - state.inventory_position
+            soon = (expedite_position(view, self._lead) + below)[self._has]
+            expedite[self._has] = mean + p["expedite_factor"][self._has] * sd - soon
+        cap = p["cap_factor"] * self._review_share * state.echelon_forecast_mean
+        return Target(level - state.echelon_inventory_position, expedite=expedite, cap=cap)
+
+    def spread(self, view: View) -> Floats:
+        return view.state.echelon_forecast_sd
+
+
+class _Cover:
+    """Demand that expedited goods must cover: from now until the next ones are with customers."""
+
+    def __init__(self, net: CompiledNetwork, pairs: Ints, lead: Ints) -> None:
+        leaves, fast = net.arrays.leaves, np.flatnonzero(net.arrays.expedite)
+        shape = (len(net.network.stocks), len(net.customer_pair))
+        units = sparse.csr_matrix((leaves.value, leaves.index, leaves.pointer), shape=shape)[pairs]
+        variance = np.zeros(shape[0])
+        np.maximum.at(variance, net.arrays.lane_to[fast], net.lane_lead_sd[fast] ** 2)
+        variance += np.maximum(net.path_lead_sd**2 - net.lead_sd**2, 0.0)
+        down = net.path_lead - net.lead_mean
+        periods = np.round(lead + down + net.review).astype(np.int64)[pairs]
+        self._lead_share = (np.sqrt(variance)[pairs] / np.maximum(periods, 1))[:, None]
+        self._pairs = len(pairs)
+        self._groups = [
+            (int(h), rows, units[rows], units[rows].power(2))  # [rows, D] units per unit sold
+            for h in np.unique(periods)
+            for rows in (np.flatnonzero(periods == h),)
+        ]
+        self._first = 1 if net.arrays.demand_first else 0  # today's demand is served already
+        self._sums = None if net.multiplier is None else _running_sums(net, periods)
+
+    def forecast(self, view: View) -> tuple[Floats, Floats]:
+        """Return mean and spread [pairs, B] of demand, as `State.echelon_forecast_mean` has it for
+        the regular lead time [units]."""
+        level, variance = view.state.demand_level, view.state.demand_variance
+        mean = np.zeros((self._pairs, level.shape[1]))
+        square = np.zeros_like(mean)
+        for periods, rows, units, squares in self._groups:
+            factor: Floats | float = float(periods)
+            if self._sums is not None:
+                start = view.calendar + self._first
+                factor = self._sums[:, start + periods] - self._sums[:, start]
+            mean[rows] = units @ (level * factor)
+            square[rows] = squares @ (variance * factor)
+        return mean, np.sqrt(square + (mean * self._lead_share) ** 2)
+
+
+def _running_sums(net: CompiledNetwork, periods: Ints) -> Floats:
+    """[D, C + longest + 2] sums of the multiplier up to each period of the calendar, wrapped."""
+    assert net.multiplier is not None
+    length = net.calendar_length + int(periods.max(initial=0)) + 2
+    wrapped = net.multiplier[:, np.arange(length) % net.calendar_length]
+    return np.concatenate([np.zeros((len(wrapped), 1)), np.cumsum(wrapped, axis=1)], axis=1)

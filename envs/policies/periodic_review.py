@@ -1,0 +1,69 @@
+"""(R, S): every R periods, order up to S (Hadley and Whitin 1963, section 5-2).
+
+Pairs with the same R and phase are ordered together, so that they share a supplier's fixed cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, Target, View
+from envs.policies.base_stock import critical_ratio
+from envs.policies.s_s import order_cycle
+
+__all__ = ["PeriodicReview"]
+
+Floats = NDArray[np.float64]
+
+
+class PeriodicReview:
+    """order = S - inventory_position in the periods t with (t - phase) mod R = 0.
+
+    S = mean + k sd of demand over lead time + R. Between two reviews the gate is shut by as many
+    units as are sold until the next one.
+    """
+
+    name: ClassVar[str] = "periodic_review"
+    decides: ClassVar[frozenset[str]] = frozenset({"gate"})
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        cycle = np.maximum(np.round(order_cycle(net, joint=True)), 1.0)
+        factor, ones = stats.norm.ppf(critical_ratio(net)), np.ones(len(cycle))
+        return {
+            "review_period": Parameter(cycle, np.maximum(0.25 * cycle, 1.0), low=1.0, whole=True),
+            "safety_factor": Parameter(factor, 0.5 * ones, -4.0, 8.0),
+            # Suppliers take turns: the second one reviews a period after the first.
+            "phase": Parameter(np.maximum(net.arrays.joint_of, 0).astype(float), None, whole=True),
+        }
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._review, self._phase = parameters["review_period"], parameters["phase"]
+        first = int(net.arrays.demand_first)  # then today's demand is known already
+        gap = np.maximum(self._review, (net.review + first)[:, None])
+        span = net.lead_mean[:, None] + gap - first
+        variance = span * (net.demand_sd**2)[:, None]
+        variance += ((net.demand_mean * net.lead_sd) ** 2)[:, None]
+        mean = net.demand_mean[:, None]
+        self._level = mean * span + parameters["safety_factor"] * np.sqrt(variance)
+        self._rate = net.arrays.demand_rate[:, None]
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target(self, view: View) -> Target:
+        shape = view.state.inventory_position.shape
+        wait = np.mod(self._phase - view.period, self._review)
+        return Target(
+            self._level - view.state.inventory_position,
+            gate=np.broadcast_to(-wait * self._rate, shape),
+        )
+
+    def spread(self, view: View) -> Floats:
+        return view.state.forecast_sd

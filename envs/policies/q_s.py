@@ -1,0 +1,92 @@
+"""(Q, S): once the pairs of a supplier are Q below their levels in all, order each up to its S.
+
+For pairs that share a supplier's fixed cost or its loads (Pantumsinchai 1992). Q and the orders are
+measured in what the loads are (cubic metres), and the orders fill whole loads, as in full-truckload
+rules (Cheung and Lee 2002). A pair that shares nothing is alone: that is (s, S).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse, stats
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, Target, View
+from envs.policies.base_stock import critical_ratio
+from envs.policies.s_s import order_cycle
+
+__all__ = ["JointQuantity"]
+
+Floats = NDArray[np.float64]
+
+
+class JointQuantity:
+    """order = S - inventory_position, or its part of the whole loads that the supplier's pairs
+    lack, where these lack Q or more.
+
+    Q is what they sell in `cycle` periods; S = mean + k sd of demand over lead time + cycle.
+    """
+
+    name: ClassVar[str] = "q_s"
+    decides: ClassVar[frozenset[str]] = frozenset({"gate"})
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        cycle = order_cycle(net, joint=True)
+        factor = stats.norm.ppf(critical_ratio(net))
+        return {
+            "cycle": Parameter(cycle, 0.25 * cycle, low=1.0),
+            "safety_factor": Parameter(factor, np.full(len(factor), 0.5), -4.0, 8.0),
+        }
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        arrays, pairs = net.arrays, len(net.network.stocks)
+        cycle = parameters["cycle"]
+        span = cycle + net.lead_mean[:, None]
+        variance = span * (net.demand_sd**2)[:, None]
+        variance += ((net.demand_mean * net.lead_sd) ** 2)[:, None]
+        mean = net.demand_mean[:, None]
+        self._level = mean * span + parameters["safety_factor"] * np.sqrt(variance)
+        # Pairs without a joint supplier are groups of one.
+        alone = len(net.resource_ids) + np.arange(pairs)
+        supplier = np.where(arrays.joint_of >= 0, arrays.joint_of, alone)
+        known, self._group = np.unique(supplier, return_inverse=True)
+        load = np.append(arrays.load_size, np.zeros(pairs))[known]
+        self._load = np.where(load > 0.0, load, np.inf)[:, None]  # inf: nothing to fill
+        volume = np.ones(pairs)
+        uses = arrays.resources
+        to = np.repeat(arrays.lane_to, np.diff(uses.pointer))
+        own = uses.index == arrays.joint_of[to]
+        volume[to[own]] = uses.value[own]
+        self._volume = sparse.csr_array(
+            (volume, (self._group, np.arange(pairs))), shape=(len(known), pairs)
+        )
+        self._flow = self._volume @ arrays.demand_rate[:, None]
+        self._rate = arrays.demand_rate[:, None]
+        longest = np.zeros((len(known), cycle.shape[1]))
+        np.maximum.at(longest, self._group, cycle)
+        self._quantity = longest * self._flow
+        multiple = np.zeros(pairs)
+        np.maximum.at(multiple, arrays.lane_to, arrays.order_multiple)
+        self._multiple = np.where(multiple > 0.0, multiple, 1e-6)[:, None]
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target(self, view: View) -> Target:
+        order = self._level - view.state.inventory_position
+        lacking = np.maximum(order, 0.0)
+        total = self._volume @ lacking
+        whole = np.maximum(np.floor(total / self._load), 1.0) * self._load
+        part = np.minimum(whole / np.maximum(total, 1e-9), 1.0)[self._group]
+        packs = np.floor(part * lacking / self._multiple + 1e-9) * self._multiple
+        # The gate says how many units the pair has yet to sell until its supplier's turn comes.
+        gate = ((total - self._quantity) / self._flow)[self._group] * self._rate
+        return Target(np.where((order > 0.0) & (part < 1.0), packs, order), gate=gate)
+
+    def spread(self, view: View) -> Floats:
+        return view.state.forecast_sd

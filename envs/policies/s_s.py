@@ -1,0 +1,89 @@
+"""(s, S): at the reorder point s or below it, order up to S.
+
+Optimal for one item with a fixed cost per order and backlog (Scarf 1960).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, Target, View
+from envs.policies.base_stock import newsvendor_level, whole_units
+
+__all__ = ["ReorderPoint", "order_cycle"]
+
+Floats = NDArray[np.float64]
+
+_LONGEST_CYCLE = 100.0  # periods; where holding costs nothing, the formula knows no end
+
+
+def order_cycle(net: CompiledNetwork, joint: bool) -> Floats:
+    """Return the periods of demand that an order brings [P]: the economic order interval.
+
+    sqrt(2 K / (h D)), K the cost of an order and h D that of holding a period's demand (Harris
+    1913). joint: the pairs of a supplier are ordered together and share its fixed cost, so K and
+    h D are sums over them (Silver, Pyke and Thomas 2017, section 10.2); else each pair bears it
+    alone. A load's cost counts as fixed, so an order brings one load at most; nor is an order below
+    the lane's minimum.
+    """
+    arrays = net.arrays
+    demand = net.demand_mean
+    cost, minimum, volume, shared_cost = np.zeros((4, len(demand)))
+    np.maximum.at(cost, arrays.lane_to, arrays.fixed_cost)
+    np.maximum.at(minimum, arrays.lane_to, arrays.minimum_order)
+    holding = arrays.holding_cost * demand
+    uses = arrays.resources
+    to = np.repeat(arrays.lane_to, np.diff(uses.pointer))
+    own = uses.index == arrays.joint_of[to]
+    np.maximum.at(volume, to[own], uses.value[own] * demand[to[own]])
+    bound = np.flatnonzero(arrays.joint_of >= 0)
+    supplier = arrays.joint_of[bound]
+    load = np.full(len(demand), np.inf)
+    has_loads = arrays.load_size[supplier] > 0.0
+    load[bound[has_loads]] = arrays.load_size[supplier[has_loads]]
+    shared_cost[bound] = arrays.joint_cost[supplier] + arrays.load_cost[supplier]
+    if joint:
+        for values in (cost, holding, volume):
+            values[bound] = np.bincount(supplier, values[bound])[supplier]
+    cycle = np.sqrt(2.0 * (cost + shared_cost) / np.maximum(holding, 1e-9))
+    cycle = np.minimum(cycle, load / np.maximum(volume, 1e-9))
+    cycle = np.maximum(cycle, np.maximum(net.review, minimum / np.maximum(demand, 1e-9)))
+    result: Floats = np.minimum(cycle, _LONGEST_CYCLE)
+    return result
+
+
+class ReorderPoint:
+    """order = S - inventory_position, where the position is at s or below."""
+
+    name: ClassVar[str] = "s_s"
+    decides: ClassVar[frozenset[str]] = frozenset({"gate"})
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        reorder, sd = newsvendor_level(net, net.lead_mean, net.review)
+        size = net.demand_mean * order_cycle(net, joint=False)
+        whole = whole_units(net)
+        return {
+            "reorder_point": Parameter(reorder, sd, whole=whole),
+            "order_up_to_level": Parameter(reorder + size, sd + 0.25 * size, whole=whole),
+        }
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._parameters = dict(parameters)
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target(self, view: View) -> Target:
+        position, levels = view.state.inventory_position, self._parameters
+        return Target(
+            levels["order_up_to_level"] - position, gate=levels["reorder_point"] - position
+        )
+
+    def spread(self, view: View) -> Floats:
+        return view.state.forecast_sd

@@ -1,0 +1,95 @@
+"""Status-aware base-stock: another level, and another lane, while a supplier is seen to be down.
+
+Optimal for one item with a supplier that fails and recovers as a Markov chain (Song and Zipkin
+1996, state-dependent base-stock), given that the state is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, Target, View
+from envs.policies.base_stock import newsvendor_level, whole_units
+
+__all__ = ["StatusAwareBaseStock", "lane_weights"]
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def lane_weights(net: CompiledNetwork, up: Bools) -> Floats:
+    """Return weights [Q, B] of lanes, given which are up [Q, B].
+
+    Base shares over the lanes that are up; where all lanes in regular use are down, the cheapest
+    other one that is up; where none is, the base shares: the order waits.
+    """
+    arrays = net.arrays
+    share = np.zeros(len(arrays.lane_to))
+    share[arrays.inbound.index] = arrays.inbound.value
+    weights = share[:, None] * up
+    pairs = len(net.network.stocks)
+    served = np.zeros((pairs, up.shape[1]))
+    np.add.at(served, arrays.lane_to, np.where(arrays.expedite[:, None], 0.0, weights))
+    for q in np.argsort(arrays.unit_cost, kind="stable"):  # the cheapest that is up steps in
+        if arrays.expedite[q] or share[q] > 0.0:
+            continue
+        p = arrays.lane_to[q]
+        steps_in = (served[p] == 0.0) & up[q]
+        weights[q] = np.where(steps_in, 1.0, 0.0)
+        served[p] += weights[q]
+    stranded = (served == 0.0)[arrays.lane_to]
+    result: Floats = np.where(stranded, share[:, None], weights)
+    return result
+
+
+class StatusAwareBaseStock:
+    """order = level - IP; `level_down` while the lane of the largest base share is down."""
+
+    name: ClassVar[str] = "status_aware_base_stock"
+    decides: ClassVar[frozenset[str]] = frozenset({"lane_share"})
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        level, sd = newsvendor_level(net, net.lead_mean, net.review)
+        whole = whole_units(net)
+        return {
+            "level": Parameter(level, sd, whole=whole),
+            "level_down": Parameter(level, sd, whole=whole),
+        }
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._parameters = dict(parameters)
+        network, arrays = net.network, net.arrays
+        self._exposed = [
+            (q, g, np.array([s.ordering > 0 and s.availability > 0 for s in regime.states]))
+            for q, lane in enumerate(network.lanes)
+            for g, regime in enumerate(network.regimes)
+            if regime.id in lane.regimes and regime.seen_after is not None
+        ]
+        share = np.full(len(network.lanes), -1.0)
+        share[arrays.inbound.index] = arrays.inbound.value
+        share[arrays.expedite] = -1.0
+        order = np.lexsort((arrays.unit_cost, -share))
+        first = np.unique(arrays.lane_to[order], return_index=True)[1]
+        self._preferred = order[first]  # [P] lanes, as pairs are numbered from 0 without gaps
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target(self, view: View) -> Target:
+        up = np.ones((len(view.net.network.lanes), view.state.on_hand.shape[1]), bool)
+        for q, g, works in self._exposed:
+            state = view.seen[g]
+            up[q] &= works[np.maximum(state, 0)] | (state < 0)
+        p = self._parameters
+        level = np.where(up[self._preferred], p["level"], p["level_down"])
+        order = level - view.state.inventory_position
+        return Target(order, lane_share=lane_weights(view.net, up))
+
+    def spread(self, view: View) -> Floats:
+        return view.state.forecast_sd

@@ -1,0 +1,24 @@
+"""A random network of any size: suppliers, plants, warehouses, stores on a map."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from envs.generate import GenerateConfig, generate_network
+from envs.scenario import Scenario
+from envs.scenarios.common import ScenarioConfig, make_scenario
+
+__all__ = ["GeneratedConfig", "build_generated"]
+
+
+@dataclass(frozen=True)
+class GeneratedConfig(ScenarioConfig):
+    """network: what it looks like; see `envs.generate.GenerateConfig`."""
+
+    network: GenerateConfig = field(default_factory=GenerateConfig)
+
+
+def build_generated(config: GeneratedConfig) -> Scenario:
+    """Build the scenario. Raises ConfigError or NetworkError."""
+    network = generate_network(config.network, config.timing)
+    return make_scenario(config, network, asdict(config))

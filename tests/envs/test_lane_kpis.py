@@ -1,0 +1,162 @@
+"""What is counted of lanes and resources, on orders worked out by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from envs.compiled import CompiledNetwork, compile_network
+from envs.demand import Demand
+from envs.lane_kpis import LaneTally, lane_groups, resource_figures
+from envs.lead_time import LeadTime
+from envs.network import (
+    Lane,
+    LaneInput,
+    Node,
+    Regime,
+    RegimeState,
+    Resource,
+    ResourceUse,
+    Sku,
+    Stock,
+    SupplyNetwork,
+    Timing,
+    Unfilled,
+)
+from envs.simulator import Simulator
+
+
+def count(
+    orders: list[float], *, resource: Resource | None = None, regimes: tuple[Regime, ...] = (),
+    unfilled: Unfilled = Unfilled.backlog, **lane: Any,
+) -> tuple[CompiledNetwork, LaneTally]:  # fmt: skip
+    """Play orders on one lane from outside to a shop, lead time 1 unless said otherwise."""
+    lane = {"lead_time": LeadTime(1), **lane}
+    uses = () if resource is None else (ResourceUse(resource.id),)
+    network = SupplyNetwork(
+        (Node("shop", "store"),),
+        (Sku("item"),),
+        (Stock("shop", "item", demand=Demand(1.0, 1.0, history=np.ones(2))),),
+        (Lane("buy", "shop", "item", resources=uses, **lane),),
+        () if resource is None else (resource,),
+        regimes,
+        Timing(unfilled=unfilled),
+    )
+    net = compile_network(network)
+    return net, play(net, np.array(orders)[:, None, None])
+
+
+def play(net: CompiledNetwork, orders: Any) -> LaneTally:
+    """Play orders [T, Q, B]."""
+    simulator = Simulator(net, orders.shape[2])
+    simulator.reset(0)
+    tally = LaneTally(net, orders.shape[2])
+    for order in orders:
+        simulator.close_period_with_orders(order)
+        tally.add(simulator.handles, simulator.flows, simulator.trace.factor)
+        simulator.open_period()
+    return tally
+
+
+IN_TIME: dict[str, dict[str, Any]] = {
+    "a period later": {},
+    "at once": {"lead_time": LeadTime(0)},
+    "four periods later": {"lead_time": LeadTime(4)},
+    "after the sender heard of it": {"information_delay": 2},
+    "the rest two periods later": {"split_share": 0.5, "split_delay": 2},
+}
+
+
+@pytest.mark.parametrize("lane", IN_TIME.values(), ids=IN_TIME)
+def test_what_keeps_its_promise_is_on_time(lane: dict[str, Any]) -> None:
+    """Every order that came due is on time in full; those not due yet aren't counted."""
+    orders = [5.0, 0.0, 3.0, 2.0, 0.0, 0.0, 4.0, 1.0]
+    _, tally = count(orders, **lane)
+    (promised,) = tally.promised
+    due = sum(quantity > 0 for quantity in orders[: len(orders) - promised])
+    assert tally.totals.due.tolist() == tally.totals.on_time.tolist() == [due]
+    assert tally.totals.orders.tolist() == [5]
+    assert tally.totals.ordered.tolist() == [15]
+
+
+def test_what_waits_for_capacity_is_late() -> None:
+    """5 ship as 2, 2, 1: the order of period 0 is late, that of period 3 on time."""
+    _, tally = count([5, 0, 0, 1, 0, 0], resource=Resource("dock", 2.0))
+    assert (tally.totals.due[0], tally.totals.on_time[0]) == (2, 1)
+
+
+def test_an_order_behind_a_late_one_is_late() -> None:
+    """All that was ordered up to then must have arrived."""
+    _, tally = count([5, 1, 0, 0, 0], resource=Resource("dock", 2.0))
+    assert (tally.totals.due[0], tally.totals.on_time[0]) == (2, 0)
+
+
+def test_what_is_cancelled_is_not_in_full() -> None:
+    """Of 5, 2 ship and 3 are dropped; the order after it is served."""
+    _, tally = count([5, 0, 1, 0, 0], resource=Resource("dock", 2.0), unfilled=Unfilled.cancel)
+    assert (tally.totals.due[0], tally.totals.on_time[0]) == (2, 1)
+
+
+def test_scrap_is_counted() -> None:
+    """Of 8 units that arrive, a quarter is no good."""
+    _, tally = count([8, 0, 0], yield_share=0.75)
+    assert (tally.totals.arrived[0], tally.totals.scrapped[0]) == (8, 2)
+
+
+def test_orders_change_from_period_to_period() -> None:
+    """0 to 3 to 1 to 1: three units up, two down; the first period has none before it."""
+    _, tally = count([4, 0, 3, 1, 1])
+    assert tally.totals.changed.tolist() == [4 + 3 + 2 + 0]
+
+
+def test_resources_are_used_and_loads_filled() -> None:
+    """3, 4 and 1 units on trucks of 2, 5 a day at most: 5 trucks begun for 8 units."""
+    truck = Resource("truck", 5.0, load_size=2.0, load_cost=7.0)
+    net, tally = count([3, 4, 0, 1], resource=truck)
+    figures = resource_figures(net, tally.resources)["truck"]
+    assert figures == {
+        "utilisation": pytest.approx(8 / 20), "loads": 5, "load_fill": pytest.approx(8 / 10)
+    }  # fmt: skip
+
+
+def test_lost_capacity_is_not_there_to_be_used() -> None:
+    """A regime halves the capacity: 2 of 5 units used in each period are 80 % of what there was."""
+    half = Regime("half", (RegimeState("half", availability=0.5),), ((1.0,),))
+    for regimes, used in (((), 0.4), ((half,), 0.8)):
+        dock = Resource("dock", 5.0, regimes=tuple(r.id for r in regimes))
+        net, tally = count([2, 2], resource=dock, regimes=regimes)
+        figures = resource_figures(net, tally.resources)["dock"]
+        assert figures["utilisation"] == pytest.approx(used)
+
+
+def test_lanes_are_summed_by_kind() -> None:
+    """Prices as the regime moves them, orders, emissions; production is a lane within a kind."""
+    dear = Regime("dear", (RegimeState("dear", cost=2.0),), ((1.0,),))
+    network = SupplyNetwork(
+        (Node("plant", "plant"), Node("shop", "store")),
+        (Sku("part"), Sku("item")),
+        (
+            Stock("plant", "part", initial_stock=50.0),
+            Stock("plant", "item", initial_stock=50.0),
+            Stock("shop", "item", demand=Demand(1.0, 1.0, history=np.ones(2))),
+        ),
+        (
+            Lane("buy", "plant", "part", LeadTime(1), unit_cost=3.0, regimes=("dear",), mode="sea"),
+            Lane("make", "plant", "item", LeadTime(1), (LaneInput("plant", "part", 2.0),)),
+            Lane("carry", "shop", "item", LeadTime(2), (LaneInput("plant", "item"),),
+                 fixed_cost=5.0, co2=0.5, in_transit_cost=0.1, mode="truck"),
+        ),
+        regimes=(dear,),
+    )  # fmt: skip
+    net = compile_network(network)
+    tally = play(net, np.array([[4.0, 1.0, 6.0], [0.0, 1.0, 0.0]])[:, :, None])
+    assert lane_groups(net, tally.totals) == {
+        "outside > plant sea": {"orders": 1, "shipped": 4, "purchase": 24.0, "otif": 1.0},
+        "plant > plant": {"orders": 2, "shipped": 2, "otif": 1.0},
+        "plant > store truck": {
+            "orders": 1, "shipped": 6, "fixed_order": 5.0, "co2": 3.0,
+            "in_transit": pytest.approx(0.1 * 6 * 2),
+        },
+    }  # fmt: skip
