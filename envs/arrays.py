@@ -76,6 +76,8 @@ class NetworkArrays(NamedTuple):
     open_periods: Bools  # [K, longest cycle]
     cycle: Ints  # [K] periods
     belief_row: Ints  # [Q] row of the beliefs about lanes whose service varies, or -1
+    belief_lane: Ints  # [K] lane of each such row
+    promised: Ints  # [K] periods from order to receipt, mean + one standard deviation
     availability_row: Ints  # [Q] row of the trace's factors, or -1: always 1
     yield_row: Ints  # [Q]
     cost_row: Ints  # [Q]

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.action_spaces import ActionSpace, replace_level
 from envs.actions import KindHeads, compile_heads
 from envs.compiled import CompiledNetwork
 from envs.kernel import Handle
-from envs.observation import compile_observation, write_observation, write_static
+from envs.observation import Chance, compile_observation, write_observation, write_static
 from envs.policies import Policy, View, build_policy, policy_class
 from envs.reward import RewardConfig, compute_reward
 from envs.scenario import Scenario
@@ -50,8 +51,8 @@ class BatchedEnv:
     reset(seed, first_episode) -> observation; step(action) -> (observation, reward, truncated).
     observation float32 [P, F, B] (a view that the next step overwrites), action float32 [P, A, B]
     in [-1, 1] where zero is the base policy, reward float32 [P, B]. All B reach the horizon
-    together. cost_scale [P]: what the base policy makes each pair
-    answer for per period [currency]; rewards are in units of it.
+    together. cost_scale [P]: what the base policy makes each pair answer for per period [currency];
+    rewards are in units of it. action_space: None is the scenario's.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class BatchedEnv:
         base_policy: Policy | None = None,
         reward: RewardConfig | None = None,
         cost_scale: NDArray[np.float64] | None = None,
+        action_space: ActionSpace | None = None,
     ) -> None:
         net = scenario.compiled
         self.scenario, self.net, self.batch_size = scenario, net, batch_size
@@ -78,12 +80,16 @@ class BatchedEnv:
         self.action_size = max(group.action_size for group in self.groups)
         self._layout, self.feature_names = compile_observation(net)
         self._layout_handle = Handle(self._layout)
+        trace = self.simulator.trace
+        self._chance = Handle(Chance(trace.factor, trace.seen, trace.forecast, trace.offset))
         self.observation_size = self._layout.size
         self.horizon = scenario.episode_length(split)
         self.reward_config = reward or RewardConfig()
         scale = _newsvendor_scale(net) if cost_scale is None else np.asarray(cost_scale, float)
         self.cost_scale = scale.reshape(-1, 1)
         self._starts = scenario.starts(split)
+        self._space = scenario.action_space if action_space is None else action_space
+        self._learning = False
         self._scratch = np.zeros(batch_size)
         self._observation = np.zeros((self.num_rows, self.observation_size, batch_size), np.float32)
         write_static(self._layout, self._observation)
@@ -110,11 +116,15 @@ class BatchedEnv:
             self.twin.reset(seed, first_episode)
         self.simulator.reset(seed, first_episode, self._starts)
         self.base_policy.reset(self.batch_size)
+        self._learning = False  # the base policy warms up, whatever actions mean
         self._decide()
         for _ in range(self.scenario.warm_up):
             self.simulator.close_period(self._target, self._spread, self._no_action)
             self.open_period()
         self.elapsed = 0
+        self._learning = True
+        if self._space is not ActionSpace.residual:
+            self._replace_level()
         return self.observe()
 
     def step(
@@ -153,7 +163,7 @@ class BatchedEnv:
         net, forecast, state, _ = simulator.handles
         write_observation(
             net, forecast, self._layout_handle, state, self._target, simulator.trace.calendar,
-            simulator.period, self._scratch, self._observation,
+            simulator.period, self._chance, self._scratch, self._observation,
         )  # fmt: skip
         return self._observation
 
@@ -185,7 +195,12 @@ class BatchedEnv:
         alone = replace(self.reward_config, paired=False)
         policy = copy.deepcopy(self.base_policy)
         return BatchedEnv(
-            self.scenario, self.batch_size, split=split, base_policy=policy, reward=alone
+            self.scenario,
+            self.batch_size,
+            split=split,
+            base_policy=policy,
+            reward=alone,
+            action_space=ActionSpace.residual,
         )
 
     def _decide(self) -> None:
@@ -199,6 +214,11 @@ class BatchedEnv:
         self._spread = self.base_policy.spread(view)
         for name in self.base_policy.decides:
             getattr(simulator.decision, name)[...] = getattr(target, name)
+        if self._learning and self._space is not ActionSpace.residual:
+            self._replace_level()
+
+    def _replace_level(self) -> None:
+        self._target, self._spread = replace_level(self._space, self.net, self.state)
 
 
 def row_groups(scenario: Scenario) -> tuple[Group, ...]:

@@ -61,6 +61,7 @@ class CompiledNetwork:
     slots: int  # L pipeline slots
     lead_longest: Ints  # [Q] periods
     order_slots: int  # slots of orders on their way to the sender
+    cohorts: int  # M periods of orders that lanes with beliefs remember
     exposures: tuple[Exposure, ...]  # rows V of the trace's factors
     resource_ids: tuple[str, ...]  # [R] declared ones, then the loads of lanes
 
@@ -111,6 +112,8 @@ def compile_network(network: SupplyNetwork) -> CompiledNetwork:
     volume = np.array([skus[s.sku].volume for s in stocks], float)
     lead_row = parts.rows([parts.is_stochastic(network, lane) for lane in lanes])
     rules = compile_lane_rules(network, node_index, capacity, lead_row, rows)
+    belief_lane = np.flatnonzero(rules["belief_row"] >= 0)
+    promised = np.ceil((lane_lead + lane_lead_sd)[belief_lane] - 1e-9).astype(np.int64)
     served = mean[mean > 0]
     typical = float(np.median(served)) if served.size else 1.0
 
@@ -159,6 +162,8 @@ def compile_network(network: SupplyNetwork) -> CompiledNetwork:
         lead_time=np.array([q.lead_time.minimum for q in lanes], np.int64),
         lead_row=lead_row,
         **rules,
+        belief_lane=belief_lane,
+        promised=promised,
         **terms,
         in_transit_cost=rate,
         in_transit_payer=payer,
@@ -206,6 +211,7 @@ def compile_network(network: SupplyNetwork) -> CompiledNetwork:
         slots=parts.pipeline_slots(network, longest, arrays),
         lead_longest=longest,
         order_slots=max(q.information_delay for q in lanes) + 1,
+        cohorts=2 * int(promised.max(initial=0)) + 4,
         exposures=exposures,
         resource_ids=tuple(r.id for r in resources),
     )

@@ -209,8 +209,8 @@ class Lane:
                 raise NetworkError(f"{where}: {what} takes {quantity} per unit; expected > 0.")
         if self.price > 0 and not self.inputs:
             raise NetworkError(
-                f"{where}: price is {self.price}, but there is no sender to earn it; expected 0 for a "
-                "lane without inputs."
+                f"{where}: price is {self.price}, but there is no sender to earn it; expected "
+                "0 for a lane without inputs."
             )
         if self.minimum_order > self.maximum_order:
             raise NetworkError(

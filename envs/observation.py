@@ -13,13 +13,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled import CompiledNetwork, NetworkArrays
+from envs.arrays import NetworkArrays
+from envs.compiled import CompiledNetwork
 from envs.forecast import ForecastArrays
 from envs.kernel import entry, kernel
+from envs.lane_observation import LaneObservationArrays, compile_lane_observation, write_lanes
 from envs.policies.base_stock import critical_ratio
 from envs.state import State
 
-__all__ = ["ObservationArrays", "compile_observation", "write_observation", "write_static"]
+__all__ = [
+    "Chance",
+    "ObservationArrays",
+    "compile_observation",
+    "write_observation",
+    "write_static",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -56,6 +64,15 @@ _CALENDAR_FEATURES = ("promotion_ahead", "week_sin", "week_cos", "year_sin", "ye
 _STATIC_FEATURES = ("critical_ratio", "lead_time", "lead_time_sd", "demand_cv")
 
 
+class Chance(NamedTuple):
+    """What the trace knows of today that shows in lane features; persistent arrays of it."""
+
+    factor: Floats  # [V, B]
+    seen: Ints  # [G, B]
+    forecast: Ints  # [F, G, B]
+    offset: Ints  # [B]
+
+
 class ObservationArrays(NamedTuple):
     """What the observation kernel needs."""
 
@@ -63,8 +80,10 @@ class ObservationArrays(NamedTuple):
     static: NDArray[np.float32]  # [P, static features]
     has_network: bool
     has_calendar: bool
+    has_lanes: bool
     week: NDArray[np.float32]  # [C, 2] sine and cosine of the day of the week
     year: NDArray[np.float32]  # [C, 2]
+    lanes: LaneObservationArrays
     size: int  # F
 
 
@@ -75,6 +94,8 @@ def compile_observation(net: CompiledNetwork) -> tuple[ObservationArrays, tuple[
     names: tuple[str, ...] = _FLOW_FEATURES
     names += _NETWORK_FEATURES if has_network else ()
     names += _CALENDAR_FEATURES if has_calendar else ()
+    lanes, lane_names = compile_lane_observation(net)
+    names += lane_names
     names += _STATIC_FEATURES
     # A pair that serves nobody in regular times is measured by a typical pair's demand.
     served = net.demand_mean[net.demand_mean > 0]
@@ -92,7 +113,7 @@ def compile_observation(net: CompiledNetwork) -> tuple[ObservationArrays, tuple[
     day = np.arange(net.calendar_length)
     return ObservationArrays(
         (1.0 / mean).astype(np.float32), static.astype(np.float32), has_network, has_calendar,
-        _circle(day, 7.0), _circle(day, 365.25), len(names),
+        bool(lane_names), _circle(day, 7.0), _circle(day, 365.25), lanes, len(names),
     ), names  # fmt: skip
 
 
@@ -110,7 +131,8 @@ def write_static(arrays: ObservationArrays, observation: NDArray[np.float32]) ->
 @entry
 def write_observation(
     net: NetworkArrays, forecast: ForecastArrays, arrays: ObservationArrays, state: State,
-    target: Floats, calendar: Ints, period: int, scratch: Floats, observation: Features,
+    target: Floats, calendar: Ints, period: int, chance: Chance, scratch: Floats,
+    observation: Features,
 ) -> None:  # fmt: skip
     """Fill observation [P, F, B] but for the static features and those that are always zero.
 
@@ -140,6 +162,12 @@ def write_observation(
                 for i in range(2):
                     _put_day(arrays.week, i, calendar[lo:hi], out[f + 1 + i, lo:hi])
                     _put_day(arrays.year, i, calendar[lo:hi], out[f + 3 + i, lo:hi])
+                f += 5
+            if arrays.has_lanes:
+                write_lanes(
+                    net, arrays.lanes, state, p, chance.factor, chance.seen, chance.forecast,
+                    chance.offset, period, scale, lo, hi, out[f:],
+                )  # fmt: skip
 
 
 @kernel

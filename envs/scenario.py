@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from envs.action_spaces import ActionSpace
 from envs.compiled import CompiledNetwork, compile_network
 from envs.errors import ConfigError, did_you_mean
 from envs.network import SupplyNetwork
@@ -33,6 +34,7 @@ class Scenario:
     config: the resolved numbers the scenario was built from, for manifests and records.
     data_hash: SHA-256 of the real data it was built from, if any.
     calendar_start: ISO date of calendar period 0, where the calendar is a real one.
+    action_space: what an agent's first head means; see envs/action_spaces.py.
     extra_heads: action heads beyond those the network and the base policy call for (smoothing).
     """
 
@@ -50,6 +52,7 @@ class Scenario:
     data_hash: str | None = None
     calendar_start: str | None = None
     extra_heads: tuple[str, ...] = ()
+    action_space: ActionSpace = ActionSpace.residual
 
     def __post_init__(self) -> None:
         if self.horizon < 1 or self.warm_up < 0:

@@ -22,7 +22,18 @@ from numpy.typing import NDArray
 
 from envs.actions import Decision, HeadArrays, compile_heads
 from envs.compiled import CompiledNetwork, NetworkArrays
-from envs.events import account, decide, observe, order, receive, receive_at_once, serve, ship
+from envs.events import (
+    account,
+    believe_receipts,
+    decide,
+    note_orders,
+    observe,
+    order,
+    receive,
+    receive_at_once,
+    serve,
+    ship,
+)
 from envs.forecast import ForecastArrays, compile_forecast
 from envs.kernel import Handle, entry
 from envs.state import Flows, State
@@ -71,6 +82,7 @@ def _close_period(
         if not net.demand_first:
             serve(net, state, flows, demand, lo, hi)  # 5
         account(net, state, flows, factor, salvage, lo, hi)  # 6
+        note_orders(net, state, flows, period, lo, hi)
 
 
 @entry
@@ -87,6 +99,8 @@ def _open_period(
             receive(net, state, flows, factor, period, lo, hi)  # 1
         if net.demand_first and not refresh:
             serve(net, state, flows, demand, lo, hi)  # 5
+        if not refresh:
+            believe_receipts(net, state, flows, period, lo, hi)
         seen = (net.demand_first or period > 0) and not refresh
         first = period == 0 or refresh
         observe(net, forecast, state, flows, calendar, first, seen, lo, hi)  # 2
@@ -188,7 +202,7 @@ class Simulator:
 
     def _fill_initial(self) -> None:
         net, state = self.net, self.state
-        self.forget_demand()
+        self.forget()
         state.on_hand[...] = net.arrays.initial_stock[:, None]
         for q, lane in enumerate(net.network.lanes):
             for period, quantity in enumerate(lane.initial_in_transit):
@@ -198,9 +212,13 @@ class Simulator:
         state.in_transit_total[...] = state.in_transit.sum(axis=1)
         state.orders_on_way_total[...] = state.orders_on_way.sum(axis=1)
 
-    def forget_demand(self) -> None:
-        """Believe what is believed before any demand was seen."""
+    def forget(self) -> None:
+        """Believe what is believed before any demand or receipt was seen."""
         net, state = self.net, self.state
+        lanes = net.arrays.belief_lane
+        state.lead_belief[...] = net.lane_lead[lanes, None]
+        state.lead_square[...] = (net.lane_lead**2 + net.lane_lead_sd**2)[lanes, None]
+        state.on_time[...] = state.in_full[...] = 1.0
         state.demand_level[...] = net.customer_mean[:, None]
         state.demand_variance[...] = net.customer_sd[:, None] ** 2
         mean, variance = net.demand_mean[:, None], net.demand_sd[:, None] ** 2

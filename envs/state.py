@@ -1,8 +1,9 @@
 """What carries over between periods (`State`) and what happened in one (`Flows`).
 
 Letters, fixed here once: **B** replications, **N** nodes, **P** stocked (node, SKU) pairs,
-**Q** lanes, **R** resources, **D** demand streams, **L** pipeline slots, **T** periods,
-**C** cost columns, **F** features. The batch is innermost everywhere: loops over it vectorise.
+**Q** lanes, **R** resources, **D** demand streams, **L** pipeline slots, **K** lanes with beliefs,
+**M** order cohorts, **T** periods, **C** cost columns, **F** features. The batch is innermost
+everywhere: loops over it vectorise.
 """
 
 from __future__ import annotations
@@ -62,6 +63,14 @@ class State(NamedTuple):
     mean_28: Floats  # [P, B]
     square_28: Floats  # [P, B] of incoming squared
     zero_share_28: Floats  # [P, B] share of periods without demand
+    # Of lanes whose service varies, from what was ordered and received; see events/believe.py.
+    cohorts: Floats  # [K, M, B] units ordered in a period (modulo M) and not received
+    asked: Floats  # [K, M, B] units ordered in a period
+    lead_belief: Floats  # [K, B] periods from order to receipt
+    lead_square: Floats  # [K, B] its square
+    on_time: Floats  # [K, B] share of received units that came within the promised time
+    in_full: Floats  # [K, B] share of an order that is there when the promised time is over
+    overdue: Floats  # [K, B] units ordered longer ago than promised, and not received
 
     @classmethod
     def empty(cls, net: CompiledNetwork, batch_size: int) -> State:
@@ -72,6 +81,10 @@ class State(NamedTuple):
             "orders_on_way": (shapes["Q"], net.order_slots),
             **dict.fromkeys(("owed", "in_transit_total", "orders_on_way_total"), (shapes["Q"],)),
             **dict.fromkeys(("demand_level", "demand_variance"), (shapes["D"],)),
+            **dict.fromkeys(("cohorts", "asked"), (shapes["K"], net.cohorts)),
+            **dict.fromkeys(
+                ("lead_belief", "lead_square", "on_time", "in_full", "overdue"), (shapes["K"],)
+            ),
         }
         return cls(*(np.zeros((*odd.get(n, (shapes["P"],)), batch_size)) for n in cls._fields))
 
@@ -135,4 +148,5 @@ def _shapes(net: CompiledNetwork) -> dict[str, int]:
         "R": len(net.resource_ids),
         "N": len(net.agent_nodes),
         "D": len(net.customer_pair),
+        "K": len(net.arrays.belief_lane),
     }

@@ -71,13 +71,14 @@ class Trace:
         self._demand = np.zeros((block, streams, batch_size))
         self._lead_time = np.zeros((block, stochastic, batch_size), np.int64)
         self._lead_before = np.zeros((stochastic, batch_size), np.int64)
-        self._factor = np.ones((block, exposed, batch_size))
+        self._factors = np.ones((block, exposed, batch_size))
         self._bits = np.zeros(batch_size, np.int64)
         self._normals = np.zeros((2, batch_size))
         self.offset = np.zeros(batch_size, np.int64)
         self.calendar = np.zeros(batch_size, np.int64)
         # Row j is the period first - delay + j: agents see the past, forecasts know the future.
         self._paths = np.zeros((self._delay + block + self._ahead, regimes, batch_size), np.int64)
+        self.factor = np.ones((exposed, batch_size))
         self.seen = np.full((regimes, batch_size), -1, np.int64)
         self.forecast = np.full((self._ahead, regimes, batch_size), -1, np.int64)
         self._first, self._period = 0, 0
@@ -118,12 +119,6 @@ class Trace:
         return today
 
     @property
-    def factor(self) -> NDArray[np.float64]:
-        """[V, B] what regimes multiply in the current period."""
-        today: Floats = self._factor[self._period - self._first]
-        return today
-
-    @property
     def true_regime(self) -> NDArray[np.int64]:
         """[G, B] states in the current period, hidden ones too."""
         today: Ints = self._paths[self._delay + self._period - self._first]
@@ -141,15 +136,17 @@ class Trace:
                 self._paths[:kept] = self._paths[block : block + kept].copy()
                 first = self._first + self._ahead
                 _draw_regimes(self._handle, self._keys, self._paths, kept, first)
-            self._look()
         _draw_block(
             self._handle, self._keys, self.calendar, self._first, self._paths[self._delay :],
-            self._demand, self._lead_time, self._lead_before, self._factor, self._bits,
+            self._demand, self._lead_time, self._lead_before, self._factors, self._bits,
             self._normals,
         )  # fmt: skip
+        if self.seen.size:
+            self._look()
 
     def _look(self) -> None:
-        """Fill what agents may see of regimes today."""
+        """Fill what regimes do today, and what agents may see of them."""
+        self.factor[...] = self._factors[self._period - self._first]
         row = self._delay + self._period - self._first
         _look_at_regimes(
             self._handle, self._keys, self._paths, row, self._period, self.seen, self.forecast

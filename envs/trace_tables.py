@@ -119,11 +119,16 @@ class _TableBuilder:
         self._values: list[NDArray[np.float64]] = []
         self._lowest: list[float] = []
         self._known: dict[object, int] = {}
+        self._kinds: dict[object, int] = {}
 
-    @staticmethod
-    def kind(demand: Demand) -> int:
-        assert demand.process is not None
-        return DISCRETE if hasattr(demand.process.distribution(1.0), "pmf") else CONTINUOUS
+    def kind(self, demand: Demand) -> int:
+        """Whether the process is discrete or continuous."""
+        process = demand.process
+        assert process is not None
+        if process not in self._kinds:  # SciPy takes a millisecond for a distribution
+            discrete = hasattr(process.distribution(1.0), "pmf")
+            self._kinds[process] = DISCRETE if discrete else CONTINUOUS
+        return self._kinds[process]
 
     def add(self, demand: Demand, factors: list[float]) -> int:
         """Add one table per factor, one behind the other; return the first."""

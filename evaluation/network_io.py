@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import demand as processes
+from envs.action_spaces import ActionSpace
 from envs.demand import Demand
 from envs.errors import ArtifactError, EchelonError, NetworkError
 from envs.network import SupplyNetwork
@@ -29,7 +30,7 @@ from envs.scenario import Scenario
 __all__ = ["network_hash", "plain_hash", "scenario_from_plain", "scenario_to_plain"]
 
 _FORMAT = 2
-_NUMBERS = {  # of a scenario, beside its network
+_NUMBERS: dict[str, type[Any]] = {  # of a scenario, beside its network
     "name": str,
     "horizon": int,
     "warm_up": int,
@@ -37,6 +38,7 @@ _NUMBERS = {  # of a scenario, beside its network
     "smoothing": float,
     "period_name": str,
     "currency": str,
+    "action_space": ActionSpace,
 }
 _PROCESSES: dict[str, type[Any]] = {
     "poisson": processes.Poisson,
@@ -52,8 +54,7 @@ def scenario_to_plain(scenario: Scenario) -> dict[str, Any]:
     """Return the scenario as dicts, lists, text and finite numbers; an unlimited limit is None."""
     return {
         "format_version": _FORMAT,
-        **{name: getattr(scenario, name) for name in _NUMBERS},
-        "smoothing": float(scenario.smoothing),
+        **{name: _write(hint, getattr(scenario, name)) for name, hint in _NUMBERS.items()},
         "calendar_start": scenario.calendar_start,
         "extra_heads": list(scenario.extra_heads),
         "policy_params": _plain_tree(scenario.policy_params, "policy_params"),

@@ -89,8 +89,12 @@ def draw_network(net: CompiledNetwork, title: str) -> Figure:
     nodes = net.network.nodes
     kinds = {n.id: n.kind for n in nodes}
     if all(n.position is not None for n in nodes):
-        links = [c for c in connect(net) if c.source != OUTSIDE]
+        links = connect(net)
         places = {n.id: n.position for n in nodes if n.position is not None}
+        if any(c.source == OUTSIDE for c in links):
+            x, y = np.array(list(places.values())).T
+            away = 0.3 * max(float(np.ptp(x)), float(np.ptp(y)), 1.0)
+            places[OUTSIDE] = (float(x.min()) - away, float(y.mean()))
         return _draw(net, title, places, kinds, links, is_map=True)
     if len(nodes) > _MOST_DRAWN:
         links = connect(net, lambda node: kinds[node])
@@ -168,7 +172,7 @@ def _draw(
     draw(axis, places, links, colours, busiest)
     axis.axis("off")
     axis.set_title(title, loc="left", fontsize=10)
-    _add_legend(axis, net, kinds, places, links, colours)
+    _add_legend(axis, net, kinds, places, links, colours, names)
     _write_labels(figure, axis, places, labels)
     return figure
 
@@ -244,7 +248,7 @@ def _draw_arrows(
             FancyArrowPatch(
                 places[c.source], places[c.target], connectionstyle=f"arc3,rad={bend}",
                 arrowstyle="-|>", mutation_scale=10, shrinkA=7, shrinkB=7, color=colour,
-                linewidth=_width(c, busiest), linestyle=_style(c), alpha=0.8, zorder=1,
+                linewidth=_width(c, busiest), linestyle=_style(c), alpha=0.8, zorder=1, clip_on=False,
             )
         )  # fmt: skip
 
@@ -280,6 +284,7 @@ def _add_legend(
     places: dict[str, tuple[float, float]],
     links: list[Connection],
     colours: dict[tuple[str, Speed], str],
+    names: dict[str, str] | None,
 ) -> None:
     count = Counter(n.kind for n in net.network.nodes)
     present = [k for k in kind_colours(net) if k in {kinds.get(name) for name in places}]
@@ -303,7 +308,7 @@ def _add_legend(
     if any(c.source == c.target for c in links):
         handles.append(
             Line2D([], [], marker="o", markerfacecolor="none", color="0.4", linestyle="",
-                   markersize=12, label="made from or sent to its own kind")
+                   markersize=12, label="made here" if names is None else "from its own kind")
         )  # fmt: skip
     axis.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8,
                 frameon=False)  # fmt: skip

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from envs.action_spaces import ActionSpace
 from envs.batched_env import BatchedEnv
 from envs.compiled import CompiledNetwork
 from envs.demand import Demand
@@ -126,7 +127,7 @@ def replay_policy(scenario: Scenario, policy: Policy, periods: int, seed: int = 
     """Let a classical policy order on the scenario's network for so many periods."""
     # One period more than are played: the value of what is left at the horizon is no cost here.
     unending = dataclasses.replace(scenario, horizon=periods + 1, warm_up=0, splits=None)
-    env = BatchedEnv(unending, 1, base_policy=policy)
+    env = BatchedEnv(unending, 1, base_policy=policy, action_space=ActionSpace.residual)
     env.reset(seed)
     return _record(
         env.simulator, periods, lambda _: env.close_period(env.no_action), env.open_period

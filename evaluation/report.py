@@ -49,15 +49,19 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def _policy(evaluated: Evaluated) -> dict[str, Any]:
-    competitor = evaluated.competitor
+    competitor, kpis = evaluated.competitor, evaluated.kpis
     return {
         "base_policy": competitor.policy,
         "learned": competitor.correction is not None,
         "parameters": dict(competitor.parameters),
         "parameters_origin": competitor.origin,
         "cost_per_period": evaluated.cost.as_dict(),
-        "cost_columns": evaluated.kpis.cost_columns(),
-        **{name: float(value) for name, value in evaluated.kpis.summary().items()},
+        "cost_columns": kpis.cost_columns(),
+        **{name: float(value) for name, value in kpis.summary().items()},
+        "cost_by_node": kpis.cost_by_node(),
+        "cost_by_sku": kpis.cost_by_sku(),
+        "lanes": kpis.by_lane(),
+        "resources": kpis.by_resource(),
     }
 
 

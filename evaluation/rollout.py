@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.action_spaces import ActionSpace
 from envs.batched_env import BatchedEnv
 from envs.kpis import EpisodeKpis, KpiTally
 from envs.policies import Policy, build_policy
@@ -63,7 +64,9 @@ def play(
     parts = []
     for first in range(0, traces, _BATCH):
         size = min(_BATCH, traces - first)
-        env = BatchedEnv(scenario, size, split=split, base_policy=policy)
+        env = BatchedEnv(
+            scenario, size, split=split, base_policy=policy, action_space=_space(correction)
+        )
         observation = env.reset(seed, first)
         tally = KpiTally(env)
         for _ in range(env.horizon):
@@ -77,6 +80,11 @@ def play(
         if on_batch is not None:
             on_batch(first + size)
     return EpisodeKpis.join(parts)
+
+
+def _space(correction: Correction | None) -> ActionSpace | None:
+    """The scenario's where something was learned; a classical policy is the zero residual."""
+    return ActionSpace.residual if correction is None else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +106,13 @@ def record_timeline(
     scenario: Scenario, competitor: Competitor, seed: int, split: str = "test"
 ) -> Timeline:
     """Play one trace and keep stock, orders and demand per period."""
-    env = BatchedEnv(scenario, 1, split=split, base_policy=competitor.build(scenario))
+    env = BatchedEnv(
+        scenario,
+        1,
+        split=split,
+        base_policy=competitor.build(scenario),
+        action_space=_space(competitor.correction),
+    )
     observation = env.reset(seed)
     on_hand: dict[str, list[float]] = {g.name: [] for g in env.groups}
     ordered: dict[str, list[float]] = {g.name: [] for g in env.groups}

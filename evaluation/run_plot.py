@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -57,7 +58,7 @@ def draw_run(scenario: Scenario, run: Timeline, colours: Mapping[str, str], titl
     for axis in panels[:-1]:
         axis.tick_params(labelbottom=axis in (left[-1], right[-1], customers) and axis is customers
                          and not bands)  # fmt: skip
-        axis.set_ylim(bottom=0.0)
+        axis.set_ylim(0.0, 1.1 * max(axis.dataLim.y1, 1e-9))
     panels[-1].set_xlabel(f"{scenario.period_name}, after the warm-up")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
@@ -110,7 +111,10 @@ def _struck(regimes: Sequence[Regime], states: NDArray[np.int64]) -> NDArray[np.
 
 
 def _shade(axis: Axes, struck: NDArray[np.bool_]) -> None:
-    share = struck.mean(axis=1)
-    for t in np.flatnonzero(share):
-        axis.axvspan(t - 0.5, t + 0.5, color="0.5", alpha=0.12 + 0.3 * share[t], linewidth=0,
-                     zorder=0)  # fmt: skip
+    """Grey behind everything, period by period; of many regimes, one alone is hardly seen."""
+    share = struck.sum(axis=1) / max(struck.shape[1], 3)
+    edges = np.flatnonzero(np.diff(share, prepend=-1.0, append=-1.0))
+    for first, stop in pairwise(edges):
+        if share[first] > 0.0:
+            axis.axvspan(first - 0.5, stop - 0.5, color="0.5", alpha=0.5 * share[first],
+                         linewidth=0, zorder=0)  # fmt: skip

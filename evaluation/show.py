@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from rich.table import Table
 
+from envs.action_spaces import ActionSpace
 from envs.batched_env import BatchedEnv
 from envs.compiled import CompiledNetwork
 from envs.kpis import EpisodeKpis
@@ -83,7 +84,7 @@ def _count(things: Sequence[object], what: str) -> str:
 
 
 def _nodes(scenario: Scenario) -> Table:
-    net, env = scenario.compiled, BatchedEnv(scenario, 1)
+    net, env = scenario.compiled, BatchedEnv(scenario, 1, action_space=ActionSpace.residual)
     policy = scenario.base_policy
     table = _table(
         f"Nodes; base policy {policy}", "kind", "nodes", "pairs", "with customers",

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from envs.action_spaces import ActionSpace
 from envs.batched_env import BatchedEnv
 from envs.errors import ArtifactError, NonFiniteError
 from envs.feasibility import Change, explain_orders
@@ -68,6 +69,11 @@ class Recommender:
             )
         manifest = artifact.manifest
         self.scenario: Scenario = scenario_from_plain(artifact.network)
+        if self.scenario.action_space is not ActionSpace.residual:
+            raise ArtifactError(
+                f"the artifact's actions are '{self.scenario.action_space}'; expected residual: "
+                "only a correction of the base policy has a classical fallback. Train it again."
+            )
         base = manifest["base_policy"]
         self.base_policy = {"name": base["name"], "parameters": base["parameters"]}
         self._policy = artifact.policy
@@ -128,7 +134,7 @@ class Recommender:
         for ahead in range(slots):
             state.in_transit[:, (_PERIOD + ahead) % slots, 0] = snapshot.in_transit[:, ahead]
         state.in_transit_total[:, 0] = snapshot.in_transit.sum(axis=1)
-        simulator.forget_demand()
+        simulator.forget()
         state.incoming[:, 0] = env.net.demand_mean
         env.base_policy.reset(1)
         self._learn_demand(snapshot)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.action_spaces import ActionSpace
 from envs.batched_env import BatchedEnv
 from envs.errors import NonFiniteError, TrainingStopped
 from envs.reward import RewardConfig
@@ -167,6 +168,7 @@ def _cost_scale(scenario: Scenario, reward: RewardConfig, budget: Budget) -> NDA
         base_policy=_base(scenario),
         reward=reward,
         cost_scale=np.ones(rows),
+        action_space=ActionSpace.residual,
     )
     env.reset(budget.tune_seed)
     total = np.zeros(rows)

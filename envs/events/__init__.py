@@ -6,6 +6,7 @@ that is what lets the compiler vectorise it.
 """
 
 from envs.events.account import account
+from envs.events.believe import believe_receipts, note_orders
 from envs.events.observe import observe
 from envs.events.order import decide, order
 from envs.events.receive import receive, receive_at_once
@@ -14,7 +15,9 @@ from envs.events.ship import ship
 
 __all__ = [
     "account",
+    "believe_receipts",
     "decide",
+    "note_orders",
     "observe",
     "order",
     "receive",

@@ -22,10 +22,8 @@ def critical_ratio(net: CompiledNetwork) -> Floats:
     """Return [P] (b or p) / (b or p + h); the dearest customer below counts for inner nodes."""
     arrays = net.arrays
     penalty = np.maximum(arrays.backlog_cost, arrays.lost_sale_cost)
-    weight = net.echelon_weight
-    shortage = np.array(
-        [np.max(penalty[weight[p].indices], initial=0.0) for p in range(len(penalty))]
-    )
+    weight = net.echelon_weight  # its rows hold at least the pair itself
+    shortage = np.maximum.reduceat(penalty[weight.indices], weight.indptr[:-1])
     holding = np.maximum(arrays.holding_cost, 1e-9)
     ratio: Floats = np.clip(shortage / (shortage + holding), 0.05, 0.9999)
     return ratio

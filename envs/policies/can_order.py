@@ -24,9 +24,11 @@ class CanOrder(ReorderPoint):
 
     @staticmethod
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
-        reorder, sd = newsvendor_level(net, net.lead_mean, net.review)
+        _, sd = newsvendor_level(net, net.lead_mean, net.review)
+        # Most orders come early, with another pair's: the must-order level needs no safety stock.
+        reorder = net.demand_mean * (net.lead_mean + net.review)
         size = net.demand_mean * order_cycle(net, joint=True)
-        whole, step = whole_units(net), sd + 0.25 * size
+        whole, step = whole_units(net), 0.25 * size
         return {
             "reorder_point": Parameter(reorder, sd, whole=whole),
             "can_order_level": Parameter(reorder + 0.75 * size, step, whole=whole),

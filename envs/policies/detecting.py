@@ -10,16 +10,8 @@ This is the status-aware base-stock (Song and Zipkin 1996) with the status infer
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
-
-from envs.compiled import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
-from envs.policies.base_stock import newsvendor_level, whole_units
-from envs.policies.status_aware import lane_weights
 
 __all__ = ["DetectingBaseStock"]
 

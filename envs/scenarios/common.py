@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from envs.action_spaces import ActionSpace
 from envs.errors import ConfigError
 from envs.injection import EventConfig, inject
 from envs.network import SupplyNetwork, Timing
@@ -22,6 +23,7 @@ class ScenarioConfig:
     smoothing: weight of the newest period in demand forecasts (0: demand is stationary, known).
     events: injected disruptions by name, for stress tests and what-if questions; their dates count
     from the end of the warm-up. extra_heads: action heads that nothing else calls for (smoothing).
+    action_space: residual | direct | days_of_cover, for ablation; see envs/action_spaces.py.
     smoke: overrides that make a run take seconds.
     """
 
@@ -35,6 +37,7 @@ class ScenarioConfig:
     timing: Timing = field(default_factory=Timing)
     events: dict[str, EventConfig] = field(default_factory=dict)
     extra_heads: list[str] = field(default_factory=list)
+    action_space: ActionSpace = ActionSpace.residual
     smoke: dict[str, Any] = field(default_factory=dict)
 
 
@@ -51,6 +54,7 @@ def make_scenario(
         policy_params=config.policy_params,
         smoothing=config.smoothing,
         extra_heads=tuple(config.extra_heads),
+        action_space=config.action_space,
         config=resolved,
         **fields,
     )

@@ -3,6 +3,9 @@
 Goods reach the distribution centres on any of the supplies of the configuration (sea, air, a
 nearshore truck), stores are served from their own centre. Sizes of stores, popularity and value of
 SKUs, promotions and places on the map are drawn from a seed of their own.
+
+Goods keep their value: only what is paid above it is a cost, and a lost sale costs the margin. So
+what every policy must pay is left out, and stock at the horizon needs no price.
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ Floats = NDArray[np.float64]
 @dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
 class SupplyEntry:
     """A way to get goods to the centres from outside. lead_time, delay_mean, delay_sd: periods,
-    see `envs.lead_time.LeadTime`. unit_cost: as a factor on the SKU's value. share: of what is
+    see `envs.lead_time.LeadTime`. unit_cost: price as a factor on the SKU's value, >= 1; what is
+    above the value is the lane's cost. share: of what is
     ordered at its speed. capacity: units per period, as a share of mean demand; null: no limit."""
 
     lead_time: int = 1
@@ -76,7 +80,7 @@ class TwoEchelonConfig(ScenarioConfig):
     supplies: name -> a way to the centres. to_store: from a store's own centre. transshipment:
     lanes both ways between neighbouring centres, of base share 0; null: none.
     centre_holding, store_holding, transit_holding: shares of the SKU's value per period.
-    lost_sale: share of the value that a lost sale costs: the price forgone and the ill will.
+    lost_sale: share of the value that a lost sale costs: the margin forgone and the ill will.
     learned_allocation: whether centres learn how to share out what is scarce, beyond fair share.
     """
 
@@ -92,7 +96,7 @@ class TwoEchelonConfig(ScenarioConfig):
     centre_holding: float = 0.001
     store_holding: float = 0.002
     transit_holding: float = 0.0
-    lost_sale: float = 3.0
+    lost_sale: float = 1.0
     learned_allocation: bool = True
     market: MarketConfig = field(default_factory=MarketConfig)
 
@@ -114,7 +118,7 @@ def build_two_echelon(config: TwoEchelonConfig) -> Scenario:
     stores = [f"store_{i + 1:02d}" for i in range(config.stores)]
     network = SupplyNetwork(
         _place(centres, stores, rng),
-        tuple(Sku(sku, float(v)) for sku, v in zip(parts.skus, value, strict=True)),
+        tuple(Sku(sku) for sku in parts.skus),
         tuple(parts.stocks(centres, stores)),
         tuple(parts.lanes(centres, stores)),
         tuple(parts.resources()),
@@ -196,7 +200,7 @@ class _Parts:
             self.skus[k],
             lead_time,
             resources=(ResourceUse(name),) if limited else (),
-            unit_cost=round(supply.unit_cost * value, 4),
+            unit_cost=round((supply.unit_cost - 1.0) * value, 4),
             base_share=supply.share,
             order_multiple=1.0,
             speed=supply.speed,

@@ -16,6 +16,7 @@ from envs.network import Lane, LaneInput, Node, Receive, Sku, Stock, SupplyNetwo
 from envs.scenario import Scenario
 from tests.envs.networks import random_network
 
+BELIEFS = ("lead_time", "lead_time_sd", "on_time", "in_full", "overdue")
 STATIC = ("critical_ratio", "lead_time", "lead_time_sd", "demand_cv")
 
 
@@ -94,6 +95,7 @@ def test_absent_things_have_no_features(shop: Scenario) -> None:
         "downstream_shortage_sum",
         "downstream_shortage_max",
         "upstream_cover",
+        *(f"lane_0_{name}" for name in BELIEFS),  # the supplier's lead time varies
     }
     calendar = {"promotion_ahead", "week_sin", "week_cos", "year_sin", "year_cos"}
     assert set(dated) - set(chain) == calendar

@@ -1,0 +1,163 @@
+"""`echelon show`: tables that tell what there is, pictures with everything in its place."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from rich.console import Console
+
+from conf.compose import compose_runs
+from echelon import main
+from envs.compiled import CompiledNetwork, compile_network
+from envs.generate import GenerateConfig, generate_network
+from envs.network import Node, SupplyNetwork
+from envs.regime import Regime, RegimeState
+from envs.scenario import Scenario
+from envs.scenarios import build_scenario
+from evaluation.network_plot import OUTSIDE, connect, draw_network, kind_colours
+from evaluation.rollout import Competitor, Timeline, record_timeline
+from evaluation.run_plot import draw_run
+from evaluation.show import network_tables
+
+SCENARIOS = sorted(p.stem for p in Path("conf/scenario").glob("*.yaml"))
+
+
+def built(name: str, *arguments: str) -> Scenario:
+    """A scenario that ships, at its smoke size."""
+    composed = compose_runs("train", [f"scenario={name}", "smoke=true", *arguments])
+    return build_scenario(next(iter(composed)).command.scenario)
+
+
+def test_the_command_tells_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 0; the tables name kinds, modes, suppliers, heads and figures; two pictures appear."""
+    arguments = ["scenario=scale_1000", "smoke=true", "traces=2", f"out={tmp_path}"]
+    assert main(["show", *arguments]) == 0
+    printed = capsys.readouterr().out
+    for word in (
+        "19 nodes", "51 stocked pairs", "warehouse", "share_0", "outside > plant", "expedite",
+        "supplier_1", "degraded", "never", "forecast_base_stock", "fill rate", "otif inbound",
+    ):  # fmt: skip
+        assert word in printed
+    for name in ("network.png", "run.png"):
+        picture = imread(tmp_path / name)
+        drawn = (picture[:, :, :3] < 0.9).any(axis=2).mean()
+        assert min(picture.shape[:2]) > 300
+        assert 0.01 < drawn < 0.6  # neither blank nor black
+
+
+def test_another_policy_can_be_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its own parameters; an unknown one is one line."""
+    arguments = ["show", "scenario=lost_sales", "smoke=true", "traces=2", f"out={tmp_path}"]
+    level = "policy_params.level=30"
+    assert main([*arguments, "policy=base_stock", level]) == 0
+    assert "base_stock: 2 traces of 40" in capsys.readouterr().out
+    assert main([*arguments, "policy=base_stok"]) == 1
+    assert "Did you mean 'base_stock'?" in capsys.readouterr().err
+    assert main([*arguments, "traces=0"]) == 1
+    assert "traces is 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_scenario_can_be_told(name: str) -> None:
+    """All nodes, lanes, resources and regimes are in the tables."""
+    scenario = built(name)
+    network, text = scenario.network, ""
+    for table in network_tables(scenario):
+        console = Console(width=200, file=io.StringIO(), record=True)
+        console.print(table)
+        text += console.export_text()
+    for word in {n.kind for n in network.nodes} | {lane.mode for lane in network.lanes}:
+        assert word in text
+    for part in (*network.resources[:12], *network.regimes[:12]):
+        assert part.id in text
+
+
+def test_connections_carry_what_the_base_shares_send() -> None:
+    """Flows of all SKUs add up to demand; suppliers are where their lanes begin."""
+    net = compile_network(generate_network(GenerateConfig(modes=["truck", "air"])))
+    links = connect(net)
+    demand = net.customer_mean.sum()
+    assert {c.source for c in links if c.target == "plant_1"} == {"supplier_1", "supplier_2"}
+    for kind in ("plant", "warehouse", "store"):
+        flow = sum(c.flow for c in links if c.target.startswith(kind))
+        assert flow == pytest.approx(demand)
+    assert all(c.flow == 0.0 for c in links if c.mode == "air")
+    assert sum(c.lanes for c in links) == len(net.network.lanes)
+
+
+def test_columns_run_from_the_outside_to_customers() -> None:
+    """The beer game, written from the retailer up, is drawn from the outside down."""
+    places = named(draw_network(built("beer_game").compiled, "beer"))
+    order = [OUTSIDE, "factory", "distributor", "wholesaler", "retailer"]
+    assert sorted(places, key=lambda name: places[name][0]) == order
+
+
+def test_neighbours_that_help_each_other_share_a_column() -> None:
+    """Transshipment doesn't make one warehouse come before the other."""
+    places = named(draw_network(without_map(GenerateConfig()), "columns"))
+    assert places["warehouse_1"][0] == places["warehouse_2"][0]
+    columns = [places[f"{kind}_1"][0] for kind in ("supplier", "plant", "warehouse", "store")]
+    assert columns == sorted(columns)
+
+
+def test_a_map_keeps_positions() -> None:
+    """Nodes are where they are; the outside is put beside the map only where it is needed."""
+    network = generate_network(GenerateConfig())
+    places = named(draw_network(compile_network(network), "map"))
+    for node in network.nodes:
+        assert places[node.id] == node.position
+    assert OUTSIDE not in places
+    nameless = tuple(n for n in network.nodes if n.kind != "supplier")
+    places = named(draw_network(compile_network(replace(network, nodes=nameless)), "map"))
+    assert places[OUTSIDE][0] < min(n.position[0] for n in nameless if n.position)
+
+
+def test_a_large_network_without_a_map_is_drawn_by_kind() -> None:
+    """A dot per kind, with its count."""
+    places = named(draw_network(without_map(GenerateConfig(stores=300, skus=1)), "kinds"))
+    assert set(places) == {"2 x supplier", "1 x plant", "2 x warehouse", "300 x store"}
+
+
+def without_map(config: GenerateConfig) -> CompiledNetwork:
+    network: SupplyNetwork = generate_network(config)
+    return compile_network(replace(network, nodes=tuple(Node(n.id, n.kind) for n in network.nodes)))
+
+
+def named(figure: Figure) -> dict[str, tuple[float, float]]:
+    """Where the names stand: what, and the place that it belongs to."""
+    return {text.get_text(): text.xy for text in figure.axes[0].texts}  # type: ignore[attr-defined]
+
+
+def test_a_run_shows_who_waits_and_what_struck() -> None:
+    """A row per regime, shading while it isn't as usual, bars for lost sales."""
+    scenario = built("scale_1000")
+    run = record_timeline(scenario, Competitor("base", scenario.base_policy), 3)
+    assert run.regimes.shape == (40, 2)
+    figure = draw_run(scenario, run, kind_colours(scenario.compiled), "run")
+    labels = [label.get_text() for axis in figure.axes for label in axis.get_yticklabels()]
+    assert labels[-2:] == [r.id for r in scenario.network.regimes]
+    assert run.lost.sum() > 0
+    assert run.waiting.sum() == 0  # nobody waits here
+
+
+def test_many_regimes_become_one_curve() -> None:
+    """How many of them strike; 40 rows would be too many."""
+    states = (RegimeState("up"), RegimeState("down", availability=0.0))
+    moves = ((0.9, 0.1), (0.5, 0.5))
+    shop = built("lost_sales")
+    regimes = tuple(Regime(f"regime {i}", states, moves) for i in range(40))
+    scenario = replace(shop, network=replace(shop.network, regimes=regimes))
+    length = 12
+    flat = np.ones(length)
+    run = Timeline(
+        {"store": flat}, {"store": flat}, flat, flat, 0 * flat, np.ones((length, 40), np.int64)
+    )
+    figure = draw_run(scenario, run, {"store": "red"}, "run")
+    assert figure.axes[-1].get_ylabel() == "of 40\nregimes struck"
+    assert figure.axes[-1].dataLim.y1 == 40
