@@ -92,7 +92,7 @@ class BatchedEnv:
         self._learning = False
         self._scratch = np.zeros(batch_size)
         self._observation = np.zeros((self.num_rows, self.observation_size, batch_size), np.float32)
-        write_static(self._layout, self._observation)
+        write_static(net.arrays, self._layout, self._observation)
         self._reward = np.zeros((self.num_rows, batch_size), np.float32)
         self._no_action = np.zeros((self.num_rows, self.action_size, batch_size), np.float32)
         self._target = np.zeros((self.num_rows, batch_size))

@@ -17,7 +17,12 @@ from envs.compiled import CompiledNetwork
 from envs.kernel import kernel
 from envs.state import State
 
-__all__ = ["LaneObservationArrays", "compile_lane_observation", "write_lanes"]
+__all__ = [
+    "LaneObservationArrays",
+    "compile_lane_observation",
+    "write_lanes",
+    "write_static_lanes",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,13 +37,14 @@ class LaneObservationArrays(NamedTuple):
     belief: int  # first of five: lead time, spread, on time, in full, overdue
     price: int
     seen: int
-    ahead: int  # first of as many as periods are forecast
+    ahead: int  # first of `forecasts`
+    forecasts: int  # periods ahead that agents are told of
     open_now: int
     room: int  # of the pair, behind the lanes
     wait: int
     soon: int
     static_price: Floats  # [Q] unit cost / cheapest on regular lanes to the pair - 1
-    known: Floats  # [G] 1 where agents see the state
+    watched: NDArray[np.bool_]  # [Q] exposed to a regime that agents see or are told of
     usable: Floats  # [Q, G, states] share of orders that go through in a state
     speed: Floats  # [Q, G, states] usable / lead-time factor, of what is forecast
     scale: Floats  # [P] expected lead time and review, periods
@@ -86,9 +92,12 @@ def compile_lane_observation(net: CompiledNetwork) -> tuple[LaneObservationArray
     return LaneObservationArrays(
         slots=slots,
         size=len(of_lane),
+        forecasts=ahead,
         **place,
         static_price=price,
-        known=np.array([float(r.seen_after is not None) for r in regimes]),
+        watched=(usable != 1.0).any(axis=(1, 2)) | (speed != 1.0).any(axis=(1, 2))
+        if usable.size
+        else np.zeros(len(network.lanes), bool),
         usable=usable,
         speed=speed,
         scale=np.maximum(net.lead_mean + net.review, 1.0),
@@ -114,6 +123,27 @@ def _by_state(net: CompiledNetwork) -> tuple[Floats, Floats]:
     return usable, speed
 
 
+def write_static_lanes(
+    net: NetworkArrays, arrays: LaneObservationArrays, first: int, observation: Features
+) -> None:
+    """Fill what never changes in observation [P, F, B], whose lane features begin at `first`."""
+    if arrays.slots == 0:
+        return
+    for q, p in enumerate(net.lane_to):
+        pointer = net.inbound.pointer[p]
+        slot = int(np.flatnonzero(net.inbound.index[pointer : net.inbound.pointer[p + 1]] == q)[0])
+        of_lane = observation[p, first + slot * arrays.size :]
+        if arrays.belief >= 0:
+            of_lane[arrays.belief + 2 : arrays.belief + 4] = 1.0  # on time, in full
+        if arrays.price >= 0:
+            of_lane[arrays.price] = arrays.static_price[q]
+        for place in (arrays.seen, arrays.open_now):
+            if place >= 0:
+                of_lane[place] = 1.0
+        if arrays.ahead >= 0:
+            of_lane[arrays.ahead : arrays.ahead + arrays.forecasts] = 1.0
+
+
 @kernel
 def write_lanes(
     net: NetworkArrays, arrays: LaneObservationArrays, state: State, p: int, factor: Floats,
@@ -122,30 +152,32 @@ def write_lanes(
 ) -> None:  # fmt: skip
     """Fill the features of pair p, out [features, B], for the columns lo..hi."""
     first, last = net.inbound.pointer[p], net.inbound.pointer[p + 1]
-    for i in range(first, last):
+    for i in range(first, last if arrays.slots > 0 else first):
         q, f = net.inbound.index[i], (i - first) * arrays.size
-        if arrays.slots == 0:
-            break
-        for b in range(lo, hi):
-            if arrays.belief >= 0:
+        if arrays.belief >= 0 and net.belief_row[q] >= 0:
+            for b in range(lo, hi):
                 _put_beliefs(net, arrays, state, p, q, scale, b, out[f + arrays.belief :])
-            if arrays.price >= 0:
-                row = net.cost_row[q]
-                change = factor[row, b] if row >= 0 else 1.0
-                out[f + arrays.price, b] = (1.0 + arrays.static_price[q]) * change - 1.0
-            if arrays.seen >= 0:
-                out[f + arrays.seen, b] = _product(arrays.usable[q], seen, b)
-            for k in range(forecast.shape[0]):
-                out[f + arrays.ahead + k, b] = _product(arrays.speed[q], forecast[k], b)
-            if arrays.open_now >= 0:
+        row = net.cost_row[q]
+        if arrays.price >= 0 and row >= 0:
+            for b in range(lo, hi):
+                out[f + arrays.price, b] = (1.0 + arrays.static_price[q]) * factor[row, b] - 1.0
+        if arrays.watched[q]:
+            for b in range(lo, hi):
+                if arrays.seen >= 0:
+                    out[f + arrays.seen, b] = _product(arrays.usable[q], seen, b)
+                for k in range(forecast.shape[0]):
+                    out[f + arrays.ahead + k, b] = _product(arrays.speed[q], forecast[k], b)
+        if arrays.open_now >= 0 and net.calendar_row[q] >= 0:
+            for b in range(lo, hi):
                 out[f + arrays.open_now, b] = _periods_closed(net, q, period + offset[b]) == 0
     if arrays.room >= 0 and net.storage_capacity[net.node_of[p]] < np.inf:
         _put_room(net, state, p, scale, lo, hi, out[arrays.room])
-    for b in range(lo, hi):
-        if arrays.wait >= 0 and first < last:
+    if arrays.wait >= 0 and first < last:
+        for b in range(lo, hi):
             closed = _periods_closed(net, net.inbound.index[first], period + offset[b])
             out[arrays.wait, b] = closed / arrays.scale[p]
-        if arrays.soon >= 0 and arrays.expedite_lead[p] >= 0:
+    if arrays.soon >= 0 and arrays.expedite_lead[p] >= 0:
+        for b in range(lo, hi):
             out[arrays.soon, b] = _signed(_position_soon(net, arrays, state, p, period, b, scale))
 
 
@@ -155,9 +187,6 @@ def _put_beliefs(
     scale: np.float32, b: int, out: Features,
 ) -> None:  # fmt: skip
     k = net.belief_row[q]
-    if k < 0:  # always the same: on time and in full
-        out[0, b], out[1, b], out[2, b], out[3, b], out[4, b] = 0.0, 0.0, 1.0, 1.0, 0.0
-        return
     mean = state.lead_belief[k, b]
     out[0, b] = mean / arrays.scale[p] - 1.0
     out[1, b] = math.sqrt(max(0.0, state.lead_square[k, b] - mean * mean)) / arrays.scale[p]

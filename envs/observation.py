@@ -17,7 +17,12 @@ from envs.arrays import NetworkArrays
 from envs.compiled import CompiledNetwork
 from envs.forecast import ForecastArrays
 from envs.kernel import entry, kernel
-from envs.lane_observation import LaneObservationArrays, compile_lane_observation, write_lanes
+from envs.lane_observation import (
+    LaneObservationArrays,
+    compile_lane_observation,
+    write_lanes,
+    write_static_lanes,
+)
 from envs.policies.base_stock import critical_ratio
 from envs.state import State
 
@@ -122,10 +127,14 @@ def _circle(day: NDArray[np.int64], period: float) -> NDArray[np.float32]:
     return np.stack([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 
-def write_static(arrays: ObservationArrays, observation: NDArray[np.float32]) -> None:
-    """Fill the last features of observation [P, F, B]: they never change."""
+def write_static(
+    net: NetworkArrays, arrays: ObservationArrays, observation: NDArray[np.float32]
+) -> None:
+    """Fill the features of observation [P, F, B] that never change: the last ones, and of lanes."""
     count = arrays.static.shape[1]
     observation[:, -count:, :] = arrays.static[:, :, None]
+    first = 16 + 4 * arrays.has_network + 5 * arrays.has_calendar
+    write_static_lanes(net, arrays.lanes, first, observation)
 
 
 @entry

@@ -180,12 +180,14 @@ def _draw(
 def _write_labels(
     figure: Figure, axis: Axes, places: dict[str, tuple[float, float]], labels: dict[str, str]
 ) -> None:
-    """Write names below, above, right or left of their nodes: where the least is covered."""
+    """Write names below, above, right or left of their nodes: where the least is covered, other
+    names before all."""
     FigureCanvasAgg(figure).draw()  # only then is it known where on the page things are
     axis.set_autoscale_on(False)
     scale = figure.dpi / 72.0
     dots = axis.transData.transform(np.array(list(places.values())))
     taken = np.concatenate([dots - 5 * scale, dots + 5 * scale], axis=1)  # left, bottom, right, top
+    written = np.zeros((0, 4))
     for name, text in labels.items():
         x, y = axis.transData.transform(places[name])
         half, tall = 2.4 * len(text) * scale, 9.0 * scale
@@ -195,9 +197,12 @@ def _write_labels(
             (x + dx - half, y + dy - tall / 2, x + dx + half, y + dy + tall / 2)
             for dx, dy in offsets
         ]
-        covered = [_overlap(np.array(box), taken) for box in boxes]
+        covered = [
+            _overlap(np.array(box), taken) + 100.0 * _overlap(np.array(box), written)
+            for box in boxes
+        ]
         best = int(np.argmin(covered))
-        taken = np.concatenate([taken, [boxes[best]]])
+        written = np.concatenate([written, [boxes[best]]])
         dx, dy = offsets[best]
         axis.annotate(text, places[name], xytext=(dx / scale, dy / scale), fontsize=8, zorder=4,
                       textcoords="offset points", ha="center", va="center",
@@ -248,7 +253,8 @@ def _draw_arrows(
             FancyArrowPatch(
                 places[c.source], places[c.target], connectionstyle=f"arc3,rad={bend}",
                 arrowstyle="-|>", mutation_scale=10, shrinkA=7, shrinkB=7, color=colour,
-                linewidth=_width(c, busiest), linestyle=_style(c), alpha=0.8, zorder=1, clip_on=False,
+                linewidth=_width(c, busiest), linestyle=_style(c), alpha=0.8, zorder=1,
+                clip_on=False,
             )
         )  # fmt: skip
 

@@ -84,9 +84,13 @@ def _draw_regimes(axis: Axes, regimes: Sequence[Regime], states: NDArray[np.int6
         axis.set_ylim(bottom=0.0)
         return
     names = list(dict.fromkeys(s.name for r in regimes for s in sorted(r.states, key=_is_struck)))
-    colour = np.array([[names.index(s.name) for s in r.states] + [0] * 9 for r in regimes])
     rows = np.arange(len(regimes))
-    picture = colour[rows[:, None], states.T]
+    picture = np.array(
+        [
+            np.array([names.index(s.name) for s in r.states])[path]
+            for r, path in zip(regimes, states.T, strict=True)
+        ]
+    )
     shades = [_STATE_COLOURS[i % len(_STATE_COLOURS)] for i in range(len(names))]
     extent = (-0.5, states.shape[0] - 0.5, len(regimes) - 0.5, -0.5)
     axis.imshow(picture, ListedColormap(shades), aspect="auto", interpolation="nearest",

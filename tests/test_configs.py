@@ -38,7 +38,7 @@ def test_every_scenario_runs_at_its_smoke_size(name: str) -> None:
     assert env.elapsed == scenario.horizon
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "replay", "serve"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "replay", "show", "serve"])
 def test_every_command_composes_and_explains_itself(command: str) -> None:
     """Defaults compose, and --help lists every key of the command's YAML."""
     composed = next(iter(compose_runs(command, [])))

@@ -12,6 +12,7 @@ from envs.policies.base_stock import BaseStock
 from envs.policies.can_order import CanOrder
 from envs.policies.capacity_checked import CapacityChecked
 from envs.policies.constant_order import ConstantOrder
+from envs.policies.detecting import DetectingBaseStock
 from envs.policies.dual_sourcing import (
     CappedDualIndex,
     DualIndex,
@@ -43,6 +44,7 @@ POLICIES: dict[str, type[Policy]] = {
         CappedDualIndex,
         TailoredBaseSurge,
         StatusAwareBaseStock,
+        DetectingBaseStock,
         ReorderPoint,
         CanOrder,
         PeriodicReview,

@@ -86,6 +86,13 @@ class CapacityChecked:
         # Nobody asks for a capacity without limit: 0 stands for it.
         capacity = np.where(np.isfinite(arrays.capacity), arrays.capacity, 0.0)
         self._most = periods * capacity[:, None]
+        self._running = [
+            # A state that can't be seen is taken for the first one.
+            (r, g, np.array([state.availability for state in regime.states]))
+            for r, resource in enumerate(net.network.resources)
+            for g, regime in enumerate(net.network.regimes)
+            if regime.id in resource.regimes and regime.seen_after is not None
+        ]
         self._is_checked = np.zeros((pairs, 1), bool)
         self._is_checked[checked.pair] = True
         multiple = np.zeros(pairs)
@@ -100,24 +107,28 @@ class CapacityChecked:
         safety = self._parameters["safety_factor"] * state.forecast_sd + self._cover
         level = state.echelon_forecast_mean + self._below @ safety
         order = level - state.echelon_inventory_position
-        return Target(order, expedite=self._expedite(view), cap=self._cap(view, order))
+        cap, waiting = self._release(view, order)
+        return Target(order, expedite=self._expedite(view, waiting), cap=cap)
 
     def spread(self, view: View) -> Floats:
         return view.state.echelon_forecast_sd
 
-    def _expedite(self, view: View) -> Floats:
-        """F_e + k_e s_e - IP_e [P, B]."""
+    def _expedite(self, view: View, waiting: Floats) -> Floats:
+        """F_e + k_e s_e - IP_e [P, B], where IP_e is less the parts for what isn't released."""
         state, factor = view.state, self._parameters["expedite_factor"]
         level = self._part * state.forecast_mean
         level += factor * np.sqrt(self._part) * state.forecast_sd
-        wanted = level - expedite_position(view, self._expedite_lead)
+        wanted = level + waiting - expedite_position(view, self._expedite_lead)
         return np.where(self._has_expedite[:, None], wanted, 0.0)
 
-    def _cap(self, view: View, order: Floats) -> Floats:
-        """[P, B] units: what the hours and the parts that are left allow."""
+    def _release(self, view: View, order: Floats) -> tuple[Floats, Floats]:
+        """Return (cap, waiting) [P, B] units: what the hours and the parts that are left allow, and
+        the parts that go into what they don't."""
         state, checked = view.state, self._checked
         wanted = np.where(self._is_checked, np.maximum(order, 0.0), 0.0)
-        most = np.broadcast_to(self._most, (len(self._most), order.shape[1]))
+        most = np.repeat(self._most, order.shape[1] // self._most.shape[1], axis=1)
+        for resource, regime, available in self._running:
+            most[resource] *= available[np.maximum(view.seen[regime], 0)]
         owed = self._taken @ (state.owed + state.orders_on_way_total)
         room = np.maximum(np.concatenate([most, state.on_hand]) - owed, 0.0)
         given = np.zeros(order.shape)
@@ -129,7 +140,8 @@ class CapacityChecked:
             given += least * rest
             room = np.maximum(room - self._wanted @ (least * rest), 0.0)
         whole = np.floor(given / self._multiple + 1e-9) * self._multiple
-        return np.where(self._is_checked, whole, _NO_CAP)
+        waiting = (self._wanted @ (wanted - given))[len(most) :]
+        return np.where(self._is_checked, whole, _NO_CAP), waiting
 
 
 class _Takes(NamedTuple):

@@ -1,18 +1,83 @@
 """Detecting base-stock: order around a supplier that seems to be down, though nobody says so.
 
-What a buyer sees of a hidden failure is goods that don't come. A lane is suspected when what is
-overdue on it is more than `patience` periods of the demand it should bring. A suspected lane loses
-its share to the lanes that still deliver; its overdue goods no longer count as coming; and the
-level is raised, as the other lanes may fail too. When the goods come, suspicion ends.
+What a buyer sees of a hidden failure is goods that aren't shipped, or shipped and don't come. A
+lane is suspected when what is stuck on it is more than `patience` periods of the demand it should
+bring. A suspected lane loses its share to lanes that still deliver, what is stuck on it no longer
+counts as coming, so that they bring it again, and the pair orders up to another level. When the
+goods come, suspicion ends. Where all lanes are suspected, the pair waits.
 
-This is the status-aware base-stock (Song and Zipkin 1996) with the status inferred from receipts.
+This is the status-aware base-stock (Song and Zipkin 1996) with its status inferred from receipts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, Target, View
+from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.policies.status_aware import lane_weights
+from envs.state import State
 
 __all__ = ["DetectingBaseStock"]
 
 Floats = NDArray[np.float64]
+
+
+class DetectingBaseStock:
+    """order = level - (IP - what is stuck); `level_suspected` while a regular lane is suspected."""
+
+    name: ClassVar[str] = "detecting_base_stock"
+    decides: ClassVar[frozenset[str]] = frozenset({"lane_share"})
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        level, sd = newsvendor_level(net, net.lead_mean, net.review)
+        whole, one = whole_units(net), np.ones(len(level))
+        return {
+            "level": Parameter(level, sd, whole=whole),
+            "level_suspected": Parameter(level, sd, whole=whole),
+            "patience": Parameter(2.0 * one, one, 0.25, 60.0),
+        }
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._parameters, arrays = dict(parameters), net.arrays
+        share = np.zeros(len(arrays.lane_to))
+        share[arrays.inbound.index] = arrays.inbound.value
+        self._in_use = np.flatnonzero((share > 0.0) & ~arrays.expedite)
+        self._regular = np.flatnonzero(~arrays.expedite)
+        part = np.where(share > 0.0, share, 1.0)  # an alternative lane may have to bring all
+        flow = part * net.demand_mean[arrays.lane_to]  # units per period
+        self._enough = flow[:, None] * self._parameters["patience"][arrays.lane_to]
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target(self, view: View) -> Target:
+        state, p, lane_to = view.state, self._parameters, view.net.arrays.lane_to
+        stuck = _stuck(view.net, state)
+        suspected = stuck > self._enough
+        alarm, helped = np.zeros((2, *state.on_hand.shape), bool)
+        np.logical_or.at(alarm, lane_to[self._in_use], suspected[self._in_use])
+        np.logical_or.at(helped, lane_to[self._regular], ~suspected[self._regular])
+        lost = np.zeros_like(state.on_hand)
+        # Not where nothing helps: it would be ordered again and again.
+        np.add.at(lost, lane_to, np.where(suspected & helped[lane_to], stuck, 0.0))
+        level = np.where(alarm, p["level_suspected"], p["level"])
+        order = level - (state.inventory_position - lost)
+        return Target(order, lane_share=lane_weights(view.net, ~suspected))
+
+    def spread(self, view: View) -> Floats:
+        return view.state.forecast_sd
+
+
+def _stuck(net: CompiledNetwork, state: State) -> Floats:
+    """[Q, B] units that the sender owes, or that are overdue on their way."""
+    stuck = state.owed.copy()
+    lanes = net.arrays.belief_lane
+    stuck[lanes] = np.maximum(stuck[lanes], state.overdue)
+    return stuck

@@ -28,8 +28,9 @@ def main(seeds: int) -> int:
             run = random_run(Random(seed), periods=8)
             for law in LAWS.values():
                 law(run)
-            for compare in COMPARISONS.values():
-                compare(Random(seed))
+            if seed % 6 == 0:  # they take longer, and find what no law can
+                for compare in COMPARISONS.values():
+                    compare(Random(seed))
     except AssertionError as error:
         print(f"caught: {error}")
         return CAUGHT

@@ -61,14 +61,19 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
         random.choice(list(Unfilled)),
         random.choice(list(InTransitPayer)),
     )
-    regimes = _regimes(random, drawn)
-    resources = tuple(_resource(random, f"r{i}", regimes) for i in range(random.randint(0, 3)))
+    # Rules hide one another, so that a third of all networks do without each family of them.
+    regimes = _regimes(random, drawn) if random.random() < 0.67 else ()
+    count = random.randint(1, 3) if random.random() < 0.67 else 0
+    resources = tuple(_resource(random, f"r{i}", regimes) for i in range(count))
+    openings: tuple[Calendar, ...] = OPENINGS if random.random() < 0.67 else ()
+    capacities = (15.0, 40.0) if random.random() < 0.67 else ()
     lanes: list[Lane] = []
 
     def add(node: str, sku: str, inputs: tuple[LaneInput, ...], share: float, speed: Speed) -> None:
         name = f"l{len(lanes)}"
         shortest = 1 if inputs and timing.receive is Receive.before_order else 0
         lane = _lane(random, name, node, sku, inputs, shortest, drawn, regimes, resources)
+        lane = replace(lane, calendar=random.choice([None, None, None, *openings]))
         lanes.append(replace(lane, base_share=share, speed=speed))
 
     for node, sku in sorted(stocked):
@@ -78,7 +83,7 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
             way = random.choice(["buy", "truck", "make"])
             inputs: tuple[LaneInput, ...] = ()
             if way == "truck" and above:
-                inputs = (LaneInput(random.choice(above), sku),)
+                inputs = (LaneInput(random.choice([above[0], *above]), sku),)
             elif way == "make" and parts:
                 inputs = tuple(LaneInput(node, s, random.choice([0.5, 1.0, 3.0])) for s in parts)
             if i == 0:
@@ -97,22 +102,21 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
         for node, sku in sorted(stocked)
     )
     return SupplyNetwork(
-        tuple(_node(random, n) for n in nodes),
+        tuple(
+            Node(
+                n,
+                random.choice(KINDS),
+                storage_capacity=random.choice([math.inf, math.inf, *capacities]),
+                review=random.choice([None, None, None, *openings]),
+            )
+            for n in nodes
+        ),
         tuple(Sku(s, random.choice([0.0, 2.0]), random.choice([0.0, 1.0, 2.5])) for s in skus),
         stocks,
         tuple(lanes),
         resources,
         regimes,
         timing,
-    )
-
-
-def _node(random: Random, name: str) -> Node:
-    return Node(
-        name,
-        random.choice(KINDS),
-        storage_capacity=random.choice([math.inf, math.inf, 15.0, 40.0]),
-        review=random.choice([None, None, None, *OPENINGS]),
     )
 
 
@@ -173,7 +177,6 @@ def _lane(
         minimum_order=random.choice([0.0, 0.0, 3.0]),
         maximum_order=random.choice([math.inf, math.inf, 12.0, 3.0]),
         order_multiple=random.choice([0.0, 1.0, 4.0]),
-        calendar=random.choice([None, None, None, *OPENINGS]),
         priority=random.choice([0, 0, 1, 3]),
         yield_share=random.choice([1.0, 1.0, 0.8]),
         split_share=0.0 if split_delay == 0 else random.choice([0.25, 0.6, 1.0]),

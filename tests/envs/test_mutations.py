@@ -18,7 +18,7 @@ import pytest
 from tests.envs.mutant_run import CAUGHT
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 12
+SEEDS = 60
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ MUTATIONS = (
     Mutation(
         "costs charged on top miss the total",
         "events/account.py",
-        "        cost[b] += charge\n        total[b] += charge",
-        "        cost[b] += charge",
+        "charge = rate * quantity[b]\n        cost[b] += charge\n        total[b] += charge",
+        "charge = rate * quantity[b]\n        cost[b] += charge",
     ),
     Mutation(
         "revenue forgets served backlog",
@@ -353,7 +353,7 @@ MUTATIONS = (
     Mutation(
         "orders forget that storage is full",
         "events/order.py",
-        "limit_storage(net, state, flows.share, lo, hi)",
+        "limit_storage(net, state, wanted, lo, hi)",
         "pass",
     ),
     Mutation(
@@ -365,7 +365,7 @@ MUTATIONS = (
     Mutation(
         "suppliers that take no orders get some",
         "feasibility.py",
-        "return row < 0 or factor[row, b] > 0.0",
+        "return bool(row < 0 or factor[row, b] > 0.0)",
         "return True",
     ),
     Mutation(

@@ -92,6 +92,11 @@ def test_the_files_say_all(lost_sales: Scenario, tmp_path: Path) -> None:
         )
         assert 0 < policy["fill_rate"] < 1
         assert policy["bullwhip_store"] > 0
+        for parts in (policy["cost_by_node"], policy["cost_by_sku"]):
+            (columns,) = parts.values()
+            assert columns == pytest.approx(policy["cost_columns"])
+        assert 0 < policy["lanes"]["outside > store"]["otif"] <= 1
+        assert policy["resources"] == {}
     (difference,) = report["paired_differences"]
     assert difference["verdict"] == "worse"
     low, high = difference["cost_per_period"]["ci95"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from numpy.typing import NDArray
 from rich.console import Console
 
 from conf.compose import compose_runs
@@ -74,8 +75,8 @@ def test_every_scenario_can_be_told(name: str) -> None:
         text += console.export_text()
     for word in {n.kind for n in network.nodes} | {lane.mode for lane in network.lanes}:
         assert word in text
-    for part in (*network.resources[:12], *network.regimes[:12]):
-        assert part.id in text
+    for word in [r.id for r in network.resources[:12]] + [r.id for r in network.regimes[:12]]:
+        assert word in text
 
 
 def test_connections_carry_what_the_base_shares_send() -> None:
@@ -146,18 +147,38 @@ def test_a_run_shows_who_waits_and_what_struck() -> None:
     assert run.waiting.sum() == 0  # nobody waits here
 
 
+def test_regimes_need_not_have_the_same_states() -> None:
+    """Two states, three, and a market that is usual in its second one: the colour tells."""
+    up, down = RegimeState("up"), RegimeState("down", availability=0.0)
+    slow, low = RegimeState("slow", lead_time=2.0), RegimeState("low", demand=0.5)
+    even = ((0.5, 0.5), (0.5, 0.5))
+    regimes = (
+        Regime("supplier", (up, slow, down), tuple((1 / 3,) * 3 for _ in range(3))),
+        Regime("market", (low, RegimeState("normal")), even),
+    )
+    states = np.array([[0, 1], [1, 0], [2, 1], [0, 0]])
+    figure = draw_run(*flat_run(regimes, states), {"store": "red"}, "run")
+    (picture,) = figure.axes[-1].images
+    usual = [[0, 1, 1, 0], [0, 1, 0, 1]]  # 1: struck
+    assert len(set(np.asarray(picture.get_array())[np.array(usual) == 1].tolist())) == 3
+    shaded = [a for a in figure.axes[0].patches]
+    assert len(shaded) == 2  # periods 1, and 2 to 3: two regimes, then one and one
+
+
+def flat_run(regimes: tuple[Regime, ...], states: NDArray[np.int64]) -> tuple[Scenario, Timeline]:
+    """A shop where nothing happens but regimes. states [T, G]."""
+    shop = built("lost_sales")
+    flat = np.ones(len(states))
+    run = Timeline({"store": flat}, {"store": flat}, flat, 0 * flat, 0 * flat, states)
+    return replace(shop, network=replace(shop.network, regimes=regimes)), run
+
+
 def test_many_regimes_become_one_curve() -> None:
     """How many of them strike; 40 rows would be too many."""
     states = (RegimeState("up"), RegimeState("down", availability=0.0))
     moves = ((0.9, 0.1), (0.5, 0.5))
-    shop = built("lost_sales")
     regimes = tuple(Regime(f"regime {i}", states, moves) for i in range(40))
-    scenario = replace(shop, network=replace(shop.network, regimes=regimes))
-    length = 12
-    flat = np.ones(length)
-    run = Timeline(
-        {"store": flat}, {"store": flat}, flat, flat, 0 * flat, np.ones((length, 40), np.int64)
-    )
+    scenario, run = flat_run(regimes, np.ones((12, 40), np.int64))
     figure = draw_run(scenario, run, {"store": "red"}, "run")
     assert figure.axes[-1].get_ylabel() == "of 40\nregimes struck"
     assert figure.axes[-1].dataLim.y1 == 40
