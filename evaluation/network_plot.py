@@ -55,7 +55,8 @@ def connect(
     """Return what the lanes of a network connect, the busiest last.
 
     A lane begins where its first input is; without inputs, at the node that has the name of a
-    resource it uses (its supplier), else OUTSIDE. place_of: what a node counts as (its kind, say).
+    resource or regime of the lane (its supplier), else OUTSIDE. place_of: what a node counts as
+    (its kind, say).
     """
     arrays, network = net.arrays, net.network
     share = np.zeros(len(network.lanes))
@@ -68,8 +69,8 @@ def connect(
         if lane.inputs:
             source = place_of(lane.inputs[0].node)
         else:
-            suppliers = [u.resource for u in lane.resources if u.resource in nodes]
-            source = place_of(suppliers[0]) if suppliers else OUTSIDE
+            named = [*(u.resource for u in lane.resources), *lane.regimes]
+            source = next((place_of(name) for name in named if name in nodes), OUTSIDE)
         key = (source, place_of(lane.node), lane.mode, lane.speed)
         total[key] += float(flow[q])
         count[key] += 1

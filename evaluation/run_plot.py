@@ -18,7 +18,8 @@ from evaluation.rollout import Timeline
 
 __all__ = ["draw_run"]
 
-_STATE_COLOURS = ("#f0f0f0", "#eebb55", "#cc4433", "#4488bb", "#885599", "#339977")
+_USUAL = "#f0f0f0"
+_STATE_COLOURS = ("#eebb55", "#cc4433", "#4488bb", "#885599", "#339977")
 _MOST_STRIPS = 30  # regimes that get a row of their own
 
 
@@ -83,15 +84,16 @@ def _draw_regimes(axis: Axes, regimes: Sequence[Regime], states: NDArray[np.int6
         axis.set_ylabel(f"of {len(regimes)}\nregimes struck")
         axis.set_ylim(bottom=0.0)
         return
-    names = list(dict.fromkeys(s.name for r in regimes for s in sorted(r.states, key=_is_struck)))
+    states_of = [state for regime in regimes for state in regime.states]
+    names = list(dict.fromkeys(state.name for state in states_of if _is_struck(state)))
+    usual = list(dict.fromkeys(state.name for state in states_of if not _is_struck(state)))
     rows = np.arange(len(regimes))
-    picture = np.array(
-        [
-            np.array([names.index(s.name) for s in r.states])[path]
-            for r, path in zip(regimes, states.T, strict=True)
-        ]
-    )
-    shades = [_STATE_COLOURS[i % len(_STATE_COLOURS)] for i in range(len(names))]
+    picture = np.zeros(states.T.shape, int)
+    for g, regime in enumerate(regimes):
+        colour = [1 + names.index(s.name) if _is_struck(s) else 0 for s in regime.states]
+        picture[g] = np.array(colour)[states[:, g]]
+    names = [", ".join(usual), *names]
+    shades = [_USUAL] + [_STATE_COLOURS[i % len(_STATE_COLOURS)] for i in range(len(names) - 1)]
     extent = (-0.5, states.shape[0] - 0.5, len(regimes) - 0.5, -0.5)
     axis.imshow(picture, ListedColormap(shades), aspect="auto", interpolation="nearest",
                 vmin=-0.5, vmax=len(names) - 0.5, extent=extent)  # fmt: skip

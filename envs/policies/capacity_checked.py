@@ -54,8 +54,8 @@ class CapacityChecked:
         has_expedite, _ = expedite_lead(net)
         at_risk = (_outage_cover(net) > 0) & ~has_expedite
         return {
-            "safety_factor": Parameter(start, 0.5 * ones, -4.0, 8.0),
-            "expedite_factor": Parameter(start, 0.5 * has_expedite, -4.0, 8.0),
+            "safety_factor": Parameter(start, 0.5 * ones, -20.0, 20.0),
+            "expedite_factor": Parameter(start, 0.5 * has_expedite, -20.0, 20.0),
             "outage_factor": Parameter(ones, 0.25 * at_risk),
             "workload": Parameter(3.0 * ones, checked, low=1.0),
         }

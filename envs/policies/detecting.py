@@ -37,10 +37,11 @@ class DetectingBaseStock:
     @staticmethod
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
         level, sd = newsvendor_level(net, net.lead_mean, net.review)
+        other, other_sd = newsvendor_level(net, _other_lead(net), net.review)
         whole, one = whole_units(net), np.ones(len(level))
         return {
             "level": Parameter(level, sd, whole=whole),
-            "level_suspected": Parameter(level, sd, whole=whole),
+            "level_suspected": Parameter(other, other_sd, whole=whole),
             "patience": Parameter(2.0 * one, one, 0.25, 60.0),
         }
 
@@ -73,6 +74,16 @@ class DetectingBaseStock:
 
     def spread(self, view: View) -> Floats:
         return view.state.forecast_sd
+
+
+def _other_lead(net: CompiledNetwork) -> Floats:
+    """[P] the longest mean lead time of the regular lanes that have no share [periods]."""
+    arrays, lead = net.arrays, net.lead_mean.copy()
+    spare = arrays.inbound.index[(arrays.inbound.value == 0.0)]
+    spare = spare[~arrays.expedite[spare]]
+    lead[arrays.lane_to[spare]] = 0.0
+    np.maximum.at(lead, arrays.lane_to[spare], net.lane_lead[spare])
+    return lead
 
 
 def _stuck(net: CompiledNetwork, state: State) -> Floats:

@@ -101,6 +101,13 @@ class SingleIndex(DualIndex):
 
     name: ClassVar[str] = "single_index"
 
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
+        parameters = super().tunable(net)
+        level = parameters["level"].start
+        low = Parameter(level - net.demand_mean, 0.5 * net.demand_mean, whole=whole_units(net))
+        return {**parameters, "expedite_level": low}
+
     def _expedite(self, view: View) -> Floats:
         wanted = self._parameters["expedite_level"] - view.state.inventory_position
         return np.where(self._has[:, None], wanted, 0.0)

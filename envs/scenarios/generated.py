@@ -13,7 +13,7 @@ __all__ = ["GeneratedConfig", "build_generated"]
 
 @dataclass(frozen=True)
 class GeneratedConfig(ScenarioConfig):
-    """network: what it looks like; see `envs.generate.GenerateConfig`."""
+    """network: what it looks like; see `envs.generate_config.GenerateConfig`."""
 
     network: GenerateConfig = field(default_factory=GenerateConfig)
 

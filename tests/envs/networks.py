@@ -65,6 +65,7 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
     regimes = _regimes(random, drawn) if random.random() < 0.67 else ()
     count = random.randint(1, 3) if random.random() < 0.67 else 0
     resources = tuple(_resource(random, f"r{i}", regimes) for i in range(count))
+    busy = random.choice([0.15, 0.4])
     openings: tuple[Calendar, ...] = OPENINGS if random.random() < 0.67 else ()
     capacities = (15.0, 40.0) if random.random() < 0.67 else ()
     lanes: list[Lane] = []
@@ -72,9 +73,20 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
     def add(node: str, sku: str, inputs: tuple[LaneInput, ...], share: float, speed: Speed) -> None:
         name = f"l{len(lanes)}"
         shortest = 1 if inputs and timing.receive is Receive.before_order else 0
-        lane = _lane(random, name, node, sku, inputs, shortest, drawn, regimes, resources)
-        lane = replace(lane, calendar=random.choice([None, None, None, *openings]))
-        lanes.append(replace(lane, base_share=share, speed=speed))
+        lane = _lane(random, name, node, sku, inputs, shortest, drawn, regimes)
+        lanes.append(
+            replace(
+                lane,
+                base_share=share,
+                speed=speed,
+                calendar=random.choice([None, None, None, *openings]),
+                resources=tuple(
+                    ResourceUse(r.id, random.choice([0.5, 1.0, 2.0]))
+                    for r in resources
+                    if random.random() < busy
+                ),
+            )
+        )
 
     for node, sku in sorted(stocked):
         above = [n for n in nodes if n < node and (n, sku) in stocked]
@@ -96,6 +108,8 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
             add(other, sku, (LaneInput(node, sku),), 0.0, Speed.regular)
     if divisible:
         lanes = [replace(lane, order_multiple=0.0) for lane in lanes]
+    if random.random() < 0.33:
+        lanes = [replace(lane, fixed_cost=0.0, yield_share=1.0) for lane in lanes]
     customers = {pair for pair in sorted(stocked) if random.random() < 0.5} or {min(stocked)}
     stocks = tuple(
         _stock(random, node, sku, (node, sku) in customers, drawn, divisible, regimes)
@@ -147,7 +161,6 @@ def _lane(
     shortest: int,
     drawn: bool,
     regimes: tuple[Regime, ...],
-    resources: tuple[Resource, ...],
 ) -> Lane:
     lead_time = LeadTime(random.randint(shortest, 3))
     if drawn and random.random() < 0.4:
@@ -163,11 +176,6 @@ def _lane(
         sku,
         lead_time,
         inputs=inputs,
-        resources=tuple(
-            ResourceUse(r.id, random.choice([0.5, 1.0, 2.0]))
-            for r in resources
-            if random.random() < 0.4
-        ),
         regimes=_some(random, regimes, 0.4),
         unit_cost=random.choice([0.0, 1.5]),
         fixed_cost=random.choice([0.0, 8.0]),

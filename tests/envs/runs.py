@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.actions import KindHeads
-from envs.batched_env import BatchedEnv
+from envs.batched_env import BatchedEnv, row_groups
 from envs.compiled import CompiledNetwork, compile_network
 from envs.network import Limits, SupplyNetwork
 from envs.scenario import Scenario
@@ -241,7 +241,8 @@ def random_actions(
 ) -> NDArray[np.float32]:
     """Return actions [T, P, A, B] in [-1, 1]."""
     rng = np.random.default_rng(random.getrandbits(32))
-    shape = (periods, *BatchedEnv(scenario, batch).no_action.shape)
+    heads = max(group.action_size for group in row_groups(scenario))
+    shape = (periods, len(scenario.network.stocks), heads, batch)
     return rng.uniform(-1.0, 1.0, shape).astype(np.float32)
 
 
