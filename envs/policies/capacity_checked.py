@@ -9,7 +9,7 @@ when the queue grew, and an order that waits for one part doesn't bind the other
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ __all__ = ["CapacityChecked"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Matrix = Any  # SciPy's sparse arrays
 
 _NO_CAP = 1e12  # units
 _PASSES = 3  # of sharing out, as in the ship event: what one limit holds back is left to others
@@ -52,11 +53,12 @@ class CapacityChecked:
         ones, checked = np.ones(len(start)), np.zeros(len(start))
         checked[_checked(net).pair] = 1.0
         has_expedite, _ = expedite_lead(net)
+        step: Floats = 0.5 * ones
         at_risk = (_outage_cover(net) > 0) & ~has_expedite
         return {
-            "safety_factor": Parameter(start, 0.5 * ones, -20.0, 20.0),
-            "expedite_factor": Parameter(start, 0.5 * has_expedite, -20.0, 20.0),
-            "outage_factor": Parameter(ones, 0.25 * at_risk),
+            "safety_factor": Parameter(start, step, -20.0, 20.0),
+            "expedite_factor": Parameter(start, step * has_expedite, -20.0, 20.0),
+            "outage_factor": Parameter(ones, 0.5 * step * at_risk),
             "workload": Parameter(3.0 * ones, checked, low=1.0),
         }
 
@@ -66,7 +68,7 @@ class CapacityChecked:
         self._has_expedite, self._expedite_lead = expedite_lead(net)
         cover = np.where(self._has_expedite, 0.0, _outage_cover(net)) * net.demand_mean
         self._cover = parameters["outage_factor"] * cover[:, None]
-        self._below = sparse.csr_array(net.echelon_weight)
+        self._below: Matrix = sparse.csr_array(net.echelon_weight)
         # Demand over the expedite lead time, as a part of that over the regular one.
         span = np.maximum(net.lead_mean + net.review, 1.0)
         self._part = np.minimum((self._expedite_lead + net.review) / span, 1.0)[:, None]
@@ -75,8 +77,8 @@ class CapacityChecked:
         share[arrays.inbound.index] = arrays.inbound.value
         size, resources = (len(net.resource_ids) + pairs, len(share)), len(net.resource_ids)
         every = _takes(net)
-        self._taken = sparse.csr_array((every.quantity, (every.limit, every.lane)), size)
-        self._wanted = sparse.csr_array(
+        self._taken: Matrix = sparse.csr_array((every.quantity, (every.limit, every.lane)), size)
+        self._wanted: Matrix = sparse.csr_array(
             (checked.quantity * share[checked.lane], (checked.limit, checked.pair)),
             (size[0], pairs),
         )
@@ -178,7 +180,7 @@ def _checked(net: CompiledNetwork) -> _Takes:
     takes = _takes(net)
     uses_hours = np.unique(takes.lane[takes.limit < len(net.resource_ids)])
     kept = np.isin(takes.lane, uses_hours) & ~net.arrays.expedite[takes.lane]
-    return _Takes(*(column[kept] for column in takes))
+    return _Takes(takes.lane[kept], takes.pair[kept], takes.limit[kept], takes.quantity[kept])
 
 
 def _outage_cover(net: CompiledNetwork) -> Floats:

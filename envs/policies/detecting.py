@@ -1,12 +1,14 @@
-"""Detecting base-stock: order around a supplier that seems to be down, though nobody says so.
+"""Detecting base-stock: order around a supplier that seems to be in trouble, though nobody says so.
 
 What a buyer sees of a hidden failure is goods that aren't shipped, or shipped and don't come. A
-lane is suspected when what is stuck on it is more than `patience` periods of the demand it should
-bring. A suspected lane loses its share to lanes that still deliver, what is stuck on it no longer
-counts as coming, so that they bring it again, and the pair orders up to another level. When the
-goods come, suspicion ends. Where all lanes are suspected, the pair waits.
+lane is suspected when more is unshipped than `patience` periods of the demand it should bring, or
+more overdue than `patience_overdue` periods of it. A suspected lane loses its share to lanes that
+still deliver, what it hasn't shipped no longer counts as coming, so that they bring it instead, and
+the pair orders up to another level. When the goods come, suspicion ends. Where all lanes are
+suspected, the pair waits.
 
-This is the status-aware base-stock (Song and Zipkin 1996) with its status inferred from receipts.
+This is the status-aware base-stock (Song and Zipkin 1996) with its status inferred from what was
+shipped and received.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from envs.compiled import CompiledNetwork
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.policies.status_aware import lane_weights
-from envs.state import State
 
 __all__ = ["DetectingBaseStock"]
 
@@ -29,7 +30,7 @@ Floats = NDArray[np.float64]
 
 
 class DetectingBaseStock:
-    """order = level - (IP - what is stuck); `level_suspected` while a regular lane is suspected."""
+    """order = level - (IP - what is stuck); `level_suspected` while a lane in use is suspected."""
 
     name: ClassVar[str] = "detecting_base_stock"
     decides: ClassVar[frozenset[str]] = frozenset({"lane_share"})
@@ -42,34 +43,38 @@ class DetectingBaseStock:
         return {
             "level": Parameter(level, sd, whole=whole),
             "level_suspected": Parameter(other, other_sd, whole=whole),
-            "patience": Parameter(2.0 * one, one, 0.25, 60.0),
+            "patience": Parameter(1.0 * one, 0.5 * one, 0.25, 60.0),
+            "patience_overdue": Parameter(5.0 * one, 2.0 * one, 0.25, 60.0),
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._parameters, arrays = dict(parameters), net.arrays
         share = np.zeros(len(arrays.lane_to))
         share[arrays.inbound.index] = arrays.inbound.value
-        self._in_use = np.flatnonzero((share > 0.0) & ~arrays.expedite)
         self._regular = np.flatnonzero(~arrays.expedite)
+        self._in_use = np.flatnonzero((share > 0.0) & ~arrays.expedite)
         part = np.where(share > 0.0, share, 1.0)  # an alternative lane may have to bring all
-        flow = part * net.demand_mean[arrays.lane_to]  # units per period
-        self._enough = flow[:, None] * self._parameters["patience"][arrays.lane_to]
+        flow = (part * net.demand_mean[arrays.lane_to])[:, None]  # units per period
+        self._unshipped = flow * parameters["patience"][arrays.lane_to]
+        late = arrays.belief_lane
+        self._overdue = (flow * parameters["patience_overdue"][arrays.lane_to])[late]
 
     def reset(self, batch_size: int) -> None:
         """Nothing to forget."""
 
     def target(self, view: View) -> Target:
-        state, p, lane_to = view.state, self._parameters, view.net.arrays.lane_to
-        stuck = _stuck(view.net, state)
-        suspected = stuck > self._enough
+        arrays, state, p = view.net.arrays, view.state, self._parameters
+        suspected = state.owed > self._unshipped
+        suspected[arrays.belief_lane] |= state.overdue > self._overdue
         alarm, helped = np.zeros((2, *state.on_hand.shape), bool)
-        np.logical_or.at(alarm, lane_to[self._in_use], suspected[self._in_use])
-        np.logical_or.at(helped, lane_to[self._regular], ~suspected[self._regular])
-        lost = np.zeros_like(state.on_hand)
+        np.logical_or.at(alarm, arrays.lane_to[self._in_use], suspected[self._in_use])
+        np.logical_or.at(helped, arrays.lane_to[self._regular], ~suspected[self._regular])
+        stuck = np.zeros_like(state.on_hand)
         # Not where nothing helps: it would be ordered again and again.
-        np.add.at(lost, lane_to, np.where(suspected & helped[lane_to], stuck, 0.0))
+        gone = np.where(suspected & helped[arrays.lane_to], state.owed, 0.0)
+        np.add.at(stuck, arrays.lane_to, gone)
         level = np.where(alarm, p["level_suspected"], p["level"])
-        order = level - (state.inventory_position - lost)
+        order = level - (state.inventory_position - stuck)
         return Target(order, lane_share=lane_weights(view.net, ~suspected))
 
     def spread(self, view: View) -> Floats:
@@ -79,16 +84,8 @@ class DetectingBaseStock:
 def _other_lead(net: CompiledNetwork) -> Floats:
     """[P] the longest mean lead time of the regular lanes that have no share [periods]."""
     arrays, lead = net.arrays, net.lead_mean.copy()
-    spare = arrays.inbound.index[(arrays.inbound.value == 0.0)]
+    spare = arrays.inbound.index[arrays.inbound.value == 0.0]
     spare = spare[~arrays.expedite[spare]]
     lead[arrays.lane_to[spare]] = 0.0
     np.maximum.at(lead, arrays.lane_to[spare], net.lane_lead[spare])
     return lead
-
-
-def _stuck(net: CompiledNetwork, state: State) -> Floats:
-    """[Q, B] units that the sender owes, or that are overdue on their way."""
-    stuck = state.owed.copy()
-    lanes = net.arrays.belief_lane
-    stuck[lanes] = np.maximum(stuck[lanes], state.overdue)
-    return stuck

@@ -8,7 +8,7 @@ rules (Cheung and Lee 2002). A pair that shares nothing is alone: that is (s, S)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class JointQuantity:
         to = np.repeat(arrays.lane_to, np.diff(uses.pointer))
         own = uses.index == arrays.joint_of[to]
         volume[to[own]] = uses.value[own]
-        self._volume = sparse.csr_array(
+        self._volume: Any = sparse.csr_array(
             (volume, (self._group, np.arange(pairs))), shape=(len(known), pairs)
         )
         self._flow = self._volume @ arrays.demand_rate[:, None]

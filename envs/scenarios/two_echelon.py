@@ -242,17 +242,16 @@ class _Parts:
             return ()
         low = RegimeState("low", demand=1.0 - market.swing)
         high = RegimeState("high", demand=1.0 + market.swing)
-        stay = 1.0 - 1.0 / market.swing_periods
-        moves = ((stay, 1.0 - stay, 0.0), ((1 - stay) / 2, stay, (1 - stay) / 2), (0.0, 1.0 - stay, stay))
+        leave = 1.0 / market.swing_periods
+        stay, half = 1.0 - leave, 0.5 * leave
+        moves = ((stay, leave, 0.0), (half, stay, half), (0.0, leave, stay))
         states = (low, RegimeState("normal"), high)
         return tuple(Regime(f"market of {sku}", states, moves) for sku in self.skus)
 
 
 def _place(centres: list[str], stores: list[str], rng: np.random.Generator) -> tuple[Node, ...]:
     """Centres on a line, each store about its own [km]."""
-    nodes = [
-        Node(name, "warehouse", position=(400.0 * i, 0.0)) for i, name in enumerate(centres)
-    ]
+    nodes = [Node(name, "warehouse", position=(400.0 * i, 0.0)) for i, name in enumerate(centres)]
     for j, name in enumerate(stores):
         angle, far = rng.uniform(0.0, 2.0 * math.pi), rng.uniform(40.0, 160.0)
         x, y = 400.0 * (j % len(centres)) + far * math.cos(angle), far * math.sin(angle)

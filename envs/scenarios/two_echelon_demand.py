@@ -83,9 +83,7 @@ def _demand(config: MarketConfig, mean: float, multiplier: Floats) -> Demand:
     if config.dispersion > 0.0:
         sd = math.sqrt(mean * (1.0 + config.dispersion))
         process = DemandConfig("negative_binomial", mean=mean, standard_deviation=sd)
-    return Demand.from_config(
-        process, _YEAR, multiplier=multiplier, correlation=config.correlation
-    )
+    return Demand.from_config(process, _YEAR, multiplier=multiplier, correlation=config.correlation)
 
 
 def _calendar(config: MarketConfig, rng: np.random.Generator) -> Floats:

@@ -82,7 +82,15 @@ def wanted_on_lanes(env: BatchedEnv) -> NDArray[np.float64]:
     network, batch = net.network, env.batch_size
     raw = np.zeros((len(network.lanes), batch))
     gates = decision.gate if decision.gate.size else np.asarray(env.target)
-    resources = [r.id for r in network.resources if r.fixed_cost > 0]
+    takers = {
+        r.id: {(q.node, q.sku) for q in network.lanes for u in q.resources if u.resource == r.id}
+        for r in network.resources
+    }
+    resources = [
+        r.id
+        for r in network.resources
+        if r.fixed_cost > 0 or (r.load_cost > 0 and len(takers[r.id]) > 1)
+    ]
     joint = [
         next(
             (
