@@ -191,7 +191,7 @@ def lane_lead(network: SupplyNetwork) -> tuple[Floats, Floats]:
 
 
 def _regimes_of(network: SupplyNetwork, lane: Lane) -> list[Regime]:
-    return [regime for regime in network.regimes if regime.id in lane.regimes]
+    return [r.for_mode(lane.mode) for r in network.regimes if r.id in lane.regimes]
 
 
 def customer_demand(network: SupplyNetwork, customers: Ints) -> tuple[Floats, Floats]:

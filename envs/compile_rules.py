@@ -24,6 +24,7 @@ class Exposure(NamedTuple):
 
     multiplier: str
     regimes: tuple[str, ...]
+    mode: str = ""  # of the lanes; "" where none of the regimes looks at it
 
 
 def with_lane_loads(network: SupplyNetwork) -> tuple[tuple[Resource, ...], Csr]:
@@ -50,17 +51,21 @@ def compile_exposures(
     "capacity": of every resource), -1 where it is always 1."""
     known: dict[Exposure, int] = {}
 
-    def row(multiplier: str, exposed_to: tuple[str, ...]) -> int:
-        moving = tuple(
-            regime.id
+    def row(multiplier: str, exposed_to: tuple[str, ...], mode: str = "") -> int:
+        moving = [
+            regime
             for regime in network.regimes
             if regime.id in exposed_to
-            and any(getattr(state, multiplier) != 1.0 for state in regime.states)
-        )
-        return known.setdefault(Exposure(multiplier, moving), len(known)) if moving else -1
+            and any(getattr(state, multiplier) != 1.0 for state in regime.for_mode(mode).states)
+        ]
+        if not moving:
+            return -1
+        own = mode if any(regime.by_mode for regime in moving) else ""
+        exposure = Exposure(multiplier, tuple(regime.id for regime in moving), own)
+        return known.setdefault(exposure, len(known))
 
     of = {
-        name: np.array([row(name, lane.regimes) for lane in network.lanes], np.int64)
+        name: np.array([row(name, lane.regimes, lane.mode) for lane in network.lanes], np.int64)
         for name in MULTIPLIERS
     }
     of["capacity"] = np.array([row("availability", r.regimes) for r in resources], np.int64)
@@ -111,7 +116,7 @@ def _expected_yield(network: SupplyNetwork, lane: Lane) -> float:
     share = lane.yield_share
     for regime in network.regimes:
         if regime.id in lane.regimes:
-            share *= regime.mean("yield_share")
+            share *= regime.for_mode(lane.mode).mean("yield_share")
     return max(share, 1e-3)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 
-from envs.errors import ConfigError, did_you_mean
+from envs.errors import ConfigError, NetworkError, did_you_mean
 from envs.network import Lane, Regime, RegimeState, Resource, Schedule, Stock, SupplyNetwork
 
 __all__ = ["EventConfig", "inject"]
@@ -43,7 +43,12 @@ class EventConfig:
     receiving: float = 1.0
 
 
-_MULTIPLIERS = [f.name for f in fields(RegimeState) if f.name != "name"]
+_MULTIPLIERS = tuple(f.name for f in fields(RegimeState) if f.name != "name")
+_STRIKES = {  # which of them each kind of target feels
+    "lanes": tuple(m for m in _MULTIPLIERS if m != "demand"),
+    "resources": ("availability",),
+    "stocks": ("demand",),
+}
 
 
 def inject(
@@ -51,20 +56,15 @@ def inject(
 ) -> SupplyNetwork:
     """Return the network with events; their dates count from period `after`.
 
-    Raises ConfigError where an event strikes nothing, NetworkError for impossible numbers.
+    Demand, lead times and other regimes are drawn as without them (envs/trace.py), so a run with
+    events can be compared with the same run without. Raises ConfigError where an event strikes
+    nothing, NetworkError for impossible numbers.
     """
     lanes, resources, stocks = network.lanes, network.resources, network.stocks
     regimes = list(network.regimes)
     for name, event in events.items():
-        if not (event.lanes or event.resources or event.stocks):
-            raise ConfigError(
-                f"event '{name}' strikes nothing; expected lanes, resources or stocks."
-            )
-        struck = RegimeState("struck", **{m: getattr(event, m) for m in _MULTIPLIERS})
-        last = event.first if event.last is None else event.last
-        schedule = Schedule(after + event.first, after + last, event.duration)
-        states = (RegimeState("as usual"), struck)
-        regimes.append(Regime(name, states, schedule=schedule, seen_after=event.seen_after))
+        _must_strike(name, event)
+        regimes.append(_regime(name, event, after))
         hit = _matching(name, "lane", event.lanes, [q.id for q in lanes])
         lanes = tuple(_expose_lane(q, name) if q.id in hit else q for q in lanes)
         hit = _matching(name, "resource", event.resources, [r.id for r in resources])
@@ -72,6 +72,43 @@ def inject(
         hit = _matching(name, "stock", event.stocks, [s.label for s in stocks if s.demand])
         stocks = tuple(_expose_stock(s, name) if s.label in hit else s for s in stocks)
     return replace(network, lanes=lanes, resources=resources, stocks=stocks, regimes=tuple(regimes))
+
+
+def _regime(name: str, event: EventConfig, after: int) -> Regime:
+    last = event.first if event.last is None else event.last
+    try:
+        struck = RegimeState("struck", **{m: getattr(event, m) for m in _MULTIPLIERS})
+        schedule = Schedule(after + event.first, after + last, event.duration)
+    except NetworkError as error:
+        raise NetworkError(f"event '{name}': {error}") from None
+    states = (RegimeState("as usual"), struck)
+    return Regime(name, states, schedule=schedule, seen_after=event.seen_after)
+
+
+def _must_strike(name: str, event: EventConfig) -> None:
+    """Refuse multipliers that move nothing, and targets that nothing moves."""
+    moved = {m for m in _MULTIPLIERS if getattr(event, m) != 1.0}
+    targets = [target for target in _STRIKES if getattr(event, target)]
+    if not targets:
+        raise ConfigError(f"event '{name}' strikes nothing; expected {_either(_STRIKES)}.")
+    for m in sorted(moved):
+        felt_by = [target for target, feels in _STRIKES.items() if m in feels]
+        if not set(felt_by) & set(targets):
+            raise ConfigError(
+                f"event '{name}': {m} is {getattr(event, m)}, which {_either(targets)} don't feel; "
+                f"expected {_either(felt_by)} too."
+            )
+    for target in targets:
+        if not moved & set(_STRIKES[target]):
+            raise ConfigError(
+                f"event '{name}' does nothing to {target}; expected {_either(_STRIKES[target])} "
+                "other than 1."
+            )
+
+
+def _either(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _expose_lane(lane: Lane, regime: str) -> Lane:
@@ -89,7 +126,7 @@ def _expose_stock(stock: Stock, regime: str) -> Stock:
 def _matching(event: str, what: str, patterns: Iterable[str], known: list[str]) -> set[str]:
     hit: set[str] = set()
     for pattern in patterns:
-        found = {name for name in known if fnmatchcase(name, pattern)}
+        found = {name for name in known if name == pattern or fnmatchcase(name, pattern)}
         if not found:
             where = " with customers" if what == "stock" else ""
             raise ConfigError(

@@ -116,8 +116,9 @@ def _by_state(net: CompiledNetwork) -> tuple[Floats, Floats]:
     for q, lane in enumerate(net.network.lanes if shape[0] else ()):
         for g, regime in enumerate(regimes):
             if regime.id in lane.regimes:
-                share = np.array([s.availability * s.ordering for s in regime.states])
-                slow = np.array([max(s.lead_time, 1e-3) for s in regime.states])
+                states = regime.for_mode(lane.mode).states
+                share = np.array([s.availability * s.ordering for s in states])
+                slow = np.array([max(s.lead_time, 1e-3) for s in states])
                 usable[q, g, : len(share)] = share
                 speed[q, g, : len(share)] = share / slow
     return usable, speed

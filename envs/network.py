@@ -27,7 +27,7 @@ from envs.lane import (
     ResourceUse,
     Speed,
 )
-from envs.regime import Regime, RegimeState, Schedule
+from envs.regime import ModeStates, Regime, RegimeState, Schedule
 
 __all__ = [
     "Allocation",
@@ -36,6 +36,7 @@ __all__ = [
     "Lane",
     "LaneInput",
     "Limits",
+    "ModeStates",
     "Node",
     "Receive",
     "Regime",

@@ -6,7 +6,7 @@ Markov chain, or a schedule: an event at a date, as stress tests and what-if que
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from envs.checks import at_least_zero, must_be_share
 from envs.errors import NetworkError
 
-__all__ = ["MULTIPLIERS", "Regime", "RegimeState", "Schedule"]
+__all__ = ["MULTIPLIERS", "ModeStates", "Regime", "RegimeState", "Schedule"]
 
 MULTIPLIERS = ("availability", "yield_share", "cost", "ordering", "transit", "receiving")
 
@@ -78,6 +78,14 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class ModeStates:
+    """What a regime's states do to lanes of one mode: snow slows trucks, and grounds planes."""
+
+    mode: str
+    states: tuple[RegimeState, ...]
+
+
+@dataclass(frozen=True)
 class Regime:
     """A state that moves by itself.
 
@@ -86,6 +94,7 @@ class Regime:
     seen_after: periods until agents see the state; 0: at once; None: never, it is hidden.
     forecast_accuracy: of a forecast 1, 2, ... periods ahead that agents see: the probability that
       it is the true state; else it is drawn from the stationary distribution (or is state 0).
+    by_mode: other multipliers of the same states, for lanes of a mode.
     """
 
     id: str
@@ -94,9 +103,16 @@ class Regime:
     schedule: Schedule | None = None
     seen_after: int | None = None
     forecast_accuracy: tuple[float, ...] = ()
+    by_mode: tuple[ModeStates, ...] = ()
 
     def __post_init__(self) -> None:
         where, size = f"Regime '{self.id}'", len(self.states)
+        for own in self.by_mode:
+            if [s.name for s in own.states] != [s.name for s in self.states]:
+                raise NetworkError(
+                    f"{where}: mode '{own.mode}' has states {[s.name for s in own.states]}; "
+                    f"expected the regime's own, {[s.name for s in self.states]}."
+                )
         if self.seen_after is not None:
             at_least_zero(where, seen_after=self.seen_after)
         for ahead, accuracy in enumerate(self.forecast_accuracy):
@@ -119,6 +135,13 @@ class Regime:
                 f"{where}: rows of transition sum to {matrix.sum(axis=1).tolist()}; "
                 "expected 1 each."
             )
+
+    def for_mode(self, mode: str) -> Regime:
+        """Return the regime as lanes of this mode feel it."""
+        for own in self.by_mode:
+            if own.mode == mode:
+                return replace(self, states=own.states, by_mode=())
+        return self
 
     def stationary(self) -> NDArray[np.float64]:
         """Return the long-run share of time in every state; of an event: as usual."""

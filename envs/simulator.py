@@ -26,6 +26,7 @@ from envs.events import (
     account,
     believe_receipts,
     decide,
+    forget_receipts,
     note_orders,
     observe,
     order,
@@ -160,6 +161,7 @@ class Simulator:
             array[...] = 0.0
         self._fill_initial()
         self._open()
+        forget_receipts(self.net, self.state, self.period)  # what has just come tells nothing
 
     def close_period(
         self,
@@ -215,10 +217,7 @@ class Simulator:
     def forget(self) -> None:
         """Believe what is believed before any demand or receipt was seen."""
         net, state = self.net, self.state
-        lanes = net.arrays.belief_lane
-        state.lead_belief[...] = net.lane_lead[lanes, None]
-        state.lead_square[...] = (net.lane_lead**2 + net.lane_lead_sd**2)[lanes, None]
-        state.on_time[...] = state.in_full[...] = 1.0
+        forget_receipts(net, state, self.period)
         state.demand_level[...] = net.customer_mean[:, None]
         state.demand_variance[...] = net.customer_sd[:, None] ** 2
         mean, variance = net.demand_mean[:, None], net.demand_sd[:, None] ** 2

@@ -31,6 +31,7 @@ from envs.trace_tables import (
     HISTORY,
     Z_MAX,
     Z_STEP,
+    Effects,
     TraceTables,
     compile_tables,
 )
@@ -61,9 +62,8 @@ class Trace:
     def __init__(self, net: CompiledNetwork, batch_size: int) -> None:
         self._net, self._tables = net, compile_tables(net)
         self._handle = Handle(self._tables)
-        streams, stochastic = len(net.customer_pair), self._tables.lead_minimum.size
-        exposed = self._tables.factor.shape[0]
-        regimes = self._tables.regime_start.shape[0]
+        streams, stochastic = len(net.customer_pair), self._tables.lead_table.size
+        exposed, regimes = len(net.exposures), len(net.network.regimes)
         block = int(np.clip(_BLOCK_VALUES // max(1, streams * batch_size), 1, 128))
         self._delay = int(max(1, *self._tables.seen_after)) if regimes else 1  # 1: to go on from
         self._ahead = len(self._tables.accuracy)
@@ -81,6 +81,7 @@ class Trace:
         self.factor = np.ones((exposed, batch_size))
         self.seen = np.full((regimes, batch_size), -1, np.int64)
         self.forecast = np.full((self._ahead, regimes, batch_size), -1, np.int64)
+        self._tells = bool(self._ahead or (self._tables.seen_after >= 0).any())
         self._first, self._period = 0, 0
 
     def reset(self, seed: int, first_episode: int, starts: tuple[int, int] = (0, 1)) -> None:
@@ -147,10 +148,11 @@ class Trace:
     def _look(self) -> None:
         """Fill what regimes do today, and what agents may see of them."""
         self.factor[...] = self._factors[self._period - self._first]
-        row = self._delay + self._period - self._first
-        _look_at_regimes(
-            self._handle, self._keys, self._paths, row, self._period, self.seen, self.forecast
-        )
+        if self._tells:
+            row = self._delay + self._period - self._first
+            _look_at_regimes(
+                self._handle, self._keys, self._paths, row, self._period, self.seen, self.forecast
+            )
 
 
 @entry
@@ -164,48 +166,42 @@ def _draw_block(
     the block. bits [B], normals [2, B]: scratch.
     """
     block, streams, _ = demand.shape
-    regimes, stochastic = paths.shape[1], lead_time.shape[1]
     correlated = False
     for d in range(streams):
         correlated |= tables.correlation[d] > 0.0
-    two, per_period = np.uint64(2), _numbers(tables)
     for i in range(block):
-        regime = paths[i]
-        counter = np.uint64(first + i) * per_period + np.uint64(2 * regimes)
+        regime, period = paths[i], first + i
         if correlated:
-            _draw_normals(keys, counter, normals[0])
-        counter += two
+            _draw_normals(keys, _counter(tables, period, tables.common_number), normals[0])
         for d in range(streams):
+            counter = _counter(tables, period, tables.common_number + 1 + d)
             _draw_demand(tables, keys, calendar, i, d, counter, regime, bits, normals, demand[i, d])
-            counter += two
-        for s in range(stochastic):
-            draw_bits(keys, counter, bits)
-            _look_up_lead_time(tables, s, bits, regime, lead_time[i, s])
+        for s in range(lead_time.shape[1]):
+            if tables.lead_number[s] >= 0:
+                draw_bits(keys, _counter(tables, period, tables.lead_number[s]), bits)
+            _look_up_lead_time(tables, s, bits, regime, normals, lead_time[i, s])
             if tables.no_overtaking[s]:
                 _keep_order(lead_time[i, s], lead_before[s])
-            counter += two
         for v in range(factor.shape[1]):
-            _multiply(tables.factor[v], regime, factor[i, v])
+            _multiply(tables.factor, v, regime, factor[i, v])
 
 
 @kernel
-def _numbers(tables: TraceTables) -> np.uint64:
-    """Numbers of a period: two per stream (normal draws need a pair), and a pair that all share."""
-    streams, stochastic = tables.kind.size, tables.lead_minimum.size
-    return np.uint64(2 * (streams + stochastic + tables.seen_after.size + 1))
+def _counter(tables: TraceTables, period: int, number: int) -> np.uint64:
+    """Where in an episode's stream the pair of numbers is (normal draws need a pair)."""
+    return np.uint64(2 * (period * tables.numbers + number))
 
 
 @entry
 def _draw_regimes(tables: TraceTables, keys: Keys, paths: Ints, row: int, period: int) -> None:
     """Fill paths [rows, G, B] from `row`, which is `period`, to the end."""
-    per_period = _numbers(tables)
     for j in range(row, len(paths)):
         now = period + j - row
         for g in range(paths.shape[1]):
-            if tables.schedule[g, 1] > 0:
+            if tables.regime_number[g] < 0:
                 _follow_schedule(keys, tables.schedule[g], g, now, paths[j, g])
                 continue
-            counter = np.uint64(now) * per_period + np.uint64(2 * g)
+            counter = _counter(tables, now, tables.regime_number[g])
             before = paths[max(j - 1, 0), g]
             for b in range(keys.size):
                 cdf = tables.regime_step[g, before[b]] if now > 0 else tables.regime_start[g]
@@ -241,23 +237,25 @@ def _look_at_regimes(
             accuracy = tables.accuracy[f, g]
             if accuracy < 0.0:
                 continue
-            number = np.uint64(2 * ((period * forecast.shape[0] + f) * seen.shape[0] + g))
+            # The same whatever other regimes there are, or how far ahead they are forecast.
+            counter = np.uint64(((period << 24) + (g << 8) + f) << 1)
             for b in range(keys.size):
                 key = keys[b] ^ _FORECASTS
                 told = paths[row + 1 + f, g, b]
-                if uniform(key, number) >= accuracy:
-                    told = _first_above(tables.regime_start[g], uniform(key, number + _ONE))
+                if uniform(key, counter) >= accuracy:
+                    told = _first_above(tables.regime_start[g], uniform(key, counter + _ONE))
                 forecast[f, g, b] = told
 
 
 @kernel
-def _multiply(factor: Floats, regime: Ints, out: Floats) -> None:
-    """factor [G, states], regime [G, B]: the product over all regimes."""
+def _multiply(effects: Effects, row: int, regime: Ints, out: Floats) -> None:
+    """Fill out [B] with the product of what the states in regime [G, B] do to a row."""
     for b in range(out.size):
-        share = 1.0
-        for g in range(regime.shape[0]):
-            share *= factor[g, regime[g, b]]
-        out[b] = share
+        out[b] = 1.0
+    for e in range(effects.pointer[row], effects.pointer[row + 1]):
+        multiplier, state = effects.multiplier[e], regime[effects.regime[e]]
+        for b in range(out.size):
+            out[b] *= multiplier[state[b]]
 
 
 @kernel
@@ -273,19 +271,19 @@ def _draw_demand(
     tables: TraceTables, keys: Keys, calendar: Ints, ahead: int, d: int, counter: np.uint64,
     regime: Ints, bits: Ints, normals: Floats, out: Floats,
 ) -> None:  # fmt: skip
-    kind, rho, stride = tables.kind[d], tables.correlation[d], tables.stride[d]
-    table_of, history = tables.table_of[d], tables.history[d]
-    exposed = False
-    for g in range(stride.size):
-        exposed |= stride[g] > 0
+    kind, rho = tables.kind[d], tables.correlation[d]
+    place_of, history = tables.place_of[d], tables.history[d]
+    exposed = range(tables.demand.pointer[d], tables.demand.pointer[d + 1])
     if kind == HISTORY:
         for b in range(out.size):
             out[b] = history[_wrap(calendar[b] + ahead, history.size)]
-        if exposed:
-            _scale_history(tables.demand_factor[d], tables.whole[d], regime, out)
+        if len(exposed) > 0:
+            _multiply(tables.demand, d, regime, normals[1])
+            draw_bits(keys, counter, bits)
+            _scale_history(normals[1], tables.whole[d], bits, out)
         return
     # One table for the whole batch unless the calendar or a regime says otherwise.
-    varies = exposed or table_of.size > 1
+    varies = len(exposed) > 0 or place_of.size > 1
     if rho > 0.0 or kind == CONTINUOUS:
         _draw_normals(keys, counter, normals[1])
         _correlate(rho, normals)
@@ -294,7 +292,7 @@ def _draw_demand(
             _bits_of_normals(normals[1], bits)
         else:
             draw_bits(keys, counter, bits)
-    table = table_of[0]
+    table = tables.table_at[place_of[0]]
     if not varies and kind != CONTINUOUS:
         cdf = tables.values[tables.pointer[table] : tables.pointer[table + 1]]
         guide, lowest = tables.guide[table], tables.lowest[table]
@@ -302,11 +300,13 @@ def _draw_demand(
             out[b] = lowest + _look_up(bits[b], guide, cdf)
         return
     pointer, values, guides, lowests = tables.pointer, tables.values, tables.guide, tables.lowest
+    table_at, stride, regime_of = tables.table_at, tables.stride, tables.demand.regime
     for b in range(out.size):
         if varies:
-            table = table_of[_wrap(calendar[b] + ahead, table_of.size)]
-            for g in range(stride.size):
-                table += stride[g] * regime[g, b]
+            place = place_of[_wrap(calendar[b] + ahead, place_of.size)]
+            for e in exposed:
+                place += stride[e] * regime[regime_of[e], b]
+            table = table_at[place]
         row = values[pointer[table] : pointer[table + 1]]
         if kind == CONTINUOUS:
             out[b] = _interpolate(normals[1, b], row)
@@ -315,13 +315,13 @@ def _draw_demand(
 
 
 @kernel
-def _scale_history(factor: Floats, whole: bool, regime: Ints, out: Floats) -> None:
-    """What was sold, times what regimes do to demand; in whole units where the history is."""
+def _scale_history(factor: Floats, whole: bool, bits: Ints, out: Floats) -> None:
+    """What was sold, times what regimes do to demand. A history in whole units stays so: it is
+    rounded up with the probability of the fraction, which keeps the mean."""
     for b in range(out.size):
-        quantity = out[b]
-        for g in range(regime.shape[0]):
-            quantity *= factor[g, regime[g, b]]
-        out[b] = round(quantity) if whole else quantity
+        out[b] *= factor[b]
+        if whole:
+            out[b] = np.floor(out[b] + bits[b] * SCALE)
 
 
 @kernel
@@ -372,17 +372,24 @@ def _bits_of_normals(normals: Floats, bits: Ints) -> None:
 
 
 @kernel
-def _look_up_lead_time(tables: TraceTables, s: int, bits: Ints, regime: Ints, out: Ints) -> None:
-    cdf = tables.lead_cdf[tables.lead_pointer[s] : tables.lead_pointer[s + 1]]
-    guide, factor, spread = tables.lead_guide[s], tables.lead_factor[s], tables.lead_spread[s]
-    minimum, longest = tables.lead_minimum[s], tables.lead_longest[s]
-    shortest, mean = tables.lead_shortest[s], tables.lead_mean[s]
+def _look_up_lead_time(
+    tables: TraceTables, s: int, bits: Ints, regime: Ints, scratch: Floats, out: Ints
+) -> None:
+    """scratch [2, B]: what regimes do to the spread and to the whole."""
+    table = tables.lead_table[s]
+    cdf = tables.values[tables.pointer[table] : tables.pointer[table + 1]]
+    guide, minimum = tables.guide[table], int(tables.lowest[table])
     for b in range(out.size):
-        periods = float(minimum + _look_up(bits[b], guide, cdf))
-        for g in range(regime.shape[0]):
-            state = regime[g, b]
-            if spread[g, state] != 1.0:
-                periods = mean + (periods - mean) * spread[g, state]
-        for g in range(regime.shape[0]):
-            periods *= factor[g, regime[g, b]]
-        out[b] = max(min(round(periods), longest), shortest)
+        out[b] = minimum + _look_up(bits[b], guide, cdf)
+    times, spreads = tables.lead_time.pointer, tables.lead_spread.pointer
+    if times[s] == times[s + 1] and spreads[s] == spreads[s + 1]:
+        return
+    spread, factor = scratch[0], scratch[1]
+    _multiply(tables.lead_spread, s, regime, spread)
+    _multiply(tables.lead_time, s, regime, factor)
+    shortest, longest, mean = tables.lead_shortest[s], tables.lead_longest[s], tables.lead_mean[s]
+    for b in range(out.size):
+        periods = float(out[b])
+        if spread[b] != 1.0:
+            periods = mean + (periods - mean) * spread[b]
+        out[b] = max(min(round(periods * factor[b]), longest), shortest)

@@ -6,7 +6,7 @@ that is what lets the compiler vectorise it.
 """
 
 from envs.events.account import account
-from envs.events.believe import believe_receipts, note_orders
+from envs.events.believe import believe_receipts, forget_receipts, note_orders
 from envs.events.observe import observe
 from envs.events.order import decide, order
 from envs.events.receive import receive, receive_at_once
@@ -17,6 +17,7 @@ __all__ = [
     "account",
     "believe_receipts",
     "decide",
+    "forget_receipts",
     "note_orders",
     "observe",
     "order",

@@ -20,8 +20,10 @@ from envs.policies.dual_sourcing import (
     TailoredBaseSurge,
 )
 from envs.policies.echelon_base_stock import EchelonBaseStock
+from envs.policies.expected_path import ExpectedPath
 from envs.policies.forecast_base_stock import ForecastBaseStock
 from envs.policies.forecast_dual_index import ForecastDualIndex
+from envs.policies.nearest_with_stock import NearestAlways, NearestWithStock
 from envs.policies.periodic_review import PeriodicReview
 from envs.policies.q_s import JointQuantity
 from envs.policies.s_s import ReorderPoint
@@ -43,6 +45,9 @@ POLICIES: dict[str, type[Policy]] = {
         DualIndex,
         CappedDualIndex,
         TailoredBaseSurge,
+        NearestWithStock,
+        NearestAlways,
+        ExpectedPath,
         StatusAwareBaseStock,
         DetectingBaseStock,
         ReorderPoint,

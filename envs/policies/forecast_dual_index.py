@@ -16,7 +16,7 @@ expedite lanes follow the capped forecast base-stock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ __all__ = ["ForecastDualIndex"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Matrix = Any  # SciPy's sparse matrices
 
 
 class ForecastDualIndex:
@@ -81,7 +82,9 @@ class _Cover:
     def __init__(self, net: CompiledNetwork, pairs: Ints, lead: Ints) -> None:
         leaves, fast = net.arrays.leaves, np.flatnonzero(net.arrays.expedite)
         shape = (len(net.network.stocks), len(net.customer_pair))
-        units = sparse.csr_matrix((leaves.value, leaves.index, leaves.pointer), shape=shape)[pairs]
+        units: Matrix = sparse.csr_matrix(
+            (leaves.value, leaves.index, leaves.pointer), shape=shape
+        )[pairs]
         variance = np.zeros(shape[0])
         np.maximum.at(variance, net.arrays.lane_to[fast], net.lane_lead_sd[fast] ** 2)
         variance += np.maximum(net.path_lead_sd**2 - net.lead_sd**2, 0.0)

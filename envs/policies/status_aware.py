@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled import CompiledNetwork
+from envs.network import Regime
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 
@@ -47,6 +48,11 @@ def lane_weights(net: CompiledNetwork, up: Bools) -> Floats:
     return result
 
 
+def _works(regime: Regime) -> Bools:
+    """[states] whether orders go through."""
+    return np.array([state.ordering * state.availability > 0 for state in regime.states])
+
+
 class StatusAwareBaseStock:
     """order = level - IP; `level_down` while the lane of the largest base share is down."""
 
@@ -66,7 +72,13 @@ class StatusAwareBaseStock:
         self._parameters = dict(parameters)
         network, arrays = net.network, net.arrays
         self._exposed = [
-            (q, g, np.array([s.ordering > 0 and s.availability > 0 for s in regime.states]))
+            (
+                q,
+                g,
+                np.array(
+                    [s.ordering * s.availability > 0 for s in regime.for_mode(lane.mode).states]
+                ),
+            )
             for q, lane in enumerate(network.lanes)
             for g, regime in enumerate(network.regimes)
             if regime.id in lane.regimes and regime.seen_after is not None

@@ -15,11 +15,13 @@ from envs.scenarios.joint_replenishment import (
     JointReplenishmentConfig,
     build_joint_replenishment,
 )
+from envs.scenarios.omni_fulfilment import OmniFulfilmentConfig, build_omni_fulfilment
 from envs.scenarios.one_warehouse import OneWarehouseConfig, build_one_warehouse
 from envs.scenarios.retail import RetailConfig, build_retail
 from envs.scenarios.serial import SerialConfig, build_serial
 from envs.scenarios.single_node import SingleNodeConfig, build_single_node
 from envs.scenarios.two_echelon import TwoEchelonConfig, build_two_echelon
+from envs.scenarios.weather_routing import WeatherRoutingConfig, build_weather_routing
 
 __all__ = ["BUILDERS", "ScenarioConfig", "build_scenario"]
 
@@ -28,6 +30,8 @@ BUILDERS: dict[str, tuple[type[ScenarioConfig], Callable[[Any], Scenario]]] = {
     "serial": (SerialConfig, build_serial),
     "one_warehouse": (OneWarehouseConfig, build_one_warehouse),
     "retail": (RetailConfig, build_retail),
+    "weather_routing": (WeatherRoutingConfig, build_weather_routing),
+    "omni_fulfilment": (OmniFulfilmentConfig, build_omni_fulfilment),
     "explicit": (ExplicitConfig, build_explicit),
     "two_echelon": (TwoEchelonConfig, build_two_echelon),
     "generated": (GeneratedConfig, build_generated),

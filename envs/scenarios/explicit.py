@@ -15,6 +15,7 @@ from envs.network import (
     Lane,
     LaneInput,
     Limits,
+    ModeStates,
     Node,
     Regime,
     RegimeState,
@@ -152,13 +153,14 @@ class ScheduleEntry:
 @dataclass
 class RegimeEntry:
     """A Markov chain, rows of transition in the order of the states, or a schedule between two
-    states; see `envs.network.Regime`. seen_after: null is hidden."""
+    states; see `envs.network.Regime`. seen_after: null is hidden. by_mode: lane mode -> states."""
 
     states: dict[str, RegimeStateEntry] = field(default_factory=dict)
     transition: list[list[float]] = field(default_factory=list)
     schedule: ScheduleEntry | None = None
     seen_after: int | None = None
     forecast_accuracy: list[float] = field(default_factory=list)
+    by_mode: dict[str, dict[str, RegimeStateEntry]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -262,7 +264,7 @@ def _resource(name: str, value: Any) -> Resource:
 
 
 def _regime(name: str, entry: RegimeEntry) -> Regime:
-    states = tuple(RegimeState(state, **vars(values)) for state, values in entry.states.items())
+    states = _states(entry.states)
     schedule = None if entry.schedule is None else Schedule(**vars(entry.schedule))
     return Regime(
         name,
@@ -271,7 +273,12 @@ def _regime(name: str, entry: RegimeEntry) -> Regime:
         schedule,
         entry.seen_after,
         tuple(entry.forecast_accuracy),
+        tuple(ModeStates(mode, _states(own)) for mode, own in entry.by_mode.items()),
     )
+
+
+def _states(entries: Mapping[str, RegimeStateEntry]) -> tuple[RegimeState, ...]:
+    return tuple(RegimeState(name, **vars(values)) for name, values in entries.items())
 
 
 def _calendar(entry: CalendarEntry | None) -> Calendar | None:

@@ -186,25 +186,34 @@ def shipments_are_possible(run: Run) -> None:
 
 
 def scarce_goods_are_shared(run: Run) -> None:
-    """Where all lanes that share an input or a resource have no other limit: all get what they
-    want, or all there is is given out by the rule. A lane without any limit ships all it may."""
-    flows, lanes = run.flows, run.network.lanes
+    """A lane that takes nothing scarce ships all it may. What is scarce is given out in full, by
+    the rule, where none of the lanes that share it is held back by something else."""
     want = run.owed_at_ship * run.multiplier("availability")
-    limiting = run.uses[run.limits_shipments]
-    limits = (run.consumes > 0).sum(axis=0) + (limiting > 0).sum(axis=0)
-    for q in np.flatnonzero(limits == 0):
-        same(f"shipped on unlimited {lanes[q].id}", flows.shipped[:, q], want[:, q])
+    sources: list[tuple[str, Floats, Floats, Floats]] = []  # label, use, what is there, levels
     for p, stock in enumerate(run.network.stocks):
-        if (limits[run.consumes[p] > 0] == 1).all():
-            level = _level_by_rule(run, stock.allocation, want) / run.sharing_weight(p)
-            there = run.opened.on_hand[:, p]
-            _shared(stock.label, flows.shipped, want, level, run.consumes[p], there)
-    capacity = run.capacity[:, run.limits_shipments]
-    named = np.array(run.network.resources, object)[run.limits_shipments]
-    for resource, use, there in zip(named, limiting, capacity.swapaxes(0, 1), strict=True):
-        if (limits[use > 0] == 1).all():
-            level = _level_by_rule(run, resource.allocation, want)
-            _shared(resource.id, flows.shipped, want, level, use, there)
+        level = _level_by_rule(run, stock.allocation, want) / run.sharing_weight(p)
+        sources.append((stock.label, run.consumes[p], run.opened.on_hand[:, p], level))
+    for r in np.flatnonzero(run.limits_shipments):
+        resource = run.network.resources[r]
+        level = _level_by_rule(run, resource.allocation, want)
+        sources.append((resource.id, run.uses[r], run.capacity[:, r], level))
+    scarce = [np.einsum("q,tqb->tb", use, want) > there for _, use, there, _ in sources]
+    limits = np.zeros(want.shape)  # scarce things that a lane takes
+    for (_, use, _, _), lacking in zip(sources, scarce, strict=True):
+        limits += (use > 0)[:, None] * lacking[:, None]
+    same("shipped without limit", np.where(limits == 0, run.flows.shipped - want, 0.0), 0.0)
+    for (label, use, there, level), lacking in zip(sources, scarce, strict=True):
+        users = np.flatnonzero(use)
+        alone = lacking & (limits[:, users] <= 1).all(axis=1)
+        used = np.einsum("q,tqb->tb", use, run.flows.shipped)
+        same(f"given out of {label}", np.where(alone, used - there, 0.0), 0.0, 1e-7)
+        for i in users:
+            for k in users:
+                served = run.flows.shipped[:, i] > 1e-6
+                waiting = run.flows.shipped[:, k] < want[:, k] - 1e-6
+                ahead = np.where(alone & served & waiting, level[:, i] - level[:, k], 0.0)
+                rounding = 1e-5 * (1.0 + np.abs(level[:, i]))  # actions are of single precision
+                at_most(f"lead over others who share {label}", ahead, rounding)
 
 
 def _level_by_rule(run: Run, rule: Allocation, want: Floats) -> Floats:
@@ -222,21 +231,6 @@ def _level_by_rule(run: Run, rule: Allocation, want: Floats) -> Floats:
     stock = stock + run.delivers @ state.in_transit.sum(axis=2)
     to = run.delivers.T
     return (to @ stock + run.flows.shipped) / (to @ rate)
-
-
-def _shared(
-    what: str, shipped: Floats, want: Floats, level: Floats, use: Floats, there: Floats
-) -> None:
-    users = np.flatnonzero(use)
-    need = np.einsum("q,tqb->tb", use, want)
-    used = np.einsum("q,tqb->tb", use, shipped)
-    same(f"given out of {what}", used, np.minimum(need, there), 1e-7)
-    for i in users:
-        for k in users:
-            served = shipped[:, i] > 1e-6
-            waiting = shipped[:, k] < want[:, k] - 1e-6
-            ahead = np.where(served & waiting, level[:, i] - level[:, k], 0.0)
-            at_most(f"lead over others who share {what}", ahead, 1e-6)
 
 
 LANE_LAWS: tuple[Callable[[Run], None], ...] = (

@@ -52,8 +52,8 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
     drawn: with random demand, lead times and regimes; else all is known. divisible: no whole
     units. Goods flow from nodes and SKUs of lower number to higher, but for transshipment.
     """
-    nodes = [f"n{i}" for i in range(random.randint(1, 6))]
-    skus = [f"s{k}" for k in range(random.randint(1, 3))]
+    nodes = [f"n{i}" for i in range(random.choice([1, 2, 2, 3, 4, 6]))]
+    skus = [f"s{k}" for k in range(random.choice([1, 1, 2, 3]))]
     stocked = {(n, s) for n in nodes for s in skus if s == skus[0] or random.random() < 0.6}
     timing = Timing(
         random.choice(list(Receive)),
@@ -162,7 +162,7 @@ def _lane(
     drawn: bool,
     regimes: tuple[Regime, ...],
 ) -> Lane:
-    lead_time = LeadTime(random.randint(shortest, 3))
+    lead_time = LeadTime(max(shortest, random.choice([0, 0, 1, 2, 3])))
     if drawn and random.random() < 0.4:
         lead_time = LeadTime(
             lead_time.minimum, 1.0, 0.8, lead_time.minimum + 4, random.random() < 0.4
@@ -176,7 +176,7 @@ def _lane(
         sku,
         lead_time,
         inputs=inputs,
-        regimes=_some(random, regimes, 0.4),
+        regimes=_some(random, regimes, 0.5),
         unit_cost=random.choice([0.0, 1.5]),
         fixed_cost=random.choice([0.0, 8.0]),
         load_size=load_size,

@@ -80,10 +80,41 @@ def test_lead_time_is_learned(receive: Receive) -> None:
     assert after.overdue == pytest.approx(4.0 * 3)
 
 
-def test_beliefs_about_chance_are_unbiased() -> None:
-    """The mean over many buyers is the lane's mean, the spread its spread."""
+@pytest.mark.parametrize("receive", Receive)
+@pytest.mark.parametrize("delay", [0, 1, 2])
+@pytest.mark.parametrize("lead", [0, 1, 4])
+def test_a_lane_that_keeps_its_promise(receive: Receive, delay: int, lead: int) -> None:
+    """Whatever is ordered, and whatever was under way at the start: nothing is ever late."""
+    network = shop(
+        event(999, availability=0.0),
+        timing=Timing(receive=receive),
+        lead_time=LeadTime(lead),
+        information_delay=delay,
+        initial_in_transit=(2.0,) * lead,
+        initial_orders=(3.0,) * delay,
+    )
+    rng = np.random.default_rng(0)
+    simulator = Simulator(compile_network(network), 2)
+    simulator.reset(0)
+    heard_after = delay + (1 if delay > 0 and receive is Receive.after_ship else 0)
+    for t in range(40):
+        state = simulator.state
+        assert state.lead_belief == pytest.approx(float(lead + heard_after)), t
+        assert state.on_time == pytest.approx(1.0), t
+        assert state.in_full == pytest.approx(1.0), t
+        assert state.overdue == pytest.approx(0.0, abs=1e-9), t
+        order = np.where(rng.random((1, 2)) < 0.3, 0.0, rng.uniform(0.0, 9.0, (1, 2)))
+        simulator.close_period_with_orders(order)
+        simulator.open_period()
+
+
+@pytest.mark.parametrize("initial", [(), (4.0,) * 6])
+def test_beliefs_about_chance_are_unbiased(initial: tuple[float, ...]) -> None:
+    """The mean over many buyers is the lane's mean, the spread its spread, whatever was under way
+    at the start."""
     lead_time = LeadTime(2, 4.0, 2.0)
-    simulator = play(shop(lead_time=lead_time), 200, batch=4000)
+    network = shop(lead_time=lead_time, initial_in_transit=initial)
+    simulator = play(network, 200, batch=4000)
     state = simulator.state
     assert state.lead_belief.mean() == pytest.approx(lead_time.mean(), rel=0.02)
     # First in, first out: matching trades late for early, so the spread is at most the lane's.
@@ -100,10 +131,13 @@ def test_an_outage_shows_as_overdue() -> None:
     assert play(network, 20).state.overdue == pytest.approx(4.0 * 8)
 
 
-def test_cancelled_orders_are_not_overdue() -> None:
-    """Who is told no at once waits for nothing."""
-    timing = Timing(unfilled=Unfilled.cancel)
-    state = play(shop(event(10, availability=0.0), timing=timing), 30).state
+@pytest.mark.parametrize("receive", Receive)
+@pytest.mark.parametrize("delay", [0, 2])
+def test_cancelled_orders_are_not_overdue(receive: Receive, delay: int) -> None:
+    """Who is told no, now or when the sender hears of it, waits for nothing."""
+    timing = Timing(receive=receive, unfilled=Unfilled.cancel)
+    outage = event(10, availability=0.0)
+    state = play(shop(outage, timing=timing, information_delay=delay), 30).state
     assert state.overdue == 0.0
 
 

@@ -15,6 +15,7 @@ from envs.errors import ConfigError
 from envs.lead_time import LeadTime
 from envs.network import Lane, Node, Regime, RegimeState, Sku, Stock, SupplyNetwork
 from envs.trace import Trace
+from envs.trace_tables import compile_tables
 
 
 def shops(*demands: Demand, **fields: Any) -> SupplyNetwork:
@@ -206,26 +207,73 @@ def test_history_is_replayed() -> None:
     assert sample[:, 1].tolist() == [2.0, 3.0, 4.0, 2.0, 3.0, 4.0, 2.0]
 
 
-def test_regimes_multiply_each_other_and_history() -> None:
-    """Two regimes: their factors multiply, drawn demand and replayed history alike."""
-    boom = Regime("boom", (RegimeState("no"), RegimeState("yes", demand=3.0)), ((0.5, 0.5),) * 2)
-    slump = Regime("slump", (RegimeState("no"), RegimeState("yes", demand=0.5)), ((0.5, 0.5),) * 2)
-    regimes = (boom, slump)
-    known = Demand(10.0, 1.0, history=np.full(5, 10.0))
-    drawn = Demand.from_config(config("poisson", mean=10.0), 0)
-    for demand, exact in ((known, True), (drawn, False)):
-        network = shops(demand, regimes=regimes, demand_regimes=("boom", "slump"))
-        trace = Trace(compile_network(network), 5000)
-        trace.reset(0, 0)
-        for _ in range(3):
-            for first, second in ((0, 0), (0, 1), (1, 0), (1, 1)):
-                here = (trace.true_regime[0] == first) & (trace.true_regime[1] == second)
-                mean = 10.0 * (3.0 if first else 1.0) * (0.5 if second else 1.0)
-                if exact:
-                    assert (trace.demand[0][here] == mean).all()
-                else:
-                    assert trace.demand[0][here].mean() == pytest.approx(mean, rel=0.04)
-            trace.advance()
+BOOM = Regime(
+    "boom",
+    (RegimeState("no"), RegimeState("some", demand=2.0), RegimeState("yes", demand=3.0)),
+    ((0.4, 0.3, 0.3),) * 3,
+)
+OTHER = Regime("other", (RegimeState("a"), RegimeState("b", demand=9.0)), ((0.5, 0.5),) * 2)
+SLUMP = Regime("slump", (RegimeState("no"), RegimeState("yes", demand=0.5)), ((0.5, 0.5),) * 2)
+QUIET = Regime("quiet", (RegimeState("no"), RegimeState("yes", cost=2.0)), ((0.5, 0.5),) * 2)
+
+
+def by_state(demand: Demand, batch: int, periods: int) -> list[tuple[int, float, NDArray[Any]]]:
+    """Return (calendar, product of the factors, demand drawn) for each mix of states."""
+    network = shops(
+        demand, regimes=(BOOM, OTHER, SLUMP, QUIET), demand_regimes=("slump", "quiet", "boom")
+    )
+    trace = Trace(compile_network(network), batch)
+    trace.reset(0, 0)
+    found = []
+    for _ in range(periods):
+        boom, _, slump, _ = trace.true_regime
+        for i, more in enumerate((1.0, 2.0, 3.0)):
+            for j, less in enumerate((1.0, 0.5)):
+                here = (boom == i) & (slump == j)
+                found.append((int(trace.calendar[0]), more * less, trace.demand[0][here]))
+        trace.advance()
+    return found
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        config("poisson", mean=10.0),
+        config("normal", mean=10.0, standard_deviation=2.0, whole_units=False),
+    ],
+    ids=lambda a: a.distribution,
+)
+def test_regimes_and_calendar_multiply(asked: DemandConfig) -> None:
+    """The mean is multiplied by the calendar and by every regime the shop is exposed to, whatever
+    the others do."""
+    weekend = np.array([1.0, 0.0, 0.8])
+    demand = Demand.from_config(asked, 0, multiplier=weekend)
+    for day, factor, drawn in by_state(demand, 6000, 6):
+        assert drawn.mean() == pytest.approx(10.0 * weekend[day] * factor, rel=0.04)
+
+
+def test_equal_tables_are_shared() -> None:
+    """Six mixes of states on three days, of which one is closed: tables for 1, 2, 3, 0.5, 1.5 and
+    for 0.8 of those, once, and one of nothing."""
+    demand = Demand.from_config(
+        config("poisson", mean=10.0), 0, multiplier=np.array([1.0, 0.0, 0.8])
+    )
+    regimes = {"regimes": (BOOM, SLUMP), "demand_regimes": ("boom", "slump")}
+    tables = compile_tables(compile_network(shops(demand, demand, **regimes)))
+    assert len(tables.lowest) == 5 + 5 + 1
+    assert len(tables.table_at) == 6 * 3
+
+
+def test_regimes_multiply_history() -> None:
+    """A replayed history is multiplied too: exactly where its units are divisible; whole units stay
+    whole, and right on average."""
+    for _, factor, drawn in by_state(Demand(10.0, 1.0, history=np.array([10.5, 2.25])), 200, 2):
+        assert set(drawn.tolist()) <= {10.5 * factor, 2.25 * factor}
+    for day, factor, drawn in by_state(Demand(3.0, 1.0, history=np.array([3.0, 0.0])), 6000, 2):
+        exact = 3.0 * factor if day == 0 else 0.0
+        assert np.array_equal(drawn, np.round(drawn))
+        assert (np.abs(drawn - exact) < 1.0).all()
+        assert drawn.mean() == pytest.approx(exact, abs=0.08)
 
 
 ONES = np.ones(3)

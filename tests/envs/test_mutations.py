@@ -18,7 +18,7 @@ import pytest
 from tests.envs.mutant_run import CAUGHT
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 60
+SEEDS = 80
 
 
 @dataclass(frozen=True)

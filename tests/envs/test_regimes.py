@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from envs.compiled import CompiledNetwork, compile_network
 from envs.demand import Demand, DemandConfig
-from envs.errors import ConfigError, NetworkError
-from envs.injection import EventConfig, inject
+from envs.errors import NetworkError
 from envs.lead_time import LeadTime
 from envs.network import (
     Lane,
+    ModeStates,
     Node,
     Regime,
     RegimeState,
@@ -26,6 +26,7 @@ from envs.network import (
     SupplyNetwork,
 )
 from envs.trace import Trace
+from envs.trace_tables import compile_tables
 
 PERIODS = 300  # more than two blocks
 CHAIN = ((0.9, 0.1), (0.2, 0.8))
@@ -127,6 +128,77 @@ def test_forecasts_are_as_good_as_they_say() -> None:
     assert hit == pytest.approx(0.7 + 0.3 * by_luck, abs=0.01)
 
 
+def test_forecasts_are_wrong_independently() -> None:
+    """A wrong forecast says nothing about the next one, nor about the one for a day further."""
+    fair = replace(supplier(forecast_accuracy=(0.5, 0.5)), transition=((0.5, 0.5),) * 2)
+    state, told = record(compile_network(network(fair)), 400, ("true_regime", "forecast"))
+    wrong = [told[: PERIODS - 2, f, 0] != state[1 + f : PERIODS - 1 + f, 0] for f in range(2)]
+    for first, second in (
+        (wrong[0][1:], wrong[0][:-1]),  # from day to day
+        (wrong[0], wrong[1]),  # a day and two days ahead
+        (wrong[0][1:], wrong[1][:-1]),  # the same day, said twice
+        (wrong[0][:, 1:], wrong[0][:, :-1]),  # in another episode
+    ):
+        assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.02
+
+
+def test_forecasts_of_an_event_never_cry_wolf() -> None:
+    """An event that comes is foretold with the stated probability; none else is."""
+    states = (RegimeState("no"), RegimeState("yes", transit=0.0))
+    strike = Regime("strike", states, schedule=Schedule(10, 200, 40), forecast_accuracy=(0.9, 0.4))
+    state, told = record(compile_network(network(strike)), 500, ("true_regime", "forecast"))
+    for f, accuracy in enumerate(strike.forecast_accuracy):
+        ahead, said = state[1 + f :, 0], told[: PERIODS - 1 - f, f, 0]
+        assert (said[ahead == 0] == 0).all()
+        assert said[ahead == 1].mean() == pytest.approx(accuracy, abs=0.02)
+
+
+def test_what_agents_are_told_moves_no_chance() -> None:
+    """The same network with hidden regimes has the same demand, lead times and states."""
+    hidden = [replace(r, seen_after=None, forecast_accuracy=()) for r in EVERYTHING.regimes]
+    names = ("true_regime", "factor", "lead_time", "demand")
+    seen = record(compile_network(EVERYTHING), 3, names)
+    blind = record(compile_network(replace(EVERYTHING, regimes=tuple(hidden))), 3, names)
+    for one, other in zip(seen, blind, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_only_states_that_exist_are_drawn() -> None:
+    """Rows may sum to 1 but for rounding; no state is drawn behind the last one."""
+    short = Regime("short", (RegimeState("a"), RegimeState("b", cost=2.0)), ((1.0, 0.0),) * 2)
+    third = 1.0 / 3.0 - 3e-10
+    long = Regime("long", tuple(RegimeState(n) for n in "abc"), ((third, third, third),) * 3)
+    tables = compile_tables(compile_network(network(short, long)))
+    assert (tables.regime_start[0, 1:] == 1.0).all()
+    assert (tables.regime_step[1, :, 2] == 1.0).all()
+    assert tables.regime_step[1, 0, 1] == pytest.approx(2.0 / 3.0)
+
+
+def test_a_date_has_nothing_to_do_with_the_rest() -> None:
+    """When an event comes says nothing about other regimes, demand or other events."""
+    states = (RegimeState("no"), RegimeState("yes", cost=2.0))
+    first, second = (Regime(n, states, schedule=Schedule(0, 99)) for n in ("first", "second"))
+    net = compile_network(network(first, supplier(), second))
+    state, demand = record(net, 4000, ("true_regime", "demand"))
+    dates = [state[:, g].argmax(axis=0) for g in (0, 2)]
+    for other in (dates[1], state[0, 1], demand[0, 0], demand[1, 0]):
+        assert abs(np.corrcoef(dates[0], other)[0, 1]) < 0.06  # 4 standard errors
+
+
+def test_reset_begins_anew() -> None:
+    """Nothing of the last episode is left in the first periods of the next."""
+    trace = Trace(compile_network(EVERYTHING), 40)
+    names = ("true_regime", "seen", "forecast", "factor", "lead_time", "demand")
+    before: list[NDArray] = []
+    for _ in range(2):
+        trace.reset(7, 0)
+        now = [getattr(trace, name).copy() for name in names]
+        assert all(np.array_equal(a, b) for a, b in zip(before or now, now, strict=True))
+        before = now
+        for _ in range(17):
+            trace.advance()
+
+
 def test_a_schedule_strikes_once_within_its_dates() -> None:
     """It begins anywhere from first to last, lasts as long as said, and never comes back."""
     states = (RegimeState("no"), RegimeState("yes", demand=2.0))
@@ -144,7 +216,8 @@ def test_a_schedule_strikes_once_within_its_dates() -> None:
 
 
 def test_nothing_overtakes() -> None:
-    """Arrival dates never go back, and lead times keep their range."""
+    """Arrival dates never go back, and lead times keep their range; nothing is held back longer
+    than what left before it."""
     lead_time = LeadTime(1, 4.0, 4.0, longest=20)
     loose, tight = (
         record(compile_network(network(lead_time=one)), 200, ("lead_time",))[0][:, 0]
@@ -153,8 +226,9 @@ def test_nothing_overtakes() -> None:
     dates = np.arange(PERIODS)[:, None]
     assert (np.diff(dates + loose, axis=0) < 0).any()
     assert (np.diff(dates + tight, axis=0) >= 0).all()
-    assert (tight >= loose).all()
     assert tight.max() <= 20
+    expected = np.maximum.accumulate(dates + loose, axis=0) - dates
+    assert np.array_equal(tight, expected)
 
 
 def test_spread_leaves_the_mean() -> None:
@@ -168,34 +242,42 @@ def test_spread_leaves_the_mean() -> None:
     assert after.std() == pytest.approx(3.0 * before.std(), rel=0.02)
 
 
-def test_events_strike_what_they_name() -> None:
-    """An event is a scheduled regime on the lanes, resources and customers that match."""
-    event = EventConfig(
-        ["b*"], ["port"], ["tea@shop"], first=3, duration=2, demand=5.0, ordering=0.0
+def test_lead_times_of_two_regimes() -> None:
+    """(mean + (drawn - mean) x spread) x factor, rounded, in the range that is possible."""
+    lead_time = LeadTime(3, 4.0, 3.0, longest=14)
+    slow = Regime("slow", (RegimeState("no"), RegimeState("yes", lead_time=1.5)), CHAIN)
+    wild = Regime(
+        "wild",
+        (RegimeState("no"), RegimeState("yes", lead_time_spread=2.0, lead_time=0.8)),
+        CHAIN,
     )
-    struck = inject(network(), {"storm": event}, after=10)
-    [regime] = struck.regimes
-    assert regime.schedule == Schedule(13, 13, 2)
-    assert struck.lanes[0].regimes == struck.resources[0].regimes == ("storm",)
-    demand, factor = record(compile_network(struck), 500, ("demand", "factor"))
-    means = demand[:, 0].mean(axis=1)
-    assert means[13:15] == pytest.approx(20.0, rel=0.05)
-    assert means[[12, 15]] == pytest.approx(4.0, rel=0.1)
-    assert (factor[13:15] == 0.0).all()
+    calm = [replace(r, states=(r.states[0], RegimeState("as before"))) for r in (slow, wild)]
+    [plain] = record(compile_network(network(*calm, lead_time=lead_time)), 50, ("lead_time",))
+    net = compile_network(network(slow, wild, lead_time=lead_time))
+    state, lead = record(net, 50, ("true_regime", "lead_time"))
+    spread = np.where(state[:, 1] == 1, 2.0, 1.0)
+    factor = np.where(state[:, 0] == 1, 1.5, 1.0) * np.where(state[:, 1] == 1, 0.8, 1.0)
+    exact = (lead_time.mean() + (plain[:, 0] - lead_time.mean()) * spread) * factor
+    assert np.abs(lead[:, 0] - np.clip(exact, 0, net.lead_longest[0])).max() <= 0.5 + 1e-9
+    assert lead.min() == 0
+    assert lead.max() > 21 - 1  # 14 x 1.5, both at their worst
+    assert lead.max() <= net.lead_longest[0]
 
 
-@pytest.mark.parametrize(
-    ("event", "message"),
-    [
-        (EventConfig(lanes=["bye"]), "no lane matches 'bye'. Did you mean 'buy'"),
-        (EventConfig(stocks=["x@y"]), "no stock with customers matches"),
-        (EventConfig(), "strikes nothing"),
-    ],
-)
-def test_events_that_strike_nothing_are_refused(event: EventConfig, message: str) -> None:
-    """The message names the event and what is near."""
-    with pytest.raises(ConfigError, match=message):
-        inject(network(), {"storm": event})
+def test_modes_feel_the_same_weather_differently() -> None:
+    """One chain: snow stretches the truck's lead time and grounds the plane."""
+    calm, snow = RegimeState("calm"), RegimeState("snow", lead_time=2.0)
+    grounded = ModeStates("air", (calm, replace(snow, lead_time=1.0, availability=0.0)))
+    base = network(Regime("weather", (calm, snow), CHAIN, by_mode=(grounded,)))
+    truck = replace(base.lanes[0], mode="truck")
+    both = replace(base, lanes=(truck, replace(truck, id="fly", mode="air")))
+    net = compile_network(both)
+    state, lead, factor = record(net, 50, ("true_regime", "lead_time", "factor"))
+    assert np.array_equal(lead[:, net.arrays.lead_row[0]], 4 + 4 * state[:, 0])
+    assert net.arrays.lead_row[1] == net.arrays.availability_row[0] == -1
+    assert np.array_equal(factor[:, net.arrays.availability_row[1]], 1.0 - state[:, 0])
+    with pytest.raises(NetworkError, match="mode 'air' has states"):
+        Regime("weather", (calm, snow), CHAIN, by_mode=(ModeStates("air", (calm,)),))
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,17 @@ OPTIMUM = 48.42
 
 def two_items() -> Scenario:
     """One shop, two items."""
-    stock = {"holding_cost": 1.0, "backlog_cost": 19.0, "initial_stock": 20.0}
-    lane = {"lead_time": 0, "fixed_cost": 10.0, "order_multiple": 1.0}
-    items = ("a", "b")
+    demand, items = DemandConfig("poisson", mean=5.0), ("a", "b")
+    stocks = {
+        i: StockEntry(
+            "shop", i, holding_cost=1.0, backlog_cost=19.0, initial_stock=20.0, demand=demand
+        )
+        for i in items
+    }
+    lanes = {
+        i: LaneEntry("shop", i, 0, resources={"supplier": 1.0}, fixed_cost=10.0, order_multiple=1.0)
+        for i in items
+    }
     return build_scenario(
         ExplicitConfig(
             kind="explicit",
@@ -32,11 +40,8 @@ def two_items() -> Scenario:
             warm_up=100,
             nodes={"shop": "shop"},
             skus=dict.fromkeys(items, 0.0),
-            stocks={
-                i: StockEntry("shop", i, demand=DemandConfig("poisson", mean=5.0), **stock)
-                for i in items
-            },
-            lanes={i: LaneEntry("shop", i, resources={"supplier": 1.0}, **lane) for i in items},
+            stocks=stocks,
+            lanes=lanes,
             resources={"supplier": {"fixed_cost": 75.0}},
         )
     )

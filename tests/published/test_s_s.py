@@ -26,7 +26,6 @@ CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data/s_s.json
 
 def scenario_of(case: dict[str, Any]) -> Scenario:
     """One item, Poisson demand, backlog, a fixed cost per order."""
-    costs = {name: float(case[name]) for name in ("fixed_cost", "holding_cost", "backlog_cost")}
     return build_scenario(
         SingleNodeConfig(
             kind="single_node",
@@ -35,7 +34,9 @@ def scenario_of(case: dict[str, Any]) -> Scenario:
             warm_up=100,
             demand=DemandConfig(mean=float(case["mean"])),
             lead_time=case["lead_time"],
-            **costs,
+            fixed_cost=float(case["fixed_cost"]),
+            holding_cost=float(case["holding_cost"]),
+            backlog_cost=float(case["backlog_cost"]),
         )
     )
 

@@ -1,0 +1,100 @@
+"""Order fulfilment: customers' orders go to the cheapest node that has the goods.
+
+Pairs that customers order at and that several stocked nodes can serve are fulfilled order by
+order: they ask for what waits, filling up from the cheapest lane on as far as its sender's stock
+goes; what nobody has is asked of the cheapest. All other pairs follow base-stock. Zones look at the
+same stock at the same time: where they ask for more than there is, the sender's allocation decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, Target, View
+from envs.policies.base_stock import newsvendor_level, whole_units
+
+__all__ = ["NearestAlways", "NearestWithStock", "fulfilling_pairs"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def fulfilling_pairs(net: CompiledNetwork) -> NDArray[np.bool_]:
+    """[P] pairs with customers and a choice of senders, all of them stocked."""
+    arrays = net.arrays
+    lanes = np.diff(arrays.inbound.pointer)
+    from_stock = np.diff(arrays.inputs.pointer) > 0
+    stocked = np.bincount(arrays.lane_to, from_stock, minlength=len(lanes))
+    result: NDArray[np.bool_] = (arrays.demand_of >= 0) & (lanes > 1) & (stocked == lanes)
+    return result
+
+
+class NearestAlways:
+    """order = level - IP; where orders are fulfilled the level is 0. Lanes by their base shares."""
+
+    name: ClassVar[str] = "nearest_always"
+    decides: ClassVar[frozenset[str]] = frozenset()
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        level, sd = newsvendor_level(net, net.lead_mean, net.review)
+        through = fulfilling_pairs(net)
+        start, scale = np.where(through, 0.0, level), np.where(through, 0.0, sd)
+        return {"level": Parameter(start, scale, whole=whole_units(net))}
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._level = parameters["level"]
+        self._ranks = _lanes_by_cost(net)
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target(self, view: View) -> Target:
+        return Target(self._level - view.state.inventory_position)
+
+    def spread(self, view: View) -> Floats:
+        return view.state.forecast_sd
+
+
+class NearestWithStock(NearestAlways):
+    """The same, from the cheapest lanes whose senders have stock."""
+
+    name: ClassVar[str] = "nearest_with_stock"
+    decides: ClassVar[frozenset[str]] = frozenset({"lane_share"})
+
+    def target(self, view: View) -> Target:
+        order = self._level - view.state.inventory_position
+        arrays, on_hand = view.net.arrays, view.state.on_hand
+        share = np.zeros((len(arrays.lane_to), on_hand.shape[1]))
+        share[arrays.inbound.index] = arrays.inbound.value[:, None]
+        wanted = np.maximum(order, 0.0)
+        for rank, lanes in enumerate(self._ranks):
+            to, first = arrays.lane_to[lanes], arrays.inputs.pointer[lanes]
+            there = on_hand[arrays.inputs.index[first]] / arrays.inputs.value[first][:, None]
+            taken = np.minimum(wanted[to], there)
+            share[lanes] = taken
+            wanted[to] -= taken
+            if rank == 0:
+                cheapest = lanes
+        if self._ranks:
+            share[cheapest] += wanted[arrays.lane_to[cheapest]] + 1e-9
+        return Target(order, lane_share=share)
+
+
+def _lanes_by_cost(net: CompiledNetwork) -> list[Ints]:
+    """Of the pairs that fulfil orders: their cheapest lanes, their second cheapest, ..."""
+    arrays = net.arrays
+    through = fulfilling_pairs(net)
+    ranks: list[list[int]] = []
+    for p in np.flatnonzero(through):
+        lanes = arrays.inbound.index[arrays.inbound.pointer[p] : arrays.inbound.pointer[p + 1]]
+        for rank, q in enumerate(lanes[np.argsort(arrays.unit_cost[lanes], kind="stable")]):
+            if rank == len(ranks):
+                ranks.append([])
+            ranks[rank].append(int(q))
+    return [np.array(lanes, np.int64) for lanes in ranks]

@@ -1,0 +1,195 @@
+"""Path, mode and departure: destinations that several ways lead to, through changing weather.
+
+Plants in the middle of a square map, destinations around them. Each has a truck road straight
+there, a detour through other weather, and some a railway or a flight. Weather is a regime for each
+quarter of the map; trucks, trains and planes feel it differently.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+
+from envs.demand import Demand, DemandConfig
+from envs.lead_time import LeadTime
+from envs.network import (
+    Lane,
+    LaneInput,
+    ModeStates,
+    Node,
+    Regime,
+    RegimeState,
+    Sku,
+    Stock,
+    SupplyNetwork,
+)
+from envs.scenario import Scenario
+from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
+
+__all__ = ["WeatherRoutingConfig", "build_weather_routing"]
+
+Point = tuple[float, float]
+
+_MIDDLE, _RADIUS = 50.0, 42.0  # of the map and of the circle of destinations [10 km]
+_QUARTERS = ("north_east", "north_west", "south_west", "south_east")
+_WEATHER = ("clear", "adverse", "severe")
+
+
+@dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
+class ModeConfig:
+    """A way to travel. speed: map units per day. unit_cost: currency per unit and map unit.
+    load_size: units; load_cost: currency per load. slow: lead-time factors in clear, adverse,
+    severe weather. closed: weather in which nothing leaves."""
+
+    speed: float = 25.0
+    unit_cost: float = 0.01
+    load_size: float = 6.0
+    load_cost: float = 6.0
+    slow: list[float] = field(default_factory=lambda: [1.0, 1.5, 3.0])
+    closed: list[str] = field(default_factory=list)
+    co2: float = 0.1
+
+
+@dataclass(frozen=True)
+class WeatherRoutingConfig(ScenarioConfig):
+    """Destinations and plants stand evenly on circles. transition: of the weather of a quarter,
+    in the order clear, adverse, severe. forecast_accuracy: 1, 2, 3 days ahead. detour: length of
+    the way round / the straight one. modes: truck, rail, air."""
+
+    plants: int = 2
+    destinations: int = 10
+    demand: DemandConfig = field(default_factory=DemandConfig)
+    holding_cost: float = 0.5
+    plant_holding_cost: float = 0.1
+    delay_cost: float = 6.0
+    plant_lead_time: int = 1
+    detour: float = 1.3
+    modes: dict[str, ModeConfig] = field(default_factory=dict)
+    transition: list[list[float]] = field(default_factory=list)
+    forecast_accuracy: list[float] = field(default_factory=list)
+
+
+def build_weather_routing(config: WeatherRoutingConfig) -> Scenario:
+    """Build the scenario. Raises ConfigError or NetworkError."""
+    demand = Demand.from_config(config.demand, config.warm_up + config.horizon + 1)
+    plants = {f"plant_{i + 1}": _around(i, config.plants, 14.0) for i in range(config.plants)}
+    places = {
+        f"city_{i + 1:02d}": _around(i, config.destinations, _RADIUS)
+        for i in range(config.destinations)
+    }
+    near = {
+        city: min(plants, key=lambda name: math.dist(plants[name], place))
+        for city, place in places.items()
+    }
+    stocks, lanes = [], []
+    for plant in plants:
+        total = demand.mean * sum(name == plant for name in near.values())
+        stocks.append(
+            Stock(plant, "goods", config.plant_holding_cost, initial_stock=whole(3 * total, 1.0))
+        )
+        lead = config.plant_lead_time
+        lanes.append(
+            Lane(
+                f"make at {plant}",
+                plant,
+                "goods",
+                LeadTime(lead),
+                order_multiple=1.0,
+                mode="make",
+                initial_in_transit=pipeline(total, lead, 1.0),
+            )
+        )
+    for i, (city, place) in enumerate(places.items()):
+        stocks.append(
+            Stock(
+                city,
+                "goods",
+                config.holding_cost,
+                backlog_cost=config.delay_cost,
+                initial_stock=whole(4 * demand.mean, 1.0),
+                demand=demand,
+            )
+        )
+        lanes += _paths(config, i, near[city], plants[near[city]], city, place)
+    nodes = [Node(name, "plant", position=place) for name, place in plants.items()]
+    nodes += [Node(name, "city", position=place) for name, place in places.items()]
+    network = SupplyNetwork(
+        tuple(nodes),
+        (Sku("goods", value=1.0),),
+        tuple(stocks),
+        tuple(lanes),
+        regimes=tuple(_weather(config, quarter) for quarter in _QUARTERS),
+        timing=config.timing,
+    )
+    return make_scenario(config, network, asdict(config))
+
+
+def _around(i: int, count: int, radius: float) -> Point:
+    angle = 2.0 * math.pi * (i + 0.25) / count
+    return _MIDDLE + radius * math.cos(angle), _MIDDLE + radius * math.sin(angle)
+
+
+def _paths(
+    config: WeatherRoutingConfig, i: int, plant: str, start: Point, city: str, end: Point
+) -> list[Lane]:
+    """The straight road, the detour, and by turns a railway or a flight."""
+    middle = (start[0] + end[0]) / 2.0, (start[1] + end[1]) / 2.0
+    side = (_QUARTERS.index(_quarter(end)) + (1 if i % 2 else -1)) % 4
+    ways = [
+        ("road", "truck", 1.0, (_quarter(middle), _quarter(end))),
+        ("detour", "truck", config.detour, (_QUARTERS[side],)),
+    ]
+    if i % 3 == 0:
+        ways.append(("rail", "rail", 1.1, (_quarter(middle), _quarter(end))))
+    if i % 3 == 1:
+        ways.append(("flight", "air", 1.0, (_quarter(start), _quarter(end))))
+    lanes = []
+    for name, mode, longer, quarters in ways:
+        travel = config.modes[mode]
+        length = longer * math.dist(start, end)
+        lanes.append(
+            Lane(
+                f"{name} to {city}",
+                city,
+                "goods",
+                LeadTime(max(1, round(length / travel.speed))),
+                (LaneInput(plant, "goods"),),
+                regimes=tuple(dict.fromkeys(quarters)),
+                unit_cost=travel.unit_cost * length,
+                load_size=travel.load_size,
+                load_cost=travel.load_cost,
+                base_share=1.0 if name == "road" else 0.0,
+                order_multiple=1.0,
+                mode=mode,
+                co2=travel.co2 * length,
+            )
+        )
+    return lanes
+
+
+def _quarter(place: Point) -> str:
+    east, north = place[0] >= _MIDDLE, place[1] >= _MIDDLE
+    return _QUARTERS[(0 if east else 1) if north else (3 if east else 2)]
+
+
+def _weather(config: WeatherRoutingConfig, quarter: str) -> Regime:
+    by_mode = tuple(
+        ModeStates(
+            mode,
+            tuple(
+                RegimeState(
+                    weather, availability=float(weather not in travel.closed), lead_time=slow
+                )
+                for weather, slow in zip(_WEATHER, travel.slow, strict=True)
+            ),
+        )
+        for mode, travel in config.modes.items()
+    )
+    return Regime(
+        quarter,
+        tuple(RegimeState(weather) for weather in _WEATHER),
+        tuple(tuple(row) for row in config.transition),
+        seen_after=0,
+        forecast_accuracy=tuple(config.forecast_accuracy),
+        by_mode=by_mode,
+    )
