@@ -113,11 +113,15 @@ def _by_state(net: CompiledNetwork) -> tuple[Floats, Floats]:
     if not any(r.seen_after is not None or r.forecast_accuracy for r in regimes):
         shape = (0, 0, 0)  # nobody looks at it
     usable, speed = np.ones(shape), np.ones(shape)
+    by_resource = {r.id: set(r.regimes) for r in net.network.resources}
     for q, lane in enumerate(net.network.lanes if shape[0] else ()):
         for g, regime in enumerate(regimes):
+            if any(regime.id in by_resource[use.resource] for use in lane.resources):
+                share = np.array([s.availability for s in regime.states])
+                usable[q, g, : len(share)] = speed[q, g, : len(share)] = share
             if regime.id in lane.regimes:
                 states = regime.for_mode(lane.mode).states
-                share = np.array([s.availability * s.ordering for s in states])
+                share = np.array([s.availability * s.ordering * s.transit for s in states])
                 slow = np.array([max(s.lead_time, 1e-3) for s in states])
                 usable[q, g, : len(share)] = share
                 speed[q, g, : len(share)] = share / slow

@@ -45,6 +45,7 @@ Keys = NDArray[np.uint64]
 _BLOCK_VALUES = 1 << 15  # demand values held at once: stays in the L2 cache
 _CELL_SHIFT = BITS - CELL_BITS
 _ONE = np.uint64(1)
+_GOLDEN = 0.5 * (5.0**0.5 - 1.0)
 # Streams of their own: what agents are told, and when events happen, moves no other draw.
 _FORECASTS, _DATES = np.uint64(0x6A09E667F3BCC908), np.uint64(0xBB67AE8584CAA73B)
 
@@ -279,8 +280,9 @@ def _draw_demand(
             out[b] = history[_wrap(calendar[b] + ahead, history.size)]
         if len(exposed) > 0:
             _multiply(tables.demand, d, regime, normals[1])
-            draw_bits(keys, counter, bits)
-            _scale_history(normals[1], tables.whole[d], bits, out)
+            for b in range(out.size):
+                day = _wrap(calendar[b] + ahead, history.size)
+                out[b] = _scaled(out[b] * normals[1, b], tables.whole[d], tables.rounding[d], day)
         return
     # One table for the whole batch unless the calendar or a regime says otherwise.
     varies = len(exposed) > 0 or place_of.size > 1
@@ -315,13 +317,14 @@ def _draw_demand(
 
 
 @kernel
-def _scale_history(factor: Floats, whole: bool, bits: Ints, out: Floats) -> None:
-    """What was sold, times what regimes do to demand. A history in whole units stays so: it is
-    rounded up with the probability of the fraction, which keeps the mean."""
-    for b in range(out.size):
-        out[b] *= factor[b]
-        if whole:
-            out[b] = np.floor(out[b] + bits[b] * SCALE)
+def _scaled(quantity: float, whole: bool, rounding: float, day: int) -> float:
+    """What was sold times what regimes do to it. A history in whole units stays so: the share of
+    days on which it is rounded up is the fraction (a golden-ratio sequence), so the mean is kept,
+    and what is replayed stays known."""
+    if not whole:
+        return quantity
+    place = rounding + day * _GOLDEN
+    return float(np.floor(quantity + place - np.floor(place)))
 
 
 @kernel

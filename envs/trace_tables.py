@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +72,7 @@ class TraceTables(NamedTuple):  # read-only
     demand: Effects  # [D] on mean demand
     stride: Ints  # [entries of demand] places from a state to the next
     whole: Bools  # [D] the history is in whole units
+    rounding: Floats  # [D] where its sequence of roundings starts: not the same in all shops
     correlation: Floats  # [D]
     history: Floats  # [D, C] units
     pointer: Ints  # [tables + 1] into values
@@ -147,6 +149,7 @@ def _tabulate(net: CompiledNetwork) -> TraceTables:
         demand=effects,
         stride=np.array(strides, np.int64),
         whole=whole,
+        rounding=np.array([crc32(stock.label.encode()) / 2**32 for stock in stocks], float),
         correlation=np.array([demand.correlation for demand in demands], float),
         history=history,
         pointer=np.cumsum([0, *(v.size for v in builder.values)]).astype(np.int64),

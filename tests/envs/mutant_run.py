@@ -27,7 +27,7 @@ def main(seeds: int) -> int:
     trace._BLOCK_VALUES = 64  # draws the same, but hardly more than is played
     try:
         for seed in range(seeds):
-            run = random_run(Random(seed), periods=8)
+            run = random_run(Random(seed), periods=12)
             for law in LAWS.values():
                 law(run)
             if seed % 6 == 0:  # they take longer, and find what no law can

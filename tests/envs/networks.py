@@ -250,7 +250,7 @@ def _demand(random: Random, drawn: bool, divisible: bool) -> Demand:
 def _regimes(random: Random, drawn: bool) -> tuple[Regime, ...]:
     """Chains and events; with `drawn` False events only, at a date that is known."""
     regimes = []
-    for i in range(random.randint(0, 3)):
+    for i in range(random.randint(1, 3)):
         transition: tuple[tuple[float, ...], ...] = ()
         schedule = None
         if not drawn or random.random() < 0.3:
