@@ -5,7 +5,7 @@ lane is suspected when more is unshipped than `patience` periods of the demand i
 more overdue than `patience_overdue` periods of it. A suspected lane loses its share to lanes that
 still deliver, what it hasn't shipped no longer counts as coming, so that they bring it instead, and
 the pair orders up to another level. When the goods come, suspicion ends. Where all lanes are
-suspected, the pair waits.
+suspected, the pair waits. Transshipment is no help: the neighbour has the same supplier.
 
 This is the status-aware base-stock (Song and Zipkin 1996) with its status inferred from what was
 shipped and received.
@@ -14,6 +14,7 @@ shipped and received.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -51,7 +52,8 @@ class DetectingBaseStock:
         self._parameters, arrays = dict(parameters), net.arrays
         share = np.zeros(len(arrays.lane_to))
         share[arrays.inbound.index] = arrays.inbound.value
-        self._regular = np.flatnonzero(~arrays.expedite)
+        self._lateral = _lateral(net)
+        self._regular = np.flatnonzero(~arrays.expedite & ~self._lateral)
         self._in_use = np.flatnonzero((share > 0.0) & ~arrays.expedite)
         part = np.where(share > 0.0, share, 1.0)  # an alternative lane may have to bring all
         flow = (part * net.demand_mean[arrays.lane_to])[:, None]  # units per period
@@ -72,20 +74,30 @@ class DetectingBaseStock:
         stuck = np.zeros_like(state.on_hand)
         # Not where nothing helps: it would be ordered again and again.
         gone = np.where(suspected & helped[arrays.lane_to], state.owed, 0.0)
-        np.add.at(stuck, arrays.lane_to, gone)
+        np.add.at(stuck, arrays.lane_to, gone * arrays.expected_yield[:, None])
         level = np.where(alarm, p["level_suspected"], p["level"])
         order = level - (state.inventory_position - stuck)
-        return Target(order, lane_share=lane_weights(view.net, ~suspected))
+        delivers = ~(suspected | self._lateral[:, None])
+        return Target(order, lane_share=lane_weights(view.net, delivers))
 
     def spread(self, view: View) -> Floats:
         return view.state.forecast_sd
 
 
 def _other_lead(net: CompiledNetwork) -> Floats:
-    """[P] the longest mean lead time of the regular lanes that have no share [periods]."""
+    """[P] the longest mean lead time of the regular lanes that could step in [periods]."""
     arrays, lead = net.arrays, net.lead_mean.copy()
     spare = arrays.inbound.index[arrays.inbound.value == 0.0]
-    spare = spare[~arrays.expedite[spare]]
+    spare = spare[~(arrays.expedite | _lateral(net))[spare]]
     lead[arrays.lane_to[spare]] = 0.0
     np.maximum.at(lead, arrays.lane_to[spare], net.lane_lead[spare])
     return lead
+
+
+def _lateral(net: CompiledNetwork) -> NDArray[np.bool_]:
+    """[Q] lanes between pairs that can send goods to each other."""
+    arrays = net.arrays
+    to, pointer = arrays.lane_to, arrays.inputs.pointer
+    sources = [arrays.inputs.index[a:b].tolist() for a, b in pairwise(pointer.tolist())]
+    ways = {(source, int(to[q])) for q, row in enumerate(sources) for source in row}
+    return np.array([any((int(to[q]), s) in ways for s in row) for q, row in enumerate(sources)])

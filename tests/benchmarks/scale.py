@@ -1,8 +1,8 @@
 """Does a step's cost grow with the network? `python -m tests.benchmarks.scale [--batches 1 16]`.
 
 Steps the environment, observations and base policy included, on `scale_1000` and on a network of
-ten nodes from the same generator, with as many SKUs. Process CPU time of one core; the best of repeats
-that alternate between the two. The last line is one JSON object.
+ten nodes from the same generator, with as many SKUs. Process CPU time of one core; the best of
+repeats that alternate between the two. The last line is one JSON object.
 """
 
 from __future__ import annotations

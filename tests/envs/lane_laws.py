@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from envs.network import Allocation, Lane, Limits, Receive, ServeOrder
+from envs.network import Allocation, Lane, Limits, Receive, ServeOrder, Speed
 from tests.envs.runs import Bools, Floats, Run, at_most, same
 
 __all__ = ["LANE_LAWS"]
@@ -175,6 +175,13 @@ def free_orders_are_executed(run: Run) -> None:
     same("free order", np.where(free[:, None], run.flows.ordered - order * share, 0.0), 0.0)
 
 
+def nobody_expedites_unasked(run: Run) -> None:
+    """A base policy that doesn't expedite orders nothing on expedite lanes, whatever the action."""
+    fast = np.array([[q.speed is Speed.expedite] for q in run.network.lanes])
+    if run.actions is not None:
+        same("expedited", np.where(fast, run.raw, 0.0), 0.0)
+
+
 def shipments_are_possible(run: Run) -> None:
     """Shipped <= owed x availability; inputs and resources suffice for all lanes together."""
     flows = run.flows
@@ -240,6 +247,7 @@ LANE_LAWS: tuple[Callable[[Run], None], ...] = (
     orders_are_feasible,
     nobody_orders_when_closed,
     free_orders_are_executed,
+    nobody_expedites_unasked,
     shipments_are_possible,
     scarce_goods_are_shared,
 )

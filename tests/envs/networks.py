@@ -52,7 +52,7 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
     drawn: with random demand, lead times and regimes; else all is known. divisible: no whole
     units. Goods flow from nodes and SKUs of lower number to higher, but for transshipment.
     """
-    nodes = [f"n{i}" for i in range(random.choice([1, 2, 2, 3, 4, 6]))]
+    nodes = [f"n{i}" for i in range(random.choice([1, 2, 3, 4, 5, 6]))]
     skus = [f"s{k}" for k in range(random.choice([1, 1, 2, 3]))]
     stocked = {(n, s) for n in nodes for s in skus if s == skus[0] or random.random() < 0.6}
     timing = Timing(
@@ -92,7 +92,7 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
         above = [n for n in nodes if n < node and (n, sku) in stocked]
         parts = [s for s in skus if s < sku and (node, s) in stocked]
         for i in range(random.choice([1, 1, 2, 3])):
-            way = random.choice(["buy", "truck", "make"])
+            way = random.choice(["buy", "truck", "truck", "make"])
             inputs: tuple[LaneInput, ...] = ()
             if way == "truck" and above:
                 inputs = (LaneInput(random.choice([above[0], *above]), sku),)

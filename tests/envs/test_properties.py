@@ -43,6 +43,20 @@ def test_comparison(comparison: str) -> None:
     agrees()
 
 
+@pytest.mark.nightly
+def test_many_networks() -> None:
+    """All laws hold on a thousand networks; a tenth of them are compared too."""
+    for seed in range(1000):
+        try:
+            run = random_run(Random(seed))
+            for law in LAWS.values():
+                law(run)
+            for comparison in COMPARISONS.values() if seed % 10 == 0 else ():
+                comparison(Random(seed))
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+
+
 def test_row_across_tiles_equals_solo_run() -> None:
     """Rows before and behind the kernels' tile border (256) are the solo runs."""
     random = Random(4)

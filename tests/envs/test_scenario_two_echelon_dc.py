@@ -36,7 +36,10 @@ def test_the_network_is_what_its_numbers_say() -> None:
     """Two centres, twelve stores, eight SKUs; lead times and prices; nearshore capacity 60 %."""
     scenario = build()
     network, net = scenario.network, scenario.compiled
-    assert [sum(n.kind == kind for n in network.nodes) for kind in ("warehouse", "store")] == [2, 12]
+    assert [sum(n.kind == kind for n in network.nodes) for kind in ("warehouse", "store")] == [
+        2,
+        12,
+    ]
     assert (len(network.stocks), len(network.lanes)) == (14 * 8, 2 * 4 * 8 + 12 * 8)
     by_mode = {lane.mode: lane for lane in network.lanes}
     for mode, mean, sd in (("sea", 30.0, 6.0), ("air", 5.0, 1.0), ("nearshore", 4.0, 1.0)):
@@ -99,7 +102,7 @@ def test_a_mistake_is_told(override: str, told: str) -> None:
 
 def test_the_rule_is_its_formula() -> None:
     """Order and expedite of a centre's pair, from stocks, pipelines and the calendar."""
-    factors = {"safety_factor": 1.5, "expedite_factor": 0.5, "cap_factor": 2.0}
+    factors = {"safety_factor": 1.5, "expedite_factor": 4.0, "cap_factor": 2.0}
     scenario = build("smoke=true", f"+scenario.policy_params.{NAME}={factors}".replace("'", ""))
     env = BatchedEnv(scenario, 3)
     env.reset(4)
@@ -122,7 +125,7 @@ def test_the_rule_is_its_formula() -> None:
         soon = stock + sum(state.in_transit[q][when].sum(axis=0) for q in own)
         coming = stock + sum(state.in_transit[q].sum(axis=0) + state.owed[q] for q in own)
         for periods, position, k, lead_sd, got in (
-            (5 + 2 + 1, soon, 0.5, None, env.simulator.decision.expedite[p]),
+            (5 + 2 + 1, soon, 4.0, None, env.simulator.decision.expedite[p]),
             (30 + 2 + 1, coming, 1.5, net.lead_sd[p], env._target[p]),
         ):
             days = (today[:, None] + np.arange(periods)) % net.calendar_length

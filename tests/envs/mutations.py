@@ -1,0 +1,381 @@
+"""Bugs to plant in the simulator: `test_mutations.py` shows that the checks find each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["MUTATIONS", "Mutation"]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A bug: in `file`, `source` (which stands there exactly once) becomes `bug`."""
+
+    name: str
+    file: str
+    source: str
+    bug: str
+
+
+MUTATIONS = (
+    Mutation(
+        "arrivals never reach the shelf",
+        "events/receive.py",
+        "total[b] -= due[b]\n                received[b] = due[b]",
+        "on_hand[b] -= due[b]; total[b] -= due[b]; received[b] = due[b]",
+    ),
+    Mutation(
+        "arrivals stay in the pipeline and come again",
+        "events/receive.py",
+        "received[b] = due[b]\n                due[b] = 0.0",
+        "received[b] = due[b]",
+    ),
+    Mutation(
+        "delayed orders reach the sender twice",
+        "events/receive.py",
+        "owed[b] += due[b]",
+        "owed[b] += 2.0 * due[b]",
+    ),
+    Mutation(
+        "everybody unmet is lost, whatever p_wait",
+        "events/serve.py",
+        "lost[b] = (1.0 - p_wait) * unmet",
+        "lost[b] = unmet",
+    ),
+    Mutation(
+        "new customers are served before the backlog",
+        "events/serve.py",
+        "older[b] = min(backorders[b], available)",
+        "older[b] = min(backorders[b], max(0.0, available - today[b]))",
+    ),
+    Mutation(
+        "served backlog stays in the backlog",
+        "events/serve.py",
+        "(today[b] - sold[b] - lost[b]) - older[b]",
+        "today[b] - sold[b] - lost[b]",
+    ),
+    Mutation(
+        "shipped orders stay owed",
+        "events/ship.py",
+        "owed[b] -= shipped[b]",
+        "owed[b] -= 0.0",
+    ),
+    Mutation(
+        "cancelled orders are not written down",
+        "events/ship.py",
+        "copy_row(flows.cancelled[q, lo:hi], owed)",
+        "pass",
+    ),
+    Mutation(
+        "goods arrive a period late",
+        "events/ship.py",
+        "slot = (period + lead) % state.in_transit.shape[1]",
+        "slot = (period + lead + 1) % state.in_transit.shape[1]",
+    ),
+    Mutation(
+        "every row takes the first row's lead time",
+        "events/ship.py",
+        "period + leads[lo + b]",
+        "period + leads[lo]",
+    ),
+    Mutation(
+        "first come, first served instead of sharing",
+        "events/ship.py",
+        "proportional = want[b] * available[b] / max(need[b], 1e-300)",
+        "proportional = available[b]",
+    ),
+    Mutation(
+        "everybody who shares gets all there is",
+        "events/ship.py",
+        "proportional = share[b] * available[b] / max(need[b], 1e-300)",
+        "proportional = available[b]",
+    ),
+    Mutation(
+        "bills of materials take one of each part",
+        "events/ship.py",
+        "available[b] = max(0.0, available[b] - factor * values[b])",
+        "available[b] = max(0.0, available[b] - values[b])",
+    ),
+    Mutation(
+        "capacity is there again in every pass",
+        "events/ship.py",
+        "_take(flows.resource_left[r, lo:hi], net.resources.value[i], share)",
+        "pass",
+    ),
+    Mutation(
+        "regimes don't limit what ships",
+        "events/ship.py",
+        "want[b] = owed[b] * usable[b]",
+        "want[b] = owed[b]",
+    ),
+    Mutation(
+        "costs charged on top miss the total",
+        "events/account.py",
+        "charge = rate * quantity[b]\n        cost[b] += charge\n        total[b] += charge",
+        "charge = rate * quantity[b]\n        cost[b] += charge",
+    ),
+    Mutation(
+        "revenue forgets served backlog",
+        "events/account.py",
+        "_charge_more(cost, total, -net.price[p], flows.backlog_served[p, lo:hi])",
+        "pass",
+    ),
+    Mutation(
+        "the information delay is a period short",
+        "events/order.py",
+        "slot = (period + delay) % state.orders_on_way.shape[1]",
+        "slot = (period + delay - 1) % state.orders_on_way.shape[1]",
+    ),
+    Mutation(
+        "negative orders are placed",
+        "feasibility.py",
+        "quantity = min(max(raw, 0.0), maximum_order)",
+        "quantity = min(raw, maximum_order)",
+    ),
+    Mutation(
+        "a hidden constant of one unit",
+        "events/order.py",
+        "raw[b] = max(0.0, want[b] + LEVEL_RANGE * level[b] * sd[b])",
+        "raw[b] = max(0.0, want[b] + 1.0 + LEVEL_RANGE * level[b] * sd[b])",
+    ),
+    Mutation(
+        "yields are forgotten",
+        "events/receive.py",
+        "share: float = net.yield_share[q]",
+        "share: float = 1.0",
+    ),
+    Mutation(
+        "regimes don't move yields",
+        "events/receive.py",
+        "share *= factor[net.yield_row[q], b]",
+        "share *= 1.0",
+    ),
+    Mutation(
+        "scrap is not written down",
+        "events/receive.py",
+        "scrapped[b] += due[b] - good",
+        "pass",
+    ),
+    Mutation(
+        "goods at the door get lost",
+        "events/receive.py",
+        "waiting[b] += kept_out",
+        "pass",
+    ),
+    Mutation(
+        "paused goods move on",
+        "events/receive.py",
+        "_pause_transit(state.in_transit[q], factor[net.transit_row[q]], slot, lo, hi)",
+        "pass",
+    ),
+    Mutation(
+        "only what is due waits while transit is paused",
+        "events/receive.py",
+        "for ahead in range(slots - 2, -1, -1):",
+        "for ahead in range(1):",
+    ),
+    Mutation(
+        "goods of lead time 0 arrive through a pause",
+        "events/receive.py",
+        "_wait(state.in_transit[q], factor[net.transit_row[q]], slot, lo, hi)",
+        "pass",
+    ),
+    Mutation(
+        "goods of lead time 0 overwrite what came before",
+        "events/receive.py",
+        "received[b] += due[b]\n",
+        "received[b] = due[b]\n",
+    ),
+    Mutation(
+        "a closed door lets goods in",
+        "events/receive.py",
+        "_wait(state.in_transit[q], factor[net.receiving_row[q]], slot, lo, hi)",
+        "pass",
+    ),
+    Mutation(
+        "storage has no end",
+        "events/receive.py",
+        "1.0 if need <= free else free / need",
+        "1.0",
+    ),
+    Mutation(
+        "a node that can't take all takes nothing",
+        "events/receive.py",
+        "1.0 if need <= free else free / need",
+        "1.0 if need <= free else 0.0",
+    ),
+    Mutation(
+        "bad goods need room",
+        "events/receive.py",
+        "net.volume[to] * due[b] * _yield(net, factor, q, lo + b)",
+        "net.volume[to] * due[b]",
+    ),
+    Mutation(
+        "the pipeline has no slot to wait in",
+        "compile_parts.py",
+        "int(waits and (arrays.receive_after_ship or longest_way == 0))",
+        "0",
+    ),
+    Mutation(
+        "the late part of a split comes at once",
+        "events/ship.py",
+        "(period + lead + net.split_delay[q]) % slots",
+        "(period + lead) % slots",
+    ),
+    Mutation(
+        "the late part of a split is lost",
+        "events/ship.py",
+        "lo + b] += late",
+        "lo + b] += 0.0 * late",
+    ),
+    Mutation(
+        "splits tear packs apart",
+        "events/ship.py",
+        "math.floor(late / multiple + 1e-9) * multiple",
+        "late",
+    ),
+    Mutation(
+        "regimes don't move capacities",
+        "events/ship.py",
+        "capacity * factor[row, lo + b] if factor[row, lo + b] > 0.0 else 0.0",
+        "capacity",
+    ),
+    Mutation(
+        "budgets hold shipments back",
+        "events/ship.py",
+        "bool(limited and not net.limits_orders[r])",
+        "bool(limited)",
+    ),
+    Mutation(
+        "orders use no budget",
+        "events/ship.py",
+        "flow = flows.ordered if net.limits_orders[r] else flows.shipped",
+        "flow = flows.shipped",
+    ),
+    Mutation(
+        "a second pass ships again what was shipped",
+        "events/ship.py",
+        "want[b] = max(0.0, want[b] - shipped[b])",
+        "want[b] = max(0.0, want[b])",
+    ),
+    Mutation(
+        "the last are served first",
+        "events/allocate.py",
+        "            offset = net.priority[q] * want[q, b]",
+        "            offset = -net.priority[q] * want[q, b]",
+    ),
+    Mutation(
+        "resources know no priority",
+        "events/allocate.py",
+        "flows.offset[q, b] = net.priority[q] * want[q, b]",
+        "flows.offset[q, b] = 0.0",
+    ),
+    Mutation(
+        "fair share overlooks goods in transit",
+        "events/allocate.py",
+        "stock += state.in_transit_total[q, b]",
+        "pass",
+    ),
+    Mutation(
+        "fair share overlooks demand",
+        "events/allocate.py",
+        "weight = net.demand_rate[net.lane_to[q]]",
+        "weight = 1.0",
+    ),
+    Mutation(
+        "more weight gets less",
+        "events/allocate.py",
+        "weight *= math.exp",
+        "weight /= math.exp",
+    ),
+    Mutation(
+        "the level stops rising too early",
+        "events/allocate.py",
+        "_STEPS = 100",
+        "_STEPS = 1",
+    ),
+    Mutation(
+        "only full loads are paid for",
+        "events/account.py",
+        "math.ceil(used / net.load_size[r] - _CRUMB)",
+        "math.floor(used / net.load_size[r])",
+    ),
+    Mutation(
+        "joint costs are forgotten",
+        "events/account.py",
+        "net.load_cost[r] if is_load else net.joint_cost[r]",
+        "net.load_cost[r] if is_load else 0.0",
+    ),
+    Mutation(
+        "all who use a resource pay its cost in full",
+        "events/account.py",
+        "charge = rate * net.resources.value[i] * flow[q, b] / used",
+        "charge = rate if flow[q, b] > 0.0 else 0.0",
+    ),
+    Mutation(
+        "senders earn nothing",
+        "events/account.py",
+        "_charge_more(earned, total, -net.lane_price[q], flows.shipped[q, lo:hi])",
+        "pass",
+    ),
+    Mutation(
+        "orders left unfilled are charged twice",
+        "compile_parts.py",
+        "np.where(own[outbound.index], 0.0, backlog[pair] * outbound.value)",
+        "backlog[pair] * outbound.value",
+    ),
+    Mutation(
+        "regimes don't move prices",
+        "events/account.py",
+        "charge = rate * factor[b] * quantity[b]",
+        "charge = rate * quantity[b]",
+    ),
+    Mutation(
+        "expedite lanes get the regular order once more",
+        "events/order.py",
+        "True, quick, act, flows.raw_order",
+        "True, regular, act, flows.raw_order",
+    ),
+    Mutation(
+        "budgets are no limit",
+        "events/order.py",
+        "limit_budget(net, flows, factor, flows.ordered, lo, hi)",
+        "pass",
+    ),
+    Mutation(
+        "orders forget that storage is full",
+        "events/order.py",
+        "limit_storage(net, state, wanted, lo, hi)",
+        "pass",
+    ),
+    Mutation(
+        "calendars are no limit",
+        "feasibility.py",
+        "if row >= 0 and not net.open_periods[row, (period + offset) % net.cycle[row]]:",
+        "if False:",
+    ),
+    Mutation(
+        "suppliers that take no orders get some",
+        "feasibility.py",
+        "return bool(row < 0 or factor[row, b] > 0.0)",
+        "return True",
+    ),
+    Mutation(
+        "loads may be half full",
+        "feasibility.py",
+        "quantity = _whole(quantity, minimum_order, maximum_order, load)",
+        "pass",
+    ),
+    Mutation(
+        "cut orders ignore their minimum",
+        "feasibility.py",
+        "return quantity if quantity >= net.minimum_order[q] else 0.0",
+        "return quantity",
+    ),
+    Mutation(
+        "chance depends on the row, not on the episode",
+        "random_streams.py",
+        "np.uint64(first_episode + b)",
+        "np.uint64(b)",
+    ),
+)
