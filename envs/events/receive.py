@@ -100,21 +100,19 @@ def _pause_transit(in_transit: Floats, factor: Floats, slot: int, lo: int, hi: i
     """in_transit [L, B]: all that is on its way comes a period later. The last slot is empty."""
     slots = in_transit.shape[0]
     for ahead in range(slots - 2, -1, -1):
-        here, later = (slot + ahead) % slots, (slot + ahead + 1) % slots
-        for b in range(lo, hi):
-            if factor[b] == 0.0:
-                in_transit[later, b] = in_transit[here, b]
-                in_transit[here, b] = 0.0
+        _wait(in_transit, factor, (slot + ahead) % slots, lo, hi)
 
 
 @kernel
 def _wait(in_transit: Floats, factor: Floats, slot: int, lo: int, hi: int) -> None:
-    """in_transit [L, B]: what is due joins the next slot where the factor pauses it."""
-    later = (slot + 1) % in_transit.shape[0]
-    for b in range(lo, hi):
-        if factor[b] == 0.0:
-            in_transit[later, b] += in_transit[slot, b]
-            in_transit[slot, b] = 0.0
+    """in_transit [L, B]: what is in the slot joins the next one where the factor is 0."""
+    here = in_transit[slot, lo:hi]
+    later = in_transit[(slot + 1) % in_transit.shape[0], lo:hi]
+    moves = factor[lo:hi]
+    for b in range(hi - lo):
+        waiting = here[b] if moves[b] == 0.0 else 0.0
+        later[b] += waiting
+        here[b] -= waiting
 
 
 @kernel

@@ -160,7 +160,7 @@ def test_the_base_policy_beats_simpler_ones() -> None:
     assert never.columns[CostColumn.LOST_SALE].sum() > best.columns[CostColumn.LOST_SALE].sum()
     used = set(np.flatnonzero(best.columns.sum(axis=1)))
     wanted = {"HOLDING", "IN_TRANSIT", "LOST_SALE", "PURCHASE"}
-    assert {CostColumn(c).name for c in used} == wanted
+    assert {CostColumn(int(c)).name for c in used} == wanted
 
 
 def test_every_decision_does_something() -> None:
