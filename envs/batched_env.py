@@ -78,10 +78,11 @@ class BatchedEnv:
         self.groups = _groups(net, self.simulator.kind_heads)
         self.num_rows = len(net.network.stocks)
         self.action_size = max(group.action_size for group in self.groups)
-        self._layout, self.feature_names = compile_observation(net)
-        self._layout_handle = Handle(self._layout)
         trace = self.simulator.trace
-        self._chance = Handle(Chance(trace.factor, trace.seen, trace.forecast, trace.offset))
+        self._view = View(net, self.simulator.state, 0, trace.seen, trace.forecast, trace.calendar)
+        chance = Chance(trace.factor, trace.seen, trace.forecast, trace.offset)
+        self._layout, self.feature_names = compile_observation(net, chance)
+        self._layout_handle = Handle(self._layout)
         self.observation_size = self._layout.size
         self.horizon = scenario.episode_length(split)
         self.reward_config = reward or RewardConfig()
@@ -163,7 +164,7 @@ class BatchedEnv:
         net, forecast, state, _ = simulator.handles
         write_observation(
             net, forecast, self._layout_handle, state, self._target, simulator.trace.calendar,
-            simulator.period, self._chance, self._scratch, self._observation,
+            simulator.period, self._scratch, self._observation,
         )  # fmt: skip
         return self._observation
 
@@ -206,9 +207,8 @@ class BatchedEnv:
     def _decide(self) -> None:
         simulator = self.simulator
         trace = simulator.trace
-        view = View(
-            self.net, simulator.state, simulator.period, trace.seen, trace.forecast, trace.calendar
-        )
+        view = self._view
+        view.period = simulator.period
         target = self.base_policy.target(view)
         self._target = np.ascontiguousarray(target.order, np.float64)
         self._spread = self.base_policy.spread(view)

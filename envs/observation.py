@@ -78,6 +78,12 @@ class Chance(NamedTuple):
     offset: Ints  # [B]
 
 
+NO_CHANCE = Chance(
+    np.zeros((0, 0)), np.zeros((0, 0), np.int64), np.zeros((0, 0, 0), np.int64),
+    np.zeros(0, np.int64),
+)  # fmt: skip
+
+
 class ObservationArrays(NamedTuple):
     """What the observation kernel needs."""
 
@@ -89,11 +95,17 @@ class ObservationArrays(NamedTuple):
     week: NDArray[np.float32]  # [C, 2] sine and cosine of the day of the week
     year: NDArray[np.float32]  # [C, 2]
     lanes: LaneObservationArrays
+    chance: Chance
     size: int  # F
 
 
-def compile_observation(net: CompiledNetwork) -> tuple[ObservationArrays, tuple[str, ...]]:
-    """Lay out the features of a network; returns the arrays and the names in order."""
+def compile_observation(
+    net: CompiledNetwork, chance: Chance = NO_CHANCE
+) -> tuple[ObservationArrays, tuple[str, ...]]:
+    """Lay out the features of a network; returns the arrays and the names in order.
+
+    chance: what the features of lanes are read from; not needed for the names.
+    """
     has_network = bool(net.arrays.outbound.index.size)
     has_calendar = net.multiplier is not None
     names: tuple[str, ...] = _FLOW_FEATURES
@@ -118,7 +130,7 @@ def compile_observation(net: CompiledNetwork) -> tuple[ObservationArrays, tuple[
     day = np.arange(net.calendar_length)
     return ObservationArrays(
         (1.0 / mean).astype(np.float32), static.astype(np.float32), has_network, has_calendar,
-        bool(lane_names), _circle(day, 7.0), _circle(day, 365.25), lanes, len(names),
+        bool(lane_names), _circle(day, 7.0), _circle(day, 365.25), lanes, chance, len(names),
     ), names  # fmt: skip
 
 
@@ -140,8 +152,7 @@ def write_static(
 @entry
 def write_observation(
     net: NetworkArrays, forecast: ForecastArrays, arrays: ObservationArrays, state: State,
-    target: Floats, calendar: Ints, period: int, chance: Chance, scratch: Floats,
-    observation: Features,
+    target: Floats, calendar: Ints, period: int, scratch: Floats, observation: Features,
 ) -> None:  # fmt: skip
     """Fill observation [P, F, B] but for the static features and those that are always zero.
 
@@ -174,8 +185,8 @@ def write_observation(
                 f += 5
             if arrays.has_lanes:
                 write_lanes(
-                    net, arrays.lanes, state, p, chance.factor, chance.seen, chance.forecast,
-                    chance.offset, period, scale, lo, hi, out[f:],
+                    net, arrays.lanes, state, p, arrays.chance.factor, arrays.chance.seen,
+                    arrays.chance.forecast, arrays.chance.offset, period, scale, lo, hi, out[f:],
                 )  # fmt: skip
 
 

@@ -28,7 +28,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-class View(NamedTuple):  # made every period: a frozen dataclass would take a microsecond
+@dataclass(slots=True)  # one for all periods: to make one takes a microsecond
+class View:
     """What a policy may look at when it orders.
 
     seen [G, B]: regime states that agents may know of, -1: hidden. forecast [F, G, B]: what they
