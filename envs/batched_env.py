@@ -206,7 +206,6 @@ class BatchedEnv:
 
     def _decide(self) -> None:
         simulator = self.simulator
-        trace = simulator.trace
         view = self._view
         view.period = simulator.period
         target = self.base_policy.target(view)
