@@ -34,6 +34,7 @@ class Scenario:
     config: the resolved numbers the scenario was built from, for manifests and records.
     data_hash: SHA-256 of the real data it was built from, if any.
     calendar_start: ISO date of calendar period 0, where the calendar is a real one.
+    stress_of: the scenario whose learned policies are tried here, on what they never saw.
     action_space: what an agent's first head means; see envs/action_spaces.py.
     extra_heads: action heads beyond those the network and the base policy call for (smoothing).
     """
@@ -53,6 +54,7 @@ class Scenario:
     calendar_start: str | None = None
     extra_heads: tuple[str, ...] = ()
     action_space: ActionSpace = ActionSpace.residual
+    stress_of: str = ""
 
     def __post_init__(self) -> None:
         if self.horizon < 1 or self.warm_up < 0:

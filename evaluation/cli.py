@@ -102,14 +102,15 @@ def _competitor(
 
 
 def _learned(scenario: Scenario, command: Any) -> Competitor:
-    model, uri = model_name(scenario.name), command.tracking.uri
+    home = scenario.stress_of or scenario.name
+    model, uri = model_name(home), command.tracking.uri
     resolved = resolve_artifact(command.artifact, model, uri)
     artifact = load_artifact(resolved.folder)
     trained_on = artifact.manifest["scenario"]
-    if trained_on != scenario.name:
+    if trained_on != home:
         raise ConfigError(
             f"artifact '{command.artifact}' was trained on scenario '{trained_on}', not on "
-            f"'{scenario.name}'; give artifact=FOLDER of a policy for it, or scenario={trained_on}."
+            f"'{home}'; give artifact=FOLDER of a policy for it, or scenario={trained_on}."
         )
     base = artifact.manifest["base_policy"]
     correction = learned_correction(artifact.policy.actors, scenario)

@@ -24,6 +24,7 @@ class ScenarioConfig:
     events: injected disruptions by name, for stress tests and what-if questions; their dates count
     from the end of the warm-up. extra_heads: action heads that nothing else calls for (smoothing).
     action_space: residual | direct | days_of_cover, for ablation; see envs/action_spaces.py.
+    stress_of: the scenario whose learned policies are tried here, on what they never saw.
     smoke: overrides that make a run take seconds.
     """
 
@@ -38,6 +39,7 @@ class ScenarioConfig:
     events: dict[str, EventConfig] = field(default_factory=dict)
     extra_heads: list[str] = field(default_factory=list)
     action_space: ActionSpace = ActionSpace.residual
+    stress_of: str = ""
     smoke: dict[str, Any] = field(default_factory=dict)
 
 
@@ -55,6 +57,7 @@ def make_scenario(
         smoothing=config.smoothing,
         extra_heads=tuple(config.extra_heads),
         action_space=config.action_space,
+        stress_of=config.stress_of,
         config=resolved,
         **fields,
     )

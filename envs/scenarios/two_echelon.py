@@ -47,8 +47,8 @@ Floats = NDArray[np.float64]
 class SupplyEntry:
     """A way to get goods to the centres from outside. lead_time, delay_mean, delay_sd: periods,
     see `envs.lead_time.LeadTime`. unit_cost: price as a factor on the SKU's value, >= 1; what is
-    above the value is the lane's cost. share: of what is
-    ordered at its speed. capacity: units per period, as a share of mean demand; null: no limit."""
+    above the value is the lane's cost. share: of what is ordered at its speed. capacity: units per
+    period, as a share of mean demand; null: no limit. co2: kg per unit."""
 
     lead_time: int = 1
     delay_mean: float = 0.0
@@ -106,6 +106,12 @@ class TwoEchelonConfig(ScenarioConfig):
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more.")
         if not self.supplies:
             raise ConfigError("supplies is empty; expected at least one way to the centres.")
+        for name, supply in self.supplies.items():
+            if not supply.unit_cost >= 1.0:
+                raise ConfigError(
+                    f"supplies.{name}: unit_cost is {supply.unit_cost}; expected a factor >= 1 on "
+                    "the SKU's value, which is the lowest price."
+                )
 
 
 def build_two_echelon(config: TwoEchelonConfig) -> Scenario:

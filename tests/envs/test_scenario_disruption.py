@@ -133,3 +133,9 @@ def test_each_event_of_the_stress_set_bites() -> None:
         assert not env.flows.shipped[at_north][:, now].any()
         env.open_period()
     assert (closed == 10).all()
+
+
+def test_learned_policies_come_to_the_stress_set_from_training() -> None:
+    """The stress set has no policies of its own: nothing may be trained on it."""
+    [composed] = compose_runs("evaluate", ["scenario=disruption_stress"])
+    assert build_scenario(composed.command.scenario).stress_of == "disruption"

@@ -87,6 +87,7 @@ def test_the_seed_draws_the_structure() -> None:
     ("override", "told"),
     [
         ("scenario.stores=0", "stores is 0"),
+        ("scenario.supplies.sea.unit_cost=0.9", "sea: unit_cost is 0.9"),
         ("scenario.market.weekdays=[1,1]", "weekdays"),
         ("scenario.market.swing=1", "swing is 1"),
         ("scenario.market.promotions=40", "promotions is 40"),
