@@ -20,7 +20,7 @@ from envs.policies.dual_sourcing import (
     TailoredBaseSurge,
 )
 from envs.policies.echelon_base_stock import EchelonBaseStock
-from envs.policies.expected_path import ExpectedPath
+from envs.policies.expected_path import ExpectedPath, FixedPath
 from envs.policies.forecast_base_stock import ForecastBaseStock
 from envs.policies.forecast_dual_index import ForecastDualIndex
 from envs.policies.nearest_with_stock import NearestAlways, NearestWithStock
@@ -47,6 +47,7 @@ POLICIES: dict[str, type[Policy]] = {
         TailoredBaseSurge,
         NearestWithStock,
         NearestAlways,
+        FixedPath,
         ExpectedPath,
         StatusAwareBaseStock,
         DetectingBaseStock,

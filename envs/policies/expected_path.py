@@ -1,106 +1,136 @@
-"""Shortest expected path: leave on the way that costs least in today's weather, or wait for better.
+"""Which way to send goods, and when: a fixed way, or the one that costs least in the weather.
 
-Cost of a unit on a way: freight + value of time x lead time, both in the weather that is seen for a
-departure today, that is forecast for one in 1..F days (plus the days waited). Where waiting is
-cheapest nothing is ordered today. The quantity is base-stock's. (A rolling horizon form of the
-time-dependent shortest path problem, Hall 1986.)
+Both rules send whole loads: (r, nQ), Veinott (1965), with the load of the way as Q.
+
+fixed path: always on the lane of the largest base share.
+expected path: the cost of a unit on a way is freight + value of time x expected lead time, for a
+departure today in the weather that is seen, and for one in 1..F days in the weather that is to be
+expected then, plus the days waited. Where waiting is cheapest nothing is ordered today. (A rolling
+horizon form of the shortest path in a network with random, time-dependent travel times, Hall 1986.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled import CompiledNetwork
-from envs.network import Regime
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.policies.travel import Travel
 
-__all__ = ["ExpectedPath"]
+__all__ = ["ExpectedPath", "FixedPath"]
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
-_CLOSED = 1e9  # currency: never chosen where another way is open
+_GATE = 0.5  # spreads: an action of so much opens or closes the gate
+_DRAWS = 1000  # of the weather, for the textbook level
 
 
-class ExpectedPath:
-    """order = level - IP, on the lane of the least expected cost, unless waiting is cheaper."""
+class FixedPath:
+    """order = level - IP, to the nearest whole load of the lane in regular use."""
+
+    name: ClassVar[str] = "fixed_path"
+    decides: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
+        level, sd = newsvendor_level(net, net.lead_mean, net.review)
+        return {"level": Parameter(level, sd, whole=whole_units(net))}
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._parameters = dict(parameters)
+        lanes = net.network.lanes
+        self._to, self._ways = net.arrays.lane_to, _Ways(net)
+        self._load = np.array([q.load_size if q.load_size and q.load_cost else 0.0 for q in lanes])
+        self._fixed = self._ways.cheapest(np.zeros((len(lanes), 1)))
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target(self, view: View) -> Target:
+        return Target(self._whole_loads(view, self._fixed))
+
+    def spread(self, view: View) -> Floats:
+        return view.state.forecast_sd
+
+    def _whole_loads(self, view: View, used: Bools) -> Floats:
+        """[P, B] units to order, on the lanes used [Q, B]."""
+        gap = self._parameters["level"] - view.state.inventory_position
+        load = np.zeros((len(gap), used.shape[1]))
+        np.maximum.at(load, self._to, self._load[:, None] * used)
+        whole = np.floor(gap / np.where(load > 0.0, load, 1.0) + 0.5) * load
+        result: Floats = np.where(load > 0.0, whole, gap)
+        return result
+
+
+class ExpectedPath(FixedPath):
+    """The same on the lane of the least expected cost, unless waiting is cheaper."""
 
     name: ClassVar[str] = "expected_path"
     decides: ClassVar[frozenset[str]] = frozenset({"lane_share", "gate"})
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
-        level, sd = newsvendor_level(net, net.lead_mean, net.review)
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         arrays = net.arrays
         time = arrays.holding_cost + 0.1 * np.maximum(arrays.backlog_cost, arrays.lost_sale_cost)
+        lead, lead_sd = _usual_lead(net, time)
+        level, sd = newsvendor_level(replace(net, lead_sd=lead_sd), lead, net.review)
         return {
             "level": Parameter(level, sd, whole=whole_units(net)),
             "value_of_time": Parameter(time, 0.5 * np.maximum(time, 1e-3)),
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self._parameters = dict(parameters)
-        network, arrays = net.network, net.arrays
-        self._to, self._expedite = arrays.lane_to, arrays.expedite
-        loads = [q.load_cost / q.load_size if q.load_size else 0.0 for q in network.lanes]
-        self._freight = arrays.unit_cost + np.array(loads)
-        self._lead = np.array([q.lead_time.mean() + q.information_delay for q in network.lanes])
-        self._base = np.zeros(len(network.lanes))
-        self._base[arrays.inbound.index] = arrays.inbound.value
-        self._exposed = [
-            (q, g, *_by_state(regime.for_mode(lane.mode)))
-            for q, lane in enumerate(network.lanes)
-            for g, regime in enumerate(network.regimes)
-            if regime.id in lane.regimes
-        ]
-
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
+        super().__init__(net, parameters)
+        self._travel = Travel(net)
 
     def target(self, view: View) -> Target:
-        batch = view.state.on_hand.shape[1]
-        pairs = view.state.on_hand.shape[0]
-        cost = self._cost(view.seen, batch)
-        cheapest = np.full((pairs, batch), np.inf)
-        np.minimum.at(cheapest, self._to, cost)
-        later = np.full((pairs, batch), np.inf)
-        for days, states in enumerate(view.forecast, start=1):
-            then = np.full((pairs, batch), np.inf)
-            np.minimum.at(then, self._to, self._cost(states, batch))
-            later = np.minimum(later, then + days * self._parameters["value_of_time"])
-        gate = np.where(later < cheapest, -1e9, 0.0)
-        order = self._parameters["level"] - view.state.inventory_position
-        share = (cost <= cheapest[self._to] + 1e-9).astype(float)
-        share += 1e-6 * self._base[:, None]  # of equal ways the regular one
-        best = np.zeros((pairs, batch))
-        np.maximum.at(best, self._to, np.where(self._expedite[:, None], 0.0, share))
-        return Target(order, gate=gate, lane_share=(share >= best[self._to]).astype(float))
-
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd
-
-    def _cost(self, states: Ints, batch: int) -> Floats:
-        """[Q, B] currency per unit, leaving in these regime states [G, B]; -1: as on average."""
-        slow = np.ones((len(self._to), batch))
-        closed = np.zeros((len(self._to), batch), bool)
-        for q, g, factor, is_open, mean in self._exposed:
-            state = states[g]
-            known = np.maximum(state, 0)
-            slow[q] *= np.where(state < 0, mean, factor[known])
-            closed[q] |= (state >= 0) & ~is_open[known]
-        time = self._parameters["value_of_time"][self._to]
-        cost = self._freight[:, None] + time * self._lead[:, None] * slow
-        result: Floats = np.where(closed, cost + _CLOSED, cost)
-        return result
+        value = self._parameters["value_of_time"]
+        cost = self._travel.cost(view.seen, np.full_like(view.seen, -1), 0, value[self._to])
+        now = self._ways.least(cost)
+        later = np.full_like(now, np.inf)
+        for days, told in enumerate(view.forecast, start=1):
+            then = self._travel.cost(view.seen, told, days, value[self._to])
+            later = np.minimum(later, self._ways.least(then) + days * value)
+        gate = np.where(later < now, -_GATE, _GATE) * self.spread(view)
+        used = self._ways.cheapest(cost)
+        return Target(self._whole_loads(view, used), gate=gate, lane_share=used.astype(float))
 
 
-def _by_state(regime: Regime) -> tuple[Floats, NDArray[np.bool_], float]:
-    """(lead-time factor [states], open [states], mean factor)."""
-    factor = np.array([s.lead_time for s in regime.states])
-    is_open = np.array([s.availability * s.ordering > 0 for s in regime.states])
-    return factor, is_open, regime.mean("lead_time")
+class _Ways:
+    """The regular lanes of every pair."""
+
+    def __init__(self, net: CompiledNetwork) -> None:
+        self._to, self._regular = net.arrays.lane_to, ~net.arrays.expedite
+        self._pairs = len(net.network.stocks)
+        self._base = np.zeros((len(self._to), 1))
+        self._base[net.arrays.inbound.index, 0] = net.arrays.inbound.value
+
+    def least(self, cost: Floats) -> Floats:
+        """[Q, B] -> [P, B]."""
+        least = np.full((self._pairs, cost.shape[1]), np.inf)
+        np.minimum.at(least, self._to[self._regular], cost[self._regular])
+        return least
+
+    def cheapest(self, cost: Floats) -> Bools:
+        """[Q, B] the cheapest lane of each pair; of equals the one of the largest base share."""
+        near = (cost <= self.least(cost)[self._to] + 1e-9) & self._regular[:, None]
+        rest = np.where(near, -self._base, np.inf)
+        return near & (rest <= self.least(rest)[self._to])
+
+
+def _usual_lead(net: CompiledNetwork, value_of_time: Floats) -> tuple[Floats, Floats]:
+    """[P] mean and standard deviation of the periods that goods travel on the way that is cheapest
+    in the weather of the day."""
+    travel, ways = Travel(net), _Ways(net)
+    states = travel.usual_states(_DRAWS)
+    nothing, to = np.full_like(states, -1), net.arrays.lane_to
+    used = ways.cheapest(travel.cost(states, nothing, 0, value_of_time[to][:, None]))
+    periods = ways.least(np.where(used, travel.expect(states, nothing, 0)[0], np.inf))
+    return periods.mean(axis=1), periods.std(axis=1)

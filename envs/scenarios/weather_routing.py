@@ -8,11 +8,16 @@ quarter of the map; trucks, trains and planes feel it differently.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
+import numpy as np
+from scipy import stats
+
+from envs.compile_parts import lane_lead
 from envs.demand import Demand, DemandConfig
 from envs.lead_time import LeadTime
 from envs.network import (
+    InTransitPayer,
     Lane,
     LaneInput,
     ModeStates,
@@ -121,7 +126,7 @@ def build_weather_routing(config: WeatherRoutingConfig) -> Scenario:
         regimes=tuple(_weather(config, quarter) for quarter in _QUARTERS),
         timing=config.timing,
     )
-    return make_scenario(config, network, asdict(config))
+    return make_scenario(config, _on_best_ways(config, network, demand), asdict(config))
 
 
 def _around(i: int, count: int, radius: float) -> Point:
@@ -158,13 +163,38 @@ def _paths(
                 unit_cost=travel.unit_cost * length,
                 load_size=travel.load_size,
                 load_cost=travel.load_cost,
-                base_share=1.0 if name == "road" else 0.0,
                 order_multiple=1.0,
                 mode=mode,
                 co2=travel.co2 * length,
             )
         )
     return lanes
+
+
+def _on_best_ways(
+    config: WeatherRoutingConfig, network: SupplyNetwork, demand: Demand
+) -> SupplyNetwork:
+    """Base shares on the best fixed way to each city: the one of least freight, goods on their way
+    and safety stock together (Baumol and Vinod 1970), of those that no weather closes."""
+    mean, sd = demand.mean, demand.standard_deviation
+    lead, lead_sd = lane_lead(network)
+    ratio = config.delay_cost / (config.delay_cost + config.holding_cost)
+    safety = (config.delay_cost + config.holding_cost) * stats.norm.pdf(stats.norm.ppf(ratio))
+    on_way = config.holding_cost * (config.timing.in_transit_payer is not InTransitPayer.nobody)
+    freight = [q.unit_cost + q.load_cost / (q.load_size or 1.0) for q in network.lanes]
+    cost = (np.array(freight) + on_way * lead) * mean
+    cost += safety * np.sqrt((lead + 1.0) * sd**2 + (mean * lead_sd) ** 2)
+    lanes = list(network.lanes)
+    for city in {q.node for q in lanes}:
+        open_ways = [
+            i for i, q in enumerate(lanes)
+            if q.node == city and (q.mode == "make" or not config.modes[q.mode].closed)
+        ]  # fmt: skip
+        best = min(open_ways, key=lambda i: cost[i])
+        for i, lane in enumerate(lanes):
+            if lane.node == city:
+                lanes[i] = replace(lane, base_share=float(i == best))
+    return replace(network, lanes=tuple(lanes))
 
 
 def _quarter(place: Point) -> str:
