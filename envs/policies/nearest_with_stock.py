@@ -2,8 +2,9 @@
 
 Pairs that customers order at and that several stocked nodes can serve are fulfilled order by
 order: they ask for what waits, filling up from the cheapest lane on as far as its sender's stock
-goes; what nobody has is asked of the cheapest. All other pairs follow base-stock. Zones look at the
-same stock at the same time: where they ask for more than there is, the sender's allocation decides.
+goes; what nobody has is asked for when somebody has it. All other pairs follow base-stock. Zones
+want the same stock at the same time, so they choose together: all of them first ask the cheapest
+sender, who shares what it has in proportion; all of them then ask the second for the rest.
 """
 
 from __future__ import annotations
@@ -69,20 +70,23 @@ class NearestWithStock(NearestAlways):
 
     def target(self, view: View) -> Target:
         order = self._level - view.state.inventory_position
-        arrays, on_hand = view.net.arrays, view.state.on_hand
-        share = np.zeros((len(arrays.lane_to), on_hand.shape[1]))
+        arrays, there = view.net.arrays, view.state.on_hand.copy()
+        share = np.zeros((len(arrays.lane_to), there.shape[1]))
         share[arrays.inbound.index] = arrays.inbound.value[:, None]
         wanted = np.maximum(order, 0.0)
-        for rank, lanes in enumerate(self._ranks):
+        for lanes in self._ranks:
             to, first = arrays.lane_to[lanes], arrays.inputs.pointer[lanes]
-            there = on_hand[arrays.inputs.index[first]] / arrays.inputs.value[first][:, None]
-            taken = np.minimum(wanted[to], there)
-            share[lanes] = taken
-            wanted[to] -= taken
-            if rank == 0:
-                cheapest = lanes
-        if self._ranks:
-            share[cheapest] += wanted[arrays.lane_to[cheapest]] + 1e-9
+            sender, per_unit = arrays.inputs.index[first], arrays.inputs.value[first][:, None]
+            asked = np.zeros_like(there)
+            np.add.at(asked, sender, wanted[to] * per_unit)
+            share[lanes] = wanted[to] * np.minimum(there / np.maximum(asked, 1e-12), 1.0)[sender]
+            np.add.at(there, sender, -share[lanes] * per_unit)
+            wanted[to] -= share[lanes]
+        if self._ranks:  # what nobody has waits for tomorrow
+            cheapest = self._ranks[0]
+            share[cheapest] += 1e-9
+            to = arrays.lane_to[cheapest]
+            order[to] -= wanted[to]
         return Target(order, lane_share=share)
 
 

@@ -29,8 +29,9 @@ class OmniFulfilmentConfig(ScenarioConfig):
     """Nodes stand at random places (`seed`) of a square map, 100 km a side. zone_demand,
     store_demand: per SKU and day. zone_sources: nearest centres and stores that serve a zone.
     delivery_cost: currency per unit, and per unit and km; a centre picks cheaper than a store
-    (pick_cost). wait_cost: currency per unit and day a customer waits. day_trip: km that can be
-    delivered the next day; farther takes two."""
+    (pick_cost). store_capacity: units of all SKUs on a store's shelves. wait_cost: currency per
+    unit and day a customer waits. day_trip: km that can be delivered the next day; farther takes
+    two."""
 
     seed: int = 0
     centres: int = 3
@@ -47,6 +48,7 @@ class OmniFulfilmentConfig(ScenarioConfig):
     holding_cost: list[float] = field(default_factory=lambda: [0.1, 0.3])
     supplier_lead_time: int = 4
     store_lead_time: int = 2
+    store_capacity: float = math.inf
     day_trip: float = 45.0
 
 
@@ -103,7 +105,11 @@ def build_omni_fulfilment(config: OmniFulfilmentConfig) -> Scenario:
             lanes += _deliveries(config, zone, place, centres, stores, sku)
     kinds = (("centre", centres), ("store", stores), ("zone", zones))
     network = SupplyNetwork(
-        tuple(Node(n, kind, position=p) for kind, group in kinds for n, p in group.items()),
+        tuple(
+            Node(n, kind, config.store_capacity if kind == "store" else math.inf, position=p)
+            for kind, group in kinds
+            for n, p in group.items()
+        ),
         tuple(Sku(f"item_{k + 1}", value=5.0) for k in range(config.skus)),
         tuple(stocks),
         tuple(lanes),
