@@ -88,7 +88,7 @@ class BatchedEnv:
         self.reward_config = reward or RewardConfig()
         scale = _newsvendor_scale(net) if cost_scale is None else np.asarray(cost_scale, float)
         self.cost_scale = scale.reshape(-1, 1)
-        self._starts = scenario.starts(split)
+        self._calendar = scenario.starts(split), scenario.bootstrap(split)
         self._space = scenario.action_space if action_space is None else action_space
         self._learning = False
         self._scratch = np.zeros(batch_size)
@@ -115,7 +115,7 @@ class BatchedEnv:
         """Begin episodes first_episode + b of the seed, past the warm-up; return observations."""
         if self.twin is not None:
             self.twin.reset(seed, first_episode)
-        self.simulator.reset(seed, first_episode, self._starts)
+        self.simulator.reset(seed, first_episode, *self._calendar)
         self.base_policy.reset(self.batch_size)
         self._learning = False  # the base policy warms up, whatever actions mean
         self._decide()

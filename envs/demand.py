@@ -33,6 +33,8 @@ class DemandConfig:
     """The numbers of a demand process; a process names which it needs.
 
     mean: units per period. standard_deviation: units per period.
+    order_size: mean units per customer order, > 1 (compound). history: units in periods 0, 1, ...,
+    replayed, from the start again after the last.
     low, high: units per period (uniform: both included; step: before and after).
     change_period: first period of `high` (step). whole_units: round draws to whole units.
     """
@@ -43,6 +45,8 @@ class DemandConfig:
     low: float | None = None
     high: float | None = None
     change_period: int | None = None
+    order_size: float | None = None
+    history: list[float] | None = None
     whole_units: bool = True
 
     def need(self, name: str, minimum: float = 0.0) -> float:
@@ -116,6 +120,56 @@ class Uniform:
         return stats.uniform(low, high - low)
 
 
+@dataclass(frozen=True)
+class Compound:
+    """Intermittent demand: Poisson many orders a period, each of geometric size from 1 on
+    ("stuttering Poisson"); a period has none with probability exp(-mean / order_size). Where the
+    mean moves, more customers come; their orders stay as large."""
+
+    mean: float
+    order_size: float
+
+    def distribution(self, factor: float) -> Any:
+        return _StutteringPoisson(self.mean * factor / self.order_size, 1.0 / self.order_size)
+
+
+class _StutteringPoisson:
+    """Sum of Poisson(orders) sizes, each P(k) = stop (1 - stop)^(k-1) for k = 1, 2, ...
+
+    Panjer (1981): k P(k) = orders stop sum_j j (1 - stop)^(j-1) P(k - j), here as the equivalent
+    recursion over two terms: k P(k) = (2 (k - 1) q + orders stop) P(k - 1) - (k - 2) q^2 P(k - 2),
+    with q = 1 - stop.
+    """
+
+    def __init__(self, orders: float, stop: float) -> None:
+        self._orders, self._stop = orders, stop
+        q, largest = 1.0 - stop, int(self.mean() + 12.0 * self.std() + 40.0 / stop)
+        log_p = np.full(largest + 1, -np.inf)  # exp(-orders) may be no number above 0
+        log_p[0] = -orders
+        for k in range(1, largest + 1):
+            first = (2.0 * (k - 1) * q + orders * stop) / k
+            ratio = np.exp(log_p[k - 2] - log_p[k - 1]) if k > 1 else 0.0
+            log_p[k] = log_p[k - 1] + np.log(first - (k - 2) / k * q * q * ratio)
+        self._cdf = np.minimum(np.cumsum(np.exp(log_p)), 1.0)
+
+    def mean(self) -> float:
+        return self._orders / self._stop
+
+    def std(self) -> float:
+        """Orders times the second moment of their size, (2 - stop) / stop^2."""
+        return float(np.sqrt(self._orders * (2.0 - self._stop)) / self._stop)
+
+    def cdf(self, k: NDArray[np.float64]) -> NDArray[np.float64]:
+        below = np.clip(np.asarray(k, int), 0, self._cdf.size - 1)
+        return np.where(np.asarray(k) < 0, 0.0, self._cdf[below])
+
+    def ppf(self, u: float) -> float:
+        return float(min(np.searchsorted(self._cdf, u), self._cdf.size - 1))
+
+    def pmf(self, k: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self.cdf(k) - self.cdf(np.asarray(k) - 1)
+
+
 class _Rounded:
     """A continuous distribution rounded to whole units, never below 0."""
 
@@ -170,12 +224,23 @@ def _uniform(config: DemandConfig) -> DemandProcess:
     return Uniform(low, high, config.whole_units)
 
 
+def _compound(config: DemandConfig) -> DemandProcess:
+    mean, size = config.need("mean"), config.need("order_size", 1.0)
+    if size == 1.0:
+        raise ConfigError(
+            "demand: compound has order_size 1; expected a number > 1. Use poisson where customers "
+            "order one unit each."
+        )
+    return Compound(mean, size)
+
+
 PROCESSES: dict[str, Callable[[DemandConfig], DemandProcess]] = {
     "poisson": _poisson,
     "geometric": _geometric,
     "negative_binomial": _negative_binomial,
     "normal": _normal,
     "uniform": _uniform,
+    "compound": _compound,
 }
 
 
@@ -217,6 +282,12 @@ class Demand:
 
         `step` is a history of `low`, then `high` from `change_period` on. Raises ConfigError.
         """
+        if config.distribution == "history":
+            replayed = np.array(config.history or [], float)
+            if not replayed.size:
+                raise ConfigError("demand: history is empty; expected units per period, a list.")
+            mean, spread = float(replayed.mean()), float(replayed.std())
+            return cls(mean, spread, history=replayed, **fields)
         if config.distribution == "step":
             low, high = config.need("low"), config.need("high")
             change = int(config.need("change_period"))
@@ -234,6 +305,6 @@ def build_process(config: DemandConfig) -> DemandProcess:
     if config.distribution not in PROCESSES:
         raise ConfigError(
             f"demand: distribution '{config.distribution}' is unknown."
-            f"{did_you_mean(config.distribution, [*PROCESSES, 'step'])}"
+            f"{did_you_mean(config.distribution, [*PROCESSES, 'step', 'history'])}"
         )
     return PROCESSES[config.distribution](config)

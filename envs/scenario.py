@@ -12,6 +12,7 @@ from envs.compiled import CompiledNetwork, compile_network
 from envs.errors import ConfigError, did_you_mean
 from envs.network import SupplyNetwork
 from envs.policies import policy_class
+from envs.trace import Bootstrap
 
 __all__ = ["Scenario", "Split"]
 
@@ -36,6 +37,8 @@ class Scenario:
     calendar_start: ISO date of calendar period 0, where the calendar is a real one.
     stress_of: the scenario whose learned policies are tried here, on what they never saw.
     action_space: what an agent's first head means; see envs/action_spaces.py.
+    bootstrap_length: replayed demand is resampled in stretches of that many periods, in training
+    where the calendar is split; None: every episode replays it as it was.
     extra_heads: action heads beyond those the network and the base policy call for (smoothing).
     """
 
@@ -52,6 +55,7 @@ class Scenario:
     config: Mapping[str, Any] = field(default_factory=dict)
     data_hash: str | None = None
     calendar_start: str | None = None
+    bootstrap_length: int | None = None
     extra_heads: tuple[str, ...] = ()
     action_space: ActionSpace = ActionSpace.residual
     stress_of: str = ""
@@ -63,6 +67,7 @@ class Scenario:
                 "expected horizon >= 1 and warm_up >= 0."
             )
         policy_class(self.base_policy)
+        self.bootstrap("train")
         for split in self.splits or ():
             self.starts(split)
 
@@ -96,6 +101,23 @@ class Scenario:
                 f"fit the {split} split, periods {part.first} to {part.stop - 1}; shorten horizon."
             )
         return (first, last - first + 1)
+
+    def bootstrap(self, split: str) -> Bootstrap | None:
+        """Return how the split resamples replayed demand, if it does. Raises ConfigError."""
+        length, splits = self.bootstrap_length, self.splits
+        if length is None or (splits is not None and split != "train"):
+            return None
+        first, stop = 0, self.compiled.calendar_length
+        if splits is not None:
+            part = self._split(split)
+            first, stop = part.first, part.stop
+        slack = 7 if length % 7 == 0 else 1  # any day of the week finds a stretch
+        if not 1 <= length <= stop - first - slack + 1:
+            raise ConfigError(
+                f"scenario '{self.name}': bootstrap_length is {length}; expected at least 1 and at "
+                f"most {stop - first - slack + 1} of the {stop - first} periods of history."
+            )
+        return Bootstrap(length, first, stop)
 
     def _split(self, name: str) -> Split:
         assert self.splits is not None

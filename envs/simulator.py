@@ -38,7 +38,7 @@ from envs.events import (
 from envs.forecast import ForecastArrays, compile_forecast
 from envs.kernel import Handle, entry
 from envs.state import Flows, State
-from envs.trace import Trace
+from envs.trace import Bootstrap, Trace
 
 __all__ = ["Simulator"]
 
@@ -150,12 +150,19 @@ class Simulator:
         self._world = Handle(World._make((*self.handles, *own)))
         self.period = 0
 
-    def reset(self, seed: int, first_episode: int = 0, starts: tuple[int, int] = (0, 1)) -> None:
+    def reset(
+        self,
+        seed: int,
+        first_episode: int = 0,
+        starts: tuple[int, int] = (0, 1),
+        bootstrap: Bootstrap | None = None,
+    ) -> None:
         """Begin episodes first_episode + b of a seed; ends where agents act for the first time.
 
-        starts: (first, how many) calendar periods an episode may begin at.
+        starts: (first, how many) calendar periods an episode may begin at. bootstrap: of replayed
+        demand.
         """
-        self.trace.reset(seed, first_episode, starts)
+        self.trace.reset(seed, first_episode, starts, bootstrap)
         self.period = 0
         for array in (*self.state, *self.flows):
             array[...] = 0.0

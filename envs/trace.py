@@ -6,48 +6,51 @@ compared on common random numbers, and memory does not grow with the horizon bec
 of periods is held.
 
 A row of draws is made in two passes: random bits for the whole batch, which vectorises, then the
-table look-up (envs/trace_tables.py), which can't.
+table look-up (envs/trace_draws.py), which can't.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled import CompiledNetwork
 from envs.kernel import Handle, copy_row, entry, kernel
-from envs.random_streams import (
-    BITS,
-    SCALE,
-    draw_bits,
-    episode_keys,
-    normal_cdf,
-    standard_normal,
-    uniform,
+from envs.random_streams import draw_bits, episode_keys, uniform
+from envs.trace_draws import (
+    draw_demand,
+    draw_normals,
+    look_up_lead_time,
+    multiply,
+    replay_demand,
 )
-from envs.trace_tables import (
-    CELL_BITS,
-    CONTINUOUS,
-    HISTORY,
-    Z_MAX,
-    Z_STEP,
-    Effects,
-    TraceTables,
-    compile_tables,
-)
+from envs.trace_tables import HISTORY, TraceTables, compile_tables
 
-__all__ = ["Trace"]
+__all__ = ["Bootstrap", "Trace"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 
 _BLOCK_VALUES = 1 << 15  # demand values held at once: stays in the L2 cache
-_CELL_SHIFT = BITS - CELL_BITS
 _ONE = np.uint64(1)
-_GOLDEN = 0.5 * (5.0**0.5 - 1.0)
 # Streams of their own: what agents are told, and when events happen, moves no other draw.
 _FORECASTS, _DATES = np.uint64(0x6A09E667F3BCC908), np.uint64(0xBB67AE8584CAA73B)
+_BLOCKS = np.uint64(0x3C6EF372FE94F82B)
+
+
+class Bootstrap(NamedTuple):
+    """Moving-block bootstrap of replayed histories (Künsch 1989): every `length` periods another
+    stretch of the calendar periods first..stop-1 is replayed, the same one for all pairs, so that
+    what moves together still does. Lengths of whole weeks keep the day of the week. What is known
+    ahead stays in its place: of the stretch only what differs from its own multiplier is taken.
+    """
+
+    length: int
+    first: int
+    stop: int
 
 
 class Trace:
@@ -77,6 +80,8 @@ class Trace:
         self._normals = np.zeros((2, batch_size))
         self.offset = np.zeros(batch_size, np.int64)
         self.calendar = np.zeros(batch_size, np.int64)
+        self._source = np.zeros((0, batch_size), np.int64)  # empty: every day replays itself
+        self._bootstrap: Bootstrap | None = None
         # Row j is the period first - delay + j: agents see the past, forecasts know the future.
         self._paths = np.zeros((self._delay + block + self._ahead, regimes, batch_size), np.int64)
         self.factor = np.ones((exposed, batch_size))
@@ -85,9 +90,18 @@ class Trace:
         self._tells = bool(self._ahead or (self._tables.seen_after >= 0).any())
         self._first, self._period = 0, 0
 
-    def reset(self, seed: int, first_episode: int, starts: tuple[int, int] = (0, 1)) -> None:
+    def reset(
+        self,
+        seed: int,
+        first_episode: int,
+        starts: tuple[int, int] = (0, 1),
+        bootstrap: Bootstrap | None = None,
+    ) -> None:
         """Begin episodes first_episode + b. Each starts at a calendar period drawn from `starts`
         (first, how many)."""
+        self._bootstrap = bootstrap
+        rows = 0 if bootstrap is None else len(self._demand)
+        self._source = np.zeros((rows, self._keys.size), np.int64)
         episode_keys(seed, first_episode, self._keys)
         first, count = starts
         self.offset[:] = first + (self._keys >> np.uint64(17)) % np.uint64(count)
@@ -138,10 +152,14 @@ class Trace:
                 self._paths[:kept] = self._paths[block : block + kept].copy()
                 first = self._first + self._ahead
                 _draw_regimes(self._handle, self._keys, self._paths, kept, first)
+        if self._bootstrap is not None:
+            _draw_sources(
+                self._keys, self.offset, self._first, length, *self._bootstrap, self._source
+            )
         _draw_block(
-            self._handle, self._keys, self.calendar, self._first, self._paths[self._delay :],
-            self._demand, self._lead_time, self._lead_before, self._factors, self._bits,
-            self._normals,
+            self._handle, self._keys, self.calendar, self._source, self._first,
+            self._paths[self._delay :], self._demand, self._lead_time, self._lead_before,
+            self._factors, self._bits, self._normals,
         )  # fmt: skip
         if self.seen.size:
             self._look()
@@ -158,11 +176,12 @@ class Trace:
 
 @entry
 def _draw_block(
-    tables: TraceTables, keys: Keys, calendar: Ints, first: int, paths: Ints, demand: Floats,
-    lead_time: Ints, lead_before: Ints, factor: Floats, bits: Ints, normals: Floats,
+    tables: TraceTables, keys: Keys, calendar: Ints, source: Ints, first: int, paths: Ints,
+    demand: Floats, lead_time: Ints, lead_before: Ints, factor: Floats, bits: Ints, normals: Floats,
 ) -> None:  # fmt: skip
     """Draw `len(demand)` periods from `first` on. All arrays have the batch innermost.
 
+    source [block, B]: days whose history is replayed instead; [0, B]: none.
     paths [block or more, G, B]: regime states. lead_before [S, B]: lead times of the period before
     the block. bits [B], normals [2, B]: scratch.
     """
@@ -173,18 +192,22 @@ def _draw_block(
     for i in range(block):
         regime, period = paths[i], first + i
         if correlated:
-            _draw_normals(keys, _counter(tables, period, tables.common_number), normals[0])
+            draw_normals(keys, _counter(tables, period, tables.common_number), normals[0])
         for d in range(streams):
             counter = _counter(tables, period, tables.common_number + 1 + d)
-            _draw_demand(tables, keys, calendar, i, d, counter, regime, bits, normals, demand[i, d])
+            out = demand[i, d]
+            if tables.kind[d] == HISTORY:
+                replay_demand(tables, calendar, source, i, d, regime, normals, out)
+            else:
+                draw_demand(tables, keys, calendar, i, d, counter, regime, bits, normals, out)
         for s in range(lead_time.shape[1]):
             if tables.lead_number[s] >= 0:
                 draw_bits(keys, _counter(tables, period, tables.lead_number[s]), bits)
-            _look_up_lead_time(tables, s, bits, regime, normals, lead_time[i, s])
+            look_up_lead_time(tables, s, bits, regime, normals, lead_time[i, s])
             if tables.no_overtaking[s]:
                 _keep_order(lead_time[i, s], lead_before[s])
         for v in range(factor.shape[1]):
-            _multiply(tables.factor, v, regime, factor[i, v])
+            multiply(tables.factor, v, regime, factor[i, v])
 
 
 @kernel
@@ -249,17 +272,6 @@ def _look_at_regimes(
 
 
 @kernel
-def _multiply(effects: Effects, row: int, regime: Ints, out: Floats) -> None:
-    """Fill out [B] with the product of what the states in regime [G, B] do to a row."""
-    for b in range(out.size):
-        out[b] = 1.0
-    for e in range(effects.pointer[row], effects.pointer[row + 1]):
-        multiplier, state = effects.multiplier[e], regime[effects.regime[e]]
-        for b in range(out.size):
-            out[b] *= multiplier[state[b]]
-
-
-@kernel
 def _keep_order(lead: Ints, before: Ints) -> None:
     """What ships now arrives no earlier than what shipped a period ago."""
     for b in range(lead.size):
@@ -267,132 +279,18 @@ def _keep_order(lead: Ints, before: Ints) -> None:
         before[b] = lead[b]
 
 
-@kernel
-def _draw_demand(
-    tables: TraceTables, keys: Keys, calendar: Ints, ahead: int, d: int, counter: np.uint64,
-    regime: Ints, bits: Ints, normals: Floats, out: Floats,
+@entry
+def _draw_sources(
+    keys: Keys, offset: Ints, period: int, calendar: int, length: int, first: int, stop: int,
+    source: Ints,
 ) -> None:  # fmt: skip
-    kind, rho = tables.kind[d], tables.correlation[d]
-    place_of, history = tables.place_of[d], tables.history[d]
-    exposed = range(tables.demand.pointer[d], tables.demand.pointer[d + 1])
-    if kind == HISTORY:
-        for b in range(out.size):
-            out[b] = history[_wrap(calendar[b] + ahead, history.size)]
-        if len(exposed) > 0:
-            _multiply(tables.demand, d, regime, normals[1])
-            for b in range(out.size):
-                day = _wrap(calendar[b] + ahead, history.size)
-                out[b] = _scaled(out[b] * normals[1, b], tables.whole[d], tables.rounding[d], day)
-        return
-    # One table for the whole batch unless the calendar or a regime says otherwise.
-    varies = len(exposed) > 0 or place_of.size > 1
-    if rho > 0.0 or kind == CONTINUOUS:
-        _draw_normals(keys, counter, normals[1])
-        _correlate(rho, normals)
-    if kind != CONTINUOUS:
-        if rho > 0.0:
-            _bits_of_normals(normals[1], bits)
-        else:
-            draw_bits(keys, counter, bits)
-    table = tables.table_at[place_of[0]]
-    if not varies and kind != CONTINUOUS:
-        cdf = tables.values[tables.pointer[table] : tables.pointer[table + 1]]
-        guide, lowest = tables.guide[table], tables.lowest[table]
-        for b in range(out.size):
-            out[b] = lowest + _look_up(bits[b], guide, cdf)
-        return
-    pointer, values, guides, lowests = tables.pointer, tables.values, tables.guide, tables.lowest
-    table_at, stride, regime_of = tables.table_at, tables.stride, tables.demand.regime
-    for b in range(out.size):
-        if varies:
-            place = place_of[_wrap(calendar[b] + ahead, place_of.size)]
-            for e in exposed:
-                place += stride[e] * regime[regime_of[e], b]
-            table = table_at[place]
-        row = values[pointer[table] : pointer[table + 1]]
-        if kind == CONTINUOUS:
-            out[b] = _interpolate(normals[1, b], row)
-        else:
-            out[b] = lowests[table] + _look_up(bits[b], guides[table], row)
-
-
-@kernel
-def _scaled(quantity: float, whole: bool, rounding: float, day: int) -> float:
-    """What was sold times what regimes do to it. A history in whole units stays so: the share of
-    days on which it is rounded up is the fraction (a golden-ratio sequence), so the mean is kept,
-    and what is replayed stays known."""
-    if not whole:
-        return quantity
-    place = rounding + day * _GOLDEN
-    return float(np.floor(quantity + place - np.floor(place)))
-
-
-@kernel
-def _wrap(day: int, length: int) -> int:
-    while day >= length:  # a block is short: cheaper than a remainder
-        day -= length
-    return day
-
-
-@kernel
-def _look_up(bits: int, guide: NDArray[np.int32], cdf: Floats) -> int:
-    """Return the outcome k of the uniform number u = bits / 2^53: the first with u < cdf[k]."""
-    k = int(guide[bits >> _CELL_SHIFT])
-    if k < 0:
-        k, u = ~k, bits * SCALE
-        while k < cdf.size - 1 and u >= cdf[k]:
-            k += 1
-    return k
-
-
-@kernel
-def _interpolate(z: float, quantiles: Floats) -> float:
-    place = min(max((z + Z_MAX) / Z_STEP, 0.0), quantiles.size - 1 - 1e-9)
-    k = int(place)
-    low, high = float(quantiles[k]), float(quantiles[k + 1])
-    return low + (place - k) * (high - low)
-
-
-@kernel
-def _draw_normals(keys: Keys, counter: np.uint64, out: Floats) -> None:
-    for b in range(out.size):
-        out[b] = standard_normal(keys[b], counter // np.uint64(2))
-
-
-@kernel
-def _correlate(rho: float, normals: Floats) -> None:
-    """normals[1] becomes a mix of what all streams share, normals[0], and its own."""
-    if rho > 0.0:
-        common, own = np.sqrt(rho), np.sqrt(1.0 - rho)
-        for b in range(normals.shape[1]):
-            normals[1, b] = common * normals[0, b] + own * normals[1, b]
-
-
-@kernel
-def _bits_of_normals(normals: Floats, bits: Ints) -> None:
-    for b in range(bits.size):
-        bits[b] = min(int(normal_cdf(normals[b]) / SCALE), (1 << BITS) - 1)
-
-
-@kernel
-def _look_up_lead_time(
-    tables: TraceTables, s: int, bits: Ints, regime: Ints, scratch: Floats, out: Ints
-) -> None:
-    """scratch [2, B]: what regimes do to the spread and to the whole."""
-    table = tables.lead_table[s]
-    cdf = tables.values[tables.pointer[table] : tables.pointer[table + 1]]
-    guide, minimum = tables.guide[table], int(tables.lowest[table])
-    for b in range(out.size):
-        out[b] = minimum + _look_up(bits[b], guide, cdf)
-    times, spreads = tables.lead_time.pointer, tables.lead_spread.pointer
-    if times[s] == times[s + 1] and spreads[s] == spreads[s + 1]:
-        return
-    spread, factor = scratch[0], scratch[1]
-    _multiply(tables.lead_spread, s, regime, spread)
-    _multiply(tables.lead_time, s, regime, factor)
-    shortest, longest, mean = tables.lead_shortest[s], tables.lead_longest[s], tables.lead_mean[s]
-    for b in range(out.size):
-        periods = float(out[b])
-        if spread[b] != 1.0:
-            periods = mean + (periods - mean) * spread[b]
-        out[b] = max(min(round(periods * factor[b]), longest), shortest)
+    """Fill source [block, B] with the calendar days that are replayed from `period` on."""
+    step = 7 if length % 7 == 0 else 1
+    for i in range(len(source)):
+        stretch, since = divmod(period + i, length)
+        for b in range(keys.size):
+            begun = (offset[b] + stretch * length) % calendar
+            lowest = first + (begun - first) % step
+            count = max((stop - length - lowest) // step + 1, 1)
+            drawn = int(uniform(keys[b] ^ _BLOCKS, np.uint64(stretch)) * count)
+            source[i, b] = lowest + step * drawn + since

@@ -75,6 +75,7 @@ class TraceTables(NamedTuple):  # read-only
     rounding: Floats  # [D] where its sequence of roundings starts: not the same in all shops
     correlation: Floats  # [D]
     history: Floats  # [D, C] units
+    known: Floats  # [D, C] multipliers of the history that are known ahead
     pointer: Ints  # [tables + 1] into values
     values: Floats  # CDFs, and quantiles of continuous processes
     lowest: Floats  # [tables] units or periods at the first CDF entry
@@ -115,6 +116,7 @@ def _tabulate(net: CompiledNetwork) -> TraceTables:
     kind = np.zeros(len(demands), np.int64)
     place_of = np.zeros((len(demands), length), np.int64)
     history = np.zeros((len(demands), length))
+    known = np.ones((len(demands), length))
     whole = np.zeros(len(demands), bool)
     effects = _effects(regimes, [(stock.demand_regimes, "", "demand") for stock in stocks])
     strides: list[int] = []
@@ -127,6 +129,8 @@ def _tabulate(net: CompiledNetwork) -> TraceTables:
         if demand.process is None:
             assert demand.history is not None
             kind[d], history[d] = HISTORY, demand.history
+            if demand.multiplier is not None:
+                known[d] = demand.multiplier
             whole[d] = bool((demand.history == np.round(demand.history)).all())
             continue
         kind[d] = builder.kind(demand.process)
@@ -152,6 +156,7 @@ def _tabulate(net: CompiledNetwork) -> TraceTables:
         rounding=np.array([crc32(stock.label.encode()) / 2**32 for stock in stocks], float),
         correlation=np.array([demand.correlation for demand in demands], float),
         history=history,
+        known=known,
         pointer=np.cumsum([0, *(v.size for v in builder.values)]).astype(np.int64),
         values=np.concatenate([*builder.values, np.zeros(0)]),
         lowest=np.array(builder.lowest, float),

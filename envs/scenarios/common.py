@@ -21,6 +21,8 @@ class ScenarioConfig:
     kind: the builder. horizon, warm_up: periods. base_policy: the classical policy that learning
     corrects. policy_params: policy -> parameter -> value; what is missing is tuned.
     smoothing: weight of the newest period in demand forecasts (0: demand is stationary, known).
+    bootstrap_length: periods; replayed demand is resampled in stretches of that length in training
+    (null: as it was); whole weeks keep the day of the week.
     events: injected disruptions by name, for stress tests and what-if questions; their dates count
     from the end of the warm-up. extra_heads: action heads that nothing else calls for (smoothing).
     action_space: residual | direct | days_of_cover, for ablation; see envs/action_spaces.py.
@@ -35,6 +37,7 @@ class ScenarioConfig:
     base_policy: str = "forecast_base_stock"
     policy_params: dict[str, Any] = field(default_factory=dict)
     smoothing: float = 0.0
+    bootstrap_length: int | None = None
     timing: Timing = field(default_factory=Timing)
     events: dict[str, EventConfig] = field(default_factory=dict)
     extra_heads: list[str] = field(default_factory=list)
@@ -55,6 +58,7 @@ def make_scenario(
         base_policy=config.base_policy,
         policy_params=config.policy_params,
         smoothing=config.smoothing,
+        bootstrap_length=config.bootstrap_length,
         extra_heads=tuple(config.extra_heads),
         action_space=config.action_space,
         stress_of=config.stress_of,

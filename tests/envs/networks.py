@@ -235,6 +235,7 @@ def _demand(random: Random, drawn: bool, divisible: bool) -> Demand:
         [
             DemandConfig("poisson", mean=4.0),
             DemandConfig("geometric", mean=3.0),
+            DemandConfig("compound", mean=3.0, order_size=5.0),
             DemandConfig("negative_binomial", mean=4.0, standard_deviation=3.0),
             DemandConfig("normal", mean=5.0, standard_deviation=2.0, whole_units=False),
             DemandConfig("uniform", low=0.0, high=6.0),

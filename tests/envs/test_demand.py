@@ -9,12 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from envs.batched_env import BatchedEnv
 from envs.compiled import compile_network
 from envs.demand import Demand, DemandConfig
 from envs.errors import ConfigError
 from envs.lead_time import LeadTime
 from envs.network import Lane, Node, Regime, RegimeState, Schedule, Sku, Stock, SupplyNetwork
-from envs.trace import Trace
+from envs.scenario import Scenario, Split
+from envs.trace import Bootstrap, Trace
 from envs.trace_tables import compile_tables
 
 
@@ -33,10 +35,12 @@ def shops(*demands: Demand, **fields: Any) -> SupplyNetwork:
     )
 
 
-def draw(network: SupplyNetwork, periods: int, batch: int, seed: int = 0) -> NDArray[np.float64]:
+def draw(
+    network: SupplyNetwork, periods: int, batch: int, bootstrap: Bootstrap | None = None
+) -> NDArray[np.float64]:
     """Return demand [T, D, B] of a trace."""
     trace = Trace(compile_network(network), batch)
-    trace.reset(seed, 0)
+    trace.reset(0, 0, bootstrap=bootstrap)
     drawn = []
     for _ in range(periods):
         drawn.append(trace.demand.copy())
@@ -87,6 +91,38 @@ def test_drawn_as_asked(asked: DemandConfig, wanted: Any) -> None:
         assert (np.abs(seen - wanted.pmf(units)) < room).all()
     else:
         assert stats.kstest(sample[:40_000], wanted.cdf).pvalue > 1e-3
+
+
+COMPOUND = [  # mean, size of an order
+    (0.4, 2.0),
+    (3.0, 1.5),
+    (2.0, 20.0),
+]
+
+
+@pytest.mark.parametrize(("mean", "size"), COMPOUND)
+def test_compound_is_a_sum_of_orders(mean: float, size: float) -> None:
+    """Drawn like a Poisson number of customers who each order 1, 2, ... units."""
+    asked = Demand.from_config(config("compound", mean=mean, order_size=size), 0)
+    sample = draw(shops(asked), 200, 2000).ravel()
+    rng = np.random.default_rng(0)
+    customers = rng.poisson(mean / size, sample.size)
+    wanted = customers + np.where(
+        customers > 0, rng.negative_binomial(np.maximum(customers, 1), 1.0 / size), 0
+    )
+    assert asked.mean == pytest.approx(mean)
+    assert asked.standard_deviation == pytest.approx(wanted.std(), rel=0.02)
+    assert (sample == 0).mean() == pytest.approx(np.exp(-mean / size), abs=0.005)
+    assert stats.ks_2samp(sample, wanted, method="asymp").statistic < 5 / np.sqrt(sample.size)
+
+
+def test_more_customers_come_orders_stay_as_large() -> None:
+    """On a day of twice the demand, fewer days are without; those with one order look the same."""
+    twice = np.array([1.0, 2.0])
+    asked = Demand.from_config(config("compound", mean=1.0, order_size=4.0), 0, multiplier=twice)
+    sample = draw(shops(asked), 2, 200_000)[:, 0]
+    assert sample.mean(axis=1) == pytest.approx([1.0, 2.0], rel=0.02)
+    assert (sample == 0).mean(axis=1) == pytest.approx([np.exp(-0.25), np.exp(-0.5)], abs=0.005)
 
 
 def test_config_knows_its_moments() -> None:
@@ -207,6 +243,77 @@ def test_history_is_replayed() -> None:
     assert sample[:, 1].tolist() == [2.0, 3.0, 4.0, 2.0, 3.0, 4.0, 2.0]
 
 
+def test_history_from_yaml() -> None:
+    """A list of numbers is replayed from the start again."""
+    asked = Demand.from_config(config("history", history=[2.0, 0.0, 5.0]), 0)
+    assert draw(shops(asked), 4, 1)[:, 0, 0].tolist() == [2.0, 0.0, 5.0, 2.0]
+    assert asked.mean == pytest.approx(7 / 3)
+
+
+DAYS = np.arange(140.0)
+
+
+def test_bootstrap_replays_whole_stretches() -> None:
+    """Each stretch is a run of days from the part asked for, on its own weekdays, the same one for
+    all shops, another one in each episode and stretch; all starts are as likely."""
+    network = shops(Demand(1.0, 1.0, history=DAYS), Demand(1.0, 1.0, history=DAYS + 1000.0))
+    sample = draw(network, 42, 4000, Bootstrap(14, 28, 98))
+    assert (sample[:, 1] == sample[:, 0] + 1000.0).all()
+    days = sample[:, 0].reshape(3, 14, -1)
+    assert (np.diff(days, axis=1) == 1.0).all()
+    assert days.min() == 28.0
+    assert days.max() == 97.0
+    assert (days[:, 0] % 7 == 0).all()
+    starts, counts = np.unique(days[:, 0], return_counts=True)
+    assert starts.tolist() == [28.0 + 7 * i for i in range(9)]
+    assert stats.chisquare(counts).pvalue > 1e-3
+    assert abs(np.corrcoef(days[0, 0], days[1, 0])[0, 1]) < 0.06
+
+
+def test_bootstrap_leaves_the_known_in_its_place() -> None:
+    """Days of twice the demand stay where they are; what was sold against that is resampled, and
+    whole units stay whole with the same mean."""
+    known = np.where(np.arange(140) % 10 == 0, 2.0, 1.0)
+    level = 5.0 + np.arange(140) % 3
+    demand = Demand(6.0, 1.0, history=level * known, multiplier=known)
+    sample = draw(shops(demand), 140, 3000, Bootstrap(6, 0, 140))[:, 0]
+    assert np.array_equal(sample, np.round(sample))
+    promoted = sample[known == 2.0]
+    assert promoted.mean() == pytest.approx(12.0, rel=0.02)
+    assert sample[known == 1.0].mean() == pytest.approx(6.0, rel=0.02)
+    halves = Demand(6.0, 1.0, history=level * known + 0.25, multiplier=known)
+    divisible = draw(shops(halves), 140, 50, Bootstrap(6, 0, 140))[:, 0]
+    assert np.unique(divisible[known == 1.0]).size > 3  # a doubled day's share lands elsewhere
+
+
+def test_only_training_resamples() -> None:
+    """Training episodes are resampled from their part; later weeks are tested as they were."""
+    parts = {"train": Split(0, 98), "test": Split(98, 140)}
+    network = shops(Demand(1.0, 1.0, history=DAYS))
+    scenario = Scenario("weeks", network, 28, splits=parts, bootstrap_length=14)
+    for split, resampled in (("train", True), ("test", False)):
+        env = BatchedEnv(scenario, 64, split=split)
+        env.reset(0)
+        days = []
+        for _ in range(scenario.episode_length(split)):
+            env.close_period(env.no_action)
+            days.append(env.flows.demand[0].copy())
+            env.open_period()
+        jumps = (np.diff(days, axis=0) != 1.0).any(axis=1)
+        assert jumps.any() == resampled
+        assert min(map(np.min, days)) >= parts[split].first
+        assert max(map(np.max, days)) < parts[split].stop
+    with pytest.raises(ConfigError, match=r"bootstrap_length is 99; expected .* at most 98"):
+        Scenario("weeks", network, 28, splits=parts, bootstrap_length=99)
+
+
+def test_without_bootstrap_history_is_as_it_was() -> None:
+    """One stretch as long as the calendar: nothing to choose, nothing changes."""
+    network = shops(Demand(1.0, 1.0, history=DAYS))
+    whole = draw(network, 140, 3, Bootstrap(140, 0, 140))[:, 0]
+    assert (whole == DAYS[:, None]).all()
+
+
 BOOM = Regime(
     "boom",
     (RegimeState("no"), RegimeState("some", demand=2.0), RegimeState("yes", demand=3.0)),
@@ -315,6 +422,9 @@ NONSENSE = [
     ),
     (lambda: Demand.from_config(config("uniform", low=5.0, high=4.0), 0), "expected low <= high"),
     (lambda: Demand.from_config(config("step", low=1.0, high=2.0), 9), "change_period is None"),
+    (lambda: Demand.from_config(config("compound", mean=5.0), 0), "order_size is None"),
+    (lambda: Demand.from_config(config("compound", mean=5.0, order_size=1.0), 0), "Use poisson"),
+    (lambda: Demand.from_config(config("history"), 0), "history is empty"),
     (lambda: Demand(5.0, 1.0), "either a process or a history"),
     (lambda: Demand(5.0, 1.0, history=np.array([1.0, -2.0])), "history is -2.0 in period 1"),
     (lambda: Demand(5.0, 1.0, history=np.array([np.nan])), "history is nan in period 0"),
