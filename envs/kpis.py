@@ -21,6 +21,8 @@ Orders
   bullwhip_KIND: squared coefficient of variation of a node kind's orders / that of customer demand.
   nervousness_KIND: mean absolute change of a pair's order from one period to the next / mean order.
 Cost and means
+  cost: what stock is worth at the start is charged to the first period, as what is left is paid for
+    in the last: goods bought before the counted periods are no gift.
   cvar90_cost: mean cost per period of the worst tenth of the episodes, at least of one.
   co2: kg per period. scrap_share: units scrapped / units arrived.
   bottleneck_utilisation: used / available capacity of the resource where it is highest.
@@ -247,6 +249,17 @@ class KpiTally:
         self._cycles, self._good_cycles = np.zeros((2, batch))
         self._clean = np.ones((len(self._customers), batch), bool)
         self._started = np.zeros((len(self._customers), batch), bool)
+        self._opening = self._worth_of_stock()
+
+    def _worth_of_stock(self) -> Floats:
+        """[P, B] currency: what `account` pays for stock at the horizon, as it is now."""
+        state, net = self._env.state, self._env.net.arrays
+        stock = state.on_hand.copy()
+        for q in np.flatnonzero(net.salvage[net.lane_to] > 0.0):
+            stock[net.lane_to[q]] += net.expected_yield[q] * state.in_transit_total[q]
+        share = self._env.reward_config.salvage_share
+        worth: Floats = share * net.salvage[:, None] * stock
+        return worth
 
     def add(self) -> None:
         """Count the period just closed."""
@@ -255,6 +268,9 @@ class KpiTally:
         self._lanes.add(env.simulator.handles, flows, trace.factor)
         self._resilience.add(trace.true_regime, flows, self._lanes.order)
         self._cost.append(flows.total_cost.sum(axis=0))
+        if len(self._cost) == 1 and self._opening.any():
+            self._cost[0] += self._opening.sum(axis=0)
+            self._columns[CostColumn.SALVAGE] += self._opening.sum(axis=1)
         for column in self._used_columns:
             self._columns[column] += flows.cost[column].sum(axis=1)
         demand, sold = flows.demand[rows], flows.sold[rows]

@@ -143,3 +143,14 @@ def test_base_stock_passes_demand_on_without_bullwhip() -> None:
     summary = play(history, level=30).summary()
     assert summary["bullwhip_store"] == pytest.approx(1.0, rel=0.05)
     assert summary["fill_rate"] == 1.0
+
+
+@pytest.mark.parametrize("level", [4, 40])
+def test_stock_of_the_warm_up_is_no_gift(level: float) -> None:
+    """Goods cost what they are worth: what is bought, less what stock has gained, is what was sold,
+    however much was there at the start."""
+    kpis = play([3, 5, 0, 4], level, unit_cost=10.0)
+    columns = kpis.cost_columns()
+    sold = float(kpis.sold.sum())
+    assert 4 * (columns.get("purchase", 0.0) + columns["salvage"]) == pytest.approx(10.0 * sold)
+    assert 4 * sum(columns.values()) == pytest.approx(kpis.cost.sum())
