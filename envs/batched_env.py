@@ -16,9 +16,15 @@ from envs.action_spaces import ActionSpace, replace_level
 from envs.actions import KindHeads, compile_heads
 from envs.compiled import CompiledNetwork
 from envs.kernel import Handle
-from envs.observation import Chance, compile_observation, write_observation, write_static
+from envs.observation import (
+    Chance,
+    compile_observation,
+    write_observation,
+    write_preference,
+    write_static,
+)
 from envs.policies import Policy, View, build_policy, policy_class
-from envs.reward import RewardConfig, compute_reward
+from envs.reward import RewardConfig, add_shortage, compute_reward
 from envs.scenario import Scenario
 from envs.simulator import Simulator
 from envs.state import Flows, State
@@ -81,7 +87,9 @@ class BatchedEnv:
         trace = self.simulator.trace
         self._view = View(net, self.simulator.state, 0, trace.seen, trace.forecast, trace.calendar)
         chance = Chance(trace.factor, trace.seen, trace.forecast, trace.offset)
-        self._layout, self.feature_names = compile_observation(net, chance)
+        self._layout, self.feature_names = compile_observation(
+            net, chance, scenario.preference is not None
+        )
         self._layout_handle = Handle(self._layout)
         self.observation_size = self._layout.size
         self.horizon = scenario.episode_length(split)
@@ -92,9 +100,16 @@ class BatchedEnv:
         self._space = scenario.action_space if action_space is None else action_space
         self._learning = False
         self._scratch = np.zeros(batch_size)
+        self.preference = np.full(batch_size, 0.5)  # [B] in 0..1
+        self.shortage_price = np.zeros(batch_size)  # [B] currency per unit not served at once
         self._observation = np.zeros((self.num_rows, self.observation_size, batch_size), np.float32)
         write_static(net.arrays, self._layout, self._observation)
+        if scenario.preference is not None and scenario.preference.at is not None:
+            self.preference[:] = scenario.preference.at
+        write_preference(self._layout, self.preference, self._observation)
         self._reward = np.zeros((self.num_rows, batch_size), np.float32)
+        self._cost = np.zeros((self.num_rows, batch_size))
+        self._twin_cost = np.zeros((self.num_rows, batch_size))
         self._no_action = np.zeros((self.num_rows, self.action_size, batch_size), np.float32)
         self._target = np.zeros((self.num_rows, batch_size))
         self._spread = self._target
@@ -116,6 +131,7 @@ class BatchedEnv:
         if self.twin is not None:
             self.twin.reset(seed, first_episode)
         self.simulator.reset(seed, first_episode, *self._calendar)
+        self._prefer()
         self.base_policy.reset(self.batch_size)
         self._learning = False  # the base policy warms up, whatever actions mean
         self._decide()
@@ -128,15 +144,26 @@ class BatchedEnv:
             self._replace_level()
         return self.observe()
 
+    def _prefer(self) -> None:
+        wanted = self.scenario.preference
+        if wanted is None:
+            return
+        self.simulator.trace.draw_preference(self.preference)
+        if wanted.at is not None:
+            self.preference[:] = wanted.at
+        self.shortage_price[:] = wanted.price(self.preference)
+        write_preference(self._layout, self.preference, self._observation)
+
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
         """Play one period. Returns (observation, reward, truncated)."""
         self.close_period(action)
-        cost = self.flows.total_cost
+        cost = self._priced(self.flows, self._cost)
         if self.twin is not None:
             self.twin.close_period(self._no_action)
-            cost = np.subtract(cost, self.twin.flows.total_cost, out=self._cost)
+            base_cost = self._priced(self.twin.flows, self._twin_cost)
+            cost = np.subtract(cost, base_cost, out=self._cost)
             self.twin.open_period()
         compute_reward(
             cost, self.net.arrays.downstream, self.cost_scale, self.reward_config,
@@ -144,6 +171,12 @@ class BatchedEnv:
         )  # fmt: skip
         self.open_period()
         return self.observe(), self._reward, self.elapsed >= self.horizon
+
+    def _priced(self, flows: Flows, out: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[P, B] what a reward counts as cost."""
+        if not self.shortage_price.any():
+            return flows.total_cost
+        return add_shortage(flows.total_cost, flows, self.shortage_price, out)
 
     def close_period(self, action: NDArray[np.float32]) -> None:
         """Events 3-6 of the period; `flows` then tells all that happened in it."""
@@ -192,7 +225,6 @@ class BatchedEnv:
     def _build_twin(self, split: str) -> BatchedEnv:
         """The base policy on the same traces, warm-up and all; policies may hold state, so its own
         copy."""
-        self._cost = np.zeros((self.num_rows, self.batch_size))
         alone = replace(self.reward_config, paired=False)
         policy = copy.deepcopy(self.base_policy)
         return BatchedEnv(

@@ -72,6 +72,7 @@ class EpisodeKpis:
     cycles: Floats  # [B]
     good_cycles: Floats  # [B]
     excess: Floats  # [B] units on hand beyond the stated cover, sum over periods
+    shortage_charge: Floats  # [B] currency; what is not served at once, priced; not in cost
     columns: Floats  # [C, P] currency, summed over episodes
     lanes: LaneTotals
     resources: ResourceTotals
@@ -181,7 +182,7 @@ class EpisodeKpis:
             name: np.concatenate([getattr(part, name) for part in parts], axis=-1)
             for name in (
                 "cost", "demand", "stock", "sold", "lost", "backlogged", "backorders", "ready",
-                "asked", "in_full", "cycles", "good_cycles", "excess",
+                "asked", "in_full", "cycles", "good_cycles", "excess", "shortage_charge",
             )
         }  # fmt: skip
         orders = {
@@ -246,7 +247,7 @@ class KpiTally:
         self._columns = np.zeros((len(CostColumn), len(net.network.stocks)))
         self._sold, self._lost, self._backlogged, self._backorders = np.zeros((4, batch))
         self._ready, self._asked, self._in_full, self._excess = np.zeros((4, batch))
-        self._cycles, self._good_cycles = np.zeros((2, batch))
+        self._cycles, self._good_cycles, self._shortage_charge = np.zeros((3, batch))
         self._clean = np.ones((len(self._customers), batch), bool)
         self._started = np.zeros((len(self._customers), batch), bool)
         self._opening = self._worth_of_stock()
@@ -279,6 +280,7 @@ class KpiTally:
         self._stock.append(state.on_hand.sum(axis=0))
         self._sold += sold.sum(axis=0)
         self._lost += lost
+        self._shortage_charge += env.shortage_price * (total - sold.sum(axis=0))
         self._backlogged += total - sold.sum(axis=0) - lost
         self._backorders += state.backorders[rows].sum(axis=0)
         self._excess += np.maximum(state.on_hand - self._cover, 0.0).sum(axis=0)
@@ -318,6 +320,7 @@ class KpiTally:
             cycles=self._cycles,
             good_cycles=self._good_cycles,
             excess=self._excess,
+            shortage_charge=self._shortage_charge,
             columns=self._columns,
             lanes=self._lanes.totals,
             resources=self._lanes.resources,

@@ -31,6 +31,7 @@ __all__ = [
     "ObservationArrays",
     "compile_observation",
     "write_observation",
+    "write_preference",
     "write_static",
 ]
 
@@ -96,11 +97,12 @@ class ObservationArrays(NamedTuple):
     year: NDArray[np.float32]  # [C, 2]
     lanes: LaneObservationArrays
     chance: Chance
+    has_preference: bool
     size: int  # F
 
 
 def compile_observation(
-    net: CompiledNetwork, chance: Chance = NO_CHANCE
+    net: CompiledNetwork, chance: Chance = NO_CHANCE, has_preference: bool = False
 ) -> tuple[ObservationArrays, tuple[str, ...]]:
     """Lay out the features of a network; returns the arrays and the names in order.
 
@@ -113,6 +115,7 @@ def compile_observation(
     names += _CALENDAR_FEATURES if has_calendar else ()
     lanes, lane_names = compile_lane_observation(net)
     names += lane_names
+    names += ("preference",) if has_preference else ()
     names += _STATIC_FEATURES
     # A pair that serves nobody in regular times is measured by a typical pair's demand.
     served = net.demand_mean[net.demand_mean > 0]
@@ -130,7 +133,8 @@ def compile_observation(
     day = np.arange(net.calendar_length)
     return ObservationArrays(
         (1.0 / mean).astype(np.float32), static.astype(np.float32), has_network, has_calendar,
-        bool(lane_names), _circle(day, 7.0), _circle(day, 365.25), lanes, chance, len(names),
+        bool(lane_names), _circle(day, 7.0), _circle(day, 365.25), lanes, chance,
+        has_preference, len(names),
     ), names  # fmt: skip
 
 
@@ -147,6 +151,14 @@ def write_static(
     observation[:, -count:, :] = arrays.static[:, :, None]
     first = 16 + 4 * arrays.has_network + 5 * arrays.has_calendar
     write_static_lanes(net, arrays.lanes, first, observation)
+
+
+def write_preference(
+    arrays: ObservationArrays, preference: Floats, observation: NDArray[np.float32]
+) -> None:
+    """Fill the feature that is the same for all pairs and periods of an episode: [B] in 0..1."""
+    if arrays.has_preference:
+        observation[:, -arrays.static.shape[1] - 1, :] = 2.0 * preference - 1.0
 
 
 @entry

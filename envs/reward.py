@@ -1,4 +1,11 @@
-"""Reward: the cost of the period, negated, in units of what the base policy pays."""
+"""Reward: the cost of the period, negated, in units of what the base policy pays.
+
+Four aims, one mechanism: a unit that a customer does not get at once may carry a price on top of
+its cost. `cost` (and, with sales prices set, profit): no price. `service first`: the price is the
+multiplier of a fill-rate constraint, found by dual ascent (`target_fill_rate`). `weighted`: every
+episode has its own price, which agents see (`Preference`), so that one policy knows the whole front
+of cost against service. `cvar`: learn from the worst episodes (`tail_share`).
+"""
 
 from __future__ import annotations
 
@@ -10,8 +17,35 @@ from numpy.typing import NDArray
 from envs.compiled import Csr
 from envs.errors import ConfigError
 from envs.kernel import entry
+from envs.state import Flows
 
-__all__ = ["RewardConfig", "compute_reward"]
+__all__ = ["Preference", "RewardConfig", "add_shortage", "compute_reward"]
+
+
+@dataclass(frozen=True)
+class Preference:
+    """How much service is worth against cost, from 0 to 1, drawn per episode and seen by agents.
+
+    At preference w a unit that isn't served at once costs low^(1-w) high^w more [currency].
+    at: the preference in every episode, instead of one drawn at random; for evaluation, serving.
+    """
+
+    low: float
+    high: float
+    at: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (0.0 < self.low < self.high < float("inf")):
+            raise ConfigError(
+                f"preference: low is {self.low} and high {self.high}; expected 0 < low < high."
+            )
+        if self.at is not None and not 0.0 <= self.at <= 1.0:
+            raise ConfigError(f"preference.at is {self.at}; expected a share from 0 to 1, or null.")
+
+    def price(self, preference: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[B] currency per unit not served at once."""
+        price: NDArray[np.float64] = self.low ** (1.0 - preference) * self.high**preference
+        return price
 
 
 @dataclass(frozen=True)
@@ -26,18 +60,51 @@ class RewardConfig:
       change that, so the best policy stays the best, with a fraction of the noise.
     salvage_share: share in [0, 1] of a SKU's value that a unit in stock or in transit is worth at
       the horizon, so that episodes don't end by draining stock.
+    target_fill_rate: share in ]0, 1[ of units to be served at once: the price of those that aren't
+      rises while there are too many, and falls again. None: no such aim.
+    price_step: by how much of the base policy's cost per unit demanded the price moves per
+      iteration and unit of fill rate missing.
+    tail_share: share in ]0, 1] of a sample's replications to learn from, the dearest ones (Tamar,
+      Glassner and Mannor 2015); 1: all, the mean.
     """
 
     downstream_share: float = 0.0
     network_share: float = 0.0
     paired: bool = False
     salvage_share: float = 1.0
+    target_fill_rate: float | None = None
+    price_step: float = 20.0
+    tail_share: float = 1.0
 
     def __post_init__(self) -> None:
+        target = self.target_fill_rate
+        if target is not None and not 0.0 < target < 1.0:
+            raise ConfigError(
+                f"reward.target_fill_rate is {target}; expected a share between 0 and 1, or null."
+            )
+        if not 0.0 < self.tail_share <= 1.0:
+            raise ConfigError(
+                f"reward.tail_share is {self.tail_share}; expected a share > 0 and <= 1."
+            )
+        if not 0.0 < self.price_step < float("inf"):
+            raise ConfigError(f"reward.price_step is {self.price_step}; expected a number > 0.")
         for name in ("downstream_share", "network_share", "salvage_share"):
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
                 raise ConfigError(f"reward.{name} is {value}; expected a share from 0 to 1.")
+
+
+def add_shortage(
+    cost: NDArray[np.float64],
+    flows: Flows,
+    price: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Fill and return out [P, B] = cost + price [B] x units not served at once."""
+    np.subtract(flows.demand, flows.sold, out=out)
+    out *= price
+    out += cost
+    return out
 
 
 def compute_reward(

@@ -12,6 +12,7 @@ from envs.compiled import CompiledNetwork, compile_network
 from envs.errors import ConfigError, did_you_mean
 from envs.network import SupplyNetwork
 from envs.policies import policy_class
+from envs.reward import Preference
 from envs.trace import Bootstrap
 
 __all__ = ["Scenario", "Split"]
@@ -39,6 +40,7 @@ class Scenario:
     action_space: what an agent's first head means; see envs/action_spaces.py.
     bootstrap_length: replayed demand is resampled in stretches of that many periods, in training
     where the calendar is split; None: every episode replays it as it was.
+    preference: service against cost, as agents are told it; see envs/reward.py.
     extra_heads: action heads beyond those the network and the base policy call for (smoothing).
     """
 
@@ -56,6 +58,7 @@ class Scenario:
     data_hash: str | None = None
     calendar_start: str | None = None
     bootstrap_length: int | None = None
+    preference: Preference | None = None
     extra_heads: tuple[str, ...] = ()
     action_space: ActionSpace = ActionSpace.residual
     stress_of: str = ""

@@ -38,7 +38,7 @@ _BLOCK_VALUES = 1 << 15  # demand values held at once: stays in the L2 cache
 _ONE = np.uint64(1)
 # Streams of their own: what agents are told, and when events happen, moves no other draw.
 _FORECASTS, _DATES = np.uint64(0x6A09E667F3BCC908), np.uint64(0xBB67AE8584CAA73B)
-_BLOCKS = np.uint64(0x3C6EF372FE94F82B)
+_BLOCKS, _PREFERENCES = np.uint64(0x3C6EF372FE94F82B), np.uint64(0x510E527FADE682D1)
 
 
 class Bootstrap(NamedTuple):
@@ -122,6 +122,10 @@ class Trace:
         if self.seen.size:
             self._look()
 
+    def draw_preference(self, out: NDArray[np.float64]) -> None:
+        """Fill out [B] with a number in [0, 1) per episode; no other draw knows of it."""
+        _draw_preference(self._keys, out)
+
     @property
     def demand(self) -> NDArray[np.float64]:
         """[D, B] units of the current period."""
@@ -172,6 +176,12 @@ class Trace:
             _look_at_regimes(
                 self._handle, self._keys, self._paths, row, self._period, self.seen, self.forecast
             )
+
+
+@entry
+def _draw_preference(keys: Keys, out: Floats) -> None:
+    for b in range(out.size):
+        out[b] = uniform(keys[b] ^ _PREFERENCES, np.uint64(0))
 
 
 @entry

@@ -25,11 +25,12 @@ from envs.action_spaces import ActionSpace
 from envs.demand import Demand
 from envs.errors import ArtifactError, EchelonError, NetworkError
 from envs.network import SupplyNetwork
+from envs.reward import Preference
 from envs.scenario import Scenario
 
 __all__ = ["network_hash", "plain_hash", "scenario_from_plain", "scenario_to_plain"]
 
-_FORMAT = 2
+_FORMAT = 3
 _NUMBERS: dict[str, type[Any]] = {  # of a scenario, beside its network
     "name": str,
     "horizon": int,
@@ -40,12 +41,18 @@ _NUMBERS: dict[str, type[Any]] = {  # of a scenario, beside its network
     "currency": str,
     "action_space": ActionSpace,
 }
+_OTHERS: dict[str, Any] = {
+    "calendar_start": str | None,
+    "extra_heads": tuple[str, ...],
+    "preference": Preference | None,
+}
 _PROCESSES: dict[str, type[Any]] = {
     "poisson": processes.Poisson,
     "geometric": processes.Geometric,
     "negative_binomial": processes.NegativeBinomial,
     "normal": processes.Normal,
     "uniform": processes.Uniform,
+    "compound": processes.Compound,
 }
 _DEMAND = ("mean", "standard_deviation", "correlation", "multiplier", "process", "history_length")
 
@@ -55,8 +62,7 @@ def scenario_to_plain(scenario: Scenario) -> dict[str, Any]:
     return {
         "format_version": _FORMAT,
         **{name: _write(hint, getattr(scenario, name)) for name, hint in _NUMBERS.items()},
-        "calendar_start": scenario.calendar_start,
-        "extra_heads": list(scenario.extra_heads),
+        **{name: _write(hint, getattr(scenario, name)) for name, hint in _OTHERS.items()},
         "policy_params": _plain_tree(scenario.policy_params, "policy_params"),
         "network": _write(SupplyNetwork, scenario.network),
     }
@@ -68,7 +74,7 @@ def scenario_from_plain(plain: Any) -> Scenario:
     entry = _mapping(plain, "network.json")
     _keys(
         entry,
-        {"format_version", *_NUMBERS, "calendar_start", "extra_heads", "policy_params", "network"},
+        {"format_version", *_NUMBERS, *_OTHERS, "policy_params", "network"},
         "network.json",
     )
     if entry["format_version"] != _FORMAT:
@@ -80,8 +86,7 @@ def scenario_from_plain(plain: Any) -> Scenario:
         return Scenario(
             network=_read(SupplyNetwork, entry["network"], "network"),
             policy_params=_policy_params(entry["policy_params"]),
-            calendar_start=_read(str | None, entry["calendar_start"], "calendar_start"),
-            extra_heads=_read(tuple[str, ...], entry["extra_heads"], "extra_heads"),
+            **{name: _read(hint, entry[name], name) for name, hint in _OTHERS.items()},
             **{name: _read(hint, entry[name], name) for name, hint in _NUMBERS.items()},
         )
     except (ArtifactError, NetworkError):

@@ -249,8 +249,8 @@ class Recommender:
     def _check_fit(self, artifact: Artifact) -> None:
         manifest, env = artifact.manifest, self._env
         features = tuple(quantity["name"] for quantity in manifest["observation"])
-        heads = {kind: len(names) for kind, names in manifest["actions"].items()}
-        wanted = {group.name: group.action_size for group in env.groups}
+        heads = {kind: [q["name"] for q in names] for kind, names in manifest["actions"].items()}
+        wanted = {group.name: list(group.heads) for group in env.groups}
         if features != env.feature_names or heads != wanted:
             raise ArtifactError(
                 f"the artifact sees {len(features)} features and acts with {heads}; this Echelon "

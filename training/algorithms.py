@@ -47,6 +47,8 @@ _SAMPLING = (
     "cost_per_period",
     "base_policy_cost_per_period",
     "cost_ratio_to_base_policy",
+    "fill_rate",
+    "shortage_price",
     "env_failures_lifetime",
 )
 _LEARNING = ("policy_loss", "vf_loss", "vf_explained_var", "entropy")
@@ -79,6 +81,7 @@ def configure(
             "settings": settings,
             "empty_iterations": resources.empty_iterations,
             "restart_wait": resources.restart_wait,
+            "reward": env.reward_config,
         },
         disable_env_checking=True,
     )

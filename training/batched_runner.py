@@ -16,6 +16,7 @@ import gymnasium as gym
 import numpy as np
 import ray
 import torch
+from numpy.typing import NDArray
 from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.core.columns import Columns
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
@@ -34,6 +35,7 @@ from ray.rllib.utils.metrics import (
     SAMPLE_TIMER,
     WEIGHTS_SEQ_NO,
 )
+from torch import Tensor
 
 from envs.batched_env import BatchedEnv
 from envs.errors import ConfigError, EchelonError, TrainingStopped
@@ -80,6 +82,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self._next_episode = 0
         self._failures = 0
         self._weights_seq_no = 0
+        self._shortage_price = 0.0  # currency per unit not served at once
         # With remote runners the one in the driver only carries weights.
         if self.worker_index or not self.config.num_env_runners:
             torch.set_num_threads(self.settings.threads)
@@ -92,7 +95,13 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         """Build the simulator anew, and begin new episodes with the next sample."""
         self.num_envs = self.config.num_envs_per_env_runner
         self.env = self.settings.env_factory(self.num_envs)
+        self._price_shortage()
         self._roller = None
+
+    def _price_shortage(self) -> None:
+        env = self.env
+        if env is not None and env.reward_config.target_fill_rate is not None:
+            env.shortage_price[:] = self._shortage_price
 
     def make_module(self) -> None:
         """Build the modules; the critic too, as advantages are computed here."""
@@ -219,6 +228,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     def _batch(self, fragment: Fragment) -> MultiAgentBatch:
         """Columns for each kind; advantages are still in reward units."""
         columns: dict[str, SampleBatch] = {}
+        kept = _dearest(fragment.replication_cost, self.simulator.reward_config.tail_share)
         for kind, rows in fragment.kinds.items():
             module = self.module[kind]
             advantage, target = advantages_of(
@@ -226,12 +236,14 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             )
             columns[kind] = SampleBatch(
                 {
-                    Columns.OBS: rows.observation[:-1].flatten(0, 2).numpy(),
-                    Columns.ACTIONS: rows.action.flatten(0, 2).numpy(),
-                    Columns.ACTION_DIST_INPUTS: rows.inputs.flatten(0, 2).numpy(),
-                    Columns.ACTION_LOGP: action_log_probability(module, rows).flatten().numpy(),
-                    Postprocessing.ADVANTAGES: advantage.ravel(),
-                    Postprocessing.VALUE_TARGETS: target.ravel(),
+                    Columns.OBS: rows.observation[:-1, :, kept].flatten(0, 2).numpy(),
+                    Columns.ACTIONS: rows.action[:, :, kept].flatten(0, 2).numpy(),
+                    Columns.ACTION_DIST_INPUTS: rows.inputs[:, :, kept].flatten(0, 2).numpy(),
+                    Columns.ACTION_LOGP: action_log_probability(module, rows)[:, :, kept]
+                    .flatten()
+                    .numpy(),
+                    Postprocessing.ADVANTAGES: advantage[:, :, kept].ravel(),
+                    Postprocessing.VALUE_TARGETS: target[:, :, kept].ravel(),
                 }
             )
         return MultiAgentBatch(columns, env_steps=len(fragment.truncated) * self.num_envs)
@@ -267,6 +279,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             "cost_per_period": total,
             "base_policy_cost_per_period": base_total,
             "cost_ratio_to_base_policy": total / base_total if base_total else float("nan"),
+            "fill_rate": fragment.sold / fragment.demand if fragment.demand else 1.0,
+            "shortage_price": float(self.simulator.shortage_price.mean()),
             "sampling_cpu_seconds": cpu_seconds,
             WEIGHTS_SEQ_NO: self._weights_seq_no,
         }.items():
@@ -317,6 +331,9 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0)
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
             self.num_env_steps_sampled_lifetime = int(state[NUM_ENV_STEPS_SAMPLED_LIFETIME])
+        if "shortage_price" in state:
+            self._shortage_price = float(state["shortage_price"])
+            self._price_shortage()
         # Never backwards: the state may come from a runner that has played less.
         if state.get("next_episode", 0) > self._episodes_begun():
             self._roller = None
@@ -329,3 +346,11 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     def get_checkpointable_components(self) -> list[tuple[str, Any]]:
         """The part with a checkpoint of its own: the weights."""
         return [(COMPONENT_RL_MODULE, self.module)]
+
+
+def _dearest(cost: NDArray[np.float64], share: float) -> slice | Tensor:
+    """The replications that cost most, of cost [B]: a share of them, at least one."""
+    if share == 1.0:
+        return slice(None)
+    count = max(1, round(share * cost.size))
+    return torch.from_numpy(np.sort(np.argsort(-cost, kind="stable")[:count]))

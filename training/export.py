@@ -20,14 +20,16 @@ __all__ = ["export", "git_revision"]
 def export(outcome: Outcome, resolved: Mapping[str, Any], folder: Path) -> None:
     """Save the outcome's networks, network and evidence in `folder`, whole or not at all."""
     scenario = outcome.scenario
-    _, features = compile_observation(scenario.compiled)
+    _, features = compile_observation(
+        scenario.compiled, has_preference=scenario.preference is not None
+    )
     evaluation = as_json(outcome.comparison)
     description = Description(
         scenario=scenario.name,
         scenario_config=dict(scenario.config),
         network_sha256=network_hash(scenario),
         observation=tuple(Quantity(name, "1") for name in features),
-        actions={group.name: _heads(group.action_size) for group in row_groups(scenario)},
+        actions={group.name: _heads(group.heads) for group in row_groups(scenario)},
         base_policy={
             "name": scenario.base_policy,
             "parameters": dict(scenario.policy_params[scenario.base_policy]),
@@ -42,9 +44,20 @@ def export(outcome: Outcome, resolved: Mapping[str, Any], folder: Path) -> None:
     )
 
 
-def _heads(size: int) -> tuple[Quantity, ...]:
-    level = Quantity("level", "half forecast standard deviations over lead time and review")
-    return (level, *(Quantity(f"share_{i}", "a third of the log odds") for i in range(1, size)))
+_UNITS = {  # of an action of 1
+    "level": "2 forecast standard deviations over lead time and review",
+    "expedite": "2 forecast standard deviations over the expedite lead time",
+    "cap": "1.5 in the logarithm of the cap",
+    "smoothing": "from 0.2 (-1) to 1.2 (1) of the gap ordered at once",
+    "gate": "a forecast standard deviation over lead time and review",
+    "can_gate": "a forecast standard deviation over lead time and review",
+    "share": "3 in the log odds of the lane",
+    "weight": "3 in the logarithm of the weight",
+}
+
+
+def _heads(names: tuple[str, ...]) -> tuple[Quantity, ...]:
+    return tuple(Quantity(name, _UNITS[name.rstrip("0123456789").rstrip("_")]) for name in names)
 
 
 def git_revision() -> str | None:

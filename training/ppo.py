@@ -31,6 +31,7 @@ from envs.errors import EchelonError, TrainingStopped
 from training.batched_runner import BatchedEnvRunner
 from training.batches import normalise
 from training.learner import BatchedPPOLearner
+from training.rollout import BaseRun
 
 __all__ = ["BatchedPPO", "BatchedPPOConfig", "merged"]
 
@@ -72,18 +73,22 @@ class BatchedPPO(PPO):
         """Build runners and learners, and set the critics' units from the base policy."""
         super().setup(config)
         self._empty_iterations = 0
-        units = self._base_value_units()
+        self._shortage_price = 0.0  # currency per unit not served at once
+        base = self._base_run()
+        self._unit_cost = float(base.cost.sum()) / base.demand if base.demand else 0.0
+        units = base.value_units
         results = self.learner_group.foreach_learner(functools.partial(_set_units, units=units))
         for result in results.ignore_errors():
             result.get()
 
-    def _base_value_units(self) -> dict[str, tuple[float, float]]:
-        """What the base policy's returns are, by node kind; asked of one runner."""
+    def _base_run(self) -> BaseRun:
+        """What the base policy does; asked of one runner."""
         local, runners = self.env_runner_group.local_env_runner, self.env_runner_group
         if local is not None and local.env is not None:
-            return dict(local.base_run().value_units)
+            run: BaseRun = local.base_run()
+            return run
         answers = (healthy := runners.healthy_worker_ids()[:1]) and runners.foreach_env_runner(
-            _value_units_of, local_env_runner=False, remote_worker_ids=healthy
+            _base_run_of, local_env_runner=False, remote_worker_ids=healthy
         )
         if answers and isinstance(answers[0], EchelonError):
             raise answers[0]
@@ -92,7 +97,8 @@ class BatchedPPO(PPO):
                 f"none of {self.config.num_env_runners} runners could be started; see the first "
                 "error in their logs, or sample in this process with resources.env_runners=0"
             )
-        return dict(answers[0])
+        run = answers[0]
+        return run
 
     def training_step(self) -> None:
         """Sample on all runners, learn, and leave the new weights with the local runner.
@@ -116,8 +122,29 @@ class BatchedPPO(PPO):
                 num_total_minibatches=self.config.num_epochs * self._parts(batch),
             )
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        self._move_price()
         if self.env_runner is not None:
             self.env_runner.set_state(self._runner_state())
+
+    def _move_price(self) -> None:
+        """Dual ascent on the price of units that aren't served at once: up while the fill rate is
+        below its target, down again above it, never below 0."""
+        reward = self.config.env_config["reward"]
+        if reward.target_fill_rate is None:
+            return
+        fill_rate = float(self.metrics.peek((ENV_RUNNER_RESULTS, "fill_rate")))
+        missing = reward.target_fill_rate - fill_rate
+        step = reward.price_step * self._unit_cost * missing
+        self._shortage_price = max(0.0, self._shortage_price + step)
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's, and the price."""
+        return {**super().get_state(*args, **kwargs), "shortage_price": self._shortage_price}
+
+    def set_state(self, state: Any, *args: Any, **kwargs: Any) -> None:
+        """Take over what `get_state` gave."""
+        super().set_state(state, *args, **kwargs)
+        self._shortage_price = float(state.get("shortage_price", self._shortage_price))
 
     def _env_steps(self) -> int:
         return int(
@@ -132,6 +159,7 @@ class BatchedPPO(PPO):
         return {
             COMPONENT_RL_MODULE: learner[COMPONENT_RL_MODULE],
             WEIGHTS_SEQ_NO: learner[WEIGHTS_SEQ_NO],
+            "shortage_price": self._shortage_price,
             NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps(),
         }
 
@@ -221,9 +249,9 @@ def _sample_on(runner: BatchedEnvRunner, state: Any) -> Answer:
         return index, error, {}
 
 
-def _value_units_of(runner: BatchedEnvRunner) -> Any:
+def _base_run_of(runner: BatchedEnvRunner) -> Any:
     try:
-        return runner.base_run().value_units
+        return runner.base_run()
     except EchelonError as error:
         return error
 

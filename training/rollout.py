@@ -59,6 +59,9 @@ class Fragment:
     episode: NDArray[np.int64]  # [T] number of replication 0's episode; b's is b more
     period: NDArray[np.int64]  # [T] period within the episode
     cost: NDArray[np.float64]  # [N] mean cost per period of each node, currency
+    replication_cost: NDArray[np.float64]  # [B] cost of the fragment, shortages priced, currency
+    demand: float = 0.0  # units, of all replications
+    sold: float = 0.0  # units of it that were served at once
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class BaseRun:
     """What the base policy does: the yardstick of costs and of the critic."""
 
     cost: NDArray[np.float64]  # [N] mean cost per period of each node, currency
+    demand: float  # units per period of the whole network
     value_units: dict[str, tuple[float, float]]  # kind -> (mean, spread) of discounted reward
 
 
@@ -132,6 +136,7 @@ class Roller:
             episode=np.zeros(periods, np.int64),
             period=np.zeros(periods, np.int64),
             cost=np.zeros(len(env.agent_ids)),
+            replication_cost=np.zeros(env.batch_size),
         )
         if self._observation is None:
             self._observation = self._reset()
@@ -145,6 +150,11 @@ class Roller:
             self._check(observation, reward)
             self._period += 1
             cost += env.flows.total_cost.sum(axis=1)
+            short = env.flows.demand.sum(axis=0) - env.flows.sold.sum(axis=0)
+            fragment.replication_cost += env.flows.total_cost.sum(axis=0)
+            fragment.replication_cost += env.shortage_price * short
+            fragment.demand += float(env.flows.demand.sum())
+            fragment.sold += float(env.flows.sold.sum())
             for rows in fragment.kinds.values():
                 rows.reward[t] = torch.from_numpy(reward[rows.group.start : rows.group.stop])
             if truncated:
@@ -189,6 +199,7 @@ class Roller:
         self._observation, self._first_episode, self._period = None, 0, 0
         env.reset(self._seed ^ 0x5EED, 0)
         rewards, cost, truncated = [], np.zeros(env.num_rows), False
+        demand = 0.0
         while not truncated:
             if env.twin is not None:
                 np.clip(noise.normal(0.0, _PROBE_STD, action.shape), -1.0, 1.0, out=action)
@@ -197,6 +208,7 @@ class Roller:
             self._period += 1
             rewards.append(reward[:, :replications].copy())
             cost += base.flows.total_cost.sum(axis=1)
+            demand += float(base.flows.demand.sum()) / env.batch_size
         node_cost = np.zeros(len(env.agent_ids))
         np.add.at(node_cost, self._node_of_row, cost / (len(rewards) * env.batch_size))
         history = np.stack(rewards)
@@ -204,7 +216,7 @@ class Roller:
             group.name: _return_units(history[:, group.start : group.stop], discount)
             for group in env.groups
         }
-        return BaseRun(node_cost, units)
+        return BaseRun(node_cost, demand / len(rewards), units)
 
 
 def _rows_last(observation: FloatArray, group: Group) -> Tensor:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from envs.action_spaces import ActionSpace
 from envs.batched_env import BatchedEnv
-from envs.errors import NonFiniteError, TrainingStopped
+from envs.errors import ConfigError, NonFiniteError, TrainingStopped
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
 from evaluation.actor import Actor
@@ -31,6 +31,7 @@ from training.algorithms import build_algorithm, iteration_metrics, trained_acto
 from training.checkpoint import Checkpoint, CheckpointStore
 from training.config import ModelConfig, PpoConfig, ResourcesConfig, TrainingConfig
 from training.env_factory import ScenarioEnvFactory
+from training.objective import objective
 from training.ppo import BatchedPPO
 
 __all__ = ["Budget", "Outcome", "Progress", "Settings", "prepare_scenario", "train"]
@@ -93,11 +94,16 @@ class Outcome:
     seconds: float
     base_validation_cost: float
     comparison: Comparison
+    reward: RewardConfig = field(default_factory=RewardConfig)
     curve: list[tuple[int, float, float, float]] = field(default_factory=list)
 
     @property
     def worse_than_base(self) -> bool:
-        """Whether the test shows the learned policy to cost more than the tuned base policy."""
+        """Whether the test shows the learned policy to cost more than the tuned base policy; where
+        another aim was set, whether it is farther from that one."""
+        base, learned = (policy.kpis for policy in self.comparison.policies)
+        if self.reward.target_fill_rate is not None or self.reward.tail_share < 1.0:
+            return objective(learned, self.reward) > objective(base, self.reward)
         difference = self.comparison.policies[1].difference
         assert difference is not None
         return verdict(difference) == "worse"
@@ -116,6 +122,11 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
     progress.phase("base policy's cost")
     base = play(scenario, _base(scenario), traces=budget.validation_traces,
                 seed=budget.validation_seed, split="tune")  # fmt: skip
+    if settings.reward.target_fill_rate is not None and scenario.preference is not None:
+        raise ConfigError(
+            "reward.target_fill_rate and scenario.preference both set what a missing unit is "
+            "worth; expected one of them: give reward=cost or scenario.preference=null."
+        )
     # No salvage while training: where an episode is cut, the critic values what is left.
     reward = dataclasses.replace(settings.reward, salvage_share=0.0)
     factory = ScenarioEnvFactory(
@@ -124,7 +135,7 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
     config = TrainingConfig(settings.algorithm, settings.model, settings.resources, settings.seed)
     algorithm = build_algorithm(factory, config)
     try:
-        learner = _Learning(scenario, settings, store, progress, float(base.cost.mean()))
+        learner = _Learning(scenario, settings, store, progress, objective(base, reward))
         learner.run(algorithm, checkpoint)
         actors = learner.best_actors(algorithm)
     finally:
@@ -133,7 +144,7 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
     comparison = _test(scenario, actors, budget, progress)
     return Outcome(
         scenario, tuned, actors, learner.best_iteration, learner.iteration, learner.seconds,
-        learner.base_cost, comparison, learner.curve,
+        learner.base_cost, comparison, settings.reward, learner.curve,
     )  # fmt: skip
 
 
@@ -265,7 +276,7 @@ class _Learning:
             seed=budget.validation_seed,
             split="tune",
         )
-        cost = float(result.cost.mean())
+        cost = objective(result, self._settings.reward)
         if not np.isfinite(cost):
             raise TrainingStopped(
                 f"validation cost is {cost} in iteration {self.iteration}; lower "

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from envs.action_spaces import ActionSpace
-from envs.errors import ConfigError
+from envs.errors import ConfigError, did_you_mean
 from envs.injection import EventConfig, inject
 from envs.network import SupplyNetwork, Timing
+from envs.reward import Preference
 from envs.scenario import Scenario
 
 __all__ = ["ScenarioConfig", "make_scenario", "pipeline", "whole"]
@@ -23,6 +25,8 @@ class ScenarioConfig:
     smoothing: weight of the newest period in demand forecasts (0: demand is stationary, known).
     bootstrap_length: periods; replayed demand is resampled in stretches of that length in training
     (null: as it was); whole weeks keep the day of the week.
+    preference: service against cost, drawn per episode and seen by agents, so that one policy
+    learns the whole front: low, high and at (empty: cost alone); see `envs.reward.Preference`.
     events: injected disruptions by name, for stress tests and what-if questions; their dates count
     from the end of the warm-up. extra_heads: action heads that nothing else calls for (smoothing).
     action_space: residual | direct | days_of_cover, for ablation; see envs/action_spaces.py.
@@ -38,6 +42,7 @@ class ScenarioConfig:
     policy_params: dict[str, Any] = field(default_factory=dict)
     smoothing: float = 0.0
     bootstrap_length: int | None = None
+    preference: dict[str, float | None] = field(default_factory=dict)
     timing: Timing = field(default_factory=Timing)
     events: dict[str, EventConfig] = field(default_factory=dict)
     extra_heads: list[str] = field(default_factory=list)
@@ -59,12 +64,29 @@ def make_scenario(
         policy_params=config.policy_params,
         smoothing=config.smoothing,
         bootstrap_length=config.bootstrap_length,
+        preference=_preference(config.preference),
         extra_heads=tuple(config.extra_heads),
         action_space=config.action_space,
         stress_of=config.stress_of,
         config=resolved,
         **fields,
     )
+
+
+def _preference(numbers: Mapping[str, float | None]) -> Preference | None:
+    if not numbers:
+        return None
+    known = [f.name for f in fields(Preference)]
+    for key in numbers:
+        if key not in known:
+            raise ConfigError(f"preference: '{key}' is unknown.{did_you_mean(str(key), known)}")
+    low, high, at = (numbers.get(key) for key in known)
+    if low is None or high is None:
+        raise ConfigError(
+            f"preference: low is {low} and high {high}; expected both, currency per unit not "
+            "served at once."
+        )
+    return Preference(low, high, at)
 
 
 def whole(quantity: float, order_multiple: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from envs.network import (
     Stock,
     SupplyNetwork,
 )
+from envs.reward import Preference
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.network_io import network_hash, scenario_from_plain, scenario_to_plain
@@ -128,7 +130,7 @@ def test_replayed_demand_comes_back_without_its_history(retail: Scenario) -> Non
 @pytest.mark.parametrize("name", sorted(PROCESSES))
 def test_every_demand_process_can_be_exported(shop: Scenario, name: str) -> None:
     """A process added to the registry has to be added here too."""
-    config = DemandConfig(name, mean=5.0, standard_deviation=4.0, low=1.0, high=7.0)
+    config = DemandConfig(name, 5.0, 4.0, 1.0, 7.0, order_size=2.0)
     demand = Demand(5.0, 4.0, build_process(config))
     [stock] = shop.network.stocks
     fields = {**stock.__dict__, "demand": demand}
@@ -138,6 +140,13 @@ def test_every_demand_process_can_be_exported(shop: Scenario, name: str) -> None
     back = there_and_back(Scenario("shop", network, 5))
     assert back.network.stocks[0].demand is not None
     assert back.network.stocks[0].demand.process == demand.process
+
+
+def test_a_preference_comes_back(shop: Scenario) -> None:
+    """Agents see it, so serving has to know of it."""
+    preference = Preference(1.0, 50.0, at=0.3)
+    assert there_and_back(dataclasses.replace(shop, preference=preference)).preference == preference
+    assert there_and_back(shop).preference is None
 
 
 def test_the_hash_sees_every_number(shop: Scenario) -> None:

@@ -47,8 +47,7 @@ def write_artifact(
             Quantity(name, "1") for name in compile_observation(scenario.compiled)[1]
         ),
         actions={
-            g.name: tuple(Quantity(f"head_{i}", "1") for i in range(g.action_size))
-            for g in row_groups(scenario)
+            g.name: tuple(Quantity(head, "1") for head in g.heads) for g in row_groups(scenario)
         },
         base_policy={"name": scenario.base_policy, "parameters": parameters},
         config={"seed": seed},

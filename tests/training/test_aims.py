@@ -1,0 +1,157 @@
+"""What learning aims at besides mean cost: a fill rate, bad times, any weight of service."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from ray.rllib.evaluation.postprocessing import Postprocessing
+
+from envs.batched_env import BatchedEnv
+from envs.errors import ConfigError
+from envs.kpis import EpisodeKpis
+from envs.reward import Preference, RewardConfig
+from evaluation.rollout import Competitor, play
+from tests.training.conftest import small_config, small_factory
+from training.algorithms import build_algorithm, iteration_metrics
+from training.batched_runner import _dearest
+from training.env_factory import ScenarioEnvFactory
+from training.objective import objective
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def factory(reward: RewardConfig) -> ScenarioEnvFactory:
+    return dataclasses.replace(small_factory(), reward=reward)
+
+
+def kpis() -> EpisodeKpis:
+    scenario = small_factory().scenario
+    name = scenario.base_policy
+    return play(scenario, Competitor(name, name).build(scenario), traces=32, seed=0)
+
+
+def test_the_price_follows_the_fill_rate() -> None:
+    """Up by step x base cost per unit x what is missing; runners hear of it; down again, to 0 at
+    least; kept in checkpoints."""
+    algorithm = build_algorithm(
+        factory(RewardConfig(salvage_share=0.0, target_fill_rate=0.999)), small_config()
+    )
+    runner = algorithm.env_runner
+    base = runner.base_run()
+    price = 0.0
+    for _ in range(3):
+        fill = iteration_metrics(algorithm.train())["sampling/fill_rate"]
+        price = max(0.0, price + 20.0 * base.cost.sum() / base.demand * (0.999 - fill))
+        assert runner.env.shortage_price == pytest.approx(np.full(8, price))
+    assert price > 0.0
+    assert algorithm.get_state()["shortage_price"] == pytest.approx(price)
+    algorithm.set_state({**algorithm.get_state(), "shortage_price": 1e-9})
+    algorithm.config.env_config["reward"] = RewardConfig(target_fill_rate=0.001)
+    algorithm.train()
+    assert (runner.env.shortage_price == 0.0).all()
+    algorithm.stop()
+
+
+def test_a_price_turns_learning_towards_service() -> None:
+    """With the same seed, aiming at a fill rate above the base policy's serves more."""
+    served = {}
+    for target in (None, 0.99):
+        algorithm = build_algorithm(
+            factory(RewardConfig(salvage_share=0.0, paired=True, target_fill_rate=target)),
+            small_config(learning_rate=3e-3),
+        )
+        for _ in range(80):
+            algorithm.train()
+        rates = [iteration_metrics(algorithm.train())["sampling/fill_rate"] for _ in range(5)]
+        served[target] = float(np.mean(rates))
+        algorithm.stop()
+    assert served[0.99] > served[None] + 0.005
+
+
+def test_the_tail_is_the_dearest_replications() -> None:
+    """A batch holds the rows of those that cost most, and no others."""
+    cost = np.array([3.0, 9.0, 1.0, 7.0])
+    assert np.asarray(_dearest(cost, 0.5)).tolist() == [1, 3]
+    assert np.asarray(_dearest(cost, 0.01)).tolist() == [1]
+    assert _dearest(cost, 1.0) == slice(None)
+    whole, tail = (
+        build_algorithm(factory(RewardConfig(salvage_share=0.0, tail_share=share)), small_config())
+        for share in (1.0, 0.25)
+    )
+    for algorithm, share in ((whole, 1.0), (tail, 0.25)):
+        [batch] = algorithm.env_runner.sample()
+        for kind, columns in batch.policy_batches.items():
+            rows = len(columns[Postprocessing.ADVANTAGES])
+            stores = 3 if kind == "store" else 1
+            assert rows == 10 * stores * 8 * share
+        algorithm.train()
+        algorithm.stop()
+
+
+def test_preferences_are_drawn_seen_and_paid() -> None:
+    """Each episode has its own, agents see it, and what isn't served at once costs its price."""
+    scenario = dataclasses.replace(small_factory().scenario, preference=Preference(1.0, 100.0))
+    env, plain = BatchedEnv(scenario, 64), BatchedEnv(small_factory().scenario, 64)
+    observation = env.reset(3)
+    plain.reset(3)
+    feature = env.feature_names.index("preference")
+    assert "preference" not in plain.feature_names
+    seen = observation[:, feature, :]
+    assert np.allclose(seen, 2.0 * env.preference - 1.0)
+    assert 0.0 <= env.preference.min() < 0.1
+    assert 0.9 < env.preference.max() < 1.0
+    assert env.shortage_price == pytest.approx(100.0**env.preference)
+    for _ in range(6):
+        _, priced, _ = env.step(env.no_action)
+        _, reward, _ = plain.step(plain.no_action)
+        short = env.flows.demand - env.flows.sold
+        paid = env.shortage_price * short / env.cost_scale
+        np.testing.assert_allclose(priced, reward - paid, rtol=1e-5, atol=1e-5)
+    before = env.preference.copy()
+    env.reset(3, first_episode=64)
+    assert abs(np.corrcoef(before, env.preference)[0, 1]) < 0.4
+
+
+def test_a_fixed_preference_is_the_same_in_every_episode() -> None:
+    """Serving and evaluation choose one, even before an episode begins."""
+    preference = Preference(1.0, 100.0, at=0.25)
+    env = BatchedEnv(dataclasses.replace(small_factory().scenario, preference=preference), 4)
+    feature = env.feature_names.index("preference")
+    assert (env.observe()[:, feature, :] == -0.5).all()
+    env.reset(0)
+    assert (env.preference == 0.25).all()
+
+
+def test_checkpoints_are_chosen_by_the_aim() -> None:
+    """Mean cost; of the dearest; cost that rises as the target is missed."""
+    result = kpis()
+    cost = result.cost.mean(axis=0)
+    fill = result.summary()["fill_rate"]
+    assert objective(result, RewardConfig()) == pytest.approx(cost.mean())
+    dearest = np.sort(cost)[-8:].mean()
+    assert objective(result, RewardConfig(tail_share=0.25)) == pytest.approx(dearest)
+    met = RewardConfig(target_fill_rate=fill - 0.01)
+    missed = RewardConfig(target_fill_rate=fill + 0.01)
+    assert objective(result, met) == pytest.approx(cost.mean())
+    assert objective(result, missed) == pytest.approx(1.1 * cost.mean())
+    priced = dataclasses.replace(result, shortage_charge=np.full(32, 5.0 * result.periods))
+    assert objective(priced, RewardConfig()) == pytest.approx(cost.mean() + 5.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RewardConfig(target_fill_rate=1.0), "target_fill_rate is 1.0"),
+        (lambda: RewardConfig(tail_share=0.0), "tail_share is 0.0"),
+        (lambda: RewardConfig(price_step=0.0), "price_step is 0.0"),
+        (lambda: Preference(2.0, 1.0), "low is 2.0 and high 1.0"),
+        (lambda: Preference(1.0, 2.0, at=2.0), "preference.at is 2.0"),
+    ],
+)
+def test_wrong_aims_are_refused(make: Callable[[], object], message: str) -> None:
+    """Out of range, with the key's name."""
+    with pytest.raises(ConfigError, match=message):
+        make()

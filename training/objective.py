@@ -1,0 +1,27 @@
+"""What training aims at, of whole episodes: by it the best checkpoint is chosen."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.kpis import EpisodeKpis
+from envs.reward import RewardConfig
+
+__all__ = ["objective"]
+
+_MISSING = 10.0  # a fill rate one hundredth under its target counts as a tenth more cost
+
+
+def objective(kpis: EpisodeKpis, reward: RewardConfig) -> float:
+    """Return the number to minimise [currency per period].
+
+    Mean cost of the dearest `tail_share` of the episodes, priced shortages included, times
+    1 + 10 x what the fill rate misses of its target.
+    """
+    per_episode = kpis.cost.mean(axis=0) + kpis.shortage_charge / kpis.periods
+    count = max(1, round(reward.tail_share * per_episode.size))
+    cost = float(np.sort(per_episode)[-count:].mean())
+    if reward.target_fill_rate is None:
+        return cost
+    missing = max(0.0, reward.target_fill_rate - kpis.summary()["fill_rate"])
+    return cost + abs(cost) * _MISSING * missing
