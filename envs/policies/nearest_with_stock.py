@@ -68,6 +68,11 @@ class NearestWithStock(NearestAlways):
     name: ClassVar[str] = "nearest_with_stock"
     decides: ClassVar[frozenset[str]] = frozenset({"lane_share"})
 
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        super().__init__(net, parameters)
+        # Parts of units would be rounded up as often as down, and come though nobody waits.
+        self._whole = whole_units(net)
+
     def target(self, view: View) -> Target:
         order = self._level - view.state.inventory_position
         arrays, there = view.net.arrays, view.state.on_hand.copy()
@@ -79,7 +84,8 @@ class NearestWithStock(NearestAlways):
             sender, per_unit = arrays.inputs.index[first], arrays.inputs.value[first][:, None]
             asked = np.zeros_like(there)
             np.add.at(asked, sender, wanted[to] * per_unit)
-            share[lanes] = wanted[to] * np.minimum(there / np.maximum(asked, 1e-12), 1.0)[sender]
+            part = wanted[to] * np.minimum(there / np.maximum(asked, 1e-12), 1.0)[sender]
+            share[lanes] = np.floor(part + 1e-9) if self._whole else part
             np.add.at(there, sender, -share[lanes] * per_unit)
             wanted[to] -= share[lanes]
         if self._ranks:  # what nobody has waits for tomorrow

@@ -30,7 +30,8 @@ class OmniFulfilmentConfig(ScenarioConfig):
     store_demand: per SKU and day. zone_sources: nearest centres and stores that serve a zone.
     delivery_cost: currency per unit, and per unit and km; a centre picks cheaper than a store
     (pick_cost). store_capacity: units of all SKUs on a store's shelves. wait_cost: currency per
-    unit and day a customer waits. day_trip: km that can be delivered the next day; farther takes
+    unit and day a customer waits. unasked_cost: currency per unit and day in a zone that nobody
+    there waits for: zones are no warehouses. day_trip: km that can be delivered the next day; farther takes
     two."""
 
     seed: int = 0
@@ -44,6 +45,7 @@ class OmniFulfilmentConfig(ScenarioConfig):
     delivery_cost: list[float] = field(default_factory=lambda: [1.0, 0.05])
     pick_cost: list[float] = field(default_factory=lambda: [0.5, 1.5])
     wait_cost: float = 3.0
+    unasked_cost: float = 100.0
     lost_sale_cost: float = 8.0
     holding_cost: list[float] = field(default_factory=lambda: [0.1, 0.3])
     supplier_lead_time: int = 4
@@ -101,7 +103,15 @@ def build_omni_fulfilment(config: OmniFulfilmentConfig) -> Scenario:
             )
             lanes.append(_replenish(config, near[store], store, centres[near[store]], place, sku))
         for zone, place in zones.items():
-            stocks.append(Stock(zone, sku, backlog_cost=config.wait_cost, demand=zone_demand))
+            stocks.append(
+                Stock(
+                    zone,
+                    sku,
+                    holding_cost=config.unasked_cost,
+                    backlog_cost=config.wait_cost,
+                    demand=zone_demand,
+                )
+            )
             lanes += _deliveries(config, zone, place, centres, stores, sku)
     kinds = (("centre", centres), ("store", stores), ("zone", zones))
     network = SupplyNetwork(
