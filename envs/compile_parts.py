@@ -15,6 +15,7 @@ from envs.network import (
     Lane,
     Limits,
     Node,
+    Receive,
     Resource,
     Speed,
     Stock,
@@ -176,7 +177,7 @@ def pipeline_slots(network: SupplyNetwork, lead_longest: Ints, arrays: NetworkAr
 
 def lane_lead(network: SupplyNetwork) -> tuple[Floats, Floats]:
     """[Q] mean and standard deviation of lane lead times [periods] with their regimes averaged,
-    information delay included."""
+    from ordering on."""
     means, sds = [], []
     for lane in network.lanes:
         mean, square = lane.lead_time.mean(), lane.lead_time.mean() ** 2 + lane.lead_time.sd() ** 2
@@ -184,10 +185,17 @@ def lane_lead(network: SupplyNetwork) -> tuple[Floats, Floats]:
             mean *= regime.mean("lead_time")
             square *= regime.mean_square("lead_time")
         mean += lane.split_share * lane.split_delay
-        means.append(mean + lane.information_delay)
+        means.append(mean + ships_after(network, lane))
         spread = square - (mean - lane.split_share * lane.split_delay) ** 2
         sds.append(float(np.sqrt(max(0.0, spread))))
     return np.array(means), np.array(sds)
+
+
+def ships_after(network: SupplyNetwork, lane: Lane) -> int:
+    """Return the periods from an order until it ships: the information delay, and one more where
+    orders, like goods, are received after the period's shipments have left."""
+    late = network.timing.receive is Receive.after_ship
+    return lane.information_delay + int(late and lane.information_delay > 0)
 
 
 def _regimes_of(network: SupplyNetwork, lane: Lane) -> list[Regime]:

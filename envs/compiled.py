@@ -49,10 +49,10 @@ class CompiledNetwork:
     customer_sd: Floats  # [D]
     demand_mean: Floats  # [P] units per period, own customers and everything below
     demand_sd: Floats  # [P] units per period
-    lead_mean: Floats  # [P] periods, information delay included
+    lead_mean: Floats  # [P] periods, from ordering on
     lead_sd: Floats  # [P] periods
     review: Ints  # [P] periods between orders that an order must also cover
-    lane_lead: Floats  # [Q] periods, mean, information delay included
+    lane_lead: Floats  # [Q] periods, mean, from ordering on
     lane_lead_sd: Floats  # [Q]
     path_lead: Floats  # [P] periods from ordering here to the customer, the longest way down
     path_lead_sd: Floats  # [P] periods

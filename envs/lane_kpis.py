@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.arrays import NetworkArrays
+from envs.compile_parts import ships_after
 from envs.compiled import CompiledNetwork
 from envs.kernel import Handle, copy_row, entry, kernel
 from envs.state import Flows, State
@@ -49,6 +50,7 @@ class _Work(NamedTuple):
     """What the kernel carries from period to period."""
 
     promised: Ints  # [Q] periods from ordering to arrival, as planned
+    ships_after: Ints  # [Q] periods from ordering until goods leave, as planned
     placed: Floats  # [slots, Q, B] units ordered by period; negative: partly cancelled
     later: Floats  # [Q, B] units ordered after the order that is due
     order: Floats  # [P, B] units ordered for the pair
@@ -98,7 +100,7 @@ def _count_orders(
     ordered, later = flows.ordered[q], work.later[q]
     copy_row(now, ordered)
     if net.cancel_unfilled:
-        cut = work.placed[(period - net.information_delay[q]) % slots, q]
+        cut = work.placed[(period - work.ships_after[q]) % slots, q]
         for b in range(cut.size):
             cut[b] = -abs(cut[b]) if flows.cancelled[q, b] > _ROUNDING else cut[b]
     owed, on_way = state.owed[q], state.in_transit_total[q]
@@ -139,16 +141,14 @@ class LaneTally:
     def __init__(self, net: CompiledNetwork, batch_size: int) -> None:
         self._net = net
         pairs, lanes = len(net.network.stocks), len(net.network.lanes)
-        promised = np.array(
-            [
-                math.ceil(lane.lead_time.mean() - 1e-9) + lane.information_delay + lane.split_delay
-                for lane in net.network.lanes
-            ],
-            np.int64,
-        )
-        slots = 1 + max(int(promised.max()), int(net.arrays.information_delay.max()))
+        network = net.network
+        leaves = np.array([ships_after(network, lane) for lane in network.lanes], np.int64)
+        road = [math.ceil(q.lead_time.mean() - 1e-9) + q.split_delay for q in network.lanes]
+        promised = leaves + np.array(road, np.int64)
+        slots = 1 + int(promised.max())
         self._work = _Work(
             promised,
+            leaves,
             np.zeros((slots, lanes, batch_size)),
             np.zeros((lanes, batch_size)),
             np.zeros((pairs, batch_size)),

@@ -50,7 +50,7 @@ def believe_receipts(
     kept = state.cohorts.shape[1]
     for k in range(net.belief_lane.size):
         q = net.belief_lane[k]
-        promised = net.promised[k] + _extra(net, q) + (1 if _comes_late(net, q) else 0)
+        promised = net.promised[k] + (1 if _comes_late(net, q) else 0)
         due = (period - promised) % kept
         for b in range(lo, hi):
             if not _comes_late(net, q):
@@ -87,7 +87,7 @@ def _match(
     left = flows.received[q, b] + flows.scrapped[q, b]
     if left <= 0.0:
         return
-    kept, promised = state.cohorts.shape[1], net.promised[k] + _extra(net, q)
+    kept, promised = state.cohorts.shape[1], net.promised[k]
     matched = age_sum = square_sum = in_time = 0.0
     for age in range(kept - 1 + youngest, youngest - 1, -1):
         slot = (period - age) % kept
@@ -115,7 +115,7 @@ def forget_receipts(net: CompiledNetwork, state: State, period: int) -> None:
     arrays, lane = net.arrays, net.arrays.belief_lane
     delay = arrays.information_delay[lane]
     extra = ((delay > 0) & arrays.receive_after_ship).astype(np.int64)  # as `_extra`
-    lead = net.lane_lead[lane] + extra
+    lead = net.lane_lead[lane]
     state.lead_belief[...] = lead[:, None]
     state.lead_square[...] = (lead**2 + net.lane_lead_sd[lane] ** 2)[:, None]
     state.on_time[...] = state.in_full[...] = 1.0

@@ -9,8 +9,10 @@ from envs.compiled import CompiledNetwork
 from envs.errors import ConfigError, did_you_mean
 from envs.policies.base import Parameter, Policy, Target, View, per_pair
 from envs.policies.base_stock import BaseStock
+from envs.policies.bayes_base_stock import BayesBaseStock
 from envs.policies.can_order import CanOrder
 from envs.policies.capacity_checked import CapacityChecked
+from envs.policies.capped_base_stock import CappedBaseStock
 from envs.policies.constant_order import ConstantOrder
 from envs.policies.detecting import DetectingBaseStock
 from envs.policies.dual_sourcing import (
@@ -20,12 +22,15 @@ from envs.policies.dual_sourcing import (
     TailoredBaseSurge,
 )
 from envs.policies.echelon_base_stock import EchelonBaseStock
+from envs.policies.ewma_base_stock import EwmaBaseStock
 from envs.policies.expected_path import ExpectedPath, FixedPath
 from envs.policies.forecast_base_stock import ForecastBaseStock
 from envs.policies.forecast_dual_index import ForecastDualIndex
+from envs.policies.myopic import DualBalancing, Myopic
 from envs.policies.nearest_with_stock import NearestAlways, NearestWithStock
 from envs.policies.periodic_review import PeriodicReview
 from envs.policies.q_s import JointQuantity
+from envs.policies.r_q import LotsAtReorderPoint
 from envs.policies.s_s import ReorderPoint
 from envs.policies.status_aware import StatusAwareBaseStock
 from envs.policies.sterman import Sterman
@@ -36,11 +41,16 @@ POLICIES: dict[str, type[Policy]] = {
     policy.name: policy
     for policy in (
         BaseStock,
+        CappedBaseStock,
         EchelonBaseStock,
         ForecastBaseStock,
+        EwmaBaseStock,
+        BayesBaseStock,
         ForecastDualIndex,
         Sterman,
         ConstantOrder,
+        Myopic,
+        DualBalancing,
         SingleIndex,
         DualIndex,
         CappedDualIndex,
@@ -52,6 +62,7 @@ POLICIES: dict[str, type[Policy]] = {
         StatusAwareBaseStock,
         DetectingBaseStock,
         ReorderPoint,
+        LotsAtReorderPoint,
         CanOrder,
         PeriodicReview,
         JointQuantity,

@@ -14,7 +14,6 @@ shipped and received.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from envs.compiled import CompiledNetwork
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
-from envs.policies.status_aware import lane_weights
+from envs.policies.status_aware import lane_weights, lateral_lanes
 
 __all__ = ["DetectingBaseStock"]
 
@@ -52,8 +51,8 @@ class DetectingBaseStock:
         self._parameters, arrays = dict(parameters), net.arrays
         share = np.zeros(len(arrays.lane_to))
         share[arrays.inbound.index] = arrays.inbound.value
-        self._lateral = _lateral(net)
-        self._regular = np.flatnonzero(~arrays.expedite & ~self._lateral)
+        self._lateral = lateral_lanes(net)
+        self._regular = np.flatnonzero(~(arrays.expedite | self._lateral))
         self._in_use = np.flatnonzero((share > 0.0) & ~arrays.expedite)
         part = np.where(share > 0.0, share, 1.0)  # an alternative lane may have to bring all
         flow = (part * net.demand_mean[arrays.lane_to])[:, None]  # units per period
@@ -77,8 +76,8 @@ class DetectingBaseStock:
         np.add.at(stuck, arrays.lane_to, gone * arrays.expected_yield[:, None])
         level = np.where(alarm, p["level_suspected"], p["level"])
         order = level - (state.inventory_position - stuck)
-        delivers = ~(suspected | self._lateral[:, None])
-        return Target(order, lane_share=lane_weights(view.net, delivers))
+        share = lane_weights(view.net, ~suspected, self._lateral)
+        return Target(order, lane_share=share)
 
     def spread(self, view: View) -> Floats:
         return view.state.forecast_sd
@@ -88,16 +87,7 @@ def _other_lead(net: CompiledNetwork) -> Floats:
     """[P] the longest mean lead time of the regular lanes that could step in [periods]."""
     arrays, lead = net.arrays, net.lead_mean.copy()
     spare = arrays.inbound.index[arrays.inbound.value == 0.0]
-    spare = spare[~(arrays.expedite | _lateral(net))[spare]]
+    spare = spare[~(arrays.expedite | lateral_lanes(net))[spare]]
     lead[arrays.lane_to[spare]] = 0.0
     np.maximum.at(lead, arrays.lane_to[spare], net.lane_lead[spare])
     return lead
-
-
-def _lateral(net: CompiledNetwork) -> NDArray[np.bool_]:
-    """[Q] lanes between pairs that can send goods to each other."""
-    arrays = net.arrays
-    to, pointer = arrays.lane_to, arrays.inputs.pointer
-    sources = [arrays.inputs.index[a:b].tolist() for a, b in pairwise(pointer.tolist())]
-    ways = {(source, int(to[q])) for q, row in enumerate(sources) for source in row}
-    return np.array([any((int(to[q]), s) in ways for s in row) for q, row in enumerate(sources)])

@@ -11,25 +11,28 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from envs.compiled import CompiledNetwork
 from envs.network import Regime
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 
-__all__ = ["StatusAwareBaseStock", "lane_weights"]
+__all__ = ["StatusAwareBaseStock", "lane_weights", "lateral_lanes"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-def lane_weights(net: CompiledNetwork, up: Bools) -> Floats:
-    """Return weights [Q, B] of lanes, given which are up [Q, B].
+def lane_weights(net: CompiledNetwork, up: Bools, lateral: Bools) -> Floats:
+    """Return weights [Q, B] of lanes, given which are up [Q, B] and which are lateral [Q].
 
     Base shares over the lanes that are up; where all lanes in regular use are down, the cheapest
-    other one that is up; where none is, the base shares: the order waits.
+    other one that is up and not lateral; where none is, the base shares: the order waits.
     """
     arrays = net.arrays
+    spare = ~(arrays.expedite | lateral)
     share = np.zeros(len(arrays.lane_to))
     share[arrays.inbound.index] = arrays.inbound.value
     weights = share[:, None] * up
@@ -37,7 +40,7 @@ def lane_weights(net: CompiledNetwork, up: Bools) -> Floats:
     served = np.zeros((pairs, up.shape[1]))
     np.add.at(served, arrays.lane_to, np.where(arrays.expedite[:, None], 0.0, weights))
     for q in np.argsort(arrays.unit_cost, kind="stable"):  # the cheapest that is up steps in
-        if arrays.expedite[q] or share[q] > 0.0:
+        if share[q] > 0.0 or not spare[q]:
             continue
         p = arrays.lane_to[q]
         steps_in = (served[p] == 0.0) & up[q]
@@ -46,6 +49,23 @@ def lane_weights(net: CompiledNetwork, up: Bools) -> Floats:
     stranded = (served == 0.0)[arrays.lane_to]
     result: Floats = np.where(stranded, share[:, None], weights)
     return result
+
+
+def lateral_lanes(net: CompiledNetwork) -> Bools:
+    """Return [Q] lanes from a pair that could in turn be supplied from where they go.
+
+    Transshipment is no source: goods would go around in circles, and the neighbour that sends them
+    has the same supplier.
+    """
+    arrays = net.arrays
+    size, pointer = len(net.network.stocks), arrays.inputs.pointer
+    lane = np.repeat(np.arange(len(arrays.lane_to)), np.diff(pointer))
+    source, to = arrays.inputs.index, arrays.lane_to[lane]
+    graph = sparse.coo_array((np.ones(len(lane)), (source, to)), shape=(size, size))
+    _, circle = csgraph.connected_components(graph, directed=True, connection="strong")
+    lateral = np.zeros(len(arrays.lane_to), bool)
+    lateral[lane[circle[source] == circle[to]]] = True
+    return lateral
 
 
 def _works(regime: Regime) -> Bools:
@@ -71,13 +91,12 @@ class StatusAwareBaseStock:
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._parameters = dict(parameters)
         network, arrays = net.network, net.arrays
+        self._lateral = lateral_lanes(net)
         self._exposed = [
             (
                 q,
                 g,
-                np.array(
-                    [s.ordering * s.availability > 0 for s in regime.for_mode(lane.mode).states]
-                ),
+                _works(regime.for_mode(lane.mode)),
             )
             for q, lane in enumerate(network.lanes)
             for g, regime in enumerate(network.regimes)
@@ -101,7 +120,7 @@ class StatusAwareBaseStock:
         p = self._parameters
         level = np.where(up[self._preferred], p["level"], p["level_down"])
         order = level - view.state.inventory_position
-        return Target(order, lane_share=lane_weights(view.net, up))
+        return Target(order, lane_share=lane_weights(view.net, up, self._lateral))
 
     def spread(self, view: View) -> Floats:
         return view.state.forecast_sd

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from envs.demand import Demand, DemandConfig
 from envs.lead_time import LeadTime
-from envs.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
+from envs.network import Allocation, Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
 from envs.scenarios.common import (
     ScenarioConfig,
@@ -25,6 +25,8 @@ class OneWarehouseConfig(ScenarioConfig):
 
     Costs: currency per unit (and period, for holding and backlog); exactly one of backlog_cost
     and lost_sale_cost. correlation: share of the variance of demand that stores have in common.
+    allocation: how the warehouse shares what is scarce; fair_share: by days of cover.
+    learned_allocation: whether the warehouse's agent moves that.
     """
 
     demand: DemandConfig = field(default_factory=DemandConfig)
@@ -38,6 +40,8 @@ class OneWarehouseConfig(ScenarioConfig):
     backlog_cost: float | None = None
     lost_sale_cost: float | None = None
     order_multiple: float = 1.0
+    allocation: Allocation = Allocation.proportional
+    learned_allocation: bool = False
 
 
 def build_one_warehouse(config: OneWarehouseConfig) -> Scenario:
@@ -58,6 +62,8 @@ def build_one_warehouse(config: OneWarehouseConfig) -> Scenario:
                 sku.id,
                 holding_cost=config.warehouse_holding_cost,
                 initial_stock=whole(total, multiple),
+                allocation=config.allocation,
+                learned_allocation=config.learned_allocation,
             )
         )
         lanes.append(

@@ -97,6 +97,7 @@ def test_a_lane_that_keeps_its_promise(receive: Receive, delay: int, lead: int) 
     simulator = Simulator(compile_network(network), 2)
     simulator.reset(0)
     heard_after = delay + (1 if delay > 0 and receive is Receive.after_ship else 0)
+    assert simulator.net.lead_mean == pytest.approx([lead + heard_after])
     for t in range(40):
         state = simulator.state
         assert state.lead_belief == pytest.approx(float(lead + heard_after)), t

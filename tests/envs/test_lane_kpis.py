@@ -15,6 +15,7 @@ from envs.network import (
     Lane,
     LaneInput,
     Node,
+    Receive,
     Regime,
     RegimeState,
     Resource,
@@ -30,7 +31,7 @@ from envs.simulator import Simulator
 
 def count(
     orders: list[float], *, resource: Resource | None = None, regimes: tuple[Regime, ...] = (),
-    unfilled: Unfilled = Unfilled.backlog, **lane: Any,
+    unfilled: Unfilled = Unfilled.backlog, receive: Receive = Receive.before_order, **lane: Any,
 ) -> tuple[CompiledNetwork, LaneTally]:  # fmt: skip
     """Play orders on one lane from outside to a shop, lead time 1 unless said otherwise."""
     lane = {"lead_time": LeadTime(1), **lane}
@@ -42,7 +43,7 @@ def count(
         (Lane("buy", "shop", "item", resources=uses, **lane),),
         () if resource is None else (resource,),
         regimes,
-        Timing(unfilled=unfilled),
+        Timing(receive, unfilled=unfilled),
     )
     net = compile_network(network)
     return net, play(net, np.array(orders)[:, None, None])
@@ -69,12 +70,14 @@ IN_TIME: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.parametrize("receive", Receive)
 @pytest.mark.parametrize("lane", IN_TIME.values(), ids=IN_TIME)
-def test_what_keeps_its_promise_is_on_time(lane: dict[str, Any]) -> None:
+def test_what_keeps_its_promise_is_on_time(lane: dict[str, Any], receive: Receive) -> None:
     """Every order that came due is on time in full; those not due yet aren't counted."""
     orders = [5.0, 0.0, 3.0, 2.0, 0.0, 0.0, 4.0, 1.0]
-    _, tally = count(orders, **lane)
+    net, tally = count(orders, receive=receive, **lane)
     (promised,) = tally.promised
+    assert net.lane_lead.max() <= promised
     due = sum(quantity > 0 for quantity in orders[: len(orders) - promised])
     assert tally.totals.due.tolist() == tally.totals.on_time.tolist() == [due]
     assert tally.totals.orders.tolist() == [5]

@@ -1,0 +1,54 @@
+"""Capped base-stock: order up to a level, but never more than a cap in one period.
+
+For lost sales, where base-stock orders too much after a stock-out: the demand it makes up for is
+gone. Johansen and Thorstenson (2008) tried it as "restricted base-stock"; Xin (2021, Operations
+Research 69(1)) proved it asymptotically optimal for long lead times. An infinite cap is base-stock
+(best where lost sales are dear), an infinite level is constant order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, Target, View
+from envs.policies.base_stock import BaseStock, newsvendor_level, whole_units
+
+__all__ = ["CappedBaseStock"]
+
+Floats = NDArray[np.float64]
+
+
+class CappedBaseStock(BaseStock):
+    """order = min(cap, level - inventory_position)."""
+
+    name: ClassVar[str] = "capped_base_stock"
+    decides: ClassVar[frozenset[str]] = frozenset({"cap"})
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        level, sd = newsvendor_level(net, net.lead_mean, net.review)
+        whole = whole_units(net)
+        gap = np.maximum(net.review + int(net.arrays.demand_first), 1)  # periods between orders
+        spread = net.demand_sd * np.sqrt(gap)
+        cap = net.demand_mean * gap + 0.5 * spread  # below the mean, stock runs dry
+        return {
+            "level": Parameter(level, sd, whole=whole),
+            "cap": Parameter(
+                np.ceil(cap) if whole else cap,
+                np.maximum(0.5 * spread, 1.0) if whole else 0.5 * spread,
+                whole=whole,
+            ),
+        }
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        super().__init__(net, parameters)
+        self._cap = parameters["cap"]
+
+    def target(self, view: View) -> Target:
+        cap = np.broadcast_to(self._cap, view.state.on_hand.shape)
+        return super().target(view)._replace(cap=cap)

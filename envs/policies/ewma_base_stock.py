@@ -1,0 +1,66 @@
+"""EWMA base-stock: the level follows an exponentially weighted mean of what is asked of the pair.
+
+The usual planning rule: simple exponential smoothing of demand and of the square of its one-period
+forecast error (Brown 1959; Silver, Pyke and Thomas 2017, section 3.6), level = forecast + k
+standard deviations over lead time and review. Unlike forecast-driven base-stock it looks at the
+pair's own demand only, and its smoothing is a parameter to tune: 0 is base-stock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, Target, View
+from envs.policies.base_stock import critical_ratio
+
+__all__ = ["EwmaBaseStock"]
+
+Floats = NDArray[np.float64]
+
+
+class EwmaBaseStock:
+    """order = n F + k sqrt(n V + (F lead-time sd)^2) - inventory_position, n = lead time + review.
+
+    F += smoothing (demand - F), V += smoothing ((demand - F)^2 - V), every period.
+    """
+
+    name: ClassVar[str] = "ewma_base_stock"
+    decides: ClassVar[frozenset[str]] = frozenset()
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        start = stats.norm.ppf(critical_ratio(net))
+        one = np.ones(len(start))
+        return {
+            "smoothing": Parameter(0.1 * one, 0.1 * one, high=1.0),
+            "safety_factor": Parameter(start, 0.5 * one, -4.0, 8.0),
+        }
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._smoothing, self._factor = parameters["smoothing"], parameters["safety_factor"]
+        self._periods = np.maximum(net.lead_mean + net.review, 0.0)[:, None]
+        self._lead_sd = net.lead_sd[:, None]
+        self._start = net.demand_mean[:, None], (net.demand_sd**2)[:, None]
+        self._mean, self._variance = self._start
+
+    def reset(self, batch_size: int) -> None:
+        self._mean, self._variance = (np.repeat(s, batch_size, axis=1) for s in self._start)
+
+    def target(self, view: View) -> Target:
+        state = view.state
+        if view.period > 0 or view.net.arrays.demand_first:
+            error = state.incoming - self._mean
+            self._variance += self._smoothing * (error**2 - self._variance)
+            self._mean += self._smoothing * error
+        variance = self._periods * self._variance + (self._mean * self._lead_sd) ** 2
+        level = self._periods * self._mean + self._factor * np.sqrt(variance)
+        return Target(level - state.inventory_position)
+
+    def spread(self, view: View) -> Floats:
+        return view.state.forecast_sd

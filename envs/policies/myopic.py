@@ -1,0 +1,121 @@
+"""Myopic ordering under lost sales: look at the one period in which the order arrives.
+
+myopic (Morton 1971; Zipkin 2008, section 4): the order that costs least in that period.
+dual balancing (Levi, Janakiraman and Nagarajan 2008): the order whose own holding cost, until its
+last unit is sold, is what lost sales cost in that period; at most twice the optimal cost.
+
+Both look at every unit on its way, unlike base-stock. Pairs whose customers wait, or that have
+none, follow base-stock at `level`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, Target, View
+from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.policies.stock_on_arrival import StockOnArrival, losing_pairs, stock_on_arrival
+
+__all__ = ["DualBalancing", "Myopic"]
+
+Floats = NDArray[np.float64]
+
+
+class Myopic:
+    """order = the least z with P(demand <= stock + z) >= w p / (w p + h) when z arrives.
+
+    p: what a lost sale costs, margin included. w: `penalty_weight`, 1 in the textbook.
+    """
+
+    name: ClassVar[str] = "myopic"
+    decides: ClassVar[frozenset[str]] = frozenset()
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        level, sd = newsvendor_level(net, net.lead_mean, net.review)
+        losing = np.isin(np.arange(len(level)), losing_pairs(net))
+        return {
+            "penalty_weight": Parameter(np.ones(len(level)), np.where(losing, 0.2, 0.0), 0.05),
+            "level": Parameter(level, np.where(losing, 0.0, sd), whole=whole_units(net)),
+        }
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        arrays = net.arrays
+        self._level = parameters["level"]
+        regular = np.flatnonzero(~arrays.expedite)
+        bought = np.full(len(self._level), np.inf)
+        np.minimum.at(bought, arrays.lane_to[regular], arrays.unit_cost[regular])
+        bought[np.isinf(bought)] = 0.0
+        margin = arrays.lost_sale_cost + arrays.price - bought  # a sale lost is a unit not bought
+        self._penalty = parameters["penalty_weight"] * np.maximum(margin, 0.0)[:, None]
+        self._holding = np.maximum(arrays.holding_cost, 1e-9)
+        self._tables = [stock_on_arrival(net, int(p)) for p in losing_pairs(net)]
+        self._prepared = [self._prepare(table) for table in self._tables]
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target(self, view: View) -> Target:
+        order = self._level - view.state.inventory_position
+        for table, prepared in zip(self._tables, self._prepared, strict=True):
+            order[table.pair] = table.step * self._cells(table, prepared, table.predict(view))
+        return Target(order)
+
+    def spread(self, view: View) -> Floats:
+        return view.state.forecast_sd
+
+    def _prepare(self, table: StockOnArrival) -> Floats:
+        """[K, Z] P(demand <= stock + z)."""
+        cdf: Floats = np.cumsum(table.demand)
+        prepared: Floats = cdf[_sums(cdf)]
+        return prepared
+
+    def _cells(self, table: StockOnArrival, prepared: Floats, stock: Floats) -> Floats:
+        """[B] what to order, in cells, given the distribution of stock [B, K]."""
+        penalty = self._penalty[table.pair]
+        ratio = penalty / (penalty + self._holding[table.pair])
+        cells: Floats = (stock @ prepared < ratio[:, None] - 1e-12).sum(axis=1).astype(float)
+        return cells
+
+
+class DualBalancing(Myopic):
+    """order = the z whose holding cost until it is sold is w p E[demand - stock - z]+."""
+
+    name: ClassVar[str] = "dual_balancing"
+
+    def _prepare(self, table: StockOnArrival) -> Floats:
+        """[2, K, Z] holding (per unit of h) of z alone, and lost sales [units]."""
+        units = table.step * np.arange(len(table.demand))
+        # Stock x costs h times what is left of it after 1, 2, ... periods: hold = serve (x + hold).
+        inner = table.serve[1:, 1:]
+        hold = np.append(0.0, np.linalg.solve(np.eye(len(inner)) - inner, inner @ units[1:]))
+        short = np.maximum(units - units[:, None], 0.0) @ table.demand
+        sums = _sums(np.cumsum(table.demand))
+        return np.stack([hold[sums] - hold[:, None], short[sums]])
+
+    def _cells(self, table: StockOnArrival, prepared: Floats, stock: Floats) -> Floats:
+        held = self._holding[table.pair] * (stock @ prepared[0])
+        missed = self._penalty[table.pair][:, None] * (stock @ prepared[1])
+        return _crossing(held - missed)
+
+
+def _sums(cdf: Floats) -> NDArray[np.int64]:
+    """[K, Z] cell of stock + order, for orders up to the 99.99 % point of a period's demand."""
+    largest = int(np.searchsorted(cdf, 0.9999)) + 1
+    cells = np.arange(len(cdf))
+    sums: NDArray[np.int64] = cells[:, None] + np.arange(largest + 1)
+    return np.minimum(sums, len(cdf) - 1)
+
+
+def _crossing(difference: Floats) -> Floats:
+    """[B] where a difference [B, Z] that rises from below 0 crosses it, between two cells too."""
+    below = np.clip((difference < 0.0).sum(axis=1), 1, difference.shape[1] - 1)
+    rows = np.arange(len(difference))
+    before, after = difference[rows, below - 1], difference[rows, below]
+    part = np.clip(-before / np.maximum(after - before, 1e-12), 0.0, 1.0)
+    return np.asarray(below - 1 + part, float)

@@ -1,0 +1,56 @@
+"""(r, nQ): at the reorder point, order as many lots of Q as bring the position above it.
+
+Hadley and Whitin (1963, chapter 4); for lots larger than what is sold between two reviews this is
+(r, Q). The start is the textbook one: Q the economic order quantity, r the newsvendor level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled import CompiledNetwork
+from envs.policies.base import Parameter, Target, View
+from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.policies.s_s import order_cycle
+
+__all__ = ["LotsAtReorderPoint"]
+
+Floats = NDArray[np.float64]
+
+
+class LotsAtReorderPoint:
+    """order = n Q, the fewest lots with inventory_position + n Q > r, where it is at r or below."""
+
+    name: ClassVar[str] = "r_q"
+    decides: ClassVar[frozenset[str]] = frozenset({"gate"})
+
+    @staticmethod
+    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+        reorder, sd = newsvendor_level(net, net.lead_mean, net.review)
+        quantity = net.demand_mean * order_cycle(net, joint=False)
+        whole = whole_units(net)
+        least = 1.0 if whole else 0.0
+        lot = np.maximum(np.round(quantity) if whole else quantity, least)
+        return {
+            "reorder_point": Parameter(reorder, sd, whole=whole),
+            "quantity": Parameter(lot, np.maximum(0.25 * lot, least), low=least, whole=whole),
+        }
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        self._reorder = parameters["reorder_point"]
+        self._lot = np.maximum(parameters["quantity"], 1e-6)  # no lots: order up to r
+
+    def reset(self, batch_size: int) -> None:
+        """Nothing to forget."""
+
+    def target(self, view: View) -> Target:
+        below = self._reorder - view.state.inventory_position
+        lots = np.maximum(np.floor(below / self._lot) + 1.0, 1.0)
+        return Target(lots * self._lot, gate=below)
+
+    def spread(self, view: View) -> Floats:
+        return view.state.forecast_sd
