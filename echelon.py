@@ -41,6 +41,18 @@ COMMANDS = {
         "evaluation.show_cli:show",
         "describe a scenario: its network and one run, as tables and pictures",
     ),
+    "bound": Command(
+        "evaluation.bound_cli:bound",
+        "compute what the best policy costs, or what none can cost less than",
+    ),
+    "tune": Command(
+        "evaluation.tune_cli:tune",
+        "find the best parameters of the classical policies, and the best policy",
+    ),
+    "report": Command(
+        "training.report_cli:report",
+        "study many scenarios: where learning pays, and where the rule is as good",
+    ),
     "serve": Command(
         "serving.cli:serve",
         "answer replenishment requests over HTTP with the champion",

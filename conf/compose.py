@@ -74,10 +74,11 @@ def _compose(name: str, overrides: list[str], suffix: str) -> Composed:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module(config_module="conf", version_base=None):
-            config = compose(name, overrides)
+            config = _composed(name, overrides)
         if config.get("smoke"):
             _merge(config, config.get("smoke_overrides", {}), overrides)
-            _merge(config.scenario, config.scenario.smoke, overrides, "scenario.")
+            if config.get("scenario"):
+                _merge(config.scenario, config.scenario.smoke, overrides, "scenario.")
         OmegaConf.resolve(config)
         resolved = OmegaConf.to_container(config, enum_to_str=True)
         command = OmegaConf.to_object(config)
@@ -93,6 +94,16 @@ def _compose(name: str, overrides: list[str], suffix: str) -> Composed:
         _folder(name, config, suffix),
         tuple(overrides),
     )
+
+
+def _composed(name: str, overrides: list[str]) -> DictConfig:
+    try:
+        return compose(name, overrides)
+    except (AttributeError, AssertionError) as error:  # OmegaConf has no message for this one
+        raise ConfigError(
+            f"one of {', '.join(overrides)} sets a part that is null in its YAML, which can't be "
+            "done from the command line: write that part out in a scenario file of your own."
+        ) from error
 
 
 def scenario_from_file(path: Path) -> ScenarioConfig:

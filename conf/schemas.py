@@ -18,11 +18,14 @@ from serving.config import ServeConfig
 from training.config import ModelConfig, PpoConfig, ResourcesConfig
 
 __all__ = [
+    "BoundCommand",
     "EvaluateCommand",
     "ReplayCommand",
+    "ReportCommand",
     "ServeCommand",
     "ShowCommand",
     "TrainCommand",
+    "TuneCommand",
     "register",
     "scenario_schema",
 ]
@@ -87,6 +90,7 @@ class EvaluateCommand:
     tune: TuneConfig = field(default_factory=TuneConfig)
     policies: list[str] = field(default_factory=list)
     policy_params: dict[str, Any] = field(default_factory=dict)
+    policy_params_from: str | None = None
     artifact: str = "champion"
     traces: int = 256
     seed: int = 3_000_000
@@ -129,6 +133,80 @@ class ShowCommand:
 
 
 @dataclass(frozen=True)
+class BoundCommand:
+    """`echelon bound`. time_limit: seconds, of value iteration."""
+
+    scenario: Any = MISSING
+    time_limit: float | None = 120.0
+    traces: int = 16
+    seed: int = 3_000_000
+    split: str = "test"
+    smoke: bool = False
+    smoke_overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TimedTuneConfig(TuneConfig):
+    """seconds: for one policy; the budget is cut to what fits."""
+
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class ChooseConfig:
+    """Choice of the best classical policy. traces: episodes of the tune split."""
+
+    traces: int = 256
+    seed: int = 2_000_000
+
+
+@dataclass(frozen=True)
+class TuneCommand:
+    """`echelon tune`. policies: empty for those the network calls for. cache: folder or None."""
+
+    scenario: Any = MISSING
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    policies: list[str] = field(default_factory=list)
+    classes: str = "kind"
+    traces: int = 64
+    budget: int = 200
+    seed: int = 1_000_000
+    check: ChooseConfig = field(default_factory=ChooseConfig)
+    cache: str | None = "outputs/tune/cache"
+    out: str | None = None
+    smoke: bool = False
+    smoke_overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReportCommand:
+    """`echelon report`."""
+
+    scenarios: list[str] = field(default_factory=list)
+    advise: list[str] = field(default_factory=list)
+    resume: str | None = None
+    classical: dict[str, Any] = field(default_factory=dict)
+    start_from: str = "champion"
+    seeds: int = 5
+    train_seconds: float | None = 60.0
+    train: list[str] = field(default_factory=list)
+    artifacts: dict[str, Any] = field(default_factory=dict)
+    traces: int = 256
+    seed: int = 3_000_000
+    bound_traces: int = 32
+    bound_seconds: float = 240.0
+    currency_per_cpu_hour: float = 0.05
+    service_tolerance: float = 0.005
+    workers: int = 2
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    tune: TimedTuneConfig = field(default_factory=TimedTuneConfig)
+    choose: ChooseConfig = field(default_factory=ChooseConfig)
+    out: str | None = None
+    smoke: bool = False
+    smoke_overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ServeCommand:
     """`echelon serve`."""
 
@@ -146,6 +224,9 @@ def register() -> None:
         "evaluate": EvaluateCommand,
         "replay": ReplayCommand,
         "show": ShowCommand,
+        "bound": BoundCommand,
+        "report": ReportCommand,
+        "tune": TuneCommand,
         "serve": ServeCommand,
     }
     for name, command in commands.items():

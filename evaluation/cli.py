@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from evaluation.plots import draw_all
 from evaluation.report import as_table, write_json
 from evaluation.rollout import Competitor
 from evaluation.tracker import Tracker
-from evaluation.tune import tune_policy
+from evaluation.tune import tune_reported
+from evaluation.tune_cache import read_policy_params
 
 __all__ = ["evaluate"]
 
@@ -56,8 +58,11 @@ def _run(composed: Composed) -> None:
             f"policy_params.{unused[0]} is given, but '{unused[0]}' is not in policies "
             f"[{', '.join(command.policies)}]."
         )
+    from_file = read_policy_params(command.policy_params_from, scenario.name)
     with ConsoleProgress(console) as progress:
-        competitors = [_competitor(name, scenario, command, progress) for name in command.policies]
+        competitors = [
+            _competitor(name, scenario, command, from_file, progress) for name in command.policies
+        ]
         progress.phase("compare", command.traces * len(competitors))
         done: dict[str, int] = {}
 
@@ -78,23 +83,23 @@ def _run(composed: Composed) -> None:
 
 
 def _competitor(
-    name: str, scenario: Scenario, command: Any, progress: ConsoleProgress
+    name: str,
+    scenario: Scenario,
+    command: Any,
+    from_file: Mapping[str, Any],
+    progress: ConsoleProgress,
 ) -> Competitor:
     if name == "learned":
         return _learned(scenario, command)
     policy_class(name)  # unknown names fail before anything long starts
-    given = command.policy_params.get(name) or (scenario.policy_params.get(name))
+    given = (
+        command.policy_params.get(name) or from_file.get(name) or scenario.policy_params.get(name)
+    )
     if given is not None:
         return Competitor(name, name, given, origin="given")
     tune = command.tune
-    progress.phase(f"tune {name}", tune.budget)
-    tuned = tune_policy(
-        scenario,
-        name,
-        seed=tune.seed,
-        traces=tune.traces,
-        budget=tune.budget,
-        on_evaluation=lambda n, cost: progress.update(n, f"cost {cost:.4g}"),
+    tuned = tune_reported(
+        scenario, name, progress, seed=tune.seed, traces=tune.traces, budget=tune.budget
     )
     return Competitor(
         name, name, tuned.parameters, origin=f"tuned, {tuned.evaluations} simulations"

@@ -1,36 +1,87 @@
 """Tune a classical policy by simulation, on training traces only.
 
-A pattern search over one step count per (parameter, node kind), on common traces: coarse steps
-first, halved until they no longer matter. Few parameters, no gradients, no surprises.
+A pattern search (Hooke & Jeeves 1961) on common traces, over one step count per parameter and
+stock class. A direction moves one parameter of one node kind, or two at once (++, +-, -+, --):
+two levels that are linked, as order-up-to and expedite levels are, form a valley that steps along
+the axes cannot follow. Steps start coarse and shrink until they no longer matter.
 """
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.errors import ConfigError, did_you_mean
 from envs.policies import Parameter, policy_class
 from envs.scenario import Scenario
+from evaluation.compare import estimate
 from evaluation.rollout import play
 
-__all__ = ["Tuned", "tune_policy"]
+__all__ = ["CLASSES", "TuneProgress", "Tuned", "stock_classes", "tune_policy", "tune_reported"]
 
+Floats = NDArray[np.float64]
+
+CLASSES = ("kind", "abc", "sku", "pair")
 _STEPS = (1.0, 0.5, 0.25, 0.1)  # in units of a parameter's scale
+_MOST_PAIRS = 12  # axes up to which all pairs of them are tried, not just those of one node kind
 
 
 @dataclass(frozen=True)
 class Tuned:
     """parameters: as `build_policy` takes them. cost: currency per period on training traces.
-    evaluations: how many parameter sets were simulated. periods: simulated in all."""
+    evaluations: how many parameter sets were simulated. periods: simulated in all.
+
+    half_width: of the cost's 95 % interval. seconds, cpu_seconds: the search took. history:
+    (evaluation, lowest cost) at every improvement.
+    """
 
     parameters: dict[str, Any]
     cost: float
     evaluations: int
     periods: int
+    half_width: float = 0.0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    history: list[tuple[int, float]] = field(default_factory=list)
+
+
+class TuneProgress(Protocol):
+    """Who is told how far a search is."""
+
+    def phase(self, text: str, total: float | None = None) -> None:
+        """A phase begins; total: steps it may take."""
+
+    def update(self, done: float, text: str = "") -> None:
+        """So many steps of the phase are done."""
+
+
+def tune_reported(
+    scenario: Scenario,
+    name: str,
+    progress: TuneProgress,
+    *,
+    seed: int,
+    traces: int,
+    budget: int,
+    classes: str = "kind",
+) -> Tuned:
+    """`tune_policy`, told to a console. Raises ConfigError as it does."""
+    progress.phase(f"tune {name}", budget)
+    return tune_policy(
+        scenario,
+        name,
+        seed=seed,
+        traces=traces,
+        budget=budget,
+        classes=classes,
+        on_evaluation=lambda n, cost: progress.update(n, f"cost {cost:.4g}"),
+    )
 
 
 def tune_policy(
@@ -40,65 +91,140 @@ def tune_policy(
     seed: int,
     traces: int = 256,
     budget: int = 400,
+    classes: str = "kind",
     on_evaluation: Callable[[int, float], None] | None = None,
 ) -> Tuned:
     """Search the policy's parameters on `traces` episodes of the train split.
 
-    budget: parameter sets simulated at most. on_evaluation(count, best cost) reports progress.
-    Raises ConfigError for an unknown policy.
+    budget: parameter sets simulated at most. classes: what moves together, see `stock_classes`;
+    classes finer than a node kind are searched after it, with what is left of the budget.
+    on_evaluation(count, best cost) reports progress.
+    Raises ConfigError for an unknown policy or class.
     """
+    began, cpu_began = time.perf_counter(), time.process_time()
     net, cls = scenario.compiled, policy_class(name)
     tunable = cls.tunable(net)
-    kind_of = {n.id: n.kind for n in net.agent_nodes}
-    kinds = np.array([kind_of[s.node] for s in net.network.stocks])
-    moves = [
-        (key, kind)
-        for key, parameter in tunable.items()
-        if parameter.scale is not None
-        for kind in dict.fromkeys(kinds)
-    ]
+    kinds, groups = stock_classes(scenario, "kind"), stock_classes(scenario, classes)
     known: dict[bytes, float] = {}
+    samples: dict[bytes, Floats] = {}  # of the best set alone
+    history: list[tuple[int, float]] = []
 
-    def cost(x: dict[tuple[str, str], float]) -> float:
-        values = _values(tunable, kinds, x)
+    def cost(x: Floats) -> float:
+        values = _values(tunable, x)
         key = b"".join(v.tobytes() for v in values.values())
         if key not in known and len(known) < budget:
             policy = cls(net, {k: v[:, None] for k, v in values.items()})
             result = play(scenario, policy, traces=traces, seed=seed, split="train")
             known[key] = float(result.cost.mean())
+            if not history or known[key] < history[-1][1]:
+                history.append((len(known), known[key]))
+                samples.clear()
+                samples[key] = result.cost.mean(axis=0)
             if on_evaluation is not None:
-                on_evaluation(len(known), min(known.values()))
+                on_evaluation(len(known), history[-1][1])
         return known.get(key, float("inf"))
 
-    best = dict.fromkeys(moves, 0.0)
+    best = np.zeros((len(tunable), len(kinds)))
     lowest = cost(best)
-    for step in _STEPS:
-        improved = True
-        while improved and len(known) < budget:
-            improved = False
-            for move in moves:
-                for sign in (1.0, -1.0):
-                    while (new := cost(trial := {**best, move: best[move] + sign * step})) < lowest:
-                        best, lowest, improved = trial, new, True
-    final = _values(tunable, kinds, best)
+    stages = [_axes(tunable, kinds)]
+    if classes != "kind":
+        stages.append(_axes(tunable, groups))
+    for axes in stages:
+        for step in _STEPS:
+            singles = [a * _step(tunable, a, step) for a in axes]
+            pairs = [
+                a + sign * b
+                for (a, b), sign in itertools.product(itertools.combinations(singles, 2), (1, -1))
+                if len(singles) <= _MOST_PAIRS or (a.any(axis=0) & b.any(axis=0)).any()
+            ]
+            improved = True
+            while improved and len(known) < budget:
+                improved = False
+                # Pairs are many: only where no parameter alone gets any further.
+                for directions in (singles, pairs):
+                    for direction in directions:
+                        for move in (direction, -direction):
+                            while (new := cost(trial := best + move)) < lowest:
+                                best, lowest, improved = trial, new, True
+                    if improved:
+                        break
+    final = _values(tunable, best)
     labels = [s.label for s in net.network.stocks]
     parameters = {k: _compact(v, kinds, labels) for k, v in final.items()}
-    periods = len(known) * traces * (scenario.horizon + scenario.warm_up)
-    return Tuned(parameters, lowest, len(known), periods)
+    periods = len(known) * traces * (scenario.episode_length("train") + scenario.warm_up)
+    (found,) = samples.values()
+    low, high = estimate(found).interval
+    return Tuned(
+        parameters,
+        lowest,
+        len(known),
+        periods,
+        half_width=0.5 * (high - low),
+        seconds=time.perf_counter() - began,
+        cpu_seconds=time.process_time() - cpu_began,
+        history=history,
+    )
 
 
-def _values(
-    tunable: dict[str, Parameter],
-    kinds: NDArray[np.str_],
-    x: dict[tuple[str, str], float],
-) -> dict[str, NDArray[np.float64]]:
-    return {
-        key: parameter.moved(np.array([x.get((key, kind), 0.0) for kind in kinds]))
-        for key, parameter in tunable.items()
-    }
+def stock_classes(scenario: Scenario, classes: str) -> NDArray[np.str_]:
+    """Return the class of every pair [P]: pairs of one class move together.
+
+    kind: the node kind. abc: within it, by demand x holding cost per period: the pairs that make
+    up the first 80 % are A, the next 15 % B, the rest C. sku: node kind and SKU. pair: each alone.
+    Raises ConfigError for another name.
+    """
+    if classes not in CLASSES:
+        raise ConfigError(
+            f"tune.classes is '{classes}'; expected one of {', '.join(CLASSES)}."
+            f"{did_you_mean(classes, CLASSES)}"
+        )
+    net = scenario.compiled
+    kind_of = {n.id: n.kind for n in net.agent_nodes}
+    stocks = net.network.stocks
+    kinds = np.array([str(kind_of[s.node]) for s in stocks])
+    if classes == "sku":
+        return np.array([f"{kind}/{s.sku}" for kind, s in zip(kinds, stocks, strict=True)])
+    if classes == "pair":
+        return np.array([s.label for s in stocks])
+    if classes == "kind":
+        return kinds
+    value = net.demand_mean * net.arrays.holding_cost
+    letters = np.full(len(stocks), "C")
+    for kind in dict.fromkeys(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        rows = rows[np.argsort(-value[rows], kind="stable")]
+        total = float(value[rows].sum())
+        before = (np.cumsum(value[rows]) - value[rows]) / total if total > 0.0 else value[rows]
+        letters[rows] = np.where(before < 0.8, "A", np.where(before < 0.95, "B", "C"))
+    return np.char.add(np.char.add(kinds, "/"), letters)
 
 
-def _compact(values: NDArray[np.float64], kinds: NDArray[np.str_], labels: list[str]) -> Any:
+def _axes(tunable: dict[str, Parameter], groups: NDArray[np.str_]) -> list[Floats]:
+    """Return [K, P] of zeros and ones per (parameter, class) that can be searched."""
+    axes = []
+    for k, parameter in enumerate(tunable.values()):
+        for group in dict.fromkeys(groups) if parameter.scale is not None else ():
+            axis = np.zeros((len(tunable), len(groups)))
+            axis[k] = groups == group
+            axes.append(axis)
+    return axes
+
+
+def _step(tunable: dict[str, Parameter], axis: Floats, step: float) -> float:
+    """Return the step, or one unit where whole numbers would round it away."""
+    k = int(axis.any(axis=1).argmax())
+    parameter = list(tunable.values())[k]
+    if not parameter.whole or parameter.scale is None:
+        return step
+    scale = parameter.scale[axis[k] > 0.0]
+    return max(step, 1.0 / float(scale.max())) if scale.max() > 0.0 else step
+
+
+def _values(tunable: dict[str, Parameter], x: Floats) -> dict[str, Floats]:
+    return {key: tunable[key].moved(row) for key, row in zip(tunable, x, strict=True)}
+
+
+def _compact(values: Floats, kinds: NDArray[np.str_], labels: list[str]) -> Any:
     """One number per node kind where its pairs agree, else one per pair."""
     compact: dict[str, float] = {}
     for kind in dict.fromkeys(kinds):

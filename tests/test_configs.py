@@ -38,7 +38,7 @@ def test_every_scenario_runs_at_its_smoke_size(name: str) -> None:
     assert env.elapsed == scenario.horizon
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "replay", "show", "serve"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "replay", "show", "bound", "serve"])
 def test_every_command_composes_and_explains_itself(command: str) -> None:
     """Defaults compose, and --help lists every key of the command's YAML."""
     composed = next(iter(compose_runs(command, [])))
@@ -98,6 +98,10 @@ MISTAKES = {
     "unknown distribution": (
         ["scenario=lost_sales", "scenario.demand.distribution=posson"],
         "poisson",
+    ),
+    "part of a null": (
+        ["scenario=assembly", "scenario.lanes.truck.calendar.cycle=7"],
+        "null in its YAML",
     ),
     "negative learning rate": (["algorithm.learning_rate=-1"], "learning_rate"),
     "not a key=value": (["fast"], "key=value"),

@@ -26,7 +26,7 @@ from evaluation.actor import Actor
 from evaluation.compare import Comparison, compare, verdict
 from evaluation.correction import learned_correction
 from evaluation.rollout import Competitor, play
-from evaluation.tune import Tuned, tune_policy
+from evaluation.tune import Tuned, tune_reported
 from training.algorithms import build_algorithm, iteration_metrics, trained_actors
 from training.checkpoint import Checkpoint, CheckpointStore
 from training.config import ModelConfig, PpoConfig, ResourcesConfig, TrainingConfig
@@ -157,14 +157,13 @@ def prepare_scenario(
         return dataclasses.replace(scenario, policy_params=known), None
     if scenario.policy_params.get(name):
         return scenario, None
-    progress.phase(f"tune {name}", budget.tune_budget)
-    tuned = tune_policy(
+    tuned = tune_reported(
         scenario,
         name,
+        progress,
         seed=budget.tune_seed,
         traces=budget.tune_traces,
         budget=budget.tune_budget,
-        on_evaluation=lambda n, cost: progress.update(n, f"cost {cost:.4g}"),
     )
     params = {**scenario.policy_params, name: tuned.parameters}
     return dataclasses.replace(scenario, policy_params=params), tuned
@@ -223,7 +222,7 @@ class _Learning:
         limit = budget.time_limit
         self._progress.phase("learn", limit if limit is not None else iterations)
         already, start = self.seconds, time.monotonic()
-        last_cost = self._best_cost
+        last_cost, metrics = self._best_cost, {}
         while self.iteration < iterations and (limit is None or self.seconds < limit):
             metrics = self._iterate(algorithm)
             self.seconds = already + time.monotonic() - start
@@ -239,7 +238,7 @@ class _Learning:
             )
             self._progress.update(self.seconds if limit is not None else self.iteration, text)
         if self.iteration % budget.validation_every:
-            self._validate(algorithm, {})
+            self._validate(algorithm, metrics)
 
     def best_actors(self, algorithm: BatchedPPO) -> dict[str, Actor]:
         """Return the networks of the best validation; the base policy's zeros if none beat it."""

@@ -31,6 +31,7 @@ from envs.policies.nearest_with_stock import NearestAlways, NearestWithStock
 from envs.policies.periodic_review import PeriodicReview
 from envs.policies.q_s import JointQuantity
 from envs.policies.r_q import LotsAtReorderPoint
+from envs.policies.rolling_lp import RollingLP
 from envs.policies.s_s import ReorderPoint
 from envs.policies.status_aware import StatusAwareBaseStock
 from envs.policies.sterman import Sterman
@@ -66,6 +67,7 @@ POLICIES: dict[str, type[Policy]] = {
         CanOrder,
         PeriodicReview,
         JointQuantity,
+        RollingLP,
         CapacityChecked,
     )
 }

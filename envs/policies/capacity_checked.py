@@ -21,7 +21,7 @@ from envs.policies.base_stock import critical_ratio
 from envs.policies.dual_sourcing import expedite_lead, expedite_position
 from envs.regime import Regime
 
-__all__ = ["CapacityChecked"]
+__all__ = ["CapacityChecked", "outage_cover"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -54,7 +54,7 @@ class CapacityChecked:
         checked[_checked(net).pair] = 1.0
         has_expedite, _ = expedite_lead(net)
         step: Floats = 0.5 * ones
-        at_risk = (_outage_cover(net) > 0) & ~has_expedite
+        at_risk = (outage_cover(net) > 0) & ~has_expedite
         return {
             "safety_factor": Parameter(start, step, -20.0, 20.0),
             "expedite_factor": Parameter(start, step * has_expedite, -20.0, 20.0),
@@ -66,7 +66,7 @@ class CapacityChecked:
         self._parameters = dict(parameters)
         arrays, pairs = net.arrays, len(net.network.stocks)
         self._has_expedite, self._expedite_lead = expedite_lead(net)
-        cover = np.where(self._has_expedite, 0.0, _outage_cover(net)) * net.demand_mean
+        cover = np.where(self._has_expedite, 0.0, outage_cover(net)) * net.demand_mean
         self._cover = parameters["outage_factor"] * cover[:, None]
         self._below: Matrix = sparse.csr_array(net.echelon_weight)
         # Demand over the expedite lead time, as a part of that over the regular one.
@@ -183,7 +183,7 @@ def _checked(net: CompiledNetwork) -> _Takes:
     return _Takes(takes.lane[kept], takes.pair[kept], takes.limit[kept], takes.quantity[kept])
 
 
-def _outage_cover(net: CompiledNetwork) -> Floats:
+def outage_cover(net: CompiledNetwork) -> Floats:
     """[P] periods of demand to hold against outages of regular lanes: the newsvendor fractile of
     how long a lane has been down (Tomlin 2006; Schmitt, Snyder and Shen 2010)."""
     network = net.network

@@ -31,8 +31,8 @@ class OmniFulfilmentConfig(ScenarioConfig):
     delivery_cost: currency per unit, and per unit and km; a centre picks cheaper than a store
     (pick_cost). store_capacity: units of all SKUs on a store's shelves. wait_cost: currency per
     unit and day a customer waits. unasked_cost: currency per unit and day in a zone that nobody
-    there waits for: zones are no warehouses. day_trip: km that can be delivered the next day; farther takes
-    two."""
+    there waits for: zones are no warehouses. day_trip: km that can be delivered the next day;
+    farther takes two."""
 
     seed: int = 0
     centres: int = 3

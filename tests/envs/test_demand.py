@@ -273,8 +273,8 @@ def test_bootstrap_replays_whole_stretches() -> None:
 def test_bootstrap_leaves_the_known_in_its_place() -> None:
     """Days of twice the demand stay where they are; what was sold against that is resampled, and
     whole units stay whole with the same mean."""
-    known = np.where(np.arange(140) % 10 == 0, 2.0, 1.0)
-    level = 5.0 + np.arange(140) % 3
+    known: NDArray[np.float64] = np.where(np.arange(140) % 10 == 0, 2.0, 1.0)
+    level: NDArray[np.float64] = 5.0 + np.arange(140.0) % 3.0
     demand = Demand(6.0, 1.0, history=level * known, multiplier=known)
     sample = draw(shops(demand), 140, 3000, Bootstrap(6, 0, 140))[:, 0]
     assert np.array_equal(sample, np.round(sample))

@@ -1,0 +1,56 @@
+"""`echelon bound`: what the best policy of a scenario costs, or what none can cost less than."""
+
+from __future__ import annotations
+
+import logging
+
+from rich.table import Table
+
+from conf.compose import Composed, compose_runs, help_text
+from envs.scenario import Scenario
+from envs.scenarios import build_scenario
+from evaluation.console import make_console
+from evaluation.optima.bound import Bound
+from evaluation.optima.exact import NotCovered, solve_scenario
+from evaluation.optima.hindsight import hindsight_bound
+
+__all__ = ["bound"]
+
+_SUMMARY = "Compute what the best policy of a scenario costs, or what none can cost less than."
+
+
+def bound(argv: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    if any(a in ("-h", "--help") for a in argv):
+        print(help_text("bound", _SUMMARY, argv))
+        return 0
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for composed in compose_runs("bound", argv):
+        _run(composed)
+    return 0
+
+
+def _run(composed: Composed) -> None:
+    command, console = composed.command, make_console()
+    scenario = build_scenario(command.scenario)
+    try:
+        found = solve_scenario(scenario, time_limit=command.time_limit)
+    except NotCovered as reason:
+        console.print(f"No exact optimum: {reason}.", highlight=False, soft_wrap=True)
+        found = hindsight_bound(
+            scenario, traces=command.traces, seed=command.seed, split=command.split
+        )
+    console.print(bound_table(scenario, found))
+
+
+def bound_table(scenario: Scenario, found: Bound) -> Table:
+    """Return one line: cost, how far to trust it, how it was found."""
+    unit = f"{scenario.currency}/{scenario.period_name}"
+    table = Table(title=f"{scenario.name}: what no policy can beat", title_justify="left")
+    for heading in (unit, "kind", "method", "seconds"):
+        table.add_column(heading, justify="left" if heading in ("kind", "method") else "right")
+    interval = f" ± {found.half_width:.4g}" if found.half_width > 0.0 else ""
+    table.add_row(
+        f"{found.cost:,.4f}{interval}", found.kind.value, found.method, f"{found.seconds:.1f}"
+    )
+    return table

@@ -1,0 +1,134 @@
+"""What a planner would pay who knew the future: a lower bound on the cost of every policy.
+
+Per trace, the linear programme of the whole episode (`envs.linear_programme`) with the demand, lead
+times and regimes that will come. Its value is at most what any policy pays on that trace, rounding,
+fixed costs and all; how much less depends on how much there is to know.
+
+Two starts. Without a policy the programme runs from the first period of the warm-up, whose costs
+don't count, as they don't count for policies: the bound holds for every policy, each warmed up in
+its own way. With a policy it starts where that policy's warm-up ends: tighter, and a bound for
+corrections of that policy, which start there too. Stock is valued as `envs.kpis` values it, at the
+start and at the end of what is counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from envs.batched_env import BatchedEnv
+from envs.errors import ConfigError
+from envs.linear_programme import Pricing, Programme, Start, record_outlooks, relaxations
+from envs.linear_programme_rows import build_programme
+from envs.policies import Policy
+from envs.reward import RewardConfig
+from envs.scenario import Scenario
+from envs.simulator import Simulator
+from evaluation.optima.bound import Bound, BoundKind
+
+__all__ = ["hindsight_bound", "hindsight_costs", "hindsight_programmes"]
+
+Floats = NDArray[np.float64]
+
+# Lanes x periods. scale_1000 over 15 periods, 770,000: two minutes and 2.2 GB a trace.
+_LARGEST = 1_000_000
+
+
+def hindsight_programmes(
+    scenario: Scenario,
+    *,
+    seed: int,
+    first_episode: int = 0,
+    batch: int = 1,
+    split: str = "test",
+    policy: Policy | None = None,
+) -> list[Programme]:
+    """Return the programmes of episodes first_episode .. first_episode + batch - 1."""
+    net, share = scenario.compiled, RewardConfig().salvage_share
+    counted = scenario.episode_length(split)
+    if policy is None:
+        simulator = Simulator(net, batch)
+        simulator.reset(seed, first_episode, scenario.starts(split), scenario.bootstrap(split))
+        pricing = Pricing.plain(net, share, scenario.warm_up)
+    else:
+        env = BatchedEnv(scenario, batch, split=split, base_policy=policy)
+        env.reset(seed, first_episode)
+        simulator, pricing = env.simulator, Pricing.plain(net, share)
+    period, state, flows = simulator.period, simulator.state, simulator.flows
+    starts = [Start.of(net, state, flows, period, b) for b in range(batch)]
+    periods = counted + pricing.first_counted
+    outlooks = record_outlooks(simulator.trace, net, period, periods)
+    return [
+        build_programme(net, outlook, start, pricing)
+        for outlook, start in zip(outlooks, starts, strict=True)
+    ]
+
+
+def hindsight_costs(
+    scenario: Scenario,
+    *,
+    traces: int,
+    seed: int,
+    split: str = "test",
+    policy: Policy | None = None,
+    on_trace: Callable[[int], None] | None = None,
+) -> Floats:
+    """Return [traces] currency per period: no policy pays less on that trace.
+
+    Raises ConfigError where the network is too large, NetworkError where cost has no lower end.
+    """
+    counted = scenario.episode_length(split)
+    size = len(scenario.network.lanes) * (counted + (scenario.warm_up if policy is None else 0))
+    if size > _LARGEST:
+        raise ConfigError(
+            f"scenario '{scenario.name}': {size:,} lanes x periods are too many for a linear "
+            f"programme; expected at most {_LARGEST:,}. Shorten the horizon or take a smaller "
+            "network (smoke=true)."
+        )
+    costs = np.zeros(traces)
+    for episode in range(traces):
+        programme = hindsight_programmes(
+            scenario, seed=seed, first_episode=episode, split=split, policy=policy
+        )[0]
+        costs[episode] = programme.solve().value / counted
+        if on_trace is not None:
+            on_trace(episode + 1)
+    return costs
+
+
+def hindsight_bound(
+    scenario: Scenario,
+    *,
+    traces: int,
+    seed: int,
+    split: str = "test",
+    policy: Policy | None = None,
+    on_trace: Callable[[int], None] | None = None,
+) -> Bound:
+    """Return the mean of `hindsight_costs` over traces 0, 1, ... of the seed, with its 95 %
+    interval (Student's t). on_trace is called with the number of traces done.
+
+    Raises ConfigError where the network is too large, NetworkError where cost has no lower end.
+    """
+    if traces < 2:
+        raise ConfigError(f"traces is {traces}; expected at least 2, for an interval.")
+    begun = time.process_time()
+    costs = hindsight_costs(
+        scenario, traces=traces, seed=seed, split=split, policy=policy, on_trace=on_trace
+    )
+    relaxed = relaxations(scenario.compiled)
+    method = "hindsight linear programme"
+    if relaxed:
+        method += f", relaxing {', '.join(relaxed)}"
+    error = float(costs.std(ddof=1)) / traces**0.5
+    return Bound(
+        cost=float(costs.mean()),
+        kind=BoundKind.bound,
+        method=method,
+        half_width=float(stats.t.ppf(0.975, traces - 1)) * error,
+        seconds=time.process_time() - begun,
+    )

@@ -1,0 +1,116 @@
+"""`echelon report` from its command line to its pages, and back from an interruption."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from echelon import main
+from evaluation.value.verdict import Verdict
+
+ARGUMENTS = [
+    "smoke=true",
+    # The second can't be built, in the process that tries to.
+    "scenarios=[lost_sales,'lost_sales scenario.horizon=0']",
+    "classical.lost_sales=[base_stock]",
+    "train=['resources.envs_per_runner=4']",
+    "seeds=1",
+    "tracking.system_metrics=false",
+]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a report on one scenario that works and one that fails was made."""
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["report", *ARGUMENTS, "out=run"]) == 1
+    return folder
+
+
+def test_one_failure_is_a_row_not_the_end(workplace: Path) -> None:
+    """The scenario that works has a verdict; the other one says what is wrong with it."""
+    report = json.loads((workplace / "run" / "report.json").read_text())
+    good, bad = report["scenarios"]
+    assert good["verdict"] in {v.value for v in Verdict}
+    assert good["champion"] == "base_stock"
+    assert len(good["seeds"]) == 1
+    assert good["seeds"][0]["cpu_seconds"] > 0.0
+    assert good["seeds"][0]["periods"] > 0.0
+    saving = good["classical_cost_per_period"] - good["learned_cost_per_period"]
+    assert saving == pytest.approx(good["saving"]["mean"], abs=1e-9)
+    assert good["bound"]["cost"] < good["classical_cost_per_period"]
+    assert "horizon is 0" in bad["error"]
+    assert "verdict" not in bad
+
+
+def test_the_page_needs_no_other_file(workplace: Path) -> None:
+    """Pictures are in it; every link in it is data."""
+    page = (workplace / "run" / "report.html").read_text()
+    sources = re.findall(r"""(?:src|href)=["']?([^"' >]+)""", page)
+    assert sources
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert "failed:" in page
+    assert "| lost_sales |" in (workplace / "run" / "report.md").read_text()
+
+
+def test_it_is_tracked(workplace: Path) -> None:
+    """One finished run with the saving as a metric."""
+    uri = f"sqlite:///{workplace}/mlflow.db"
+    client = MlflowClient(uri, uri)
+    experiment = client.get_experiment_by_name("echelon")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert "lost_sales/relative_saving" in run.data.metrics
+
+
+def test_resume_keeps_what_is_finished(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the finished scenario is done again; a policy from its folder is found equal."""
+    monkeypatch.chdir(workplace)
+    records = [workplace / "run" / "lost_sales" / f"{n}.json" for n in ("classical", "seed_0")]
+    before = [(r.stat().st_mtime_ns, r.read_text()) for r in records]
+    assert main(["report", "resume=run", "scenarios=[lost_sales]"]) == 0
+    assert [(r.stat().st_mtime_ns, r.read_text()) for r in records] == before
+    report = json.loads((workplace / "run" / "report.json").read_text())
+    assert [entry["scenario"] for entry in report["scenarios"]] == ["lost_sales"]
+    policy = workplace / "run" / "lost_sales" / "seed_0" / "policy"
+    records[1].unlink()
+    arguments = ["resume=run", "scenarios=[lost_sales]", f"artifacts.lost_sales=[{policy}]"]
+    assert main(["report", *arguments]) == 0
+    again = json.loads((workplace / "run" / "lost_sales" / "seed_0.json").read_text())
+    first = json.loads(before[1][1])
+    assert again["played"]["trace_cost"] == pytest.approx(first["played"]["trace_cost"])
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("scenarios=[lost_sale]", "lost_sale"),
+        ("scenarios=[serial,serial]", "there twice"),
+        ("seeds=0", "seeds is 0"),
+        ("start_from=best", "start_from is 'best'"),
+        ("classical.serial=[base_stok]", "base_stok"),
+        ("classical.weather_routing=[base_stock]", "none of the scenarios"),
+        ("resume=nowhere", "nowhere"),
+    ],
+)
+def test_what_is_wrong_is_said_at_once(
+    argument: str, said: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """In one line, before anything starts."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["scenarios=[serial]", argument]
+    if argument.startswith("scenarios"):
+        arguments = [argument]
+    assert main(["report", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "outputs").exists()
