@@ -120,7 +120,7 @@ def build_omni_fulfilment(config: OmniFulfilmentConfig) -> Scenario:
             for kind, group in kinds
             for n, p in group.items()
         ),
-        tuple(Sku(f"item_{k + 1}", value=5.0) for k in range(config.skus)),
+        tuple(Sku(f"item_{k + 1}") for k in range(config.skus)),
         tuple(stocks),
         tuple(lanes),
         timing=config.timing,

@@ -120,7 +120,7 @@ def build_weather_routing(config: WeatherRoutingConfig) -> Scenario:
     nodes += [Node(name, "city", position=place) for name, place in places.items()]
     network = SupplyNetwork(
         tuple(nodes),
-        (Sku("goods", value=1.0),),
+        (Sku("goods"),),
         tuple(stocks),
         tuple(lanes),
         regimes=tuple(_weather(config, quarter) for quarter in _QUARTERS),
