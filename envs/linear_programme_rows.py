@@ -69,10 +69,9 @@ def _write_lanes(draft: Draft) -> tuple[Ints, Ints]:
     net, start, columns, equal = draft.net, draft.start, draft.columns, draft.equal
     is_open, usable = _is_open(draft), factors(draft.outlook, net.availability_row)
     shape = is_open.shape
+    lane_of_use = np.repeat(np.arange(shape[1]), np.diff(net.resources.pointer))
     limited = np.isfinite(net.maximum_order)
-    limited[np.repeat(np.arange(shape[1]), np.diff(net.resources.pointer))[
-        net.limits_orders[net.resources.index]
-    ]] = True  # fmt: skip
+    limited[lane_of_use[net.limits_orders[net.resources.index]]] = True  # budgets
     at_once = (net.information_delay == 0) & (start.owed <= 0.0) & ~limited
     direct = at_once & is_open.all(axis=0) & ((usable == 0.0) | (usable == 1.0)).all(axis=0)
     shipped = columns.new(shape, upper=np.where(usable == 0.0, 0.0, np.inf))

@@ -1,9 +1,9 @@
 """Tune a classical policy by simulation, on training traces only.
 
 A pattern search (Hooke & Jeeves 1961) on common traces, over one step count per parameter and
-stock class. A direction moves one parameter of one node kind, or two at once (++, +-, -+, --):
-two levels that are linked, as order-up-to and expedite levels are, form a valley that steps along
-the axes cannot follow. Steps start coarse and shrink until they no longer matter.
+stock class. A direction moves one parameter of one class, or two at once (++, +-, -+, --, then 2:1
+and 1:2): two levels that are linked, as order-up-to and expedite levels are, form a valley that
+steps along the axes cannot follow. Steps start coarse and shrink until they no longer matter.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ Floats = NDArray[np.float64]
 
 CLASSES = ("kind", "abc", "sku", "pair")
 _STEPS = (1.0, 0.5, 0.25, 0.1)  # in units of a parameter's scale
-_MOST_PAIRS = 12  # axes up to which all pairs of them are tried, not just those of one node kind
+_FEW = 8  # traces that the first, coarse steps are tried on, at least
+_MOST_PAIRS = 12  # axes up to which all pairs of them are tried, not just those of one class
 
 
 @dataclass(frozen=True)
@@ -96,74 +97,110 @@ def tune_policy(
 ) -> Tuned:
     """Search the policy's parameters on `traces` episodes of the train split.
 
-    budget: parameter sets simulated at most. classes: what moves together, see `stock_classes`;
-    classes finer than a node kind are searched after it, with what is left of the budget.
+    budget: parameter sets simulated on all traces at most; on fewer they count for less. classes:
+    what moves together, see `stock_classes`; classes finer than a node kind are searched after it,
+    with what is left of the budget.
     on_evaluation(count, best cost) reports progress.
     Raises ConfigError for an unknown policy or class.
     """
     began, cpu_began = time.perf_counter(), time.process_time()
-    net, cls = scenario.compiled, policy_class(name)
-    tunable = cls.tunable(net)
+    tunable = policy_class(name).tunable(scenario.compiled)
     kinds, groups = stock_classes(scenario, "kind"), stock_classes(scenario, classes)
-    known: dict[bytes, float] = {}
-    samples: dict[bytes, Floats] = {}  # of the best set alone
-    history: list[tuple[int, float]] = []
-
-    def cost(x: Floats) -> float:
-        values = _values(tunable, x)
-        key = b"".join(v.tobytes() for v in values.values())
-        if key not in known and len(known) < budget:
-            policy = cls(net, {k: v[:, None] for k, v in values.items()})
-            result = play(scenario, policy, traces=traces, seed=seed, split="train")
-            known[key] = float(result.cost.mean())
-            if not history or known[key] < history[-1][1]:
-                history.append((len(known), known[key]))
-                samples.clear()
-                samples[key] = result.cost.mean(axis=0)
-            if on_evaluation is not None:
-                on_evaluation(len(known), history[-1][1])
-        return known.get(key, float("inf"))
-
+    search = _Search(scenario, name, tunable, seed, traces, budget, on_evaluation)
+    few = max(_FEW, traces // 4) if traces >= 2 * _FEW else traces
     best = np.zeros((len(tunable), len(kinds)))
-    lowest = cost(best)
-    stages = [_axes(tunable, kinds)]
-    if classes != "kind":
-        stages.append(_axes(tunable, groups))
-    for axes in stages:
-        for step in _STEPS:
-            singles = [a * _step(tunable, a, step) for a in axes]
-            pairs = [
-                a + sign * b
-                for (a, b), sign in itertools.product(itertools.combinations(singles, 2), (1, -1))
-                if len(singles) <= _MOST_PAIRS or (a.any(axis=0) & b.any(axis=0)).any()
-            ]
-            improved = True
-            while improved and len(known) < budget:
-                improved = False
-                # Pairs are many: only where no parameter alone gets any further.
-                for directions in (singles, pairs):
-                    for direction in directions:
-                        for move in (direction, -direction):
-                            while (new := cost(trial := best + move)) < lowest:
-                                best, lowest, improved = trial, new, True
-                    if improved:
-                        break
+    search.cost(best, traces)
+    for wanted in dict.fromkeys(("kind", classes)):
+        axes = _axes(tunable, kinds if wanted == "kind" else groups)
+        moves = [[a * _step(tunable, a, step) for a in axes] for step in _STEPS]
+        for singles in moves[:2]:
+            best = search.descend(best, [singles], few)
+        best = search.best(best)
+        for singles in moves:
+            best = search.descend(best, [singles], traces)
+        for singles in moves:
+            linked = [singles, _pairs(singles, (1.0,)), _pairs(singles, (2.0, 0.5))]
+            best = search.descend(best, linked, traces)
     final = _values(tunable, best)
-    labels = [s.label for s in net.network.stocks]
-    parameters = {k: _compact(v, kinds, labels) for k, v in final.items()}
-    periods = len(known) * traces * (scenario.episode_length("train") + scenario.warm_up)
-    (found,) = samples.values()
-    low, high = estimate(found).interval
+    labels = [s.label for s in scenario.network.stocks]
+    low, high = estimate(search.samples).interval
     return Tuned(
-        parameters,
-        lowest,
-        len(known),
-        periods,
+        {k: _compact(v, kinds, labels) for k, v in final.items()},
+        search.lowest,
+        search.evaluations,
+        search.periods,
         half_width=0.5 * (high - low),
         seconds=time.perf_counter() - began,
         cpu_seconds=time.process_time() - cpu_began,
-        history=history,
+        history=search.history,
     )
+
+
+class _Search:
+    """Plays parameter sets, each once, until the budget is spent.
+
+    lowest: cost of the best set played on all traces. samples [traces]: its cost per trace.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        name: str,
+        tunable: dict[str, Parameter],
+        seed: int,
+        traces: int,
+        budget: int,
+        on_evaluation: Callable[[int, float], None] | None,
+    ) -> None:
+        self._scenario, self._policy, self._tunable = scenario, policy_class(name), tunable
+        self._seed, self._traces, self._left = seed, traces, float(budget)
+        self._on_evaluation = on_evaluation
+        self._known: dict[tuple[int, bytes], float] = {}
+        self._found: Floats | None = None
+        self.lowest, self.samples = float("inf"), np.zeros(0)
+        self.evaluations = self.periods = 0
+        self.history: list[tuple[int, float]] = []
+
+    def cost(self, x: Floats, traces: int) -> float:
+        """Mean cost on the first `traces` episodes; infinite where the budget doesn't reach."""
+        values = _values(self._tunable, x)
+        key = traces, b"".join(v.tobytes() for v in values.values())
+        price = traces / self._traces
+        if key not in self._known and price <= self._left + 1e-9:
+            scenario = self._scenario
+            policy = self._policy(scenario.compiled, {k: v[:, None] for k, v in values.items()})
+            result = play(scenario, policy, traces=traces, seed=self._seed, split="train")
+            self._known[key] = cost = float(result.cost.mean())
+            self._left -= price
+            self.evaluations += 1
+            self.periods += traces * (scenario.episode_length("train") + scenario.warm_up)
+            if traces == self._traces and cost < self.lowest:
+                self.lowest, self.samples, self._found = cost, result.cost.mean(axis=0), x.copy()
+                self.history.append((self.evaluations, cost))
+            if self._on_evaluation is not None:
+                self._on_evaluation(self.evaluations, self.lowest)
+        return self._known.get(key, float("inf"))
+
+    def best(self, x: Floats) -> Floats:
+        """Return x, or what was better on all traces."""
+        self.cost(x, self._traces)
+        assert self._found is not None
+        return self._found
+
+    def descend(self, best: Floats, tiers: list[list[Floats]], traces: int) -> Floats:
+        """Go along directions, both ways, as long as cost falls; a later tier only where no
+        direction of an earlier one gets any further."""
+        lowest, improved = self.cost(best, traces), True
+        while improved:
+            improved = False
+            for directions in tiers:
+                for direction in directions:
+                    for move in (direction, -direction):
+                        while (new := self.cost(trial := best + move, traces)) < lowest:
+                            best, lowest, improved = trial, new, True
+                if improved:
+                    break
+        return best
 
 
 def stock_classes(scenario: Scenario, classes: str) -> NDArray[np.str_]:
@@ -208,6 +245,24 @@ def _axes(tunable: dict[str, Parameter], groups: NDArray[np.str_]) -> list[Float
             axis[k] = groups == group
             axes.append(axis)
     return axes
+
+
+def _pairs(singles: list[Floats], ratios: tuple[float, ...]) -> list[Floats]:
+    """Return a + r b and a - r b of two directions: of all where they are few, else of one class.
+
+    Ratio 0.5 is b + 2 a: halves of a whole unit would be rounded away.
+    """
+    related: dict[bytes, list[Floats]] = {}
+    for single in singles:
+        key = single.any(axis=0).tobytes() if len(singles) > _MOST_PAIRS else b""
+        related.setdefault(key, []).append(single)
+    return [
+        max(1.0, 1.0 / ratio) * (a + sign * ratio * b)
+        for group in related.values()
+        for a, b in itertools.combinations(group, 2)
+        for ratio in ratios
+        for sign in (1.0, -1.0)
+    ]
 
 
 def _step(tunable: dict[str, Parameter], axis: Floats, step: float) -> float:

@@ -46,7 +46,7 @@ def load_tuned(folder: Path, key: str) -> Tuned | None:
 def store_tuned(folder: Path, key: str, tuned: Tuned) -> None:
     """Keep a search. Two processes may write the same one: each replaces the file in one step."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(dataclasses.asdict(tuned), indent=2, allow_nan=False)
+    text = json.dumps(dataclasses.asdict(tuned), indent=2)  # one trace: infinite half_width
     write_file(folder / f"{key}.json", text.encode())
 
 

@@ -161,7 +161,7 @@ def _table(comparison: Comparison, tuned: dict[str, Tuned], cached: list[str]) -
         low, high = e.cost.interval
         again = " (cached)" if name in cached else ""
         table.add_row(
-            f"{name}{again}", f"{t.cost:,.4g}", f"{e.cost.mean:,.4g} ± {0.5 * (high - low):.2g}",
+            f"{name}{again}", f"{t.cost:,.5g}", f"{e.cost.mean:,.5g} ± {0.5 * (high - low):.2g}",
             f"{t.evaluations}", f"{t.periods:,}", f"{t.periods / max(t.seconds, 1e-9):,.0f}",
             f"{t.cpu_seconds:.1f}", _short(t.parameters),
         )  # fmt: skip

@@ -38,7 +38,7 @@ def test_every_scenario_runs_at_its_smoke_size(name: str) -> None:
     assert env.elapsed == scenario.horizon
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "replay", "show", "bound", "serve"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "replay", "show", "bound", "tune", "report", "serve"])
 def test_every_command_composes_and_explains_itself(command: str) -> None:
     """Defaults compose, and --help lists every key of the command's YAML."""
     composed = next(iter(compose_runs(command, [])))
@@ -46,7 +46,7 @@ def test_every_command_composes_and_explains_itself(command: str) -> None:
     for key in composed.resolved:
         if key not in ("scenario", "algorithm", "model", "resources", "reward", "tracking"):
             assert f"{key}:" in text
-    assert "scenario=<" in text or command == "serve"
+    assert "scenario=<" in text or command in ("serve", "report")
 
 
 def test_every_number_of_a_single_node_is_an_override() -> None:

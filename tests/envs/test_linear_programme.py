@@ -129,7 +129,7 @@ def test_programme_allows_what_the_simulator_does(
     programme = begin(net, seed, counted_from)
     value = held_to(programme, played).solve().value
     cost = played.cost - owed_unseen(net, programme, played, counted_from)
-    room = 1e-4 * (1.0 + abs(cost))
+    room = 5e-4 * (1.0 + abs(cost))  # what held_to leaves, over all rows
     assert value <= cost + room
     if change is without_steps and not np.isfinite(net.arrays.storage_capacity).any():
         assert value == pytest.approx(cost, abs=room)
