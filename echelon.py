@@ -53,6 +53,10 @@ COMMANDS = {
         "training.report_cli:report",
         "study many scenarios: where learning pays, and where the rule is as good",
     ),
+    "verify": Command(
+        "evaluation.verify_cli:verify_command",
+        "run published and verified results again: expected, got, difference",
+    ),
     "serve": Command(
         "serving.cli:serve",
         "answer replenishment requests over HTTP with the champion",

@@ -26,6 +26,7 @@ __all__ = [
     "ShowCommand",
     "TrainCommand",
     "TuneCommand",
+    "VerifyCommand",
     "register",
     "scenario_schema",
 ]
@@ -207,6 +208,17 @@ class ReportCommand:
 
 
 @dataclass(frozen=True)
+class VerifyCommand:
+    """`echelon verify`. cases: a file; None: the ones that ship."""
+
+    cases: str | None = None
+    families: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    fast: bool = False
+    out: str | None = None
+
+
+@dataclass(frozen=True)
 class ServeCommand:
     """`echelon serve`."""
 
@@ -227,6 +239,7 @@ def register() -> None:
         "bound": BoundCommand,
         "report": ReportCommand,
         "tune": TuneCommand,
+        "verify": VerifyCommand,
         "serve": ServeCommand,
     }
     for name, command in commands.items():

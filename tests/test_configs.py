@@ -38,7 +38,11 @@ def test_every_scenario_runs_at_its_smoke_size(name: str) -> None:
     assert env.elapsed == scenario.horizon
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "replay", "show", "bound", "tune", "report", "serve"])
+COMMANDS = ("train", "evaluate", "tune", "bound", "report", "verify", "replay", "show", "serve")
+WITHOUT_SCENARIO = ("serve", "report", "verify")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes_and_explains_itself(command: str) -> None:
     """Defaults compose, and --help lists every key of the command's YAML."""
     composed = next(iter(compose_runs(command, [])))
@@ -46,7 +50,7 @@ def test_every_command_composes_and_explains_itself(command: str) -> None:
     for key in composed.resolved:
         if key not in ("scenario", "algorithm", "model", "resources", "reward", "tracking"):
             assert f"{key}:" in text
-    assert "scenario=<" in text or command in ("serve", "report")
+    assert "scenario=<" in text or command in WITHOUT_SCENARIO
 
 
 def test_every_number_of_a_single_node_is_an_override() -> None:

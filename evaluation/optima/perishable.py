@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 from evaluation.optima.mdp import iterate_values
 from evaluation.optima.single_pair import Optimum, TooLarge
 
-__all__ = ["Issue", "Perishable", "average_perishable", "discounted_perishable"]
+__all__ = [
+    "Issue",
+    "Perishable",
+    "average_perishable",
+    "discounted_base_stock",
+    "discounted_perishable",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -135,6 +141,25 @@ def discounted_perishable(
         cost, following = model.cost + model.order_cost[order], model.following + order[:, None]
         for _ in range(_SWEEPS):
             values = cost + discount * (values[following] @ model.pmf)
+    return _discounted_cost(model, order, discount, periods, warm_up)
+
+
+def discounted_base_stock(
+    item: Perishable, level: int, discount: float, *, periods: int = 365, warm_up: int = 100
+) -> float:
+    """Return the same of base-stock: order up to `level` units of any age, on order ones included.
+    Raises TooLarge."""
+    model = _model(item)
+    base = item.largest_order + 1
+    digits = item.shelf_life + item.lead_time - 1
+    position = sum(np.unravel_index(np.arange(base**digits), (base,) * digits))
+    order = np.clip(level - position, 0, item.largest_order).astype(np.int64)
+    return _discounted_cost(model, order, discount, periods, warm_up)
+
+
+def _discounted_cost(
+    model: _Model, order: Ints, discount: float, periods: int, warm_up: int
+) -> float:
     cost, following = model.cost + model.order_cost[order], model.following + order[:, None]
     share = np.eye(1, len(cost))[0]
     total = 0.0

@@ -20,6 +20,7 @@ def candidates(scenario: Scenario) -> list[str]:
     wanted = [(scenario.base_policy, True), ("base_stock", not several)]
     wanted += [
         ("capped_base_stock", features["lost_share"] > 0.5),
+        ("myopic", features["lost_share"] > 0.5 and not several),
         ("dual_balancing", features["lost_share"] > 0.5 and not several),
         ("echelon_base_stock", several),
         ("forecast_base_stock", several or features["hidden_state"] + features["calendar"] > 0),

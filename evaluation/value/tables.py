@@ -49,7 +49,8 @@ def row_of(entry: Entry) -> tuple[str, ...]:
     """Return the cells under HEADINGS."""
     classical, judgement = entry.classical, entry.judgement
     if classical is None:
-        return (entry.label, *[""] * (len(HEADINGS) - 2), f"failed: {entry.error}")
+        why = f"failed: {entry.error}" if entry.error else "not finished"
+        return (entry.label, *[""] * (len(HEADINGS) - 2), why)
     played = classical.best.played
     assert played is not None
     rule = (entry.label, classical.champion, money(played.cost))

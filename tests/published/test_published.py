@@ -57,16 +57,6 @@ def single_node(level: float, lead_time: int, **costs: Any) -> Scenario:
     )
 
 
-@pytest.mark.parametrize("case", load("lost_sales_base_stock.json"), ids=lambda c: c["id"])
-def test_lost_sales_base_stock(case: dict[str, Any]) -> None:
-    """Zipkin (2008): the best base-stock level costs what the tables say."""
-    scenario = single_node(
-        case["base_stock"], case["lead_time"], lost_sale_cost=case["lost_sale_cost"]
-    )
-    columns, _ = play(scenario, 512, 2000)
-    assert columns.sum() == pytest.approx(case["cost"], rel=0.005)
-
-
 def newsvendor_cost(level: int, mean: float, holding: float, backlog: float) -> float:
     """h E[S - D]+ + b E[D - S]+ for Poisson lead-time demand, exactly."""
     units = np.arange(1000)

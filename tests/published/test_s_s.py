@@ -1,9 +1,5 @@
-"""(s, S) with a fixed cost per order: the costs of published optimal levels.
-
-Zheng and Federgruen (1991), "Finding optimal (s, S) policies is about as simple as evaluating a
-single policy", Operations Research 39(4); Snyder and Shen (2019), example 4.7. Cases with a lead
-time were computed by renewal enumeration: cost is charged on what L+1 periods of demand leave.
-"""
+"""(s, S) with a fixed cost per order: what neighbours of published optimal levels cost. The costs
+themselves are cases of `echelon verify`."""
 
 from __future__ import annotations
 
@@ -46,13 +42,6 @@ def cost_of(scenario: Scenario, reorder_point: float, order_up_to_level: float) 
     levels = {"reorder_point": reorder_point, "order_up_to_level": order_up_to_level}
     policy = build_policy("s_s", scenario.compiled, levels)
     return float(play(scenario, policy, traces=256, seed=11).cost.mean())
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_cost_of_optimal_levels(case: dict[str, Any]) -> None:
-    """Within half a percent."""
-    cost = cost_of(scenario_of(case), case["reorder_point"], case["order_up_to_level"])
-    assert cost == pytest.approx(case["cost"], rel=0.005)
 
 
 def test_other_levels_cost_more() -> None:

@@ -1,0 +1,1 @@
+"""Agreement with the literature: every case the project holds, run again."""

@@ -1,0 +1,156 @@
+"""A case from the literature, and what comparing with it gives."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from envs.demand import DemandConfig
+from envs.errors import DataError
+
+__all__ = ["Case", "NotRunnable", "Row", "demand_of", "load_cases"]
+
+
+class NotRunnable(Exception):
+    """The case needs something that this project doesn't have; the message says what."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """id, family: names. params: the instance. optimal: cost of the best policy, None: unknown.
+    heuristics: other policies' costs and parameters. tolerance: absolute, of the optimum."""
+
+    id: str
+    family: str
+    params: Mapping[str, Any]
+    optimal: float | None
+    heuristics: Mapping[str, Any]
+    tolerance: float | None
+    source: str = ""
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """Return a number of the instance. Raises DataError where it is missing or none."""
+        value = self.params.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise DataError(
+                f"case '{self.id}': params.{name} is {value!r}; expected a number, as in the cases "
+                f"of family '{self.family}' that Echelon ships."
+            )
+        return float(value)
+
+    def judged(self, name: str) -> bool:
+        """Whether a heuristic's number is to be judged: it says how it was verified."""
+        entry = self.heuristics[name]
+        return not isinstance(entry, Mapping) or bool(entry.get("verified", True))
+
+    def whole(self, name: str) -> int:
+        """Return a whole number of the instance. Raises DataError for any other."""
+        value = self.number(name)
+        if value != round(value):
+            raise DataError(f"case '{self.id}': params.{name} is {value}; expected a whole number.")
+        return round(value)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number compared. tolerance: absolute; None: shown, not judged. note: why not run, or what
+    broke where `failed`."""
+
+    case: str
+    family: str
+    quantity: str
+    expected: float | None = None
+    got: float | None = None
+    tolerance: float | None = None
+    seconds: float = 0.0
+    note: str = ""
+    failed: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """agrees, differs, shown (not judged), not run, or failed."""
+        if self.failed:
+            return "failed"
+        if self.got is None:
+            return "not run"
+        if self.expected is None or self.tolerance is None:
+            return "shown"
+        return "agrees" if abs(self.got - self.expected) <= self.tolerance else "differs"
+
+
+def load_cases(path: Path | None = None) -> list[Case]:
+    """Read a file of cases; None: those that Echelon ships. Raises DataError naming the entry."""
+    if path is None:
+        text = resources.files("evaluation.verify").joinpath("cases.json").read_text("utf-8")
+    else:
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"cases={path}: can't be read ({error}); expected a JSON file."
+            ) from None
+    where = "cases.json" if path is None else f"cases={path}"
+    try:
+        entries = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{where}: no JSON ({error}); expected a list of cases.") from None
+    if not isinstance(entries, list) or not entries:
+        raise DataError(f"{where}: expected a list of cases, one at least.")
+    cases = [_case(where, i, entry) for i, entry in enumerate(entries)]
+    known: set[str] = set()
+    for case in cases:
+        if case.id in known:
+            raise DataError(f"{where}: id '{case.id}' comes twice; expected each once.")
+        known.add(case.id)
+    return cases
+
+
+def _case(where: str, place: int, entry: Any) -> Case:
+    kinds: dict[str, tuple[type, ...]] = {
+        "id": (str,), "family": (str,), "params": (dict,), "heuristics": (dict,),
+        "optimal": (int, float, type(None)), "tolerance": (int, float, type(None)),
+        "source": (str,),
+    }  # fmt: skip
+    defaults: dict[str, Any] = {"heuristics": {}, "optimal": None, "tolerance": None, "source": ""}
+    if not isinstance(entry, dict):
+        raise DataError(f"{where}: entry {place} is {entry!r:.60}; expected a mapping.")
+    values: dict[str, Any] = {}
+    for name, kind in kinds.items():
+        value = entry.get(name, defaults.get(name))
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise DataError(
+                f"{where}: entry {place} ('{entry.get('id', '')}'): {name} is {value!r:.60}; "
+                f"expected {' or '.join(k.__name__ for k in kind)}."
+            )
+        values[name] = value
+    return Case(**values)
+
+
+_RANGE = re.compile(r"(?:u|uniform)[\[{(]?\s*(\d+)\s*(?:\.\.|-|,)\s*(\d+)\s*[\]})]?")
+_CALL = re.compile(r"(poisson|normal|n|p|geometric)\(?\s*([\d.]+)(?:\s*,\s*([\d.]+))?\s*\)?")
+
+
+def demand_of(text: Any, mean: float | None = None) -> DemandConfig:
+    """Read a distribution: poisson, geometric (with `mean`), Poisson(5), U{0..4}, Normal(5,1).
+
+    Raises NotRunnable for any other.
+    """
+    name = str(text).strip().lower()
+    if name in ("poisson", "geometric") and mean is not None:
+        return DemandConfig(name, mean=mean)
+    if (found := _RANGE.fullmatch(name)) is not None:
+        return DemandConfig("uniform", low=float(found[1]), high=float(found[2]))
+    if (found := _CALL.fullmatch(name)) is not None:
+        kind, first, second = found[1], float(found[2]), found[3]
+        if kind in ("poisson", "p", "geometric") and second is None:
+            return DemandConfig("geometric" if kind == "geometric" else "poisson", mean=first)
+        if kind in ("normal", "n") and second is not None:
+            return DemandConfig(
+                "normal", mean=first, standard_deviation=float(second), whole_units=False
+            )
+    raise NotRunnable(f"demand '{text}' is none of poisson, geometric, U{{a..b}}, Normal(m,s)")
