@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 
 CLASSES = ("kind", "abc", "sku", "pair")
 _STEPS = (1.0, 0.5, 0.25, 0.1)  # in units of a parameter's scale
+_FINE = 0.6  # of the budget that the coarse steps leave for the fine ones
 _FEW = 8  # traces that the first, coarse steps are tried on, at least
 _MOST_PAIRS = 12  # axes up to which all pairs of them are tried, not just those of one class
 
@@ -113,8 +114,10 @@ def tune_policy(
     for wanted in dict.fromkeys(("kind", classes)):
         axes = _axes(tunable, kinds if wanted == "kind" else groups)
         moves = [[a * _step(tunable, a, step) for a in axes] for step in _STEPS]
+        search.reserve = _FINE * search.left
         for singles in moves[:2]:
             best = search.descend(best, [singles], few)
+        search.reserve = 0.0
         best = search.best(best)
         for singles in moves:
             best = search.descend(best, [singles], traces)
@@ -139,7 +142,8 @@ def tune_policy(
 class _Search:
     """Plays parameter sets, each once, until the budget is spent.
 
-    lowest: cost of the best set played on all traces. samples [traces]: its cost per trace.
+    lowest: cost of the best set played on all traces. samples [traces]: its cost per trace. left:
+    sets on all traces that the budget still allows. reserve: of these, not to be spent now.
     """
 
     def __init__(
@@ -153,7 +157,8 @@ class _Search:
         on_evaluation: Callable[[int, float], None] | None,
     ) -> None:
         self._scenario, self._policy, self._tunable = scenario, policy_class(name), tunable
-        self._seed, self._traces, self._left = seed, traces, float(budget)
+        self._seed, self._traces = seed, traces
+        self.left, self.reserve = float(budget), 0.0
         self._on_evaluation = on_evaluation
         self._known: dict[tuple[int, bytes], float] = {}
         self._found: Floats | None = None
@@ -166,12 +171,12 @@ class _Search:
         values = _values(self._tunable, x)
         key = traces, b"".join(v.tobytes() for v in values.values())
         price = traces / self._traces
-        if key not in self._known and price <= self._left + 1e-9:
+        if key not in self._known and price <= self.left - self.reserve + 1e-9:
             scenario = self._scenario
             policy = self._policy(scenario.compiled, {k: v[:, None] for k, v in values.items()})
             result = play(scenario, policy, traces=traces, seed=self._seed, split="train")
             self._known[key] = cost = float(result.cost.mean())
-            self._left -= price
+            self.left -= price
             self.evaluations += 1
             self.periods += traces * (scenario.episode_length("train") + scenario.warm_up)
             if traces == self._traces and cost < self.lowest:

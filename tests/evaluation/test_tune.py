@@ -16,7 +16,7 @@ from envs.errors import ConfigError
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.rollout import play
+from evaluation.rollout import Competitor, play
 from evaluation.tune import stock_classes, tune_policy
 from evaluation.tune_cache import digest, load_tuned, read_policy_params, store_tuned
 from evaluation.tune_cli import unfit
@@ -162,3 +162,14 @@ def test_help_lists_every_key() -> None:
     text = help_text("tune", "summary", [])
     for key in ("policies", "classes", "traces", "budget", "check", "cache", "out", "smoke"):
         assert f"{key}:" in text
+
+
+def test_coarse_steps_leave_budget_for_the_fine_ones() -> None:
+    """Many parameters far from their best, few sets: what the coarse steps find is kept."""
+    scenario = build("scenario=assembly_plant", "scenario.horizon=60")
+    policy = "capped_dual_index"
+    start = play(scenario, Competitor(policy, policy).build(scenario), traces=16, seed=1,
+                 split="train")  # fmt: skip
+    tuned = tune_policy(scenario, policy, seed=1, traces=16, budget=24)
+    assert tuned.cost < 0.8 * start.cost.mean()
+    assert tuned.periods <= 24 * 16 * (scenario.horizon + scenario.warm_up)
