@@ -105,7 +105,7 @@ def test_a_member_takes_what_we_pass(function: Callable[..., Any], parameters: s
             ],
         ),
         (BatchedPPOConfig, PPOConfig, ["validate", "get_default_learner_class"]),
-        (BatchedPPO, PPO, ["setup", "training_step"]),
+        (BatchedPPO, PPO, ["setup", "training_step", "get_state", "set_state"]),
     ],
 )
 def test_what_we_override_exists_with_parameters_we_accept(
@@ -121,12 +121,14 @@ def test_what_we_override_exists_with_parameters_we_accept(
 
 
 def test_ppo_alone_decides_by_training_step() -> None:
-    """Losses, optimizers and checkpoints stay RLlib's."""
+    """Losses and optimizers stay RLlib's; checkpoints too, with one number more."""
     assert {
         name for name in vars(BatchedPPO) if hasattr(PPO, name) and not name.startswith("_")
     } == {
         "setup",
         "training_step",
+        "get_state",
+        "set_state",
     }
     for name in ("compute_loss_for_module", "compute_gradients", "apply_gradients", "update"):
         assert name not in vars(BatchedPPOLearner)
