@@ -218,6 +218,21 @@ class BatchedEnv:
         return self._target
 
     @property
+    def spread(self) -> NDArray[np.float64]:
+        """[P, B] units: half of what action 1 adds to the order."""
+        return self._spread
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """What the first action head means."""
+        return self._space
+
+    @property
+    def inverse_scale(self) -> NDArray[np.float32]:
+        """[P] 1 / mean demand per period: what observed quantities are multiplied by."""
+        return self._layout.inverse_scale
+
+    @property
     def base_order(self) -> NDArray[np.float64]:
         """[P, B] units the base policy wants to order now."""
         return np.maximum(self._target, 0.0)

@@ -42,16 +42,16 @@ class Sterman:
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self._parameters = dict(parameters)
+        self.parameters = dict(parameters)
         self._pairs = len(net.network.stocks)
         self._expected = np.zeros((self._pairs, 1))
 
     def reset(self, batch_size: int) -> None:
-        start = self._parameters["initial_forecast"]
+        start = self.parameters["initial_forecast"]
         self._expected = np.broadcast_to(start, (self._pairs, batch_size)).copy()
 
     def target(self, view: View) -> Target:
-        p, state = self._parameters, view.state
+        p, state = self.parameters, view.state
         if view.period > 0 or view.net.arrays.demand_first:
             self._expected += p["smoothing"] * (state.incoming - self._expected)
         supply_line = p["supply_line_weight"] * state.on_order

@@ -1,0 +1,1 @@
+"""The simulator's period in torch, for pathwise gradients."""

@@ -1,0 +1,129 @@
+"""What agents see, with slopes: the features of envs/observation.py that move with what they did.
+
+Values are the simulator's. Stock, pipelines, backlogs, positions and what follows from them have
+slopes; demand, forecasts, calendars and regimes have none, since no action changes them. Flat too:
+what a supplier's belief or the demand on a warehouse owes to earlier orders.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.compiled import CompiledNetwork
+from envs.state import State
+from training.twin.base_policy import Arrivals
+from training.twin.physics import Positions
+from training.twin.state import TwinState
+
+__all__ = ["ObservationSlopes"]
+
+_ARRIVING = ("arriving_in_1", "arriving_in_2_to_3", "arriving_in_4_to_7", "arriving_later")
+_AHEAD = (1, 2, 4, 8)  # periods at which these begin
+
+
+class ObservationSlopes:
+    """Of one network, for features in the order of `names`."""
+
+    def __init__(
+        self,
+        net: CompiledNetwork,
+        names: tuple[str, ...],
+        inverse_scale: np.ndarray,
+        path_horizon: np.ndarray,
+        dtype: torch.dtype,
+        device: str,
+    ) -> None:
+        """inverse_scale [P]: 1 / mean demand per period; path_horizon [P]: periods."""
+        arrays = net.arrays
+        self._dtype, self._device = dtype, device
+        self._pairs = len(net.network.stocks)
+        self._scale = self._column(inverse_scale)[:, :, None]
+        self._horizon = self._column(np.maximum(path_horizon, 1))
+        self._to = self._index(arrays.lane_to)
+        self._late = 1 if arrays.receive_after_ship else 0
+        slots = net.slots
+        starts = [min(a - self._late, slots) for a in _AHEAD] + [slots]
+        self._buckets = [
+            (begin, end) for begin, end in zip(starts[:-1], starts[1:], strict=True) if begin < end
+        ]
+        self._has_delay = bool((arrays.information_delay > 0).any())
+        self._network = "owed_by_me" in names
+        if self._network:
+            of_pair = np.repeat(np.arange(self._pairs), np.diff(arrays.outbound.pointer))
+            self._seller, self._below = (
+                self._index(of_pair),
+                self._index(arrays.lane_to[arrays.outbound.index]),
+            )
+            self._per_unit = self._column(arrays.outbound.value)
+            inputs = np.repeat(np.arange(len(arrays.lane_to)), np.diff(arrays.inputs.pointer))
+            share = np.zeros(len(arrays.lane_to))
+            share[arrays.inbound.index] = arrays.inbound.value
+            self._supplied = self._index(arrays.lane_to[inputs])
+            self._supplier = self._index(arrays.inputs.index)
+            self._cover = self._column(share[inputs] / arrays.inputs.value)
+        self._soon = None
+        if "expedite_position" in names:
+            lead = np.full(self._pairs, -1, np.int64)
+            fast = np.flatnonzero(arrays.expedite)
+            whole = np.round(net.lane_lead[fast]).astype(np.int64)
+            np.maximum.at(lead, arrays.lane_to[fast], whole)
+            self._soon = Arrivals(net, lead, dtype, device)
+            self._expedites = self._column(lead >= 0)
+        columns = ["on_hand", "backorders", *_ARRIVING[: len(self._buckets)], "owed_to_me"]
+        columns += ["base_order"]
+        columns += ["owed_by_me", "downstream_shortage_sum", "upstream_cover"] * self._network
+        columns += ["stock_gap"] + ["expedite_position"] * (self._soon is not None)
+        self._columns = self._index(np.array([names.index(name) for name in columns]))
+
+    def _index(self, values: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.asarray(values, np.int64), device=self._device)
+
+    def _column(self, values: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.array(values), dtype=self._dtype, device=self._device)[:, None]
+
+    def of(
+        self,
+        observation: Tensor,
+        state: TwinState,
+        positions: Positions,
+        order: Tensor,
+        simulated: State,
+    ) -> Tensor:
+        """The observation [P, F, B] with slopes. order [P, B]: the base policy's, with its slope."""
+        pipeline = state.in_transit
+        owed = state.owed
+        if self._has_delay:
+            owed = owed + state.orders_on_way.sum(0)
+        lanes = torch.stack([pipeline[a:b].sum(0) for a, b in self._buckets] + [owed], dim=1)
+        at_pairs = lanes.new_zeros(self._pairs, *lanes.shape[1:]).index_add(0, self._to, lanes)
+        parts = [state.on_hand, state.backorders]
+        more = [order.clamp(min=0.0)]
+        if self._network:
+            more += self._neighbours(state, positions, simulated)
+        plain = torch.cat(
+            [torch.stack(parts, dim=1), at_pairs, torch.stack(more, dim=1)], dim=1
+        ).clamp(min=0.0)
+        signed = [order / self._horizon]
+        if self._soon is not None:
+            soon = positions.inventory_level + self._soon.of(pipeline, self._pairs)
+            signed.append(soon * self._expedites)
+        x = torch.cat([plain, torch.stack(signed, dim=1)], dim=1) * self._scale
+        squashed = _squash(x)
+        return observation.index_add(1, self._columns, squashed - squashed.detach())
+
+    def _neighbours(
+        self, state: TwinState, positions: Positions, simulated: State
+    ) -> list[Tensor]:
+        mean = torch.tensor(simulated.forecast_mean, dtype=self._dtype, device=self._device)
+        short = (mean - positions.inventory_position).clamp(min=0.0)
+        zeros = torch.zeros_like(mean)
+        shortage = zeros.index_add(0, self._seller, self._per_unit * short[self._below])
+        cover = zeros.index_add(0, self._supplied, self._cover * state.on_hand[self._supplier])
+        return [positions.owed_to_lanes, shortage, cover]
+
+
+def _squash(x: Tensor) -> Tensor:
+    """As the observation does, 2 (sqrt(1 + |x|) - 1) with the sign of x; slope 1 at 0."""
+    return 2.0 * x / ((1.0 + x.abs()).sqrt() + 1.0)
