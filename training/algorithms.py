@@ -11,12 +11,12 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig as RLlibConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
@@ -34,11 +34,12 @@ from ray.rllib.utils.metrics import (
 
 from evaluation.actor import Actor
 from training.batched_runner import BatchedEnvRunner, RunnerSettings
-from training.config import TrainingConfig
+from training.config import AlgorithmConfig, PathwiseConfig, PpoConfig, TrainingConfig
 from training.env_factory import EnvFactory
 from training.modules import module_specs, node_spaces, row_spaces
 from training.multi_agent_env import NodeAgentsEnv
-from training.ppo import BatchedPPO, BatchedPPOConfig
+from training.pathwise import PathwiseRLlibConfig
+from training.ppo import BatchedPPOConfig
 
 __all__ = ["build_algorithm", "configure", "iteration_metrics", "set_ppo", "trained_actors"]
 
@@ -51,12 +52,12 @@ _SAMPLING = (
     "shortage_price",
     "env_failures_lifetime",
 )
-_LEARNING = ("policy_loss", "vf_loss", "vf_explained_var", "entropy")
+_LEARNING = ("policy_loss", "vf_loss", "vf_explained_var", "entropy", "gradient_norm")
 
 
 def configure(
-    rllib: AlgorithmConfig, env_factory: EnvFactory, config: TrainingConfig, output: str = "batch"
-) -> AlgorithmConfig:
+    rllib: RLlibConfig, env_factory: EnvFactory, config: TrainingConfig, output: str = "batch"
+) -> RLlibConfig:
     """Set what every algorithm needs on RLlib's configuration, and return it.
 
     Args:
@@ -106,7 +107,6 @@ def configure(
     )
     rllib.training(
         lr=algorithm.learning_rate,
-        gamma=algorithm.discount,
         train_batch_size_per_learner=batch // max(1, resources.learners),
         grad_clip=algorithm.gradient_clip,
         grad_clip_by="global_norm",
@@ -119,18 +119,21 @@ def _kind_of(kind_of_agent: Mapping[str, str], agent_id: str, *_: Any, **__: Any
     return kind_of_agent[agent_id]
 
 
-def build_algorithm(env_factory: EnvFactory, config: TrainingConfig) -> BatchedPPO:
-    """A BatchedPPO ready to train; starts Ray only if runners or learners are remote."""
+def build_algorithm(env_factory: EnvFactory, config: TrainingConfig) -> Algorithm:
+    """An algorithm ready to train; starts Ray only if runners or learners are remote."""
     torch.set_num_threads(config.resources.threads)
-    rllib = configure(BatchedPPOConfig(), env_factory, config)
-    set_ppo(rllib, config)
+    make, fill = _ALGORITHMS[type(config.algorithm)]
+    rllib = configure(make(), env_factory, config)
+    fill(rllib, config)
     return rllib.build_algo()
 
 
 def set_ppo(rllib: PPOConfig, config: TrainingConfig) -> None:
     """Set what PPO alone needs; RLlib's own PPO takes it too."""
     algorithm = config.algorithm
+    assert isinstance(algorithm, PpoConfig)
     rllib.training(
+        gamma=algorithm.discount,
         lambda_=algorithm.gae_lambda,
         clip_param=algorithm.clip,
         num_epochs=algorithm.epochs,
@@ -141,6 +144,21 @@ def set_ppo(rllib: PPOConfig, config: TrainingConfig) -> None:
         use_kl_loss=False,
         shuffle_batch_per_epoch=True,
     )
+
+
+def _set_pathwise(rllib: PathwiseRLlibConfig, config: TrainingConfig) -> None:
+    algorithm = config.algorithm
+    assert isinstance(algorithm, PathwiseConfig)
+    rllib.trajectory_periods, rllib.tail_periods = algorithm.periods, algorithm.tail
+    rllib.final_share = algorithm.final_share
+
+
+# By the type of their settings: RLlib's configuration, and what fills it. Add an algorithm here, its
+# settings in training/config.py and conf/schemas.py, its YAML in conf/algorithm/.
+_ALGORITHMS: dict[type[AlgorithmConfig], tuple[Callable[[], Any], Callable[..., None]]] = {
+    PpoConfig: (BatchedPPOConfig, set_ppo),
+    PathwiseConfig: (PathwiseRLlibConfig, _set_pathwise),
+}
 
 
 def iteration_metrics(result: Mapping[str, Any]) -> dict[str, float]:

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 from envs.errors import ConfigError
 
-__all__ = ["ModelConfig", "PpoConfig", "ResourcesConfig", "TrainingConfig"]
+__all__ = [
+    "AlgorithmConfig",
+    "ModelConfig",
+    "PathwiseConfig",
+    "PpoConfig",
+    "ResourcesConfig",
+    "TrainingConfig",
+]
 
 
 def _check(
@@ -35,14 +42,56 @@ def _check(
 
 
 @dataclass(frozen=True)
-class PpoConfig:
-    """PPO (Schulman et al. 2017) over (node, SKU) rows.
+class AlgorithmConfig:
+    """What every algorithm needs.
 
     Raises:
         ConfigError: a value is out of range.
     """
 
     learning_rate: float = 3e-4  # Adam step size
+    gradient_clip: float = 1.0  # largest norm of one node kind's gradient
+    iterations: int = 100  # sample-then-learn rounds
+
+    def __post_init__(self) -> None:
+        section = "algorithm"
+        _check(section, "learning_rate", self.learning_rate, 0.0, 1.0, open_low=True)
+        _check(section, "gradient_clip", self.gradient_clip, 0.0, open_low=True)
+        _check(section, "iterations", self.iterations, 1, whole=True)
+
+
+@dataclass(frozen=True)
+class PathwiseConfig(AlgorithmConfig):
+    """Gradients of the cost of whole trajectories (Madeka et al. 2022).
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    learning_rate: float = 3e-3
+    final_share: float = 0.03  # of the learning rate, at the end; it falls linearly
+    iterations: int = 300  # trajectories per learner, each of resources.envs_per_runner episodes
+    periods: int | None = None  # of a trajectory; None: from the longest way to the customer
+    tail: int | None = None  # periods at the end that only show what earlier orders led to
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        section = "algorithm"
+        _check(section, "final_share", self.final_share, 0.0, 1.0)
+        if self.periods is not None:
+            _check(section, "periods", self.periods, 2, whole=True)
+        if self.tail is not None:
+            _check(section, "tail", self.tail, 0, whole=True)
+
+
+@dataclass(frozen=True)
+class PpoConfig(AlgorithmConfig):
+    """PPO (Schulman et al. 2017) over (node, SKU) rows.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
     discount: float = 0.99  # per period [gamma]; 1 / (1 - gamma) should exceed 3 lead times
     gae_lambda: float = 0.95  # share [lambda]: 0 trusts the critic, 1 the measured costs
     clip: float = 0.2  # largest change of the action's probability ratio per iteration
@@ -50,12 +99,10 @@ class PpoConfig:
     minibatch_rows: int = 8192  # (node, SKU) rows of the largest node kind per gradient step
     entropy_weight: float = 0.0  # loss per nat of entropy
     value_weight: float = 0.5  # loss per unit of squared error of the critic
-    gradient_clip: float = 1.0  # largest norm of one node kind's gradient
-    iterations: int = 100  # sample-then-learn rounds
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         section = "algorithm"
-        _check(section, "learning_rate", self.learning_rate, 0.0, 1.0, open_low=True)
         _check(section, "discount", self.discount, 0.0, 1.0, open_low=True)
         if self.discount == 1.0:
             raise ConfigError(
@@ -68,8 +115,6 @@ class PpoConfig:
         _check(section, "minibatch_rows", self.minibatch_rows, 16, whole=True)
         _check(section, "entropy_weight", self.entropy_weight, 0.0)
         _check(section, "value_weight", self.value_weight, 0.0)
-        _check(section, "gradient_clip", self.gradient_clip, 0.0, open_low=True)
-        _check(section, "iterations", self.iterations, 1, whole=True)
 
 
 @dataclass(frozen=True)
@@ -148,7 +193,7 @@ class TrainingConfig:
         ConfigError: a value is out of range.
     """
 
-    algorithm: PpoConfig = field(default_factory=PpoConfig)
+    algorithm: AlgorithmConfig = field(default_factory=PpoConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     seed: int = 0  # one number decides weights, noise, shuffling and demand

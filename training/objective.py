@@ -7,7 +7,7 @@ import numpy as np
 from envs.kpis import EpisodeKpis
 from envs.reward import RewardConfig
 
-__all__ = ["objective"]
+__all__ = ["moved_price", "objective"]
 
 _MISSING = 10.0  # a fill rate one hundredth under its target counts as a tenth more cost
 
@@ -25,3 +25,14 @@ def objective(kpis: EpisodeKpis, reward: RewardConfig) -> float:
         return cost
     missing = max(0.0, reward.target_fill_rate - kpis.summary()["fill_rate"])
     return cost + abs(cost) * _MISSING * missing
+
+
+def moved_price(price: float, fill_rate: float, reward: RewardConfig, unit_cost: float) -> float:
+    """Return the price of a unit that isn't served at once [currency], one step of dual ascent on.
+
+    Up while the fill rate is below its target, down again above it, never below 0. unit_cost: what
+    the base policy pays per unit demanded.
+    """
+    assert reward.target_fill_rate is not None
+    missing = reward.target_fill_rate - fill_rate
+    return max(0.0, price + reward.price_step * unit_cost * missing)

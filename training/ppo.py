@@ -31,6 +31,7 @@ from envs.errors import EchelonError, TrainingStopped
 from training.batched_runner import BatchedEnvRunner
 from training.batches import normalise
 from training.learner import BatchedPPOLearner
+from training.objective import moved_price
 from training.rollout import BaseRun
 
 __all__ = ["BatchedPPO", "BatchedPPOConfig", "merged"]
@@ -127,15 +128,12 @@ class BatchedPPO(PPO):
             self.env_runner.set_state(self._runner_state())
 
     def _move_price(self) -> None:
-        """Dual ascent on the price of units that aren't served at once: up while the fill rate is
-        below its target, down again above it, never below 0."""
         reward = self.config.env_config["reward"]
-        if reward.target_fill_rate is None:
-            return
-        fill_rate = float(self.metrics.peek((ENV_RUNNER_RESULTS, "fill_rate")))
-        missing = reward.target_fill_rate - fill_rate
-        step = reward.price_step * self._unit_cost * missing
-        self._shortage_price = max(0.0, self._shortage_price + step)
+        if reward.target_fill_rate is not None:
+            fill_rate = float(self.metrics.peek((ENV_RUNNER_RESULTS, "fill_rate")))
+            self._shortage_price = moved_price(
+                self._shortage_price, fill_rate, reward, self._unit_cost
+            )
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """RLlib's, and the price."""

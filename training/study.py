@@ -37,7 +37,7 @@ from evaluation.value.record import (
 from evaluation.value.verdict import TrainedSeed
 from training.checkpoint import CheckpointStore
 from training.cluster import ray_session
-from training.config import ModelConfig, PpoConfig, ResourcesConfig
+from training.config import AlgorithmConfig, ModelConfig, ResourcesConfig
 from training.export import export
 from training.train import Budget, Progress, Settings, train
 
@@ -255,7 +255,7 @@ def _settings(job: Study, index: int) -> Settings:
         command.validation.traces, command.validation.every, command.validation.seed,
         job.traces, job.seed, job.train_seconds, _CHECKPOINT_EVERY,
     )  # fmt: skip
-    algorithm: PpoConfig = command.algorithm
+    algorithm: AlgorithmConfig = command.algorithm
     if job.train_seconds is not None:
         algorithm = dataclasses.replace(algorithm, iterations=_ENDLESS)
     model: ModelConfig = command.model

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from ray.rllib.algorithms.algorithm import Algorithm
 
 from envs.action_spaces import ActionSpace
 from envs.batched_env import BatchedEnv
@@ -29,10 +30,10 @@ from evaluation.rollout import Competitor, play
 from evaluation.tune import Tuned, tune_reported
 from training.algorithms import build_algorithm, iteration_metrics, trained_actors
 from training.checkpoint import Checkpoint, CheckpointStore
-from training.config import ModelConfig, PpoConfig, ResourcesConfig, TrainingConfig
+from training.config import AlgorithmConfig, ModelConfig, ResourcesConfig, TrainingConfig
 from training.env_factory import ScenarioEnvFactory
 from training.objective import objective
-from training.ppo import BatchedPPO
+from training.pathwise import Pathwise
 
 __all__ = ["Budget", "Outcome", "Progress", "Settings", "prepare_scenario", "train"]
 
@@ -60,7 +61,7 @@ class Settings:
     """All that decides a training run, apart from the scenario."""
 
     budget: Budget
-    algorithm: PpoConfig
+    algorithm: AlgorithmConfig
     model: ModelConfig
     resources: ResourcesConfig
     reward: RewardConfig
@@ -212,7 +213,7 @@ class _Learning:
         self.seconds = 0.0
         self.curve: list[tuple[int, float, float, float]] = [(0, 0.0, 0.0, base_cost)]
 
-    def run(self, algorithm: BatchedPPO, checkpoint: Checkpoint | None) -> None:
+    def run(self, algorithm: Algorithm, checkpoint: Checkpoint | None) -> None:
         """Learn until the iterations or the time are used up."""
         budget = self._settings.budget
         if checkpoint is not None:
@@ -224,6 +225,10 @@ class _Learning:
         already, start = self.seconds, time.monotonic()
         last_cost, metrics = self._best_cost, {}
         while self.iteration < iterations and (limit is None or self.seconds < limit):
+            if isinstance(algorithm, Pathwise):
+                algorithm.progress = max(
+                    self.iteration / iterations, 0.0 if limit is None else self.seconds / limit
+                )
             metrics = self._iterate(algorithm)
             self.seconds = already + time.monotonic() - start
             if self.iteration % budget.validation_every == 0 or self.iteration == iterations:
@@ -240,7 +245,7 @@ class _Learning:
         if self.iteration % budget.validation_every:
             self._validate(algorithm, metrics)
 
-    def best_actors(self, algorithm: BatchedPPO) -> dict[str, Actor]:
+    def best_actors(self, algorithm: Algorithm) -> dict[str, Actor]:
         """Return the networks of the best validation; the base policy's zeros if none beat it."""
         if self.best_iteration == 0:
             actors = trained_actors(algorithm)
@@ -252,7 +257,7 @@ class _Learning:
         algorithm.restore_from_path(str(best.state))
         return trained_actors(algorithm)
 
-    def _iterate(self, algorithm: BatchedPPO) -> dict[str, float]:
+    def _iterate(self, algorithm: Algorithm) -> dict[str, float]:
         result = algorithm.train()
         self.iteration += 1
         metrics = iteration_metrics(result)
@@ -264,7 +269,7 @@ class _Learning:
             )
         return metrics
 
-    def _validate(self, algorithm: BatchedPPO, metrics: dict[str, float]) -> float:
+    def _validate(self, algorithm: Algorithm, metrics: dict[str, float]) -> float:
         budget = self._settings.budget
         actors = trained_actors(algorithm)
         result = play(
@@ -292,7 +297,7 @@ class _Learning:
             self._store.mark_best(self.iteration)
         return cost
 
-    def _save(self, algorithm: BatchedPPO) -> None:
+    def _save(self, algorithm: Algorithm) -> None:
         meta = {
             "policy_params": self._scenario.policy_params,
             "best_cost": self._best_cost,
@@ -303,7 +308,7 @@ class _Learning:
         }
         self._store.save(self.iteration, lambda path: algorithm.save_to_path(str(path)), meta)
 
-    def _restore(self, algorithm: BatchedPPO, checkpoint: Checkpoint) -> None:
+    def _restore(self, algorithm: Algorithm, checkpoint: Checkpoint) -> None:
         algorithm.restore_from_path(str(checkpoint.state))
         meta = checkpoint.meta
         self.iteration, self.seconds = checkpoint.step, float(meta["seconds"])

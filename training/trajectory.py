@@ -83,9 +83,7 @@ class Trajectories:
             self._check(self._observation, None)
         return self._observation
 
-    def _check(
-        self, observation: NDArray[np.float32], reward: NDArray[np.float32] | None
-    ) -> None:
+    def _check(self, observation: NDArray[np.float32], reward: NDArray[np.float32] | None) -> None:
         check_step(
             self.env, observation, reward, seed=self._seed, first_episode=self._first_episode,
             period=self.env.elapsed,

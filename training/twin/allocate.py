@@ -66,8 +66,9 @@ class ScarceStock:
         self._to, self._to_all = self._index(a.lane_to[lane]), self._index(a.lane_to)
         self._has_heads = bool((places >= 0).any())
         self._has_head = self._column(places >= 0)
-        self._head, self._pair = self._index(np.maximum(places, 0)), self._index(
-            np.minimum(thing, self._pairs - 1)
+        self._head, self._pair = (
+            self._index(np.maximum(places, 0)),
+            self._index(np.minimum(thing, self._pairs - 1)),
         )
         self._several = a.ship_rounds > 1
         self._lanes = len(a.lane_to)
@@ -129,9 +130,7 @@ class ScarceStock:
             0, self._thing[:, None].expand_as(stands), stands, "amax"
         ).clamp(min=-1e9)
 
-    def _bisect(
-        self, there: Tensor, weight: Tensor, offset: Tensor, wanted: Tensor
-    ) -> Tensor:
+    def _bisect(self, there: Tensor, weight: Tensor, offset: Tensor, wanted: Tensor) -> Tensor:
         index = self._thing[:, None].expand_as(wanted)
         known = wanted > 0.0
         safe = weight.clamp(min=1e-30)

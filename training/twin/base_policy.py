@@ -119,4 +119,3 @@ class BasePolicySlopes:
         if self._expedite == "echelon":
             soon = soon + positions.echelon_inventory_position - positions.inventory_position
         return -soon
-

@@ -155,7 +155,9 @@ class RawOrders:
         if decision.cap.size:
             cap = self._tensor(decision.cap)
             head = self._head("cap", action)
-            quantity = torch.minimum(quantity, cap if head is None else cap * (CAP_RANGE * head).exp())
+            quantity = torch.minimum(
+                quantity, cap if head is None else cap * (CAP_RANGE * head).exp()
+            )
         return quantity
 
     def _shares(self, action: Tensor, decision: Decision) -> Tensor:

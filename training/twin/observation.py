@@ -113,9 +113,7 @@ class ObservationSlopes:
         squashed = _squash(x)
         return observation.index_add(1, self._columns, squashed - squashed.detach())
 
-    def _neighbours(
-        self, state: TwinState, positions: Positions, simulated: State
-    ) -> list[Tensor]:
+    def _neighbours(self, state: TwinState, positions: Positions, simulated: State) -> list[Tensor]:
         mean = torch.tensor(simulated.forecast_mean, dtype=self._dtype, device=self._device)
         short = (mean - positions.inventory_position).clamp(min=0.0)
         zeros = torch.zeros_like(mean)

@@ -387,7 +387,9 @@ class Twin:
                 later = later + torch.where(paused, due, 0.0)
             else:
                 delayed = torch.cat([due[None], rest[:-1]])
-                delayed = torch.cat([delayed[:-1], delayed[-1:] + rest[-1:]]) if len(rest) else delayed
+                delayed = (
+                    torch.cat([delayed[:-1], delayed[-1:] + rest[-1:]]) if len(rest) else delayed
+                )
                 rest = torch.where(paused, delayed, rest)
             due = torch.where(paused, 0.0, due)
         receiving = self._factor(a.receiving_row, chance)
@@ -413,9 +415,7 @@ class Twin:
     def _demand(self, chance: Chance) -> Tensor:
         return self._sum(self._pairs, self._customers, chance.demand[self._stream])
 
-    def _serve(
-        self, state: TwinState, demand: Tensor
-    ) -> tuple[TwinState, Tensor, Tensor, Tensor]:
+    def _serve(self, state: TwinState, demand: Tensor) -> tuple[TwinState, Tensor, Tensor, Tensor]:
         available = torch.minimum(state.on_hand, self._serve_limit)
         older = torch.minimum(state.backorders, available)
         sold = torch.minimum(demand, available - older)

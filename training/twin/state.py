@@ -49,9 +49,9 @@ def _values(state: State, period: int) -> tuple[NDArray[np.float64], ...]:
         state.backorders,
         state.owed,
         np.roll(state.in_transit, -(period % state.in_transit.shape[1]), axis=1).swapaxes(0, 1),
-        np.roll(
-            state.orders_on_way, -(period % state.orders_on_way.shape[1]), axis=1
-        ).swapaxes(0, 1),
+        np.roll(state.orders_on_way, -(period % state.orders_on_way.shape[1]), axis=1).swapaxes(
+            0, 1
+        ),
     )
 
 
