@@ -153,8 +153,8 @@ def _set_pathwise(rllib: PathwiseRLlibConfig, config: TrainingConfig) -> None:
     rllib.final_share = algorithm.final_share
 
 
-# By the type of their settings: RLlib's configuration, and what fills it. Add an algorithm here, its
-# settings in training/config.py and conf/schemas.py, its YAML in conf/algorithm/.
+# By the type of their settings: RLlib's configuration, and what fills it. Add an algorithm here,
+# its settings in training/config.py and conf/schemas.py, its YAML in conf/algorithm/.
 _ALGORITHMS: dict[type[AlgorithmConfig], tuple[Callable[[], Any], Callable[..., None]]] = {
     PpoConfig: (BatchedPPOConfig, set_ppo),
     PathwiseConfig: (PathwiseRLlibConfig, _set_pathwise),

@@ -63,6 +63,7 @@ class PathwiseRLlibConfig(AlgorithmConfig):
         self.tail_periods: int | None = None
         self.final_share = 1.0
         self._dont_auto_sync_env_runner_states = True
+        self.api_stack(enable_rl_module_and_learner=True, enable_env_runner_and_connector_v2=True)
 
     def get_default_learner_class(self) -> type[Learner]:
         """The learner with a simulator of its own."""
@@ -123,7 +124,7 @@ class PathwiseLearner(TorchLearner):
         )  # fmt: skip
 
     def _slopes(self, loss: Tensor) -> dict[Any, Tensor]:
-        """Of the loss, by parameter, averaged over all learners: every one played other episodes."""
+        """Of the loss, by parameter, averaged over all learners: each played other episodes."""
         found = self.compute_gradients({_ALL_KINDS: loss})
         slopes = {name: slope for name, slope in found.items() if slope is not None}
         for slope in slopes.values():

@@ -74,13 +74,14 @@ class Trajectories:
         self._first_episode = first_episode
 
     def _begin(self, periods: int) -> NDArray[np.float32]:
-        """Go on where the last trajectory ended, or begin new episodes where these are too short."""
+        """Go on where the last trajectory ended, or begin new episodes."""
         env = self.env
         if self._observation is None or env.elapsed + periods > env.horizon:
             self._first_episode = self.next_episode
             self.next_episode += env.batch_size
             self._observation = env.reset(self._seed, self._first_episode)
             self._check(self._observation, None)
+            self._twin.begin(env.flows)
         return self._observation
 
     def _check(self, observation: NDArray[np.float32], reward: NDArray[np.float32] | None) -> None:

@@ -64,6 +64,7 @@ def ours(factory: EnvFactory, envs: int) -> Algorithm:
 def rllibs(factory: EnvFactory, envs: int, output: str) -> Algorithm:
     """RLlib's PPO, on its own sampler ("agents") or on our episodes ("episodes")."""
     config = settings(envs)
+    assert isinstance(config.algorithm, PpoConfig)
     rllib = configure(PPOConfig(), factory, config, output)
     set_ppo(rllib, config)
     # It refuses minibatches of more rows than the batch has env steps: the largest it takes.

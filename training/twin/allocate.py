@@ -7,14 +7,16 @@ is found without a slope; one step of Newton's method from it changes nothing bu
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from envs.actions import SHARE_RANGE, HeadArrays
-from envs.compiled import CompiledNetwork
 from envs.network import Allocation
 from envs.state import Flows
+from training.twin.tables import Tables
 
 __all__ = ["ScarceStock"]
 
@@ -23,84 +25,67 @@ _PRIORITY = list(Allocation).index(Allocation.priority)
 _BISECTIONS = 60
 
 
+class _Taker(NamedTuple):
+    """A lane that takes of something scarce."""
+
+    thing: int
+    lane: int
+    use: float  # units of the thing per unit on the lane
+    rule: int
+    head: int  # of the action, -1: none
+
+
 class ScarceStock:
     """Takers of things that are shared by a rule: pairs first, then resources by priority."""
 
-    def __init__(
-        self, net: CompiledNetwork, heads: HeadArrays, dtype: torch.dtype, device: str
-    ) -> None:
-        a = net.arrays
-        self._device, self._dtype = device, dtype
-        self._pairs = len(a.holding_cost)
-        self._things = self._pairs + len(a.capacity)
-        thing, lane, use, rule, head, ahead = [], [], [], [], [], []
-        for p in np.flatnonzero(~a.shares_simply):
-            for i in range(a.outbound.pointer[p], a.outbound.pointer[p + 1]):
-                q = int(a.outbound.index[i])
-                thing.append(int(p))
-                lane.append(q)
-                use.append(a.outbound.value[i])
-                rule.append(int(a.allocation[p]))
-                head.append(int(heads.weight_head[i]))
-                ahead.append(float(a.priority[q]))
+    def __init__(self, tables: Tables, heads: HeadArrays) -> None:
+        a = tables.net.arrays
+        self._tables, self._things = tables, tables.pairs + len(a.capacity)
         limited = ((a.capacity < np.inf) | (a.capacity_row >= 0)) & ~a.limits_orders
-        for r in np.flatnonzero(a.capacity_by_priority & limited):
-            for i in range(a.users.pointer[r], a.users.pointer[r + 1]):
-                q = int(a.users.index[i])
-                thing.append(self._pairs + int(r))
-                lane.append(q)
-                use.append(a.users.value[i])
-                rule.append(_PRIORITY)
-                head.append(-1)
-                ahead.append(float(a.priority[q]))
-        self.rules = bool(thing)
-        if not self.rules:
+        takers = [
+            _Taker(int(p), int(a.outbound.index[i]), float(a.outbound.value[i]),
+                   int(a.allocation[p]), int(heads.weight_head[i]))
+            for p in np.flatnonzero(~a.shares_simply)
+            for i in range(a.outbound.pointer[p], a.outbound.pointer[p + 1])
+        ]  # fmt: skip
+        takers += [
+            _Taker(tables.pairs + int(r), int(a.users.index[i]), float(a.users.value[i]),
+                   _PRIORITY, -1)
+            for r in np.flatnonzero(a.capacity_by_priority & limited)
+            for i in range(a.users.pointer[r], a.users.pointer[r + 1])
+        ]  # fmt: skip
+        self.has_rules = bool(takers)
+        if not takers:
             return
-        places = np.array(head)
-        self._thing, self._lane = self._index(thing), self._index(lane)
-        self._use = self._column(use)
-        fair = np.array(rule) == _FAIR_SHARE
-        rank = np.where(np.array(rule) == _PRIORITY, ahead, 0.0)
-        self._fair, self._rank = self._column(fair), self._column(rank)
-        self._rate = self._column(a.demand_rate[a.lane_to[lane]])
-        self._to, self._to_all = self._index(a.lane_to[lane]), self._index(a.lane_to)
-        self._has_heads = bool((places >= 0).any())
-        self._has_head = self._column(places >= 0)
-        self._head, self._pair = (
-            self._index(np.maximum(places, 0)),
-            self._index(np.minimum(thing, self._pairs - 1)),
-        )
-        self._several = a.ship_rounds > 1
-        self._lanes = len(a.lane_to)
-
-    def _index(self, values: object) -> Tensor:
-        return torch.as_tensor(np.array(values, np.int64), device=self._device)
-
-    def _column(self, values: object) -> Tensor:
-        return torch.as_tensor(np.array(values, float), dtype=self._dtype, device=self._device)[
-            :, None
-        ]
+        thing, lane, use, rule, head = map(np.array, zip(*takers, strict=True))
+        self._thing, self._lane = tables.index(thing), tables.index(lane)
+        self._use = tables.column(use)
+        self._is_fair = tables.column(rule == _FAIR_SHARE) > 0.0
+        self._rank = tables.column(np.where(rule == _PRIORITY, a.priority[lane], 0.0))
+        self._rate = tables.column(a.demand_rate[a.lane_to[lane]])
+        self._to = tables.index(a.lane_to[lane])
+        self._has_heads = bool((head >= 0).any())
+        self._has_head = tables.column(head >= 0)
+        self._head = tables.index(np.maximum(head, 0))
+        self._pair = tables.index(np.minimum(thing, tables.pairs - 1))
 
     def limit(
-        self, want: Tensor, on_hand: Tensor, left: Tensor | None, level: Tensor, on_way: Tensor,
-        shipped: Tensor, action: Tensor | None, flows: Flows | None,
+        self, want: Tensor, on_hand: Tensor, left: Tensor | None, stock: Tensor,
+        action: Tensor | None, flows: Flows | None,
     ) -> Tensor:  # fmt: skip
-        """[Q, B] what each lane gets at most. flows: the simulator's, where its limits are of this
-        round; the rising level is then read off them."""
-        there = on_hand if left is None else torch.cat([on_hand, left])
-        if left is None and self._things > self._pairs:
-            rest = on_hand.new_zeros(self._things - self._pairs, on_hand.shape[1])
-            there = torch.cat([on_hand, rest])
+        """[Q, B] what each lane gets at most. stock [P, B]: on hand and on the way to a pair, less
+        what waits. flows: the simulator's, where its limits are of this round; the rising level is
+        then read off them."""
+        if left is None:
+            left = on_hand.new_zeros(self._things - self._tables.pairs, on_hand.shape[1])
+        there = torch.cat([on_hand, left])
         wanted = want[self._lane]
         need = self._sum(self._use * wanted)
-        stock = level.index_add(0, self._to_all, on_way)
-        if self._several:
-            stock = stock.index_add(0, self._to_all, shipped)
-        weight = torch.where(self._fair > 0, self._rate.expand_as(wanted), wanted)
-        offset = torch.where(self._fair > 0, stock[self._to], self._rank * wanted)
+        weight = torch.where(self._is_fair, self._rate, wanted)
+        offset = torch.where(self._is_fair, stock[self._to], self._rank * wanted)
         if self._has_heads and action is not None:
-            moved = (SHARE_RANGE * action[self._pair, self._head] * self._has_head).exp()
-            weight = weight * moved
+            moved = SHARE_RANGE * action[self._pair, self._head] * self._has_head
+            weight = weight * moved.exp()
         with torch.no_grad():
             if flows is None:
                 rising = self._bisect(there, weight, offset, wanted)
@@ -110,10 +95,10 @@ class ScarceStock:
             inside = (line > 0.0) & (line < wanted)
             slope = self._sum(self._use * weight * inside)
         given = self._sum(self._use * _part(weight, rising[self._thing], offset, wanted))
-        step = torch.where(slope > 0.0, (there - given) / torch.where(slope > 0.0, slope, 1.0), 0.0)
+        missing = there - given
+        step = torch.where(slope > 0.0, missing / torch.where(slope > 0.0, slope, 1.0), 0.0)
         part = _part(weight, (rising + step)[self._thing], offset, wanted)
-        scarce = (need > there)[self._thing]
-        part = torch.where(scarce, part, wanted)
+        part = torch.where((need > there)[self._thing], part, wanted)
         index = self._lane[:, None].expand_as(part)
         return want.scatter_reduce(0, index, part, "amin")
 
@@ -122,7 +107,7 @@ class ScarceStock:
 
     def _read_off(self, flows: Flows, weight: Tensor, offset: Tensor, wanted: Tensor) -> Tensor:
         """The level from the simulator's limits: the highest that a lane with a part stands for."""
-        limit = torch.tensor(flows.limit, dtype=self._dtype, device=self._device)[self._lane]
+        limit = torch.tensor(flows.limit, dtype=wanted.dtype, device=wanted.device)[self._lane]
         part = torch.minimum(limit, wanted)
         stands = torch.where(part > 0.0, (part + offset) / weight.clamp(min=1e-30), -1e30)
         lowest = stands.new_full((self._things, stands.shape[1]), -1e30)

@@ -1,7 +1,7 @@
 """How a base policy's wishes move with the state.
 
-Nearly every rule orders a level less a position, and levels move with demand alone: the slope of its
-order is minus the slope of that position. The value is always the policy's own.
+Nearly every rule orders a level less a position, and levels move with demand alone: the slope of
+its order is minus the slope of that position. The value is always the policy's own.
 """
 
 from __future__ import annotations

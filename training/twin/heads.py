@@ -32,20 +32,20 @@ class _Clip(torch.autograd.Function):
     """Clip to [-1, 1]; beyond, only the part of a slope that leads back inside."""
 
     @staticmethod
-    def forward(ctx, action: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def forward(ctx, action: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.save_for_backward(action)
         return action.clamp(-1.0, 1.0)
 
     @staticmethod
-    def backward(ctx, slope: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def backward(ctx, slope: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         (action,) = ctx.saved_tensors
         outward = ((action > 1.0) & (slope < 0.0)) | ((action < -1.0) & (slope > 0.0))
         return slope.masked_fill(outward, 0.0)
 
 
 def clip_action(action: Tensor) -> Tensor:
-    """Clip to [-1, 1], as the simulator's caller does; a mean beyond can still find its way back."""
-    clipped: Tensor = _Clip.apply(action)  # type: ignore[no-untyped-call]
+    """Clip to [-1, 1], as the simulator gets it; a mean beyond can still find its way back."""
+    clipped: Tensor = _Clip.apply(action)
     return clipped
 
 

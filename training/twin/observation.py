@@ -7,6 +7,8 @@ what a supplier's belief or the demand on a warehouse owes to earlier orders.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -45,9 +47,7 @@ class ObservationSlopes:
         self._late = 1 if arrays.receive_after_ship else 0
         slots = net.slots
         starts = [min(a - self._late, slots) for a in _AHEAD] + [slots]
-        self._buckets = [
-            (begin, end) for begin, end in zip(starts[:-1], starts[1:], strict=True) if begin < end
-        ]
+        self._buckets = [(begin, end) for begin, end in pairwise(starts) if begin < end]
         self._has_delay = bool((arrays.information_delay > 0).any())
         self._network = "owed_by_me" in names
         if self._network:
@@ -91,7 +91,7 @@ class ObservationSlopes:
         order: Tensor,
         simulated: State,
     ) -> Tensor:
-        """The observation [P, F, B] with slopes. order [P, B]: the base policy's, with its slope."""
+        """The observation [P, F, B] with slopes; order [P, B]: the base policy's, with its own."""
         pipeline = state.in_transit
         owed = state.owed
         if self._has_delay:

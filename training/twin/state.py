@@ -36,6 +36,12 @@ class TwinState(NamedTuple):
         """Copy the simulator's state of a period, without any slope."""
         return cls(*(torch.tensor(v, dtype=dtype, device=device) for v in _values(state, period)))
 
+    def advanced(self) -> TwinState:
+        """A period later: what was due in two periods is due in one."""
+        return self._replace(
+            in_transit=self.in_transit.roll(-1, 0), orders_on_way=self.orders_on_way.roll(-1, 0)
+        )
+
     def anchored(self, state: State, period: int) -> TwinState:
         """The same slopes at the simulator's values."""
         return TwinState(

@@ -1,0 +1,250 @@
+"""The twin is held to the simulator: the same numbers, and slopes that finite differences find."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+
+from conf.compose import compose_runs
+from envs.actions import compile_heads
+from envs.batched_env import BatchedEnv
+from envs.compiled import compile_network
+from envs.demand import DemandConfig
+from envs.reward import RewardConfig
+from envs.scenario import Scenario
+from envs.scenarios import build_scenario
+from envs.scenarios.one_warehouse import OneWarehouseConfig
+from envs.simulator import Simulator
+from envs.state import CostColumn
+from evaluation.actor import Actor
+from tests.envs.networks import random_network
+from training.trajectory import Trajectories, horizon_of
+from training.twin.base_policy import BasePolicySlopes
+from training.twin.heads import RawOrders, clip_action
+from training.twin.physics import Twin
+from training.twin.state import Chance, TwinState
+
+EXACT = torch.float64
+SCENARIOS = (
+    "assembly", "assembly_plant", "beer_game", "disruption", "dual_sourcing", "hidden_regime",
+    "joint_replenishment", "lost_sales", "omni_fulfilment", "one_warehouse_n_stores", "serial",
+    "two_echelon_dc", "weather_routing",
+)  # fmt: skip
+
+
+def apart(twin: torch.Tensor, simulator: np.ndarray) -> float:
+    """Largest difference, relative where numbers are large."""
+    if not simulator.size:
+        return 0.0
+    own = twin.detach().numpy()
+    return float(np.max(np.abs(own - simulator) / (1.0 + np.abs(simulator))))
+
+
+def follow(seed: int, periods: int = 20, batch: int = 3) -> None:
+    """Step both on a random network under the same orders; whole units are off."""
+    net = compile_network(random_network(Random(seed), divisible=True))
+    simulator, rng = Simulator(net, batch), np.random.default_rng(seed)
+    twin = Twin(net, compile_heads(net)[0], EXACT, "cpu")
+    simulator.reset(seed)
+    state = TwinState.of(simulator.state, 0, EXACT, "cpu")
+    twin.begin(simulator.flows)
+    orders = (len(net.network.lanes), batch)
+    for _ in range(periods):
+        chance = Chance.of(simulator.trace, EXACT, "cpu")
+        raw = rng.exponential(5.0, orders) * (rng.random(orders) < 0.8)
+        simulator.close_period_with_orders(raw)
+        # Rules on orders (calendars, budgets, minimum orders) have no slope: what was ordered.
+        ordered = torch.tensor(simulator.flows.ordered)
+        state, flows = twin.close_period(state, ordered, chance)
+        assert apart(flows.shipped, simulator.flows.shipped) < 1e-9
+        steps = simulator.flows.cost[[CostColumn.FIXED_ORDER, CostColumn.LOAD]].sum(axis=0)
+        if not net.arrays.load_cost.any():
+            assert apart(flows.cost, simulator.flows.total_cost - steps) < 1e-9
+        simulator.open_period()
+        state = twin.open_period(state, Chance.of(simulator.trace, EXACT, "cpu"))
+        wanted = TwinState.of(simulator.state, simulator.period, EXACT, "cpu")
+        for name, own, there in zip(TwinState._fields, state, wanted, strict=True):
+            assert apart(own, there.numpy()) < 1e-9, name
+        positions = twin.positions(state)
+        for name in positions._fields:
+            there = getattr(simulator.state, name)
+            assert apart(getattr(positions, name), there) < 1e-9, name
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_twin_goes_where_the_simulator_goes(seed: int) -> None:
+    follow(seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("block", range(10))
+def test_twin_goes_where_the_simulator_goes_on_1000_networks(block: int) -> None:
+    for seed in range(40 + 100 * block, 140 + 100 * block):
+        follow(seed)
+
+
+def scenario_of(name: str) -> Scenario:
+    """A scenario at its smoke size."""
+    composed = next(iter(compose_runs("evaluate", [f"scenario={name}", "smoke=true"])))
+    return build_scenario(composed.command.scenario)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_heads_ask_for_what_the_simulator_orders(name: str) -> None:
+    """Any action, any base policy: the same raw orders on every lane."""
+    scenario = scenario_of(name)
+    env, rng = BatchedEnv(scenario, 4), np.random.default_rng(0)
+    heads, _ = compile_heads(env.net, env.base_policy.decides, scenario.extra_heads)
+    raw_orders = RawOrders(env.net, heads, EXACT, "cpu")
+    env.reset(1)
+    asked = 0.0
+    for _ in range(min(env.horizon, 25)):
+        action = rng.uniform(-1.0, 1.0, (env.num_rows, env.action_size, 4)).astype(np.float32)
+        target, spread = torch.tensor(env.target), torch.tensor(env.spread)
+        decision = env.simulator.decision
+        quick = torch.tensor(decision.expedite) if decision.expedite.size else None
+        env.close_period(action)
+        raw = raw_orders.of(
+            torch.tensor(action, dtype=EXACT), target, quick, spread, decision, env.flows
+        )
+        assert apart(raw, env.flows.raw_order) < 1e-6
+        asked += float(raw.sum())
+        env.open_period()
+    assert asked > 0.0
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_base_policy_moves_as_its_slopes_say(name: str) -> None:
+    """A unit more on one shelf moves the orders by what the slopes say."""
+    scenario = scenario_of(name)
+    env = BatchedEnv(scenario, 2)
+    if name in ("joint_replenishment", "weather_routing", "omni_fulfilment", "disruption"):
+        pytest.skip("orders by whole trucks, by what the nearest has, or twice: slopes are rough")
+    env.reset(1)
+    for _ in range(8):  # past the weeks in which the beer game's orders are given
+        env.step(env.no_action)
+    policy = env.base_policy
+
+    def target() -> np.ndarray:
+        env.base_policy = copy.deepcopy(policy)  # some remember what they saw
+        env.refresh()
+        return env.target.copy()
+
+    slopes = BasePolicySlopes(policy, env.net, env.action_space, EXACT, "cpu")
+    twin = Twin(env.net, compile_heads(env.net)[0], EXACT, "cpu")
+    state = TwinState.of(env.state, env.simulator.period, EXACT, "cpu")
+    state = TwinState(*(part.requires_grad_() for part in state))
+    order = slopes.order(twin.positions(state))
+    before = target()
+    for p in range(min(env.num_rows, 6)):
+        (moved,) = torch.autograd.grad(
+            order, state.on_hand, torch.ones_like(order), retain_graph=True
+        )
+        env.state.on_hand[p] += 1.0
+        change = (target() - before).sum(axis=0)
+        env.state.on_hand[p] -= 1.0
+        assert change == pytest.approx(moved[p].numpy(), abs=1e-6)
+
+
+def continuous(stores: int) -> Scenario:
+    """Demand and orders without whole units: costs have slopes almost everywhere."""
+    return build_scenario(
+        OneWarehouseConfig(
+            kind="one_warehouse",
+            name="continuous",
+            stores=stores,
+            lost_sale_cost=9.0,
+            order_multiple=0.0,
+            demand=DemandConfig(distribution="uniform", low=0.0, high=10.0),
+            horizon=60,
+            warm_up=10,
+        )
+    )
+
+
+def test_slope_of_the_cost_is_what_the_simulator_shows() -> None:
+    """Networks in, cost out: the whole chain against central differences of the simulator."""
+    env = BatchedEnv(continuous(3), 32, reward=RewardConfig(salvage_share=0.0))
+    torch.manual_seed(0)
+    actors = {group.name: Actor(env.observation_size, group.action_size) for group in env.groups}
+    # What orders did to the demand on a warehouse has no slope: the networks don't look at it.
+    flat = [
+        place
+        for place, name in enumerate(env.feature_names)
+        if name.startswith(("demand_", "zero_")) or name == "downstream_shortage_max"
+    ]
+    for actor in actors.values():
+        with torch.no_grad():
+            list(actor.parameters())[-2].normal_(std=0.1)
+            next(actor.parameters())[:, flat] = 0.0
+
+    def played() -> torch.Tensor:
+        return Trajectories(env, 3, 0).play(actors, 40, 0).cost.mean()
+
+    cost = played()
+    cost.backward()
+    parameters = [p for actor in actors.values() for p in actor.parameters()]
+    slopes = [p.grad.clone() for p in parameters if p.grad is not None]
+    rng = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        ways = [torch.randn(p.shape, generator=rng) for p in parameters]
+        for parameter, way in zip(parameters, ways, strict=True):
+            if parameter.shape[-1] == env.observation_size:
+                way[:, flat] = 0.0
+        wanted = sum(float((s * w).sum()) for s, w in zip(slopes, ways, strict=True))
+        ends = []
+        for step in (2e-3, -2e-3):
+            with torch.no_grad():
+                for parameter, way in zip(parameters, ways, strict=True):
+                    parameter.add_(way, alpha=step)
+                ends.append(played().item())
+                for parameter, way in zip(parameters, ways, strict=True):
+                    parameter.sub_(way, alpha=step)
+        found = (ends[0] - ends[1]) / 4e-3
+        assert found == pytest.approx(wanted, rel=0.03, abs=2e-3 * cost.item())
+
+
+def test_values_are_the_simulators() -> None:
+    """Whole packs and all: a trajectory costs what the simulator says."""
+    env = BatchedEnv(scenario_of("one_warehouse_n_stores"), 8, reward=RewardConfig(salvage_share=0))
+    actors = {group.name: Actor(env.observation_size, group.action_size) for group in env.groups}
+    played = Trajectories(env, 5, 0).play(actors, 20, 4)
+    env.reset(5, 0)
+    cost = np.zeros(8)
+    for _ in range(20):
+        env.step(env.no_action)
+        cost += env.flows.total_cost.sum(axis=0)
+    assert played.cost.detach().numpy() == pytest.approx(cost / 20, rel=1e-5)
+    assert played.node_cost.sum() == pytest.approx(cost.mean() / 20)
+
+
+def test_tail_teaches_nothing() -> None:
+    """Orders of the tail change the cost, and don't move the networks."""
+    env = BatchedEnv(continuous(2), 4, reward=RewardConfig(salvage_share=0.0))
+    actors = {group.name: Actor(env.observation_size, group.action_size) for group in env.groups}
+    assert Trajectories(env, 1, 0).play(actors, 20, 10).cost.requires_grad
+    assert not Trajectories(env, 1, 0).play(actors, 20, 20).cost.requires_grad
+
+
+def test_clipped_actions_find_their_way_back() -> None:
+    action = torch.tensor([-2.0, -2.0, 0.5, 2.0, 2.0], requires_grad=True)
+    slopes = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])
+    clip_action(action).backward(slopes)
+    assert clip_action(action).tolist() == [-1.0, -1.0, 0.5, 1.0, 1.0]
+    # Descent moves against the slope: at 2 only a positive one leads back inside.
+    assert action.grad is not None
+    assert action.grad.tolist() == [0.0, -1.0, 1.0, 1.0, 0.0]
+
+
+def test_trajectories_are_longer_than_the_way_to_the_customer() -> None:
+    scenario = scenario_of("two_echelon_dc")
+    env = BatchedEnv(dataclasses.replace(scenario, horizon=365), 1)
+    periods, tail = horizon_of(env, None, None)
+    assert periods > 2 * env.net.path_lead.max()
+    assert tail > env.net.path_lead.max()
+    assert horizon_of(env, 40, 30) == (40, 20)
