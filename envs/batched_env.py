@@ -112,6 +112,10 @@ class BatchedEnv:
         self._twin_cost = np.zeros((self.num_rows, batch_size))
         self._no_action = np.zeros((self.num_rows, self.action_size, batch_size), np.float32)
         self._target = np.zeros((self.num_rows, batch_size))
+        # Where demand has no spread, an action still has to mean something.
+        usual = 0.25 * net.demand_mean * np.maximum(net.lead_mean + net.review, 1.0)
+        self._least_spread = np.where(net.demand_sd > 0.0, 0.0, usual)[:, None]
+        self._is_certain = bool(self._least_spread.any())
         self._spread = self._target
         self.twin = self._build_twin(split) if self.reward_config.paired else None
         self.elapsed = 0
@@ -257,7 +261,8 @@ class BatchedEnv:
         view.period = simulator.period
         target = self.base_policy.target(view)
         self._target = np.ascontiguousarray(target.order, np.float64)
-        self._spread = self.base_policy.spread(view)
+        spread = self.base_policy.spread(view)
+        self._spread = np.maximum(spread, self._least_spread) if self._is_certain else spread
         for name in self.base_policy.decides:
             getattr(simulator.decision, name)[...] = getattr(target, name)
         if self._learning and self._space is not ActionSpace.residual:

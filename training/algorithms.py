@@ -35,7 +35,7 @@ from ray.rllib.utils.metrics import (
 from evaluation.actor import Actor
 from training.batched_runner import BatchedEnvRunner, RunnerSettings
 from training.config import AlgorithmConfig, PathwiseConfig, PpoConfig, TrainingConfig
-from training.env_factory import EnvFactory
+from training.env_factory import EnvFactory, without_packs
 from training.modules import module_specs, node_spaces, row_spaces
 from training.multi_agent_env import NodeAgentsEnv
 from training.pathwise import PathwiseRLlibConfig
@@ -123,6 +123,8 @@ def build_algorithm(env_factory: EnvFactory, config: TrainingConfig) -> Algorith
     """An algorithm ready to train; starts Ray only if runners or learners are remote."""
     torch.set_num_threads(config.resources.threads)
     make, fill = _ALGORITHMS[type(config.algorithm)]
+    if isinstance(config.algorithm, PathwiseConfig) and not config.algorithm.whole_packs:
+        env_factory = without_packs(env_factory)
     rllib = configure(make(), env_factory, config)
     fill(rllib, config)
     return rllib.build_algo()

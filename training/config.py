@@ -73,6 +73,7 @@ class PathwiseConfig(AlgorithmConfig):
     iterations: int = 300  # trajectories per learner, each of resources.envs_per_runner episodes
     periods: int | None = None  # of a trajectory; None: from the longest way to the customer
     tail: int | None = None  # periods at the end that only show what earlier orders led to
+    whole_packs: bool = False  # round orders to packs while training, too
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from envs.batched_env import BatchedEnv
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
 
-__all__ = ["EnvFactory", "ScenarioEnvFactory"]
+__all__ = ["EnvFactory", "ScenarioEnvFactory", "without_packs"]
 
 
 class EnvFactory(Protocol):
@@ -40,3 +40,13 @@ class ScenarioEnvFactory:
             reward=self.reward,
             cost_scale=self.cost_scale,
         )
+
+
+def without_packs(factory: EnvFactory) -> EnvFactory:
+    """The same simulator with orders of any size; other factories than a scenario's stay."""
+    if not isinstance(factory, ScenarioEnvFactory):
+        return factory
+    network = factory.scenario.network
+    lanes = tuple(replace(lane, order_multiple=0.0) for lane in network.lanes)
+    scenario = replace(factory.scenario, network=replace(network, lanes=lanes))
+    return replace(factory, scenario=scenario)

@@ -48,7 +48,7 @@ def horizon_of(env: BatchedEnv, periods: int | None, tail: int | None) -> tuple[
     seen before the trajectory ends; never more than an episode has.
     """
     way = int(np.ceil((env.net.path_lead + env.net.path_lead_sd + env.net.review).max()))
-    tail = int(np.clip(1.5 * way, 8, 64)) if tail is None else tail
+    tail = int(np.clip(2 * way, 16, 64)) if tail is None else tail
     periods = max(64, 3 * tail) if periods is None else periods
     periods = min(periods, env.horizon)
     return periods, min(tail, periods // 2)
