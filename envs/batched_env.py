@@ -78,7 +78,12 @@ class BatchedEnv:
             scenario.base_policy, net, scenario.policy_params.get(scenario.base_policy, {})
         )
         self.simulator = Simulator(
-            net, batch_size, scenario.smoothing, self.base_policy.decides, scenario.extra_heads
+            net,
+            batch_size,
+            scenario.smoothing,
+            self.base_policy.decides,
+            scenario.extra_heads,
+            scenario.memory,
         )
         self.agent_ids = tuple(n.id for n in net.agent_nodes)
         self.groups = _groups(net, self.simulator.kind_heads)
@@ -88,7 +93,7 @@ class BatchedEnv:
         self._view = View(net, self.simulator.state, 0, trace.seen, trace.forecast, trace.calendar)
         chance = Chance(trace.factor, trace.seen, trace.forecast, trace.offset)
         self._layout, self.feature_names = compile_observation(
-            net, chance, scenario.preference is not None
+            net, chance, scenario.preference is not None, scenario.memory
         )
         self._layout_handle = Handle(self._layout)
         self.observation_size = self._layout.size

@@ -93,6 +93,7 @@ class ObservationArrays(NamedTuple):
     has_network: bool
     has_calendar: bool
     has_lanes: bool
+    memory: int  # periods of demand seen one by one, the last one included; 0: none
     week: NDArray[np.float32]  # [C, 2] sine and cosine of the day of the week
     year: NDArray[np.float32]  # [C, 2]
     lanes: LaneObservationArrays
@@ -102,17 +103,22 @@ class ObservationArrays(NamedTuple):
 
 
 def compile_observation(
-    net: CompiledNetwork, chance: Chance = NO_CHANCE, has_preference: bool = False
+    net: CompiledNetwork,
+    chance: Chance = NO_CHANCE,
+    has_preference: bool = False,
+    memory: int = 0,
 ) -> tuple[ObservationArrays, tuple[str, ...]]:
     """Lay out the features of a network; returns the arrays and the names in order.
 
-    chance: what the features of lanes are read from; not needed for the names.
+    chance: what the features of lanes are read from; not needed for the names. memory: periods of
+    demand that agents see one by one.
     """
     has_network = bool(net.arrays.outbound.index.size)
     has_calendar = net.multiplier is not None
     names: tuple[str, ...] = _FLOW_FEATURES
     names += _NETWORK_FEATURES if has_network else ()
     names += _CALENDAR_FEATURES if has_calendar else ()
+    names += tuple(f"demand_{ago}_ago" for ago in range(2, memory + 1))
     lanes, lane_names = compile_lane_observation(net)
     names += lane_names
     names += ("preference",) if has_preference else ()
@@ -133,7 +139,7 @@ def compile_observation(
     day = np.arange(net.calendar_length)
     return ObservationArrays(
         (1.0 / mean).astype(np.float32), static.astype(np.float32), has_network, has_calendar,
-        bool(lane_names), _circle(day, 7.0), _circle(day, 365.25), lanes, chance,
+        bool(lane_names), memory, _circle(day, 7.0), _circle(day, 365.25), lanes, chance,
         has_preference, len(names),
     ), names  # fmt: skip
 
@@ -149,7 +155,7 @@ def write_static(
     """Fill the features of observation [P, F, B] that never change: the last ones, and of lanes."""
     count = arrays.static.shape[1]
     observation[:, -count:, :] = arrays.static[:, :, None]
-    first = 16 + 4 * arrays.has_network + 5 * arrays.has_calendar
+    first = 16 + 4 * arrays.has_network + 5 * arrays.has_calendar + max(arrays.memory - 1, 0)
     write_static_lanes(net, arrays.lanes, first, observation)
 
 
@@ -195,6 +201,9 @@ def write_observation(
                     _put_day(arrays.week, i, calendar[lo:hi], out[f + 1 + i, lo:hi])
                     _put_day(arrays.year, i, calendar[lo:hi], out[f + 3 + i, lo:hi])
                 f += 5
+            for ago in range(1, arrays.memory):  # `demand_last` is the first
+                _put(state.history[p, (period - ago) % arrays.memory, lo:hi], scale, out[f, lo:hi])
+                f += 1
             if arrays.has_lanes:
                 write_lanes(
                     net, arrays.lanes, state, p, arrays.chance.factor, arrays.chance.seen,

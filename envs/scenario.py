@@ -41,6 +41,7 @@ class Scenario:
     bootstrap_length: replayed demand is resampled in stretches of that many periods, in training
     where the calendar is split; None: every episode replays it as it was.
     preference: service against cost, as agents are told it; see envs/reward.py.
+    memory: periods of demand that agents see one by one; 0: only means of it.
     extra_heads: action heads beyond those the network and the base policy call for (smoothing).
     """
 
@@ -51,6 +52,7 @@ class Scenario:
     base_policy: str = "forecast_base_stock"
     policy_params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     smoothing: float = 0.0
+    memory: int = 0
     splits: Mapping[str, Split] | None = None
     period_name: str = "day"
     currency: str = "EUR"
@@ -68,6 +70,10 @@ class Scenario:
             raise ConfigError(
                 f"scenario '{self.name}': horizon is {self.horizon} and warm_up {self.warm_up}; "
                 "expected horizon >= 1 and warm_up >= 0."
+            )
+        if self.memory < 0:
+            raise ConfigError(
+                f"scenario '{self.name}': memory is {self.memory}; expected periods >= 0."
             )
         policy_class(self.base_policy)
         self.bootstrap("train")

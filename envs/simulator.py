@@ -104,7 +104,7 @@ def _open_period(
             believe_receipts(net, state, flows, period, lo, hi)
         seen = (net.demand_first or period > 0) and not refresh
         first = period == 0 or refresh
-        observe(net, forecast, state, flows, calendar, first, seen, lo, hi)  # 2
+        observe(net, forecast, state, flows, calendar, period, first, seen, lo, hi)  # 2
 
 
 def _plain(array: NDArray[Any], dtype: type) -> NDArray[Any]:
@@ -126,7 +126,7 @@ class Simulator:
     flows: Flows of the period just closed (after `close_period`).
     decision: what the base policy wants beyond its order; whoever acts fills it.
     smoothing: weight of the newest period in the demand forecast, 0..1.
-    decides, extra_heads: see `envs.actions.compile_heads`.
+    decides, extra_heads: see `envs.actions.compile_heads`. memory: periods of `State.history`.
     """
 
     def __init__(
@@ -136,12 +136,14 @@ class Simulator:
         smoothing: float = 0.0,
         decides: Collection[str] = (),
         extra_heads: Collection[str] = (),
+        memory: int = 0,
     ) -> None:
         self.net, self.batch_size = net, batch_size
         self.decision = Decision.empty(net, decides, batch_size)
         heads, self.kind_heads = compile_heads(net, decides, extra_heads)
         self.forecast = compile_forecast(net, smoothing)
-        self.state, self.flows = State.empty(net, batch_size), Flows.empty(net, batch_size)
+        self.state = State.empty(net, batch_size, memory)
+        self.flows = Flows.empty(net, batch_size)
         self.handles = tuple(
             Handle(arrays) for arrays in (net.arrays, self.forecast, self.state, self.flows)
         )
@@ -229,4 +231,5 @@ class Simulator:
         state.demand_variance[...] = net.customer_sd[:, None] ** 2
         mean, variance = net.demand_mean[:, None], net.demand_sd[:, None] ** 2
         state.mean_7[...] = state.mean_28[...] = mean
+        state.history[...] = mean[:, None]
         state.square_28[...] = mean**2 + variance

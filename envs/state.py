@@ -63,6 +63,7 @@ class State(NamedTuple):
     mean_28: Floats  # [P, B]
     square_28: Floats  # [P, B] of incoming squared
     zero_share_28: Floats  # [P, B] share of periods without demand
+    history: Floats  # [P, memory, B] incoming of the last periods, by period modulo memory
     # Of lanes whose service varies, from what was ordered and received; see events/believe.py.
     cohorts: Floats  # [K, M, B] units ordered in a period (modulo M) and not received
     asked: Floats  # [K, M, B] units ordered in a period
@@ -73,10 +74,11 @@ class State(NamedTuple):
     overdue: Floats  # [K, B] units ordered longer ago than promised, and not received
 
     @classmethod
-    def empty(cls, net: CompiledNetwork, batch_size: int) -> State:
-        """Allocate the arrays; `envs.simulator.reset` fills them."""
+    def empty(cls, net: CompiledNetwork, batch_size: int, memory: int = 0) -> State:
+        """Allocate the arrays; `envs.simulator.reset` fills them. memory: periods of history."""
         shapes = _shapes(net)
         odd = {
+            "history": (shapes["P"], memory),
             "in_transit": (shapes["Q"], net.slots),
             "orders_on_way": (shapes["Q"], net.order_slots),
             **dict.fromkeys(("owed", "in_transit_total", "orders_on_way_total"), (shapes["Q"],)),

@@ -30,13 +30,14 @@ from envs.scenario import Scenario
 
 __all__ = ["network_hash", "plain_hash", "scenario_from_plain", "scenario_to_plain"]
 
-_FORMAT = 3
+_FORMAT = 4
 _NUMBERS: dict[str, type[Any]] = {  # of a scenario, beside its network
     "name": str,
     "horizon": int,
     "warm_up": int,
     "base_policy": str,
     "smoothing": float,
+    "memory": int,
     "period_name": str,
     "currency": str,
     "action_space": ActionSpace,

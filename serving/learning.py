@@ -27,9 +27,9 @@ class _Minds(NamedTuple):
 
 
 @entry
-def _observe(minds: _Minds, calendar: NDArray[np.int64]) -> None:
-    batch = calendar.size
-    observe(minds.net, minds.forecast, minds.state, minds.flows, calendar, True, True, 0, batch)
+def _observe(minds: _Minds, calendar: NDArray[np.int64], period: int) -> None:
+    net, forecast, state, flows = minds.net, minds.forecast, minds.state, minds.flows
+    observe(net, forecast, state, flows, calendar, period, True, True, 0, calendar.size)
 
 
 class Learner:
@@ -39,8 +39,9 @@ class Learner:
         self._simulator = simulator
         self._minds = Handle(_Minds._make(simulator.handles))
 
-    def observe(self, calendar: int) -> None:
-        """Learn from `flows.demand` and `flows.requested`, as if orders were due in `calendar`."""
+    def observe(self, calendar: int, period: int) -> None:
+        """Learn from `flows.demand` and `flows.requested`, as if orders were due in `calendar`,
+        which is the simulator's `period`."""
         periods = self._simulator.trace.calendar
         periods[:] = calendar
-        _observe(self._minds, periods)
+        _observe(self._minds, periods, period)

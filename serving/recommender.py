@@ -42,7 +42,7 @@ _PERIOD = 1_000_000  # of the order: past any start-up rule of a classical polic
 _DIGITS = 6  # of quantities between the limits, in units
 
 # What the observe event learns: of a pair from all that is asked of it, and from its customers.
-_ASKED = ("incoming", "mean_7", "mean_28", "square_28", "zero_share_28")
+_ASKED = ("incoming", "mean_7", "mean_28", "square_28", "zero_share_28", "history")
 _LEVELS = ("demand_level", "demand_variance")
 
 _log = logging.getLogger(__name__)
@@ -155,7 +155,8 @@ class Recommender:
             flows.demand[:, 0], flows.requested[:, 0] = demand, requested
             old = {name: getattr(state, name).copy() for name in (*_ASKED, *_LEVELS)}
             seen = self._reader.calendar_period(snapshot.day - (periods - 1 - t) - lag)
-            self._learner.observe(seen + lag)
+            when = _PERIOD - (periods - 1 - t)
+            self._learner.observe(seen + lag, when)
             untold = np.isnan(told[net.customer_pair])
             for name in _ASKED:
                 getattr(state, name)[~known] = old[name][~known]
@@ -163,7 +164,6 @@ class Recommender:
                 getattr(state, name)[untold] = old[name][untold]
             if t < periods - 1:  # its own memory; the last period is looked at by `refresh`
                 trace = simulator.trace
-                when = _PERIOD - (periods - 1 - t)
                 env.base_policy.target(
                     View(net, state, when, trace.seen, trace.forecast, trace.calendar)
                 )

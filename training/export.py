@@ -21,7 +21,9 @@ def export(outcome: Outcome, resolved: Mapping[str, Any], folder: Path) -> None:
     """Save the outcome's networks, network and evidence in `folder`, whole or not at all."""
     scenario = outcome.scenario
     _, features = compile_observation(
-        scenario.compiled, has_preference=scenario.preference is not None
+        scenario.compiled,
+        has_preference=scenario.preference is not None,
+        memory=scenario.memory,
     )
     evaluation = as_json(outcome.comparison)
     description = Description(

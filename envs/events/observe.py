@@ -23,7 +23,7 @@ _WEIGHT_7, _WEIGHT_28 = 2.0 / 8.0, 2.0 / 29.0  # exponential weights of 7- and 2
 @kernel
 def observe(
     net: NetworkArrays, forecast: ForecastArrays, state: State, flows: Flows, calendar: Ints,
-    first: bool, seen: bool, lo: int, hi: int,
+    period: int, first: bool, seen: bool, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """Refresh everything in State that is derived.
 
@@ -33,6 +33,8 @@ def observe(
         if forecast.smoothing > 0.0:
             _learn_level(forecast, state, flows, calendar, lo, hi)
         _learn_demand(net, state, flows, lo, hi)
+        if state.history.shape[1] > 0:
+            _remember(state, period, lo, hi)
     _positions(net, state, lo, hi)
     if first or forecast.smoothing > 0.0 or forecast.has_multiplier:  # else they never change
         _forecasts(net, forecast, state, calendar, lo, hi)
@@ -72,6 +74,13 @@ def _learn_demand(net: NetworkArrays, state: State, flows: Flows, lo: int, hi: i
         for b in range(hi - lo):
             square[b] += _WEIGHT_28 * (incoming[b] * incoming[b] - square[b])
             zero[b] += _WEIGHT_28 * ((1.0 if incoming[b] <= 0.0 else 0.0) - zero[b])
+
+
+@kernel
+def _remember(state: State, period: int, lo: int, hi: int) -> None:
+    slot = period % state.history.shape[1]
+    for p in range(state.incoming.shape[0]):
+        copy_row(state.history[p, slot, lo:hi], state.incoming[p, lo:hi])
 
 
 @kernel

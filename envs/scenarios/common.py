@@ -23,6 +23,8 @@ class ScenarioConfig:
     kind: the builder. horizon, warm_up: periods. base_policy: the classical policy that learning
     corrects. policy_params: policy -> parameter -> value; what is missing is tuned.
     smoothing: weight of the newest period in demand forecasts (0: demand is stationary, known).
+    memory: periods of demand that agents see one by one (0: only means of it); for state that
+    nobody tells: the first layer of their network becomes a filter.
     bootstrap_length: periods; replayed demand is resampled in stretches of that length in training
     (null: as it was); whole weeks keep the day of the week.
     preference: service against cost, drawn per episode and seen by agents, so that one policy
@@ -41,6 +43,7 @@ class ScenarioConfig:
     base_policy: str = "forecast_base_stock"
     policy_params: dict[str, Any] = field(default_factory=dict)
     smoothing: float = 0.0
+    memory: int = 0
     bootstrap_length: int | None = None
     preference: dict[str, float | None] = field(default_factory=dict)
     timing: Timing = field(default_factory=Timing)
@@ -63,6 +66,7 @@ def make_scenario(
         base_policy=config.base_policy,
         policy_params=config.policy_params,
         smoothing=config.smoothing,
+        memory=config.memory,
         bootstrap_length=config.bootstrap_length,
         preference=_preference(config.preference),
         extra_heads=tuple(config.extra_heads),
