@@ -15,7 +15,7 @@ from envs.reward import RewardConfig
 from envs.scenarios import BUILDERS
 from evaluation.tracking import TrackingConfig
 from serving.config import ServeConfig
-from training.config import ModelConfig, PpoConfig, ResourcesConfig
+from training.config import ModelConfig, PathwiseConfig, PpoConfig, ResourcesConfig
 
 __all__ = [
     "BoundCommand",
@@ -30,6 +30,9 @@ __all__ = [
     "register",
     "scenario_schema",
 ]
+
+
+ALGORITHMS = {"ppo": PpoConfig, "pathwise": PathwiseConfig}
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class TrainCommand:
     """`echelon train`."""
 
     scenario: Any = MISSING
-    algorithm: PpoConfig = field(default_factory=PpoConfig)
+    algorithm: Any = MISSING
     model: ModelConfig = field(default_factory=ModelConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
@@ -163,7 +166,8 @@ class ChooseConfig:
 
 @dataclass(frozen=True)
 class TuneCommand:
-    """`echelon tune`. policies: empty for those the network calls for. cache: folder or None."""
+    """`echelon tune`. policies: empty for those the network calls for. workers: policies searched
+    at once. cache: folder or None."""
 
     scenario: Any = MISSING
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -173,6 +177,7 @@ class TuneCommand:
     budget: int = 200
     seed: int = 1_000_000
     check: ChooseConfig = field(default_factory=ChooseConfig)
+    workers: int = 2
     cache: str | None = "outputs/tune/cache"
     out: str | None = None
     smoke: bool = False
@@ -227,10 +232,13 @@ class ServeCommand:
 
 
 def register() -> None:
-    """Store all schemas; scenario schemas as `schema_<kind>` with their kind filled in."""
+    """Store all schemas; those of scenarios and algorithms as `schema_<kind>`."""
     store = ConfigStore.instance()
     for kind in BUILDERS:
         store.store(group="scenario", name=f"schema_{kind}", node=scenario_schema(kind))
+    for kind, algorithm in ALGORITHMS.items():
+        node = _thawed(OmegaConf.structured(algorithm))
+        store.store(group="algorithm", name=f"schema_{kind}", node=node)
     commands = {
         "train": TrainCommand,
         "evaluate": EvaluateCommand,

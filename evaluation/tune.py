@@ -119,13 +119,13 @@ def tune_policy(
             best = search.descend(best, [singles], few)
         search.reserve = 0.0
         best = search.best(best)
-        for singles in moves:
+        for singles in (*moves, _halves(tunable, axes)):
             best = search.descend(best, [singles], traces)
         for singles in moves:
             linked = [singles, _pairs(singles, (1.0,)), _pairs(singles, (2.0, 0.5))]
             best = search.descend(best, linked, traces)
     final = _values(tunable, best)
-    labels = [s.label for s in scenario.network.stocks]
+    labels = [s.label for s in scenario.compiled.network.stocks]  # in the order of the rows
     low, high = estimate(search.samples).interval
     return Tuned(
         {k: _compact(v, kinds, labels) for k, v in final.items()},
@@ -278,6 +278,20 @@ def _step(tunable: dict[str, Parameter], axis: Floats, step: float) -> float:
         return step
     scale = parameter.scale[axis[k] > 0.0]
     return max(step, 1.0 / float(scale.max())) if scale.max() > 0.0 else step
+
+
+def _halves(tunable: dict[str, Parameter], axes: list[Floats]) -> list[Floats]:
+    """Return moves of a little over half a unit of the widest scale, where whole numbers of several
+    scales move together: they move some pairs by one and leave the others."""
+    moves = []
+    for axis in axes:
+        k = int(axis.any(axis=1).argmax())
+        parameter = list(tunable.values())[k]
+        if parameter.whole and parameter.scale is not None:
+            scale = parameter.scale[axis[k] > 0.0]
+            if 0.0 < scale.max() > scale.min():
+                moves.append(axis * (0.51 / scale.max()))
+    return moves
 
 
 def _values(tunable: dict[str, Parameter], x: Floats) -> dict[str, Floats]:

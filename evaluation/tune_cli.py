@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from evaluation.compare import Comparison, compare, estimate
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.rollout import Competitor
 from evaluation.tracker import Tracker
-from evaluation.tune import Tuned, stock_classes, tune_reported
+from evaluation.tune import Tuned, stock_classes, tune_policy, tune_reported
 from evaluation.tune_cache import digest, load_tuned, source_digest, store_tuned
 from evaluation.value.candidates import candidates
 
@@ -88,10 +91,10 @@ def _run(composed: Composed) -> None:
     command, console = composed.command, make_console()
     scenario = build_scenario(command.scenario)
     stock_classes(scenario, command.classes)  # mistakes fail before anything long starts
-    if min(command.traces, command.budget, command.check.traces) < 1:
+    if min(command.traces, command.budget, command.check.traces, command.workers) < 1:
         raise ConfigError(
-            f"traces is {command.traces}, budget {command.budget} and check.traces "
-            f"{command.check.traces}; expected at least one of each."
+            f"traces is {command.traces}, budget {command.budget}, check.traces "
+            f"{command.check.traces} and workers {command.workers}; expected at least one of each."
         )
     names = list(dict.fromkeys(command.policies or candidates(scenario)))
     reasons = {name: unfit(scenario, name) for name in names}
@@ -104,21 +107,23 @@ def _run(composed: Composed) -> None:
             f"policies [{', '.join(reasons)}]: none applies to scenario '{scenario.name}'."
         )
     facts = {"scenario": composed.resolved["scenario"], "data": scenario.data_hash}
-    tuned: dict[str, Tuned] = {}
-    cached = []
+    search = {"seed": command.seed, "traces": command.traces, "budget": command.budget,
+              "classes": command.classes}  # fmt: skip
+    keys = {
+        name: digest({**facts, **search, "policy": name, "source": source_digest()})
+        for name in names
+    }
+    cache = Path(command.cache) if command.cache else None
+    known = {name: load_tuned(cache, keys[name]) if cache else None for name in names}
+    tuned = {name: found for name, found in known.items() if found is not None}
+    cached = list(tuned)
     with ConsoleProgress(console) as progress:
-        for name in names:
-            search = {"seed": command.seed, "traces": command.traces, "budget": command.budget,
-                      "classes": command.classes}  # fmt: skip
-            key = digest({**facts, **search, "policy": name, "source": source_digest()})
-            found = load_tuned(Path(command.cache), key) if command.cache else None
-            if found is None:
-                found = tune_reported(scenario, name, progress, **search)
-                if command.cache:
-                    store_tuned(Path(command.cache), key, found)
-            else:
-                cached.append(name)
+        missing = [name for name in names if name not in tuned]
+        for name, found in _searches(scenario, missing, search, command.workers, progress):
             tuned[name] = found
+            if cache:
+                store_tuned(cache, keys[name], found)
+        tuned = {name: tuned[name] for name in names}  # workers end in any order
         progress.phase("check on the tune split")
         comparison = compare(
             scenario,
@@ -145,6 +150,30 @@ def _run(composed: Composed) -> None:
         tracker.log_metrics(0, _metrics(comparison, tuned))
         tracker.log_artifacts(path)
     console.print(f"Wrote {path}.", highlight=False, soft_wrap=True)
+
+
+def _searches(
+    scenario: Scenario,
+    names: Sequence[str],
+    search: dict[str, Any],
+    workers: int,
+    progress: ConsoleProgress,
+) -> Iterator[tuple[str, Tuned]]:
+    """Yield every policy's search as it ends; several run at once, in processes of their own."""
+    if min(workers, len(names)) <= 1:
+        for name in names:
+            yield name, tune_reported(scenario, name, progress, **search)
+        return
+    progress.phase(f"tune {len(names)} policies", len(names))
+    context = multiprocessing.get_context("spawn")  # Numba's threads don't survive a fork
+    pool = ProcessPoolExecutor(min(workers, len(names)), context)
+    try:
+        futures = {pool.submit(tune_policy, scenario, name, **search): name for name in names}
+        for done, future in enumerate(as_completed(futures), 1):
+            progress.update(done, f"{futures[future]}: cost {future.result().cost:.4g}")
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _table(comparison: Comparison, tuned: dict[str, Tuned], cached: list[str]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,23 @@ def test_linked_levels_reach_the_best_of_the_whole_grid(dual: Scenario) -> None:
             result = play(dual, policy, traces=16, seed=1, split="train")
             costs[a, b] = float(result.cost.mean())
     assert costs[0, 0] == pytest.approx(tuned.cost)
+    assert tuned.cost <= min(costs.values()) + 1e-9
+
+
+def test_whole_numbers_of_several_scales_can_part() -> None:
+    """Review periods of two suppliers: no pair of days next to those found costs less."""
+    scenario = build("scenario=joint_replenishment")
+    tuned = tune_policy(scenario, "periodic_review", seed=1, traces=16, budget=60)
+    stocks, joint_of = scenario.compiled.network.stocks, scenario.compiled.arrays.joint_of
+    found, costs = tuned.parameters["review_period"], {}
+    for a, b in itertools.product((-1, 0, 1), repeat=2):
+        days = {s.label: found[s.label] + (a, b)[g] for s, g in zip(stocks, joint_of, strict=True)}
+        policy = build_policy(
+            "periodic_review", scenario.compiled, {**tuned.parameters, "review_period": days}
+        )
+        result = play(scenario, policy, traces=16, seed=1, split="train")
+        costs[a, b] = float(result.cost.mean())
+    assert costs[0, 0] == pytest.approx(tuned.cost, rel=1e-12)
     assert tuned.cost <= min(costs.values()) + 1e-9
 
 
@@ -130,8 +148,8 @@ def run(folder: Path, name: str, *more: str) -> tuple[int, dict[str, Any]]:
 
 
 def test_the_command_tunes_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A second run takes the first one's searches; another seed does not; what it wrote is what
-    `evaluate` takes."""
+    """A second run takes the first one's searches; another seed does not; two at once find the
+    same; what it wrote is what `evaluate` takes."""
     code, first = run(tmp_path, "a")
     assert code == 0
     printed = capsys.readouterr().out
@@ -143,6 +161,9 @@ def test_the_command_tunes_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert second["policy_params"] == first["policy_params"]
     _, third = run(tmp_path, "c", "seed=5")
     assert not any(p["cached"] for p in third["policies"].values())
+    _, fourth = run(tmp_path, "d", "cache=null", "workers=2")
+    assert "tune 2 policies" in capsys.readouterr().out
+    assert list(fourth["policy_params"].items()) == list(first["policy_params"].items())
     path = str(tmp_path / "a" / "tuned.json")
     assert read_policy_params(path, "lost_sales") == first["policy_params"]
     with pytest.raises(ConfigError, match="is of scenario 'lost_sales'"):
@@ -172,4 +193,8 @@ def test_coarse_steps_leave_budget_for_the_fine_ones() -> None:
                  split="train")  # fmt: skip
     tuned = tune_policy(scenario, policy, seed=1, traces=16, budget=24)
     assert tuned.cost < 0.8 * start.cost.mean()
+    # It returns what it played: the scenario lists its pairs in another order than the rows.
+    again = play(scenario, Competitor(policy, policy, tuned.parameters).build(scenario), traces=16,
+                 seed=1, split="train")  # fmt: skip
+    assert again.cost.mean() == pytest.approx(tuned.cost, rel=1e-12)
     assert tuned.periods <= 24 * 16 * (scenario.horizon + scenario.warm_up)
