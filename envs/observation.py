@@ -193,7 +193,7 @@ def write_observation(
             _put(target[p, lo:hi], scale, out[15, lo:hi])
             f = 16
             if arrays.has_network:
-                _neighbours(net, state, p, scale, lo, hi, tile, out[f : f + 4])
+                _neighbours(net, state, arrays.inverse_scale, p, lo, hi, tile, out[f : f + 4])
                 f += 4
             if arrays.has_calendar:
                 _promotion_ahead(net, forecast, p, calendar[lo:hi], out[f, lo:hi])
@@ -294,10 +294,15 @@ def _demand_seen(state: State, p: int, scale: np.float32, lo: int, hi: int, out:
 
 @kernel
 def _neighbours(
-    net: NetworkArrays, state: State, p: int, scale: np.float32, lo: int, hi: int, tile: Floats,
-    out: Features,
+    net: NetworkArrays, state: State, inverse_scale: Features, p: int, lo: int, hi: int,
+    tile: Floats, out: Features,
 ) -> None:  # fmt: skip
-    """What lanes out wait for, shortage below (sum, max), stock above. 0 without such lanes."""
+    """What lanes out wait for, shortage below (sum, max), stock above. 0 without such lanes.
+
+    The worst shortage is in periods of that neighbour's demand, stock above in periods of what
+    draws on it: neither changes with the number of neighbours.
+    """
+    scale = inverse_scale[p]
     first, last = net.outbound.pointer[p], net.outbound.pointer[p + 1]
     if first < last:
         _put(state.owed_to_lanes[p, lo:hi], scale, out[0, lo:hi])
@@ -309,24 +314,25 @@ def _neighbours(
             mean = state.forecast_mean[below, lo:hi]
             position = state.inventory_position[below, lo:hi]
             for b in range(tile.size):
-                short = max(mean[b] - position[b], 0.0) * quantity
-                tile[b] += short
-                worst[b] = max(worst[b], np.float32(short))
+                short = max(mean[b] - position[b], 0.0)
+                tile[b] += short * quantity
+                worst[b] = max(worst[b], np.float32(short) * inverse_scale[below])
         _put(tile, scale, out[1, lo:hi])
         for b in range(tile.size):
-            worst[b] = _squash(worst[b] * scale)
+            worst[b] = _squash(worst[b])
     tile[:] = 0.0
     supplied = False
     for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
         q = net.inbound.index[i]
         for k in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
-            on_hand = state.on_hand[net.inputs.index[k], lo:hi]
-            cover = net.inbound.value[i] / net.inputs.value[k]
+            above = net.inputs.index[k]
+            on_hand = state.on_hand[above, lo:hi]
+            cover = net.inbound.value[i] * inverse_scale[above]
             for b in range(tile.size):
                 tile[b] += cover * on_hand[b]
             supplied = True
     if supplied:
-        _put(tile, scale, out[3, lo:hi])
+        _put(tile, np.float32(1.0), out[3, lo:hi])
 
 
 @kernel

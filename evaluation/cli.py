@@ -24,6 +24,7 @@ from evaluation.plots import draw_all
 from evaluation.report import as_table, write_json
 from evaluation.rollout import Competitor
 from evaluation.tracker import Tracker
+from evaluation.transfer import base_parameters
 from evaluation.tune import tune_reported
 from evaluation.tune_cache import read_policy_params
 
@@ -118,8 +119,9 @@ def _learned(scenario: Scenario, command: Any) -> Competitor:
             f"'{home}'; give artifact=FOLDER of a policy for it, or scenario={trained_on}."
         )
     base = artifact.manifest["base_policy"]
+    parameters = command.policy_params.get("learned") or base_parameters(artifact, scenario)
     correction = learned_correction(artifact.policy.actors, scenario)
-    return Competitor("learned", base["name"], base["parameters"], correction, origin="artifact")
+    return Competitor("learned", base["name"], parameters, correction, origin="artifact")
 
 
 def _publish(comparison: Comparison, composed: Composed, console: Console) -> None:

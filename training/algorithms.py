@@ -32,6 +32,7 @@ from ray.rllib.utils.metrics import (
     TIMERS,
 )
 
+from envs.errors import ConfigError
 from evaluation.actor import Actor
 from training.batched_runner import BatchedEnvRunner, RunnerSettings
 from training.config import AlgorithmConfig, PathwiseConfig, PpoConfig, TrainingConfig
@@ -94,7 +95,10 @@ def configure(
         rollout_fragment_length=periods,
         sample_timeout_s=resources.sample_timeout,
     )
-    rllib.learners(num_learners=resources.learners, num_gpus_per_learner=resources.gpus_per_learner)
+    rllib.learners(
+        num_learners=resources.learners,
+        num_gpus_per_learner=resources.gpus_per_learner or float(resources.device == "cuda"),
+    )
     rllib.multi_agent(
         policies=tuple(spaces), policy_mapping_fn=functools.partial(_kind_of, kind_of_agent)
     )
@@ -120,8 +124,18 @@ def _kind_of(kind_of_agent: Mapping[str, str], agent_id: str, *_: Any, **__: Any
 
 
 def build_algorithm(env_factory: EnvFactory, config: TrainingConfig) -> Algorithm:
-    """An algorithm ready to train; starts Ray only if runners or learners are remote."""
+    """An algorithm ready to train; starts Ray only if runners or learners are remote.
+
+    Raises:
+        ConfigError: a GPU is asked for and there is none.
+    """
     torch.set_num_threads(config.resources.threads)
+    resources = config.resources
+    if resources.device == "cuda" and not resources.learners and not torch.cuda.is_available():
+        raise ConfigError(
+            "resources.device is cuda, but torch finds no GPU on this machine; expected one; set "
+            "resources.device=cpu, or install a torch built for this GPU's driver"
+        )
     make, fill = _ALGORITHMS[type(config.algorithm)]
     if isinstance(config.algorithm, PathwiseConfig) and not config.algorithm.whole_packs:
         env_factory = without_packs(env_factory)

@@ -68,9 +68,10 @@ class PathwiseConfig(AlgorithmConfig):
         ConfigError: a value is out of range.
     """
 
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
+    gradient_clip: float = 0.5
     final_share: float = 0.03  # of the learning rate, at the end; it falls linearly
-    iterations: int = 300  # trajectories per learner, each of resources.envs_per_runner episodes
+    iterations: int = 100  # trajectories per learner, each of resources.envs_per_runner episodes
     periods: int | None = None  # of a trajectory; None: from the longest way to the customer
     tail: int | None = None  # periods at the end that only show what earlier orders led to
     whole_packs: bool = False  # round orders to packs while training, too
@@ -165,7 +166,8 @@ class ResourcesConfig:
     envs_per_runner: int = 64  # replications that each runner steps at once [B]
     fragment_periods: int = 32  # periods sampled per replication and iteration
     learners: int = 0  # Ray actors that learn; 0 learns in this process
-    gpus_per_learner: float = 0.0  # GPUs
+    device: str = "cpu"  # of the learner: cpu, or cuda for a GPU each
+    gpus_per_learner: float = 0.0  # GPUs; 0: as device says
     threads: int = 1  # torch threads per process
     sample_timeout: float = 600.0  # seconds until a silent runner is given up for this iteration
     restart_wait: float = 20.0  # seconds an iteration waits for a runner when none is alive
@@ -178,6 +180,11 @@ class ResourcesConfig:
         _check(section, "envs_per_runner", self.envs_per_runner, 1, whole=True)
         _check(section, "fragment_periods", self.fragment_periods, 1, whole=True)
         _check(section, "learners", self.learners, 0, whole=True)
+        if self.device not in ("cpu", "cuda"):
+            raise ConfigError(
+                f"resources.device is {self.device!r}; expected cpu or cuda; "
+                "set resources.device in the configuration"
+            )
         _check(section, "gpus_per_learner", self.gpus_per_learner, 0.0)
         _check(section, "threads", self.threads, 1, whole=True)
         _check(section, "sample_timeout", self.sample_timeout, 0.0, open_low=True)

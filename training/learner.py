@@ -1,16 +1,20 @@
-"""PPO's learner with minibatches that use every row exactly once per epoch.
+"""PPO's learner: minibatches that use every row exactly once per epoch, at little cost.
 
 RLlib's own iterator gives every module minibatches of the same size, and cycles through
 small modules until the largest is done: with 20 warehouse rows beside 400 store rows the
-warehouses would be trained 20 times as often. Its loss, gradients and optimizers are kept.
+warehouses would be trained 20 times as often. Its loss is kept; what it does once per minibatch
+and could do once per update (statistics, checks of each gradient) is done once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.training_data import TrainingData
@@ -21,8 +25,14 @@ from ray.rllib.utils.metrics import (
     NUM_MODULE_STEPS_TRAINED_LIFETIME,
     WEIGHTS_SEQ_NO,
 )
+from torch import Tensor
+
+from training.freed_memory import keep_freed_memory
+from training.tanh_gradient import has_written_gradient, set_ppo_gradient
 
 __all__ = ["BatchedPPOLearner", "minibatches"]
+
+log = logging.getLogger(__name__)
 
 
 def minibatches(
@@ -31,26 +41,47 @@ def minibatches(
     """Shuffle, cut into `parts`, and do so `epochs` times.
 
     Each minibatch holds the same share of every module's rows, so modules of any size see
-    each row once per epoch. Columns are tensors of equal length per module.
+    each row once per epoch. Columns are float32 tensors of equal length per module.
     """
+    # One array per module: a shuffled row is then one read from memory, not one per column.
+    rows = {kind: _side_by_side(columns) for kind, columns in batch.policy_batches.items()}
     for _ in range(epochs):
         shares = {
-            kind: torch.randperm(len(columns[Columns.OBS]), generator=generator).tensor_split(parts)
-            for kind, columns in batch.policy_batches.items()
+            kind: torch.randperm(len(table), generator=generator).tensor_split(parts)
+            for kind, table in rows.items()
         }
         for part in range(parts):
             yield MultiAgentBatch(
                 {
-                    kind: SampleBatch(
-                        {
-                            name: column[shares[kind][part].to(column.device)]
-                            for name, column in columns.items()
-                        }
+                    kind: _apart(
+                        table.index_select(0, shares[kind][part].to(table.device)), columns
                     )
-                    for kind, columns in batch.policy_batches.items()
+                    for (kind, columns), table in zip(
+                        batch.policy_batches.items(), rows.values(), strict=True
+                    )
                 },
                 env_steps=max(1, batch.env_steps() // parts),
             )
+
+
+def _side_by_side(columns: Mapping[str, Tensor]) -> Tensor:
+    """Columns [N, ...] -> one array [N, their widths together]."""
+    return torch.cat([column.reshape(len(column), -1) for column in columns.values()], dim=1)
+
+
+def _apart(rows: Tensor, columns: Mapping[str, Tensor]) -> SampleBatch:
+    """Rows of `_side_by_side` -> columns named and shaped as `columns`."""
+    widths = [math.prod(column.shape[1:]) for column in columns.values()]
+    parts = rows.split(widths, dim=1)
+    return SampleBatch(
+        {
+            # Wide columns stay where they are: matrix products take them as they lie.
+            name: (part if part.shape[1] > 1 else part.contiguous()).view(
+                len(rows), *column.shape[1:]
+            )
+            for (name, column), part in zip(columns.items(), parts, strict=True)
+        }
+    )
 
 
 class BatchedPPOLearner(PPOTorchLearner):
@@ -58,8 +89,72 @@ class BatchedPPOLearner(PPOTorchLearner):
 
     def build(self) -> None:
         """Build as RLlib does, and seed the shuffling."""
+        keep_freed_memory()
         super().build()
         self._shuffling = torch.Generator().manual_seed(self.config.seed or 0)
+        self._last_minibatch = True
+
+    def configure_optimizers_for_module(
+        self, module_id: str, config: AlgorithmConfig | None = None
+    ) -> None:
+        """Adam as RLlib's, all parameters in one call."""
+        parameters = list(self.get_parameters(self.module[module_id]))
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer=torch.optim.Adam(parameters, fused=True),
+            params=parameters,
+            lr_or_lr_schedule=(config or self.config).lr,
+        )
+
+    def _uncompiled_update(
+        self, batch: dict[str, Any], **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
+        """One gradient step of every module on its share of the minibatch."""
+        for optimizer in self._optimizer_parameters:
+            optimizer.zero_grad(set_to_none=True)
+        # Statistics are of the last minibatch: of the others they would be overwritten unread.
+        written = set() if self._last_minibatch else self._written_gradients(batch)
+        for kind in written:
+            config = self.config.get_config_for_module(kind)
+            set_ppo_gradient(
+                self.module[kind],
+                dict(batch[kind]),
+                clip=config.clip_param,
+                value_weight=config.vf_loss_coeff,
+                value_clip=config.vf_clip_param,
+                entropy_weight=self.entropy_coeff_schedulers_per_module[kind].get_current_value(),
+            )
+        others = {kind: columns for kind, columns in batch.items() if kind not in written}
+        # Not forward_train: it would visit every layer each time to switch it to training.
+        outputs = {kind: self.module[kind]._forward_train(others[kind]) for kind in others}
+        losses = self.compute_losses(fwd_out=outputs, batch=others)
+        if losses:
+            torch.stack(list(losses.values())).sum().backward()
+        for kind in batch:
+            self._step(kind)
+        return outputs, losses, {}
+
+    def _written_gradients(self, kinds: Iterable[str]) -> set[str]:
+        """Modules whose gradient need not be found by automatic differentiation."""
+        if self.config.use_kl_loss or not self.config.use_critic:
+            return set()
+        return {kind for kind in kinds if has_written_gradient(self.module[kind])}
+
+    def _step(self, kind: str) -> None:
+        """Clip the module's gradient, and let its optimizers use it if it is finite."""
+        limit = self.config.get_config_for_module(kind).grad_clip or math.inf
+        for name, optimizer in self.get_optimizers_for_module(kind):
+            parameters = self._optimizer_parameters[optimizer]
+            norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])
+            if math.isfinite(norm):
+                if norm > limit:
+                    torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+                optimizer.step()
+            else:
+                log.warning("module '%s': gradient of norm %s, step left out", kind, float(norm))
+            if self._last_minibatch:
+                key = (kind, f"gradients_{name}_global_norm")
+                self.metrics.log_value(key, norm, window=1)
 
     def _create_iterator_if_necessary(
         self,
@@ -73,12 +168,11 @@ class BatchedPPOLearner(PPOTorchLearner):
     ) -> Iterator[MultiAgentBatch]:
         batch = self._make_batch_if_necessary(training_data=training_data)
         self._log_rows_trained(batch, num_epochs)
-        return minibatches(
-            batch,
-            epochs=num_epochs,
-            parts=num_total_minibatches // num_epochs,
-            generator=self._shuffling,
-        )
+        parts = num_total_minibatches // num_epochs
+        shuffled = minibatches(batch, epochs=num_epochs, parts=parts, generator=self._shuffling)
+        for number, minibatch in enumerate(shuffled, start=1):
+            self._last_minibatch = number == num_epochs * parts
+            yield minibatch
 
     def _log_rows_trained(self, batch: MultiAgentBatch, epochs: int) -> None:
         rows = {kind: len(columns[Columns.OBS]) for kind, columns in batch.policy_batches.items()}

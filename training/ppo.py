@@ -26,6 +26,7 @@ from ray.rllib.utils.metrics import (
     TIMERS,
     WEIGHTS_SEQ_NO,
 )
+from ray.tune.trainable import Trainable
 
 from envs.errors import EchelonError, TrainingStopped
 from training.batched_runner import BatchedEnvRunner
@@ -74,6 +75,7 @@ class BatchedPPO(PPO):
         """Build runners and learners, and set the critics' units from the base policy."""
         super().setup(config)
         self._empty_iterations = 0
+        self._plain_config: dict[str, Any] | None = None
         self._shortage_price = 0.0  # currency per unit not served at once
         base = self._base_run()
         self._unit_cost = float(base.cost.sum()) / base.demand if base.demand else 0.0
@@ -143,6 +145,15 @@ class BatchedPPO(PPO):
         """Take over what `get_state` gave."""
         super().set_state(state, *args, **kwargs)
         self._shortage_price = float(state.get("shortage_price", self._shortage_price))
+
+    def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's; it would copy the whole configuration anew for each iteration's result."""
+        if self._plain_config is None:
+            self._plain_config = self.config.to_dict()
+        filled = Trainable.get_auto_filled_metrics(self, *args, **kwargs)
+        if "config" in filled:
+            filled["config"] = self._plain_config
+        return filled
 
     def _env_steps(self) -> int:
         return int(

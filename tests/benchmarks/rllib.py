@@ -4,6 +4,10 @@
 
 One core: CPU seconds of this process, one torch thread. The contenders take turns, so that
 a noisy machine hits all of them; medians are reported. The last line is JSON.
+
+The floor of a PPO iteration is what the networks' own arithmetic costs: floating-point operations
+of their layers, at the rate of a product that stays in cache, and tanh, at its rate. Simulator,
+loss, optimiser and shuffling are not in it.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import ray
@@ -79,16 +84,56 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
     return time.process_time() - start
 
 
+def arithmetic_rates() -> tuple[float, float]:
+    """Seconds of CPU per floating-point operation of a layer, and per tanh."""
+    rows, units, rounds = 2048, 64, 100
+    inputs, weights = torch.randn(rows, units), torch.randn(units, units)
+    outputs = torch.empty(rows, units)
+
+    def products() -> None:
+        for _ in range(rounds):
+            torch.mm(inputs, weights, out=outputs)
+
+    def tanhs() -> None:
+        for _ in range(rounds):
+            torch.tanh(inputs, out=outputs)
+
+    layer, tanh = (min(cpu_seconds(work) for _ in range(3)) / rounds for work in (products, tanhs))
+    return layer / (2 * rows * units * units), tanh / (rows * units)
+
+
+def operations_per_env_step(factory: EnvFactory, config: TrainingConfig) -> tuple[int, int]:
+    """Floating-point operations of the layers, and tanhs, that one env step costs.
+
+    Actor and critic look once while sampling; then each epoch once forward and once back, where
+    every layer's weights get a gradient, and its inputs too, the first layer's excepted.
+    """
+    env, flops, tanhs = factory(1), 0, 0
+    assert isinstance(config.algorithm, PpoConfig)
+    hidden, epochs = config.model.hidden, config.algorithm.epochs
+    for group in env.groups:
+        for outputs in (group.action_size, 1):
+            layers = list(pairwise((env.observation_size, *hidden, outputs)))
+            forward = 2 * sum(wide * high for wide, high in layers)
+            first = 2 * layers[0][0] * layers[0][1]
+            rows = group.stop - group.start
+            flops += rows * (forward + epochs * (3 * forward - first))
+            tanhs += rows * (1 + epochs) * sum(hidden)
+    return flops, tanhs
+
+
 def measure(
     contenders: dict[str, tuple[Algorithm, int]], repeats: int
 ) -> dict[str, dict[str, float]]:
     """Seconds of CPU per env step, sampling and whole iterations: {name: {what: seconds}}.
 
-    contenders: {name: (algorithm, env steps per iteration)}.
+    contenders: {name: (algorithm, env steps per iteration)}. Under "arithmetic": seconds per
+    "operation" and per "tanh".
     """
     samples: dict[str, dict[str, list[float]]] = {
         name: {"sample": [], "train": []} for name in contenders
     }
+    samples["arithmetic"] = {"operation": [], "tanh": []}
     for algorithm, _ in contenders.values():  # compile, allocate, measure the base policy
         algorithm.train()
         algorithm.env_runner.sample()
@@ -97,6 +142,8 @@ def measure(
             sampling = cpu_seconds(algorithm.env_runner.sample)
             samples[name]["sample"].append(sampling / steps)
             samples[name]["train"].append(cpu_seconds(algorithm.train) / steps)
+            for what, rate in zip(("operation", "tanh"), arithmetic_rates(), strict=True):
+                samples["arithmetic"][what].append(rate)
     return {
         name: {what: statistics.median(values) for what, values in both.items()}
         for name, both in samples.items()
@@ -110,20 +157,32 @@ def run(factory_of: Callable[[int], EnvFactory], repeats: int, sizes: tuple[int,
     """
     few, many = sizes
     contenders: dict[str, tuple[Algorithm, int]] = {}
-    for nodes, envs in ((few, 32), (few, 256), (many, 32)):
+    for nodes, envs in ((few, 32), (few, 256), (many, 32), (many, 256)):
         name = f"batches, {nodes} nodes, {envs} envs"
         contenders[name] = (ours(factory_of(nodes), envs), envs * PERIODS)
-    for output, name in (("episodes", "episodes"), ("agents", "RLlib's own")):
-        contenders[f"{name}, {few} nodes, 32 envs"] = (
-            rllibs(factory_of(few), 32, output),
+    for output, name, nodes in (
+        ("episodes", "episodes", few),
+        ("agents", "RLlib's own", few),
+        ("agents", "RLlib's own", many),
+    ):
+        contenders[f"{name}, {nodes} nodes, 32 envs"] = (
+            rllibs(factory_of(nodes), 32, output),
             32 * PERIODS,
         )
     seconds = measure(contenders, repeats)
-    print(f"\n{'':34}{'sampling':>16}{'whole PPO':>16}")
-    print(f"{'':34}{'agent-steps/s':>16}{'env-steps/s':>16}")
+    arithmetic = seconds.pop("arithmetic")
+    print(f"\n{'':34}{'sampling':>16}{'whole PPO':>16}{'whole PPO':>12}")
+    print(f"{'':34}{'agent-steps/s':>16}{'env-steps/s':>16}{'to floor':>12}")
+    to_floor = {}
     for name, both in seconds.items():
         nodes = many if f", {many} nodes" in name else few
-        print(f"{name:34}{nodes / both['sample']:16,.0f}{1 / both['train']:16,.0f}")
+        flops, tanhs = operations_per_env_step(factory_of(nodes), settings(32))
+        floor = flops * arithmetic["operation"] + tanhs * arithmetic["tanh"]
+        to_floor[name] = both["train"] / floor
+        print(
+            f"{name:34}{nodes / both['sample']:16,.0f}{1 / both['train']:16,.0f}"
+            f"{to_floor[name]:12.2f}"
+        )
     small = seconds[f"batches, {few} nodes, 32 envs"]
     large = seconds[f"batches, {many} nodes, 32 envs"]
     fast = seconds[f"batches, {few} nodes, 256 envs"]
@@ -131,23 +190,29 @@ def run(factory_of: Callable[[int], EnvFactory], repeats: int, sizes: tuple[int,
     numbers = {
         "sampling_agent_steps_per_second": round(few / fast["sample"]),
         "ppo_env_steps_per_second": round(1 / fast["train"]),
-        "sampling_speedup_same_envs": round(stock["sample"] / small["sample"], 1),
-        "ppo_speedup_same_envs": round(stock["train"] / small["train"], 1),
-        "sampling_speedup": round(stock["sample"] / fast["sample"], 1),
-        "ppo_speedup": round(stock["train"] / fast["train"], 1),
         "sampling_cost_per_agent_step_many_to_few": round(
             large["sample"] / many / (small["sample"] / few), 2
         ),
         "ppo_cost_per_agent_step_many_to_few": round(
             large["train"] / many / (small["train"] / few), 2
         ),
+        "sampling_speedup_same_envs": round(stock["sample"] / small["sample"], 1),
+        "ppo_speedup_same_envs": round(stock["train"] / small["train"], 1),
+        "sampling_speedup": round(stock["sample"] / fast["sample"], 1),
+        "ppo_speedup": round(stock["train"] / fast["train"], 1),
     }
-    print(
-        f"\nsampling {numbers['sampling_speedup_same_envs']}x, whole PPO "
-        f"{numbers['ppo_speedup_same_envs']}x RLlib's own at the same 32 envs; an agent-step at "
-        f"{many} nodes costs {numbers['sampling_cost_per_agent_step_many_to_few']} (sampling) and "
-        f"{numbers['ppo_cost_per_agent_step_many_to_few']} (whole PPO) of one at {few}"
-    )
+    print()
+    for nodes in sizes:
+        stock = seconds[f"RLlib's own, {nodes} nodes, 32 envs"]
+        for envs in (32, 256):
+            name = f"batches, {nodes} nodes, {envs} envs"
+            speedups = [stock[what] / seconds[name][what] for what in ("sample", "train")]
+            print(
+                f"{nodes} nodes, {envs} envs: sampling {speedups[0]:.1f}x, whole PPO "
+                f"{speedups[1]:.1f}x RLlib's own at 32; {to_floor[name]:.2f}x its floor"
+            )
+            numbers[f"ppo_speedup_{nodes}_nodes_{envs}_envs"] = round(speedups[1], 1)
+            numbers[f"ppo_to_floor_{nodes}_nodes_{envs}_envs"] = round(to_floor[name], 2)
     for algorithm, _ in contenders.values():
         algorithm.stop()
     return numbers

@@ -14,6 +14,8 @@ from envs.demand import Demand, DemandConfig
 from envs.lead_time import LeadTime
 from envs.network import Lane, LaneInput, Node, Receive, Sku, Stock, SupplyNetwork, Timing
 from envs.scenario import Scenario
+from envs.scenarios import build_scenario
+from envs.scenarios.one_warehouse import OneWarehouseConfig
 from tests.envs.networks import random_network
 
 BELIEFS = ("lead_time", "lead_time_sd", "on_time", "in_full", "overdue")
@@ -191,6 +193,26 @@ def test_neighbours() -> None:
     cover = feature(env, "upstream_cover")
     assert cover[1] == pytest.approx(squash(state.on_hand[0] / 4.0), abs=1e-5)
     assert (cover[0] == 0.0).all()
+
+
+def test_neighbours_do_not_show_their_number() -> None:
+    """Twice as many equal shops behind a depot twice as large: the same features."""
+    seen = []
+    for stores in (4, 8):
+        config = OneWarehouseConfig(
+            kind="one_warehouse", name="shops", stores=stores, lost_sale_cost=9.0,
+            demand=DemandConfig(mean=5.0),
+        )  # fmt: skip
+        env = BatchedEnv(build_scenario(config), 1)
+        env.reset(0)
+        env.state.on_hand[:] = 10.0
+        env.state.on_hand[0] = 12.0 * stores
+        env.state.inventory_position[:] = 2.0
+        seen.append({name: feature(env, name) for name in env.feature_names[16:20]})
+    for name in ("downstream_shortage_sum", "downstream_shortage_max", "upstream_cover"):
+        assert seen[0][name][:2] == pytest.approx(seen[1][name][:2], rel=1e-6), name
+    assert seen[0]["upstream_cover"][1] > 0.0
+    assert seen[0]["downstream_shortage_max"][0] > 0.0
 
 
 def test_forecast_per_period() -> None:

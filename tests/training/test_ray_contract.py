@@ -102,10 +102,16 @@ def test_a_member_takes_what_we_pass(function: Callable[..., Any], parameters: s
                 "_create_iterator_if_necessary",
                 "_log_metrics",
                 "_log_steps_trained_metrics",
+                "_uncompiled_update",
+                "configure_optimizers_for_module",
             ],
         ),
         (BatchedPPOConfig, PPOConfig, ["validate", "get_default_learner_class"]),
-        (BatchedPPO, PPO, ["setup", "training_step", "get_state", "set_state"]),
+        (
+            BatchedPPO,
+            PPO,
+            ["setup", "training_step", "get_state", "set_state", "get_auto_filled_metrics"],
+        ),
     ],
 )
 def test_what_we_override_exists_with_parameters_we_accept(
@@ -121,7 +127,7 @@ def test_what_we_override_exists_with_parameters_we_accept(
 
 
 def test_ppo_alone_decides_by_training_step() -> None:
-    """Losses and optimizers stay RLlib's; checkpoints too, with one number more."""
+    """Losses stay RLlib's; checkpoints too, with one number more."""
     assert {
         name for name in vars(BatchedPPO) if hasattr(PPO, name) and not name.startswith("_")
     } == {
@@ -129,6 +135,7 @@ def test_ppo_alone_decides_by_training_step() -> None:
         "training_step",
         "get_state",
         "set_state",
+        "get_auto_filled_metrics",
     }
     for name in ("compute_loss_for_module", "compute_gradients", "apply_gradients", "update"):
         assert name not in vars(BatchedPPOLearner)

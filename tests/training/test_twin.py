@@ -198,14 +198,14 @@ def test_slope_of_the_cost_is_what_the_simulator_shows() -> None:
                 way[:, flat] = 0.0
         wanted = sum(float((s * w).sum()) for s, w in zip(slopes, ways, strict=True))
         ends = []
-        for step in (2e-3, -2e-3):
+        for step in (3e-4, -3e-4):
             with torch.no_grad():
                 for parameter, way in zip(parameters, ways, strict=True):
                     parameter.add_(way, alpha=step)
                 ends.append(played().item())
                 for parameter, way in zip(parameters, ways, strict=True):
                     parameter.sub_(way, alpha=step)
-        found = (ends[0] - ends[1]) / 4e-3
+        found = (ends[0] - ends[1]) / 6e-4
         assert found == pytest.approx(wanted, rel=0.03, abs=2e-3 * cost.item())
 
 

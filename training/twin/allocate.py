@@ -22,7 +22,7 @@ __all__ = ["ScarceStock"]
 
 _FAIR_SHARE = list(Allocation).index(Allocation.fair_share)
 _PRIORITY = list(Allocation).index(Allocation.priority)
-_BISECTIONS = 60
+_BISECTIONS = {torch.float32: 24, torch.float64: 60}  # to the last digit
 
 
 class _Taker(NamedTuple):
@@ -126,7 +126,7 @@ class ScarceStock:
         high = wanted.new_full(shape, -1e30).scatter_reduce(0, index, ends, "amax")
         low, high = torch.minimum(low, high), torch.maximum(low, high)
         low, high = low.clamp(-1e9, 1e9), high.clamp(-1e9, 1e9)
-        for _ in range(_BISECTIONS):
+        for _ in range(_BISECTIONS[wanted.dtype]):
             middle = 0.5 * (low + high)
             much = self._sum(self._use * _part(weight, middle[self._thing], offset, wanted)) > there
             high = torch.where(much, middle, high)

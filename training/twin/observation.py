@@ -62,7 +62,10 @@ class ObservationSlopes:
             share[arrays.inbound.index] = arrays.inbound.value
             self._supplied = self._index(arrays.lane_to[inputs])
             self._supplier = self._index(arrays.inputs.index)
-            self._cover = self._column(share[inputs] / arrays.inputs.value)
+            above, below = arrays.inputs.index, arrays.lane_to[inputs]
+            self._cover = self._column(
+                share[inputs] * inverse_scale[above] / inverse_scale[below]  # in `below`'s units
+            )
         self._soon = None
         if "expedite_position" in names:
             lead = np.full(self._pairs, -1, np.int64)
