@@ -53,6 +53,10 @@ COMMANDS = {
         "training.report_cli:report",
         "study many scenarios: where learning pays, and where the rule is as good",
     ),
+    "sweep": Command(
+        "training.sweep_cli:sweep",
+        "train with many options, stop the poor ones early, keep the best",
+    ),
     "verify": Command(
         "evaluation.verify_cli:verify_command",
         "run published and verified results again: expected, got, difference",

@@ -24,6 +24,7 @@ __all__ = [
     "ReportCommand",
     "ServeCommand",
     "ShowCommand",
+    "SweepCommand",
     "TrainCommand",
     "TuneCommand",
     "VerifyCommand",
@@ -213,6 +214,20 @@ class ReportCommand:
 
 
 @dataclass(frozen=True)
+class SweepCommand:
+    """`echelon sweep`. space: key -> {choices} or {low, high, scale}. grace: share of training."""
+
+    space: dict[str, Any] = field(default_factory=dict)
+    trials: int = 16
+    workers: int = 2
+    grace: float = 0.2
+    register: bool = True
+    resume: str | None = None
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    out: str | None = None
+
+
+@dataclass(frozen=True)
 class VerifyCommand:
     """`echelon verify`. cases: a file; None: the ones that ship."""
 
@@ -246,6 +261,7 @@ def register() -> None:
         "show": ShowCommand,
         "bound": BoundCommand,
         "report": ReportCommand,
+        "sweep": SweepCommand,
         "tune": TuneCommand,
         "verify": VerifyCommand,
         "serve": ServeCommand,

@@ -19,7 +19,7 @@ from evaluation.plots import draw_all, draw_learning_curve
 from evaluation.report import as_table, write_json
 from evaluation.tracker import Tracker
 
-__all__ = ["train"]
+__all__ = ["publish", "settings_of", "train"]
 
 _SUMMARY = "Train a correction of the base policy, prove it on test traces, register it."
 _ARGUMENTS = "arguments.json"
@@ -81,8 +81,8 @@ def _run(composed: Composed) -> None:
             ConsoleProgress(console, tracker.log_metrics) as progress,
             ray_session(command.resources),
         ):
-            outcome = run_training(scenario, _settings(command), composed.folder, progress)
-        _publish(outcome, composed, tracker, console)
+            outcome = run_training(scenario, settings_of(command), composed.folder, progress)
+        publish(outcome, composed, tracker, console)
 
 
 def _write_arguments(composed: Composed) -> None:
@@ -90,7 +90,8 @@ def _write_arguments(composed: Composed) -> None:
     (composed.folder / _ARGUMENTS).write_text(json.dumps(kept), encoding="utf-8")
 
 
-def _settings(command: Any) -> Any:
+def settings_of(command: Any) -> Any:
+    """Return the `training.train.Settings` of a command."""
     from training.train import Budget, Settings
 
     budget = Budget(
@@ -103,7 +104,8 @@ def _settings(command: Any) -> Any:
     )
 
 
-def _publish(outcome: Any, composed: Composed, tracker: Tracker, console: Console) -> None:
+def publish(outcome: Any, composed: Composed, tracker: Tracker, console: Console) -> None:
+    """Write, print, log and register what a training ended with."""
     from training.export import export
 
     folder, comparison = composed.folder, outcome.comparison

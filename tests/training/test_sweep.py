@@ -1,0 +1,103 @@
+"""The space of a sweep is checked up front; its draws and its ledger survive a stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conf.compose import compose_runs
+from echelon import main
+from envs.errors import ConfigError
+from training.sweep import Ledger, Trial, as_markdown, read_space, trial_arguments
+
+_RATE = {"low": 1e-4, "high": 1e-2, "scale": "log"}
+
+
+def _compose(extra: Sequence[str]) -> dict[str, Any]:
+    fixed = ["scenario=lost_sales", "algorithm=pathwise"]
+    return next(compose_runs("train", [*fixed, *extra])).resolved
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({}, "space is empty"),
+        ({"algorithm.learning_rat": _RATE}, "Did you mean 'algorithm.learning_rate'"),
+        ({"algorithm.learning_rate": 3}, "expected {choices"),
+        ({"algorithm.learning_rate": {"low": 1.0, "high": 0.1}}, "low < high"),
+        ({"algorithm.learning_rate": {"low": 0.0, "high": 1.0, "scale": "log"}}, "positive low"),
+        ({"algorithm.learning_rate": {"choices": ["fast"]}}, "algorithm.learning_rate"),
+        ({"model.hidden": {"choices": []}}, "expected a list"),
+    ],
+)
+def test_bad_space_is_one_line(space: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_space(space, _compose)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_draws_depend_on_seed_and_trial_only() -> None:
+    given = {
+        "algorithm.learning_rate": _RATE,
+        "model.hidden": {"choices": [[64, 64], [128, 128]]},
+        "resources.envs_per_runner": {"low": 8, "high": 9},
+    }
+    space = read_space(given, _compose)
+    draws = [trial_arguments(space, 0, trial) for trial in range(40)]
+    assert trial_arguments(read_space(given, _compose), 0, 7) == draws[7]
+    assert trial_arguments(space, 1, 7) != draws[7]
+    rates = [float(draw[0].split("=")[1]) for draw in draws]
+    assert all(1e-4 <= rate <= 1e-2 for rate in rates)
+    assert len(set(rates)) == 40
+    assert {draw[1] for draw in draws} == {"model.hidden=[64, 64]", "model.hidden=[128, 128]"}
+    assert {draw[2].split("=")[1] for draw in draws} == {"8", "9"}
+
+
+def test_ledger_goes_on_after_a_line_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    ledger = Ledger(path)
+    assert ledger.read() == []
+    poor = Trial(0, ("a=1",), "stopped early", ((1.0, 9.0),))
+    failed = Trial(1, ("a=2",), "failed", ((1.0, 2.0),), "cost | is nan")
+    good = Trial(2, ("a=3",), "finished", ((1.0, 8.0), (2.0, 7.0)))
+    ledger.add(poor)
+    ledger.add(failed)
+    with path.open("a") as file:
+        file.write('{"number": 3, "arg')
+    ledger.add(good)
+    assert ledger.read() == [good, poor, failed]
+    rows = as_markdown(ledger.read()).splitlines()[2:]
+    assert rows[0] == "| 2 | 7 | 2 | finished | a=3 |"
+    assert rows[2] == "| 1 | - | 1 | failed: cost \\| is nan | a=2 |"
+
+
+@pytest.mark.nightly
+def test_a_sweep_goes_on_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three trials; the last line of the ledger is lost, as if it had been killed before it."""
+    monkeypatch.chdir(tmp_path)
+    space = "space={algorithm.learning_rate: {low: 1e-4, high: 1e-2, scale: log}}"
+    options = ["scenario=lost_sales", "smoke=true", "algorithm.iterations=4", "seed=3"]
+    own = ["trials=3", "workers=2", "tracking.enabled=false", "register=false", "out=there"]
+    assert main(["sweep", space, *options, *own]) == 0
+    ledger = tmp_path / "there" / "ledger.jsonl"
+    lines = ledger.read_text().splitlines()
+    assert len(lines) == 3
+    ledger.write_text("\n".join(lines[:2]) + "\n")
+    assert main(["sweep", "resume=there"]) == 0
+    trials = json.loads((tmp_path / "there" / "sweep.json").read_text())
+    assert sorted(trial["number"] for trial in trials) == [0, 1, 2]
+    assert {tuple(t["arguments"]) for t in trials} == {
+        tuple(json.loads(line)["arguments"]) for line in lines
+    }
+    costs = [min(cost for _, cost in trial["curve"]) for trial in trials]
+    assert costs == sorted(costs)
+    best = tmp_path / "there" / f"trial_{trials[0]['number']:03d}"
+    assert (best / "evaluation.json").exists()
+    assert (best / "policy").is_dir()
