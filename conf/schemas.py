@@ -15,7 +15,14 @@ from envs.reward import RewardConfig
 from envs.scenarios import BUILDERS
 from evaluation.tracking import TrackingConfig
 from serving.config import ServeConfig
-from training.config import ModelConfig, PathwiseConfig, PpoConfig, ResourcesConfig
+from training.config import (
+    AppoConfig,
+    ImpalaConfig,
+    ModelConfig,
+    PathwiseConfig,
+    PpoConfig,
+    ResourcesConfig,
+)
 
 __all__ = [
     "BoundCommand",
@@ -33,7 +40,12 @@ __all__ = [
 ]
 
 
-ALGORITHMS = {"ppo": PpoConfig, "pathwise": PathwiseConfig}
+ALGORITHMS = {
+    "ppo": PpoConfig,
+    "appo": AppoConfig,
+    "impala": ImpalaConfig,
+    "pathwise": PathwiseConfig,
+}
 
 
 @dataclass(frozen=True)

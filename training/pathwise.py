@@ -28,6 +28,7 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
     TIMERS,
 )
+from ray.util.debug import log_once
 from torch import Tensor
 
 from envs.batched_env import BatchedEnv
@@ -63,7 +64,7 @@ class PathwiseRLlibConfig(AlgorithmConfig):
         self.tail_periods: int | None = None
         self.final_share = 1.0
         self._dont_auto_sync_env_runner_states = True
-        self.api_stack(enable_rl_module_and_learner=True, enable_env_runner_and_connector_v2=True)
+        log_once("Pathwise_on_new_api_stack")  # RLlib would tell how to go back to the old one
 
     def get_default_learner_class(self) -> type[Learner]:
         """The learner with a simulator of its own."""
