@@ -15,14 +15,7 @@ from envs.reward import RewardConfig
 from envs.scenarios import BUILDERS
 from evaluation.tracking import TrackingConfig
 from serving.config import ServeConfig
-from training.config import (
-    AppoConfig,
-    ImpalaConfig,
-    ModelConfig,
-    PathwiseConfig,
-    PpoConfig,
-    ResourcesConfig,
-)
+from training.config import ModelConfig, PathwiseConfig, PpoConfig, ResourcesConfig
 
 __all__ = [
     "BoundCommand",
@@ -40,12 +33,7 @@ __all__ = [
 ]
 
 
-ALGORITHMS = {
-    "ppo": PpoConfig,
-    "appo": AppoConfig,
-    "impala": ImpalaConfig,
-    "pathwise": PathwiseConfig,
-}
+ALGORITHMS = {"ppo": PpoConfig, "pathwise": PathwiseConfig}
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,6 @@ from typing import Any
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig as RLlibConfig
-from ray.rllib.algorithms.appo import APPOConfig
-from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
@@ -37,14 +35,7 @@ from ray.rllib.utils.metrics import (
 from envs.errors import ConfigError
 from evaluation.actor import Actor
 from training.batched_runner import BatchedEnvRunner, RunnerSettings
-from training.config import (
-    AlgorithmConfig,
-    AppoConfig,
-    ImpalaConfig,
-    PathwiseConfig,
-    PpoConfig,
-    TrainingConfig,
-)
+from training.config import AlgorithmConfig, PathwiseConfig, PpoConfig, TrainingConfig
 from training.env_factory import EnvFactory, without_packs
 from training.modules import module_specs, node_spaces, row_spaces
 from training.multi_agent_env import NodeAgentsEnv
@@ -148,9 +139,7 @@ def build_algorithm(env_factory: EnvFactory, config: TrainingConfig) -> Algorith
     make, fill = _ALGORITHMS[type(config.algorithm)]
     if isinstance(config.algorithm, PathwiseConfig) and not config.algorithm.whole_packs:
         env_factory = without_packs(env_factory)
-    # RLlib's own algorithms take its episodes; ours take columns.
-    output = "episodes" if isinstance(config.algorithm, ImpalaConfig) else "batch"
-    rllib = configure(make(), env_factory, config, output)
+    rllib = configure(make(), env_factory, config)
     fill(rllib, config)
     return rllib.build_algo()
 
@@ -173,35 +162,6 @@ def set_ppo(rllib: PPOConfig, config: TrainingConfig) -> None:
     )
 
 
-def _set_impala(rllib: IMPALAConfig, config: TrainingConfig) -> None:
-    """Set what IMPALA and APPO need.
-
-    Raises:
-        ConfigError: no runner samples beside the learner, or a service target is set.
-    """
-    algorithm = config.algorithm
-    assert isinstance(algorithm, ImpalaConfig)
-    if not config.resources.env_runners:
-        raise ConfigError(
-            "resources.env_runners is 0; expected at least 1, as appo and impala sample while they "
-            "learn; set resources.env_runners=1, or take algorithm=ppo"
-        )
-    if rllib.env_config["reward"].target_fill_rate is not None:
-        raise ConfigError(
-            "reward.target_fill_rate is set; expected null, as appo and impala move no shortage "
-            "price; set reward.target_fill_rate=null, or take algorithm=ppo or pathwise"
-        )
-    rllib.training(
-        gamma=algorithm.discount,
-        entropy_coeff=algorithm.entropy_weight,
-        vf_loss_coeff=algorithm.value_weight,
-    )
-    # RLlib's default of 10 s would make most of a short training one iteration.
-    rllib.reporting(min_time_s_per_iteration=1)
-    if isinstance(algorithm, AppoConfig):
-        rllib.training(clip_param=algorithm.clip, use_kl_loss=False)
-
-
 def _set_pathwise(rllib: PathwiseRLlibConfig, config: TrainingConfig) -> None:
     algorithm = config.algorithm
     assert isinstance(algorithm, PathwiseConfig)
@@ -213,8 +173,6 @@ def _set_pathwise(rllib: PathwiseRLlibConfig, config: TrainingConfig) -> None:
 # its settings in training/config.py and conf/schemas.py, its YAML in conf/algorithm/.
 _ALGORITHMS: dict[type[AlgorithmConfig], tuple[Callable[[], Any], Callable[..., None]]] = {
     PpoConfig: (BatchedPPOConfig, set_ppo),
-    AppoConfig: (APPOConfig, _set_impala),
-    ImpalaConfig: (IMPALAConfig, _set_impala),
     PathwiseConfig: (PathwiseRLlibConfig, _set_pathwise),
 }
 

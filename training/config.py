@@ -9,8 +9,6 @@ from envs.errors import ConfigError
 
 __all__ = [
     "AlgorithmConfig",
-    "AppoConfig",
-    "ImpalaConfig",
     "ModelConfig",
     "PathwiseConfig",
     "PpoConfig",
@@ -119,41 +117,6 @@ class PpoConfig(AlgorithmConfig):
         _check(section, "minibatch_rows", self.minibatch_rows, 16, whole=True)
         _check(section, "entropy_weight", self.entropy_weight, 0.0)
         _check(section, "value_weight", self.value_weight, 0.0)
-
-
-@dataclass(frozen=True)
-class ImpalaConfig(AlgorithmConfig):
-    """IMPALA (Espeholt et al. 2018): samples arrive while it learns, corrected by V-trace.
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    discount: float = 0.95  # per period [gamma]
-    entropy_weight: float = 0.0  # loss per nat of entropy
-    value_weight: float = 0.5  # loss per unit of squared error of the critic
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        section = "algorithm"
-        _check(section, "discount", self.discount, 0.0, 0.9999, open_low=True)
-        _check(section, "entropy_weight", self.entropy_weight, 0.0)
-        _check(section, "value_weight", self.value_weight, 0.0)
-
-
-@dataclass(frozen=True)
-class AppoConfig(ImpalaConfig):
-    """APPO: IMPALA whose steps are clipped as PPO's (Luo et al. 2020).
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    clip: float = 0.2  # largest change of the action's probability ratio
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check("algorithm", "clip", self.clip, 0.0, 1.0, open_low=True)
 
 
 @dataclass(frozen=True)
