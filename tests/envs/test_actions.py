@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from conf.compose import compose_runs
 from envs.action_spaces import ActionSpace
 from envs.batched_env import BatchedEnv
 from envs.compiled import CompiledNetwork
@@ -28,6 +29,7 @@ from envs.network import (
 )
 from envs.policies import Parameter, Target, View, build_policy
 from envs.scenario import Scenario
+from envs.scenarios import build_scenario
 
 Floats = NDArray[np.float64]
 LEVEL, STOCK = 50.0, 20.0  # every pair misses 30 units
@@ -270,3 +272,17 @@ def test_warm_up_is_the_base_policys_in_every_space() -> None:
         stocks.append(env.state.on_hand.copy())
     assert np.array_equal(stocks[0], stocks[1])
     assert np.array_equal(stocks[0], stocks[2])
+
+
+def test_actions_mean_something_where_demand_is_certain() -> None:
+    """The beer game's demand has no spread: half of action 1 still adds a quarter of what comes."""
+    composed = next(iter(compose_runs("evaluate", ["scenario=beer_game"])))
+    env = BatchedEnv(build_scenario(composed.command.scenario), 1)
+    env.reset(0)
+    for _ in range(6):
+        env.step(env.no_action)
+    periods = env.net.lead_mean + env.net.review
+    assert env.spread[:, 0] == pytest.approx(0.25 * env.net.demand_mean * periods)
+    wanted = env.base_order[:, 0] + 2.0 * env.spread[:, 0]
+    env.close_period(np.ones((env.num_rows, env.action_size, 1), np.float32))
+    assert env.flows.raw_order[:, 0] == pytest.approx(wanted)

@@ -257,3 +257,27 @@ def test_static_features() -> None:
     }
     for name, values in wanted.items():
         assert feature(env, name) == pytest.approx(np.stack([values] * 2, 1), abs=1e-5), name
+
+
+def test_memory_shows_demand_one_by_one() -> None:
+    """The last four periods, newest first; before any demand, its mean. Without: as ever."""
+    scenario = depot_and_shop()
+    with_memory = BatchedEnv(replace(scenario, memory=4), 2)
+    without = BatchedEnv(scenario, 2)
+    names = [name for name in with_memory.feature_names if name.endswith("_ago")]
+    assert names == ["demand_2_ago", "demand_3_ago", "demand_4_ago"]
+    assert tuple(n for n in with_memory.feature_names if n not in names) == without.feature_names
+    with_memory.reset(3)
+    without.reset(3)
+    asked = [with_memory.net.demand_mean[:, None] * np.ones(2)] * 4
+    kept = [with_memory.feature_names.index(name) for name in without.feature_names]
+    for _ in range(7):
+        seen, _, _ = with_memory.step(with_memory.no_action)
+        plain, _, _ = without.step(without.no_action)
+        assert np.array_equal(seen[:, kept], plain)
+        asked.insert(0, with_memory.state.incoming.copy())
+        for ago, name in enumerate(names, start=2):
+            scaled = asked[ago - 1] * with_memory.inverse_scale[:, None]
+            wanted = squash(scaled)
+            got = seen[:, with_memory.feature_names.index(name)]
+            assert got == pytest.approx(wanted, rel=1e-5), name
