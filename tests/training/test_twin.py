@@ -248,3 +248,87 @@ def test_trajectories_are_longer_than_the_way_to_the_customer() -> None:
     assert periods > 2 * env.net.path_lead.max()
     assert tail > env.net.path_lead.max()
     assert horizon_of(env, 40, 30) == (40, 20)
+
+
+def cost_of(seed: int, orders: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """What orders [T, Q, B] on a random network cost in all, by the twin alone."""
+    net = compile_network(random_network(Random(seed), divisible=True))
+    simulator = Simulator(net, orders.shape[2])
+    twin = Twin(net, compile_heads(net)[0], EXACT, "cpu")
+    simulator.reset(seed)
+    state = TwinState.of(simulator.state, 0, EXACT, "cpu")
+    twin.begin(simulator.flows)
+    total = torch.zeros((), dtype=EXACT)
+    for raw in orders:
+        chance = Chance.of(simulator.trace, EXACT, "cpu")
+        state, flows = twin.close_period(state, raw, chance, weights)
+        total = total + flows.cost.sum() + 0.1 * state.in_transit.sum()
+        simulator.close_period_with_orders(np.zeros(raw.shape))  # moves chance on
+        simulator.open_period()
+        state = twin.open_period(state, Chance.of(simulator.trace, EXACT, "cpu"))
+    return total
+
+
+def test_slopes_on_random_networks_are_finite_differences() -> None:
+    """Scarce stock shared by any rule, resources, pauses, full nodes: costs move as slopes say.
+
+    Entries that sit on a kink (a demand met to the unit) may differ.
+    """
+    right, compared, shared = 0, 0, 0
+    for seed in range(40):
+        net, rng = compile_network(random_network(Random(seed), divisible=True)), Random(seed)
+        shape = (8, len(net.network.lanes), 1)
+        numbers = np.random.default_rng(seed)
+        orders = torch.tensor(numbers.exponential(5.0, shape), requires_grad=True)
+        heads = sum(len(k.names) for k in compile_heads(net)[1])
+        draws = numbers.uniform(-0.5, 0.5, (len(net.network.stocks), heads, 1))
+        weights = torch.tensor(draws, requires_grad=True)
+        cost_of(seed, orders, weights).backward()
+        for leaf in (orders, weights):
+            if leaf.grad is None:
+                continue
+            for _ in range(6):
+                place = tuple(rng.randrange(n) for n in leaf.shape)
+                ends = []
+                for step in (1e-5, -1e-5):
+                    moved = leaf.detach().clone()
+                    moved[place] += step
+                    pair = (moved, weights) if leaf is orders else (orders, moved)
+                    ends.append(cost_of(seed, *(part.detach() for part in pair)).item())
+                found, slope = (ends[0] - ends[1]) / 2e-5, leaf.grad[place].item()
+                right += abs(found - slope) <= 1e-3 * (1.0 + abs(found))
+                compared += 1
+                shared += leaf is weights and abs(found) > 1e-6
+    assert compared > 200
+    assert right >= 0.97 * compared
+    assert shared > 0
+
+
+def test_learned_weights_share_as_the_simulator_does() -> None:
+    """Random weights on a warehouse that is short: each store gets what the simulator gives it."""
+    scenario = dataclasses.replace(
+        build_scenario(
+            OneWarehouseConfig(
+                kind="one_warehouse", name="short", stores=4, lost_sale_cost=9.0,
+                learned_allocation=True, order_multiple=0.0, horizon=40,
+                demand=DemandConfig(distribution="uniform", low=0.0, high=10.0),
+            )
+        ),
+        policy_params={"forecast_base_stock": {"safety_factor": -1.0}},
+    )  # fmt: skip
+    env, rng = BatchedEnv(scenario, 4), np.random.default_rng(0)
+    heads, _ = compile_heads(env.net, env.base_policy.decides, scenario.extra_heads)
+    twin = Twin(env.net, heads, EXACT, "cpu")
+    env.reset(1)
+    short = 0
+    for _ in range(30):
+        state = TwinState.of(env.state, env.simulator.period, EXACT, "cpu")
+        action = rng.uniform(-1.0, 1.0, (env.num_rows, env.action_size, 4)).astype(np.float32)
+        chance = Chance.of(env.simulator.trace, EXACT, "cpu")
+        env.close_period(action)
+        ordered = torch.tensor(env.flows.ordered)
+        _, flows = twin.close_period(state, ordered, chance, torch.tensor(action, dtype=EXACT))
+        assert apart(flows.shipped, env.flows.shipped) < 1e-6
+        short += int((env.state.owed > 0.1).any())
+        env.open_period()
+    assert short > 5

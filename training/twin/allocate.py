@@ -91,16 +91,33 @@ class ScarceStock:
                 rising = self._bisect(there, weight, offset, wanted)
             else:
                 rising = self._read_off(flows, weight, offset, wanted)
+            rising = rising + self._newton(rising, there, weight, offset, wanted)
             line = weight * rising[self._thing] - offset
-            inside = (line > 0.0) & (line < wanted)
+            full, inside = line >= wanted, (line > 0.0) & (line < wanted)
             slope = self._sum(self._use * weight * inside)
-        given = self._sum(self._use * _part(weight, rising[self._thing], offset, wanted))
-        missing = there - given
+            value = _part(weight, rising[self._thing], offset, wanted)
+
+        def parts(level: Tensor) -> Tensor:
+            # Who gets nothing has no slope: a clamp would have one at exactly 0.
+            line = weight * level[self._thing] - offset
+            return torch.where(inside, line, torch.where(full, wanted, 0.0))
+
+        missing = there - self._sum(self._use * parts(rising))
         step = torch.where(slope > 0.0, missing / torch.where(slope > 0.0, slope, 1.0), 0.0)
-        part = _part(weight, (rising + step)[self._thing], offset, wanted)
+        part = parts(rising + step)
+        part = value + (part - part.detach())
         part = torch.where((need > there)[self._thing], part, wanted)
         index = self._lane[:, None].expand_as(part)
         return want.scatter_reduce(0, index, part, "amin")
+
+    def _newton(
+        self, level: Tensor, there: Tensor, weight: Tensor, offset: Tensor, wanted: Tensor
+    ) -> Tensor:
+        """The step that makes what is given out what is there."""
+        line = weight * level[self._thing] - offset
+        slope = self._sum(self._use * weight * ((line > 0.0) & (line < wanted)))
+        missing = there - self._sum(self._use * _part(weight, level[self._thing], offset, wanted))
+        return torch.where(slope > 0.0, missing / torch.where(slope > 0.0, slope, 1.0), 0.0)
 
     def _sum(self, values: Tensor) -> Tensor:
         return values.new_zeros(self._things, values.shape[1]).index_add(0, self._thing, values)
