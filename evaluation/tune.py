@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -105,7 +105,10 @@ def tune_policy(
     Raises ConfigError for an unknown policy or class.
     """
     began, cpu_began = time.perf_counter(), time.process_time()
-    tunable = policy_class(name).tunable(scenario.compiled)
+    tunable = {
+        key: _searchable(parameter)
+        for key, parameter in policy_class(name).tunable(scenario.compiled).items()
+    }
     kinds, groups = stock_classes(scenario, "kind"), stock_classes(scenario, classes)
     search = _Search(scenario, name, tunable, seed, traces, budget, on_evaluation)
     few = max(_FEW, traces // 4) if traces >= 2 * _FEW else traces
@@ -116,13 +119,14 @@ def tune_policy(
         moves = [[a * _step(tunable, a, step) for a in axes] for step in _STEPS]
         search.reserve = _FINE * search.left
         for singles in moves[:2]:
-            best = search.descend(best, [singles], few)
+            best = search.descend(best, [singles, _together(tunable, singles)], few)
         search.reserve = 0.0
         best = search.best(best)
         for singles in (*moves, _halves(tunable, axes)):
             best = search.descend(best, [singles], traces)
         for singles in moves:
-            linked = [singles, _pairs(singles, (1.0,)), _pairs(singles, (2.0, 0.5))]
+            together = _together(tunable, singles)
+            linked = [singles, together, _pairs(singles, (1.0,)), _pairs(singles, (2.0, 0.5))]
             best = search.descend(best, linked, traces)
     final = _values(tunable, best)
     labels = [s.label for s in scenario.compiled.network.stocks]  # in the order of the rows
@@ -241,6 +245,14 @@ def stock_classes(scenario: Scenario, classes: str) -> NDArray[np.str_]:
     return np.char.add(np.char.add(kinds, "/"), letters)
 
 
+def _searchable(parameter: Parameter) -> Parameter:
+    """Where demand has no spread, and so no step: a quarter of the textbook value is one."""
+    if parameter.scale is None:
+        return parameter
+    scale = np.where(parameter.scale > 0.0, parameter.scale, 0.25 * np.abs(parameter.start))
+    return replace(parameter, scale=scale)
+
+
 def _axes(tunable: dict[str, Parameter], groups: NDArray[np.str_]) -> list[Floats]:
     """Return [K, P] of zeros and ones per (parameter, class) that can be searched."""
     axes = []
@@ -250,6 +262,28 @@ def _axes(tunable: dict[str, Parameter], groups: NDArray[np.str_]) -> list[Float
             axis[k] = groups == group
             axes.append(axis)
     return axes
+
+
+def _together(tunable: dict[str, Parameter], singles: list[Floats]) -> list[Floats]:
+    """Return, per parameter, moves of several classes by the same number of units: of the first
+    classes, of the last ones, of all. Echelon levels of a chain need that: raising the stock of one
+    stage raises the levels of all above, and one level alone is only in the others' way."""
+    moved: dict[int, list[Floats]] = {}
+    for single in singles:
+        moved.setdefault(int(single.any(axis=1).argmax()), []).append(single)
+    directions = []
+    for k, moves in moved.items():
+        parameter = list(tunable.values())[k]
+        scale = parameter.scale
+        if not 1 < len(moves) <= _MOST_PAIRS or scale is None or not (scale > 0.0).all():
+            continue
+        units = [float((move[k] * scale).max()) for move in moves]
+        step = max(min(units), 1.0) if parameter.whole else min(units)
+        even = [move * (step / unit) for move, unit in zip(moves, units, strict=True)]
+        parts = range(2, len(even))
+        sets = [even, *(even[:i] for i in parts), *(even[-i:] for i in parts)]
+        directions += [np.sum(one, axis=0) for one in sets]
+    return directions
 
 
 def _pairs(singles: list[Floats], ratios: tuple[float, ...]) -> list[Floats]:

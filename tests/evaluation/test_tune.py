@@ -68,6 +68,14 @@ def test_whole_numbers_of_several_scales_can_part() -> None:
     assert tuned.cost <= min(costs.values()) + 1e-9
 
 
+def test_echelon_levels_are_found_where_demand_has_no_spread() -> None:
+    """The beer game's board: no grid of echelon levels (13^4 around these) is below 132 in all."""
+    command = next(iter(compose_runs("tune", ["scenario=beer_game"]))).command
+    scenario = build_scenario(command.scenario)
+    tuned = tune_policy(scenario, "echelon_base_stock", seed=1, traces=1, budget=150)
+    assert tuned.cost * scenario.horizon == pytest.approx(132.0)
+
+
 def test_same_seed_same_result_within_the_budget(dual: Scenario) -> None:
     """Deterministic, never beyond the budget, and the history ends at the cost it reports."""
     seen: list[int] = []
