@@ -21,6 +21,7 @@ from evaluation.console import ConsoleProgress, make_console
 from evaluation.tracker import Tracker
 from evaluation.value.features import features_of
 from evaluation.value.page import as_html
+from evaluation.value.plots import curves_picture
 from evaluation.value.record import Entry, folder_name, load_entry, write_part
 from evaluation.value.tables import HEADINGS, as_json, as_markdown, row_of, tree_text
 from evaluation.value.tree import Advice, VerdictTree, fit_tree
@@ -106,6 +107,9 @@ class _Desk:
             temporary = self.folder / f"{name}.tmp"
             temporary.write_text(text, encoding="utf-8")
             temporary.replace(self.folder / name)
+        for one, entry in zip(self.studies, entries, strict=True):
+            if picture := curves_picture(entry):
+                (one.folder / "curves.png").write_bytes(picture)
         return entries, tree, advice
 
 
@@ -129,6 +133,9 @@ def _run(composed: Composed) -> bool:
         tracker.log_metrics(0, _metrics(entries))
         for name in ("report.html", "report.md", "report.json"):
             tracker.log_artifacts(composed.folder / name)
+        for one in desk.studies:
+            if (one.folder / "curves.png").exists():
+                tracker.log_artifacts(one.folder / "curves.png", f"curves/{one.folder.name}")
     _show(entries, tree, advice, console)
     console.print(f"Wrote {composed.folder / 'report.html'}", highlight=False, soft_wrap=True)
     return any(entry.error for entry in entries)

@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 
 from evaluation.value.features import FEATURES
-from evaluation.value.plots import bounds_picture, curves_picture, savings_picture
+from evaluation.value.plots import bounds_picture, curves_picture, data_url, savings_picture
 from evaluation.value.record import ClassicalPart, Entry
 from evaluation.value.tables import HEADINGS, HOW_TO_READ, money, row_of, tree_text
 from evaluation.value.tree import Advice, VerdictTree
@@ -161,8 +161,8 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<div class=scroll><table><tr>{head}</tr>\n{body}</table></div>"
 
 
-def _picture(url: str) -> str:
-    return f'<p><img src="{url}" alt=""></p>' if url else ""
+def _picture(picture: bytes) -> str:
+    return f'<p><img src="{data_url(picture)}" alt=""></p>' if picture else ""
 
 
 def _pre(text: str) -> str:
