@@ -29,6 +29,7 @@ from evaluation.optima.exact import solve_scenario
 from evaluation.rollout import Competitor, play
 from evaluation.verify.case import load_cases
 from training.cli import settings_of
+from training.cluster import ray_session
 from training.train import train
 
 _HORIZON = 2000  # periods of an episode played, after a warm-up of 100
@@ -87,8 +88,11 @@ def main(family: str, overrides: list[str]) -> None:
             arguments = [f"scenario={family}", base, *_DEFAULTS, *keys, *rest, f"seed={seed}"]
             command = next(iter(compose_runs("train", arguments))).command
             built = scenario or build_scenario(command.scenario)
-            with tempfile.TemporaryDirectory() as folder, \
-                    ConsoleProgress(make_console(), lambda *_: None) as progress:  # fmt: skip
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                ray_session(command.resources),
+                ConsoleProgress(make_console(), lambda *_: None) as progress,
+            ):
                 started = time.process_time()
                 outcome = train(built, settings_of(command), Path(folder), progress)
                 seconds.append(time.process_time() - started)
