@@ -15,7 +15,16 @@ from envs.reward import RewardConfig
 from envs.scenarios import BUILDERS
 from evaluation.tracking import TrackingConfig
 from serving.config import ServeConfig
-from training.config import ModelConfig, PathwiseConfig, PpoConfig, ResourcesConfig
+from training.config import (
+    AppoConfig,
+    ImitationConfig,
+    ImpalaConfig,
+    MappoConfig,
+    ModelConfig,
+    PathwiseConfig,
+    PpoConfig,
+    ResourcesConfig,
+)
 
 __all__ = [
     "BoundCommand",
@@ -33,7 +42,13 @@ __all__ = [
 ]
 
 
-ALGORITHMS = {"ppo": PpoConfig, "pathwise": PathwiseConfig}
+ALGORITHMS = {
+    "ppo": PpoConfig,
+    "mappo": MappoConfig,
+    "appo": AppoConfig,
+    "impala": ImpalaConfig,
+    "pathwise": PathwiseConfig,
+}
 
 
 @dataclass(frozen=True)
@@ -73,6 +88,8 @@ class TrainCommand:
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    start: str | None = None
+    imitate: ImitationConfig = field(default_factory=ImitationConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     test: TestConfig = field(default_factory=TestConfig)

@@ -14,10 +14,20 @@ from numpy.typing import NDArray
 
 from envs.action_spaces import ActionSpace, replace_level
 from envs.actions import KindHeads, compile_heads
+from envs.central_view import CentralView
+from envs.companions import (
+    CompanionArrays,
+    compile_companions,
+    write_companions,
+    write_static_companions,
+)
 from envs.compiled import CompiledNetwork
 from envs.kernel import Handle
 from envs.observation import (
+    FLOW_FEATURES,
+    NO_CHANCE,
     Chance,
+    ObservationArrays,
     compile_observation,
     write_observation,
     write_preference,
@@ -29,7 +39,7 @@ from envs.scenario import Scenario
 from envs.simulator import Simulator
 from envs.state import Flows, State
 
-__all__ = ["BatchedEnv", "Group", "row_groups"]
+__all__ = ["BatchedEnv", "Group", "feature_names", "row_groups"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +68,8 @@ class BatchedEnv:
     observation float32 [P, F, B] (a view that the next step overwrites), action float32 [P, A, B]
     in [-1, 1] where zero is the base policy, reward float32 [P, B]. All B reach the horizon
     together. cost_scale [P]: what the base policy makes each pair answer for per period [currency];
-    rewards are in units of it. action_space: None is the scenario's.
+    rewards are in units of it. action_space: None is the scenario's. central: append what only a
+    critic may see, see envs/central_view.py.
     """
 
     def __init__(
@@ -71,6 +82,7 @@ class BatchedEnv:
         reward: RewardConfig | None = None,
         cost_scale: NDArray[np.float64] | None = None,
         action_space: ActionSpace | None = None,
+        central: bool = False,
     ) -> None:
         net = scenario.compiled
         self.scenario, self.net, self.batch_size = scenario, net, batch_size
@@ -92,11 +104,14 @@ class BatchedEnv:
         trace = self.simulator.trace
         self._view = View(net, self.simulator.state, 0, trace.seen, trace.forecast, trace.calendar)
         chance = Chance(trace.factor, trace.seen, trace.forecast, trace.offset)
-        self._layout, self.feature_names = compile_observation(
-            net, chance, scenario.preference is not None, scenario.memory
-        )
+        self._layout, self.companions, self.feature_names = _compile_features(scenario, chance)
         self._layout_handle = Handle(self._layout)
-        self.observation_size = self._layout.size
+        self._central = None
+        if central:
+            kinds = {group.name: slice(group.start, group.stop) for group in self.groups}
+            self._central = CentralView(net, kinds)
+            self.feature_names += self._central.names
+        self.observation_size = len(self.feature_names)
         self.horizon = scenario.episode_length(split)
         self.reward_config = reward or RewardConfig()
         scale = _newsvendor_scale(net) if cost_scale is None else np.asarray(cost_scale, float)
@@ -108,10 +123,12 @@ class BatchedEnv:
         self.preference = np.full(batch_size, 0.5)  # [B] in 0..1
         self.shortage_price = np.zeros(batch_size)  # [B] currency per unit not served at once
         self._observation = np.zeros((self.num_rows, self.observation_size, batch_size), np.float32)
-        write_static(net.arrays, self._layout, self._observation)
+        self._own_features = self._observation[:, : self._layout.size]
+        write_static(net.arrays, self._layout, self._own_features)
+        write_static_companions(self.companions, self._observation)
         if scenario.preference is not None and scenario.preference.at is not None:
             self.preference[:] = scenario.preference.at
-        write_preference(self._layout, self.preference, self._observation)
+        write_preference(self._layout, self.preference, self._own_features)
         self._reward = np.zeros((self.num_rows, batch_size), np.float32)
         self._cost = np.zeros((self.num_rows, batch_size))
         self._twin_cost = np.zeros((self.num_rows, batch_size))
@@ -161,7 +178,7 @@ class BatchedEnv:
         if wanted.at is not None:
             self.preference[:] = wanted.at
         self.shortage_price[:] = wanted.price(self.preference)
-        write_preference(self._layout, self.preference, self._observation)
+        write_preference(self._layout, self.preference, self._own_features)
 
     def step(
         self, action: NDArray[np.float32]
@@ -208,6 +225,10 @@ class BatchedEnv:
             net, forecast, self._layout_handle, state, self._target, simulator.trace.calendar,
             simulator.period, self._scratch, self._observation,
         )  # fmt: skip
+        write_companions(self.companions, self._observation)
+        if self._central is not None:
+            columns = self._observation[:, -len(self._central.names) :]
+            self._central.write(simulator.trace, self._own_features, columns)
         return self._observation
 
     def refresh(self) -> NDArray[np.float32]:
@@ -267,7 +288,11 @@ class BatchedEnv:
         target = self.base_policy.target(view)
         self._target = np.ascontiguousarray(target.order, np.float64)
         spread = self.base_policy.spread(view)
-        self._spread = np.maximum(spread, self._least_spread) if self._is_certain else spread
+        if self._is_certain:
+            spread = np.maximum(spread, self._least_spread)
+        if self.scenario.action_scale != 1.0:
+            spread = spread * self.scenario.action_scale
+        self._spread = spread
         for name in self.base_policy.decides:
             getattr(simulator.decision, name)[...] = getattr(target, name)
         if self._learning and self._space is not ActionSpace.residual:
@@ -275,6 +300,22 @@ class BatchedEnv:
 
     def _replace_level(self) -> None:
         self._target, self._spread = replace_level(self._space, self.net, self.state)
+
+
+def feature_names(scenario: Scenario) -> tuple[str, ...]:
+    """Return what agents see of each row, in order."""
+    return _compile_features(scenario, NO_CHANCE)[2]
+
+
+def _compile_features(
+    scenario: Scenario, chance: Chance
+) -> tuple[ObservationArrays, CompanionArrays, tuple[str, ...]]:
+    net = scenario.compiled
+    own, names = compile_observation(net, chance, scenario.preference is not None, scenario.memory)
+    others, more = compile_companions(
+        net, FLOW_FEATURES, own.size, scenario.companions, scenario.companions_of, scenario.identity
+    )
+    return own, others, names + more
 
 
 def row_groups(scenario: Scenario) -> tuple[Group, ...]:

@@ -27,6 +27,7 @@ from envs.policies.base_stock import critical_ratio
 from envs.state import State
 
 __all__ = [
+    "FLOW_FEATURES",
     "Chance",
     "ObservationArrays",
     "compile_observation",
@@ -42,7 +43,8 @@ Features = NDArray[np.float32]
 _TILE = 256  # replications worked on together: their rows fit the L1 cache
 _BUCKETS = (2, 4, 8)  # periods ahead at which the next bucket of arrivals begins
 
-_FLOW_FEATURES = (
+# What moves from period to period, of every pair of every network; the first of each row.
+FLOW_FEATURES = (
     "on_hand",
     "backorders",
     "arriving_in_1",
@@ -115,7 +117,7 @@ def compile_observation(
     """
     has_network = bool(net.arrays.outbound.index.size)
     has_calendar = net.multiplier is not None
-    names: tuple[str, ...] = _FLOW_FEATURES
+    names: tuple[str, ...] = FLOW_FEATURES
     names += _NETWORK_FEATURES if has_network else ()
     names += _CALENDAR_FEATURES if has_calendar else ()
     names += tuple(f"demand_{ago}_ago" for ago in range(2, memory + 1))
@@ -173,6 +175,8 @@ def write_observation(
     target: Floats, calendar: Ints, period: int, scratch: Floats, observation: Features,
 ) -> None:  # fmt: skip
     """Fill observation [P, F, B] but for the static features and those that are always zero.
+
+    Features behind these F (of companions) are left alone.
 
     target [P, B] units: the base policy's order, negative where stock is above its target.
     scratch [B] is overwritten.

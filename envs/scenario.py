@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from envs.action_spaces import ActionSpace
+from envs.companions import CompanionsOf
 from envs.compiled import CompiledNetwork, compile_network
 from envs.errors import ConfigError, did_you_mean
 from envs.network import SupplyNetwork
@@ -16,6 +17,8 @@ from envs.reward import Preference
 from envs.trace import Bootstrap
 
 __all__ = ["Scenario", "Split"]
+
+_MOST_COMPANIONS = 256  # a row's features are as many times longer
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,13 @@ class Scenario:
     calendar_start: ISO date of calendar period 0, where the calendar is a real one.
     stress_of: the scenario whose learned policies are tried here, on what they never saw.
     action_space: what an agent's first head means; see envs/action_spaces.py.
+    action_scale: factor on how far residual actions move levels and gates.
     bootstrap_length: replayed demand is resampled in stretches of that many periods, in training
     where the calendar is split; None: every episode replays it as it was.
     preference: service against cost, as agents are told it; see envs/reward.py.
     memory: periods of demand that agents see one by one; 0: only means of it.
+    companions: other rows whose stock and demand each row sees, at most; companions_of: who they
+    are; identity: rows see their number within the node kind. See envs/companions.py.
     extra_heads: action heads beyond those the network and the base policy call for (smoothing).
     """
 
@@ -53,6 +59,9 @@ class Scenario:
     policy_params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     smoothing: float = 0.0
     memory: int = 0
+    companions: int = 0
+    companions_of: CompanionsOf = CompanionsOf.lanes
+    identity: bool = False
     splits: Mapping[str, Split] | None = None
     period_name: str = "day"
     currency: str = "EUR"
@@ -63,6 +72,7 @@ class Scenario:
     preference: Preference | None = None
     extra_heads: tuple[str, ...] = ()
     action_space: ActionSpace = ActionSpace.residual
+    action_scale: float = 1.0
     stress_of: str = ""
 
     def __post_init__(self) -> None:
@@ -71,9 +81,15 @@ class Scenario:
                 f"scenario '{self.name}': horizon is {self.horizon} and warm_up {self.warm_up}; "
                 "expected horizon >= 1 and warm_up >= 0."
             )
-        if self.memory < 0:
+        if self.memory < 0 or not 0 <= self.companions <= _MOST_COMPANIONS:
             raise ConfigError(
-                f"scenario '{self.name}': memory is {self.memory}; expected periods >= 0."
+                f"scenario '{self.name}': memory is {self.memory} and companions "
+                f"{self.companions}; expected periods >= 0 and 0 to {_MOST_COMPANIONS} rows."
+            )
+        if not 0.0 < self.action_scale < float("inf"):
+            raise ConfigError(
+                f"scenario '{self.name}': action_scale is {self.action_scale}; expected a number "
+                "> 0."
             )
         policy_class(self.base_policy)
         self.bootstrap("train")

@@ -1,10 +1,13 @@
-"""The network that acts: one small tanh network per node kind, shared over its rows."""
+"""The network that acts: one per node kind, shared over its rows; tanh layers in its plainest form.
+
+Other forms (evaluation/networks/) read the row in another way first; the tanh layers follow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,28 +39,39 @@ class Actor(nn.Module):
 
     The last layer starts at zero: the untrained actor answers 0, which is the base policy. The
     critic has the same form with one output.
+
+    network: the form's name in `evaluation.networks.NETWORKS`. rows: of the node kind, where each
+    has weights of its own; else 0.
     """
 
+    network: ClassVar[str] = "mlp"
+    rows: int = 0
+
     def __init__(
-        self, observation_size: int, action_size: int, hidden: Sequence[int] = (64, 64)
+        self,
+        observation_size: int,
+        action_size: int,
+        hidden: Sequence[int] = (64, 64),
+        inputs: int | None = None,
+        linear: Callable[[int, int], nn.Module] = nn.Linear,
     ) -> None:
+        """inputs: of the first layer, where a form makes something else of the observation.
+        linear: makes a layer of so many inputs and outputs."""
         super().__init__()
         self.observation_size = observation_size
         self.action_size = action_size
         self.hidden = tuple(hidden)
+        sizes = (observation_size if inputs is None else inputs, *self.hidden)
         layers: list[nn.Module] = []
-        for inputs, outputs in pairwise((observation_size, *self.hidden)):
-            layers += [nn.Linear(inputs, outputs), nn.Tanh()]
-        last = nn.Linear((observation_size, *self.hidden)[-1], action_size)
-        self.layers = nn.Sequential(*layers, last)
+        for before, after in pairwise(sizes):
+            layers += [linear(before, after), nn.Tanh()]
+        self.layers = nn.Sequential(*layers, linear(sizes[-1], action_size))
         self.silence()
 
     def silence(self) -> None:
         """Answer 0 from now on: be the base policy."""
-        last = self.layers[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        for parameter in self.layers[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
         """Mean action, not clipped: [..., F] -> [..., A]."""

@@ -13,7 +13,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,11 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from envs.errors import ArtifactError
+from envs.errors import ArtifactError, ConfigError
 from evaluation.actor import Actor, TorchPolicy
 from evaluation.atomic_folder import read_folder, write_folder
 from evaluation.network_io import plain_hash
+from evaluation.networks import build_network
 from evaluation.redact import redact_tree
 
 __all__ = [
@@ -105,6 +105,9 @@ def save_artifact(
         "format_version": FORMAT_VERSION,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "hidden": {kind: list(actor.hidden) for kind, actor in actors.items()},
+        "networks": {
+            kind: {"name": actor.network, "rows": actor.rows} for kind, actor in actors.items()
+        },
         "canary": {kind: _canary(actor) for kind, actor in actors.items()},
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
@@ -194,15 +197,14 @@ def _build_actors(folder: Path, manifest: dict[str, Any], weights: bytes) -> dic
         tensors = safetensors.torch.load(weights)
     except (safetensors.SafetensorError, ValueError, KeyError) as problem:
         raise _bad(folder, _WEIGHTS, f"it can't be read ({problem})") from problem
-    features = len(manifest["observation"])
-    sizes = {
-        kind: (features, *manifest["hidden"][kind], len(heads))
-        for kind, heads in manifest["actions"].items()
-    }
-    if set(sizes) != set(manifest["hidden"]):
+    with torch.device("meta"):  # shapes alone
+        expected = {kind: _build_actor(folder, manifest, kind) for kind in manifest["actions"]}
+    if set(expected) != set(manifest["hidden"]):
         raise _bad(folder, _MANIFEST, "'actions' and 'hidden' name different node kinds")
     wanted = {
-        f"{kind}.{name}": shape for kind, size in sizes.items() for name, shape in _shapes(size)
+        f"{kind}.{name}": tuple(tensor.shape)
+        for kind, actor in expected.items()
+        for name, tensor in actor.state_dict().items()
     }
     got = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in sorted(wanted.keys() | got.keys()):
@@ -216,25 +218,32 @@ def _build_actors(folder: Path, manifest: dict[str, Any], weights: bytes) -> dic
         if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
             raise _bad(folder, _WEIGHTS, f"tensor '{name}' is not all finite float32 numbers")
     actors = {}
-    for kind, size in sizes.items():
-        actors[kind] = Actor(size[0], size[-1], size[1:-1])
-        actors[kind].load_state_dict({name: tensors[f"{kind}.{name}"] for name, _ in _shapes(size)})
+    for kind, actor in expected.items():
+        actors[kind] = _build_actor(folder, manifest, kind)
+        actors[kind].load_state_dict(
+            {name: tensors[f"{kind}.{name}"] for name in actor.state_dict()}
+        )
     return actors
 
 
-def _shapes(size: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
-    """Tensor names and shapes of an Actor with these layer sizes (each second layer is tanh)."""
-    shapes: list[tuple[str, tuple[int, ...]]] = []
-    for index, (inputs, outputs) in enumerate(pairwise(size)):
-        shapes.append((f"layers.{2 * index}.weight", (outputs, inputs)))
-        shapes.append((f"layers.{2 * index}.bias", (outputs,)))
-    return shapes
+def _build_actor(folder: Path, manifest: dict[str, Any], kind: str) -> Actor:
+    """The kind's network as the manifest says, untrained; without 'networks': tanh layers."""
+    network = manifest.get("networks", {}).get(kind, {"name": Actor.network, "rows": 0})
+    features = [quantity["name"] for quantity in manifest["observation"]]
+    heads, hidden = len(manifest["actions"][kind]), manifest["hidden"][kind]
+    try:
+        return build_network(network["name"], features, heads, hidden, network["rows"])
+    except (ConfigError, ValueError, RuntimeError) as problem:
+        what = f"no network of '{kind}' can be built from it ({problem})"
+        raise _bad(folder, _MANIFEST, what) from problem
 
 
 @torch.inference_mode()
 def _canary(actor: Actor) -> dict[str, Any]:
     """A fixed input [rows, F] and the mean action [rows, A] it must give again."""
     inputs = np.random.default_rng(0).standard_normal((_CANARY_ROWS, actor.observation_size))
+    if actor.rows:  # each has weights of its own, and says its number last
+        inputs[:, -1] = np.arange(_CANARY_ROWS) % actor.rows
     rows = torch.from_numpy(inputs.round(3).astype(np.float32))
     device = next(actor.parameters()).device
     return {"input": rows.tolist(), "output": actor(rows.to(device)).cpu().tolist()}

@@ -15,7 +15,7 @@ from envs.errors import ConfigError
 from envs.policies import policy_class
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.artifact import load_artifact
+from evaluation.artifact import Artifact, load_artifact
 from evaluation.champion import model_name, resolve_artifact
 from evaluation.compare import Comparison, compare
 from evaluation.console import ConsoleProgress, make_console
@@ -24,7 +24,7 @@ from evaluation.plots import draw_all
 from evaluation.report import as_table, write_json
 from evaluation.rollout import Competitor
 from evaluation.tracker import Tracker
-from evaluation.transfer import base_parameters
+from evaluation.transfer import base_parameters, seen_in_training
 from evaluation.tune import tune_reported
 from evaluation.tune_cache import read_policy_params
 
@@ -60,9 +60,13 @@ def _run(composed: Composed) -> None:
             f"[{', '.join(command.policies)}]."
         )
     from_file = read_policy_params(command.policy_params_from, scenario.name)
+    artifact = _artifact(scenario, command) if "learned" in command.policies else None
     with ConsoleProgress(console) as progress:
         competitors = [
-            _competitor(name, scenario, command, from_file, progress) for name in command.policies
+            _learned(artifact, seen_in_training(artifact, scenario), command)
+            if name == "learned" and artifact is not None
+            else _competitor(name, scenario, command, from_file, progress)
+            for name in command.policies
         ]
         progress.phase("compare", command.traces * len(competitors))
         done: dict[str, int] = {}
@@ -72,7 +76,7 @@ def _run(composed: Composed) -> None:
             progress.update(sum(done.values()), name)
 
         comparison = compare(
-            scenario,
+            scenario if artifact is None else seen_in_training(artifact, scenario),
             competitors,
             traces=command.traces,
             seed=command.seed,
@@ -90,8 +94,6 @@ def _competitor(
     from_file: Mapping[str, Any],
     progress: ConsoleProgress,
 ) -> Competitor:
-    if name == "learned":
-        return _learned(scenario, command)
     policy_class(name)  # unknown names fail before anything long starts
     given = (
         command.policy_params.get(name) or from_file.get(name) or scenario.policy_params.get(name)
@@ -107,7 +109,7 @@ def _competitor(
     )
 
 
-def _learned(scenario: Scenario, command: Any) -> Competitor:
+def _artifact(scenario: Scenario, command: Any) -> Artifact:
     home = scenario.stress_of or scenario.name
     model, uri = model_name(home), command.tracking.uri
     resolved = resolve_artifact(command.artifact, model, uri)
@@ -118,6 +120,10 @@ def _learned(scenario: Scenario, command: Any) -> Competitor:
             f"artifact '{command.artifact}' was trained on scenario '{trained_on}', not on "
             f"'{home}'; give artifact=FOLDER of a policy for it, or scenario={trained_on}."
         )
+    return artifact
+
+
+def _learned(artifact: Artifact, scenario: Scenario, command: Any) -> Competitor:
     base = artifact.manifest["base_policy"]
     parameters = command.policy_params.get("learned") or base_parameters(artifact, scenario)
     correction = learned_correction(artifact.policy.actors, scenario)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from envs import demand as processes
 from envs.action_spaces import ActionSpace
+from envs.companions import CompanionsOf
 from envs.demand import Demand
 from envs.errors import ArtifactError, EchelonError, NetworkError
 from envs.network import SupplyNetwork
@@ -47,6 +48,12 @@ _OTHERS: dict[str, Any] = {
     "extra_heads": tuple[str, ...],
     "preference": Preference | None,
 }
+_WHERE_USED: dict[str, Any] = {  # left out where it is the Scenario's default
+    "companions": int,
+    "companions_of": CompanionsOf,
+    "identity": bool,
+    "action_scale": float,
+}
 _PROCESSES: dict[str, type[Any]] = {
     "poisson": processes.Poisson,
     "geometric": processes.Geometric,
@@ -64,6 +71,11 @@ def scenario_to_plain(scenario: Scenario) -> dict[str, Any]:
         "format_version": _FORMAT,
         **{name: _write(hint, getattr(scenario, name)) for name, hint in _NUMBERS.items()},
         **{name: _write(hint, getattr(scenario, name)) for name, hint in _OTHERS.items()},
+        **{
+            name: _write(hint, getattr(scenario, name))
+            for name, hint in _WHERE_USED.items()
+            if getattr(scenario, name) != getattr(Scenario, name)
+        },
         "policy_params": _plain_tree(scenario.policy_params, "policy_params"),
         "network": _write(SupplyNetwork, scenario.network),
     }
@@ -73,9 +85,10 @@ def scenario_from_plain(plain: Any) -> Scenario:
     """Rebuild the scenario. Raises ArtifactError for a wrong shape, NetworkError for a network
     that contradicts itself."""
     entry = _mapping(plain, "network.json")
+    used = _WHERE_USED.keys() & entry.keys()
     _keys(
         entry,
-        {"format_version", *_NUMBERS, *_OTHERS, "policy_params", "network"},
+        {"format_version", *_NUMBERS, *_OTHERS, *used, "policy_params", "network"},
         "network.json",
     )
     if entry["format_version"] != _FORMAT:
@@ -88,6 +101,7 @@ def scenario_from_plain(plain: Any) -> Scenario:
             network=_read(SupplyNetwork, entry["network"], "network"),
             policy_params=_policy_params(entry["policy_params"]),
             **{name: _read(hint, entry[name], name) for name, hint in _OTHERS.items()},
+            **{name: _read(_WHERE_USED[name], entry[name], name) for name in used},
             **{name: _read(hint, entry[name], name) for name, hint in _NUMBERS.items()},
         )
     except (ArtifactError, NetworkError):

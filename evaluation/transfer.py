@@ -23,7 +23,7 @@ from envs.scenario import Scenario
 from evaluation.artifact import Artifact
 from evaluation.network_io import network_hash, scenario_from_plain
 
-__all__ = ["base_parameters", "parameters_for"]
+__all__ = ["base_parameters", "parameters_for", "seen_in_training"]
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +41,24 @@ def base_parameters(artifact: Artifact, scenario: Scenario) -> dict[str, Any]:
         return dict(base["parameters"])
     trained_on = scenario_from_plain(artifact.network)
     return parameters_for(scenario, base["name"], base["parameters"], trained_on)
+
+
+def seen_in_training(artifact: Artifact, scenario: Scenario) -> Scenario:
+    """The scenario, its rows seeing what the artifact's networks were trained to see.
+
+    Raises ArtifactError when the network it was trained on can't be read.
+    """
+    if artifact.network is None:
+        return scenario
+    trained_on = scenario_from_plain(artifact.network)
+    return replace(
+        scenario,
+        memory=trained_on.memory,
+        companions=trained_on.companions,
+        companions_of=trained_on.companions_of,
+        identity=trained_on.identity,
+        action_scale=trained_on.action_scale,
+    )
 
 
 def parameters_for(

@@ -17,8 +17,11 @@ from typing import Any
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig as RLlibConfig
+from ray.rllib.algorithms.appo import APPOConfig
+from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
+from ray.rllib.core.learner.learner import Learner
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.utils.metrics import (
     ALL_MODULES,
@@ -35,14 +38,29 @@ from ray.rllib.utils.metrics import (
 from envs.errors import ConfigError
 from evaluation.actor import Actor
 from training.batched_runner import BatchedEnvRunner, RunnerSettings
-from training.config import AlgorithmConfig, PathwiseConfig, PpoConfig, TrainingConfig
-from training.env_factory import EnvFactory, without_packs
+from training.config import (
+    AlgorithmConfig,
+    AppoConfig,
+    ImpalaConfig,
+    MappoConfig,
+    PathwiseConfig,
+    PpoConfig,
+    TrainingConfig,
+)
+from training.env_factory import EnvFactory, with_central_view, without_packs
 from training.modules import module_specs, node_spaces, row_spaces
 from training.multi_agent_env import NodeAgentsEnv
 from training.pathwise import PathwiseRLlibConfig
 from training.ppo import BatchedPPOConfig
 
-__all__ = ["build_algorithm", "configure", "iteration_metrics", "set_ppo", "trained_actors"]
+__all__ = [
+    "build_algorithm",
+    "configure",
+    "iteration_metrics",
+    "set_actors",
+    "set_ppo",
+    "trained_actors",
+]
 
 _SAMPLING = (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
@@ -102,7 +120,7 @@ def configure(
     rllib.multi_agent(
         policies=tuple(spaces), policy_mapping_fn=functools.partial(_kind_of, kind_of_agent)
     )
-    rllib.rl_module(rl_module_spec=module_specs(spaces, config.model))
+    rllib.rl_module(rl_module_spec=module_specs(env, spaces, config.model))
     rllib.fault_tolerance(
         restart_failed_env_runners=True,
         delay_between_env_runner_restarts_s=2.0,
@@ -139,7 +157,11 @@ def build_algorithm(env_factory: EnvFactory, config: TrainingConfig) -> Algorith
     make, fill = _ALGORITHMS[type(config.algorithm)]
     if isinstance(config.algorithm, PathwiseConfig) and not config.algorithm.whole_packs:
         env_factory = without_packs(env_factory)
-    rllib = configure(make(), env_factory, config)
+    if isinstance(config.algorithm, MappoConfig):
+        env_factory = with_central_view(env_factory)
+    # RLlib's own algorithms take its episodes; ours take columns.
+    output = "episodes" if isinstance(config.algorithm, ImpalaConfig) else "batch"
+    rllib = configure(make(), env_factory, config, output)
     fill(rllib, config)
     return rllib.build_algo()
 
@@ -160,6 +182,42 @@ def set_ppo(rllib: PPOConfig, config: TrainingConfig) -> None:
         use_kl_loss=False,
         shuffle_batch_per_epoch=True,
     )
+    if isinstance(rllib, BatchedPPOConfig):
+        rllib.highest_std, rllib.final_std = config.model.highest_std, algorithm.final_std
+        rllib.final_share, rllib.critic_first = algorithm.final_share, algorithm.critic_first
+
+
+def _set_impala(rllib: IMPALAConfig, config: TrainingConfig) -> None:
+    """Set what IMPALA and APPO need. Their critics learn returns in reward units, as V-trace takes
+    them: rewards are in units of what the base policy pays, so that is no burden.
+
+    Raises:
+        ConfigError: no runner samples beside the learner, or a service target is set.
+    """
+    algorithm, resources = config.algorithm, config.resources
+    assert isinstance(algorithm, ImpalaConfig)
+    if not resources.env_runners:
+        raise ConfigError(
+            "resources.env_runners is 0; expected at least 1, as appo and impala sample while they "
+            "learn; set resources.env_runners=1, or take algorithm=ppo"
+        )
+    if rllib.env_config["reward"].target_fill_rate is not None:
+        raise ConfigError(
+            "reward.target_fill_rate is set; expected null, as appo and impala move no shortage "
+            "price; set reward.target_fill_rate=null, or take algorithm=ppo or pathwise"
+        )
+    rllib.training(
+        gamma=algorithm.discount,
+        entropy_coeff=algorithm.entropy_weight,
+        vf_loss_coeff=algorithm.value_weight,
+    )
+    # Weights are sent to the runners: ours ask no server for them.
+    rllib.env_runners(use_env_runner_state_server=False)
+    # An iteration is a batch, however short: RLlib would go on for 10 s.
+    batch = resources.fragment_periods * resources.envs_per_runner * resources.env_runners
+    rllib.reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=batch)
+    if isinstance(algorithm, AppoConfig):
+        rllib.training(clip_param=algorithm.clip, use_kl_loss=False)
 
 
 def _set_pathwise(rllib: PathwiseRLlibConfig, config: TrainingConfig) -> None:
@@ -173,6 +231,9 @@ def _set_pathwise(rllib: PathwiseRLlibConfig, config: TrainingConfig) -> None:
 # its settings in training/config.py and conf/schemas.py, its YAML in conf/algorithm/.
 _ALGORITHMS: dict[type[AlgorithmConfig], tuple[Callable[[], Any], Callable[..., None]]] = {
     PpoConfig: (BatchedPPOConfig, set_ppo),
+    MappoConfig: (BatchedPPOConfig, set_ppo),
+    AppoConfig: (APPOConfig, _set_impala),
+    ImpalaConfig: (IMPALAConfig, _set_impala),
     PathwiseConfig: (PathwiseRLlibConfig, _set_pathwise),
 }
 
@@ -212,3 +273,43 @@ def trained_actors(algorithm: Algorithm) -> dict[str, Actor]:
         )
         actors[kind] = actor.eval()
     return actors
+
+
+def set_actors(algorithm: Algorithm, actors: Mapping[str, Actor]) -> None:
+    """Let the networks that act be these from now on, on learners and runners; critics stay.
+
+    Raises:
+        ConfigError: a node kind has none, or one of another form.
+    """
+    for kind, own in trained_actors(algorithm).items():
+        if kind not in actors:
+            raise ConfigError(
+                f"there is no network for node kind '{kind}'; expected one for each; got "
+                f"{', '.join(sorted(actors))}; start from a policy trained with this kind"
+            )
+        got, wanted = _form(actors[kind]), _form(own)
+        if got != wanted:
+            raise ConfigError(
+                f"the network for node kind '{kind}' is {got}; expected {wanted}; set model to "
+                "what it was trained with"
+            )
+    weights = {kind: actor.state_dict() for kind, actor in actors.items()}
+    setting = functools.partial(_set_actors, weights=weights)
+    for result in algorithm.learner_group.foreach_learner(setting):
+        result.get()
+    runners = algorithm.env_runner_group
+    if runners is not None:
+        runners.sync_weights(from_worker_or_learner_group=algorithm.learner_group)
+
+
+def _form(actor: Actor) -> str:
+    shapes = (f"{name} {list(tensor.shape)}" for name, tensor in actor.state_dict().items())
+    return f"{actor.network} with {', '.join(shapes)}"
+
+
+def _set_actors(learner: Learner, weights: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+    for kind, tensors in weights.items():
+        module = learner.module[kind].unwrapped()
+        module.actor.load_state_dict(tensors)
+        if hasattr(module, "target_actor"):  # APPO's, which follows slowly
+            module.target_actor.load_state_dict(tensors)

@@ -100,8 +100,9 @@ def settings_of(command: Any) -> Any:
         command.test.traces, command.test.seed, command.time_limit, command.checkpoint_every,
     )  # fmt: skip
     return Settings(
-        budget, command.algorithm, command.model, command.resources, command.reward, command.seed
-    )
+        budget, command.algorithm, command.model, command.resources, command.reward, command.seed,
+        None if command.start is None else Path(command.start), command.imitate,
+    )  # fmt: skip
 
 
 def publish(outcome: Any, composed: Composed, tracker: Tracker, console: Console) -> None:
@@ -127,6 +128,8 @@ def publish(outcome: Any, composed: Composed, tracker: Tracker, console: Console
     for picture in pictures:
         tracker.log_figure_file(picture)
     console.print(as_table(comparison))
+    if outcome.imitated is not None:
+        console.print(str(outcome.imitated))
     console.print(_account(outcome))
     if composed.command.register:
         console.print(_register(outcome, tracker, folder / "policy"))
@@ -134,10 +137,12 @@ def publish(outcome: Any, composed: Composed, tracker: Tracker, console: Console
 
 
 def _account(outcome: Any) -> str:
-    best = outcome.best_iteration
-    chosen = f"iteration {best} was best on validation" if best else (
-        "no iteration beat the base policy on validation: the correction is zero"
-    )  # fmt: skip
+    if outcome.is_base_policy:
+        chosen = "no iteration beat the base policy on validation: the correction is zero"
+    elif outcome.best_iteration == 0:
+        chosen = "what learning began with was best on validation"
+    else:
+        chosen = f"iteration {outcome.best_iteration} was best on validation"
     return f"{outcome.iterations} iterations in {outcome.seconds:.0f} s; {chosen}."
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from envs.companions import CompanionsOf
 from envs.errors import ConfigError
 
 __all__ = [
     "AlgorithmConfig",
+    "AppoConfig",
+    "ImitationConfig",
+    "ImpalaConfig",
+    "MappoConfig",
     "ModelConfig",
     "PathwiseConfig",
     "PpoConfig",
@@ -99,8 +104,11 @@ class PpoConfig(AlgorithmConfig):
     clip: float = 0.2  # largest change of the action's probability ratio per iteration
     epochs: int = 4  # passes over each batch
     minibatch_rows: int = 8192  # (node, SKU) rows of the largest node kind per gradient step
-    entropy_weight: float = 0.0  # loss per nat of entropy
+    entropy_weight: float = 0.0  # loss per nat of entropy, at the start; it falls linearly to 0
     value_weight: float = 0.5  # loss per unit of squared error of the critic
+    final_share: float = 1.0  # of the learning rate, at the end; it falls linearly
+    final_std: float | None = None  # ceiling of exploration at the end; None: model.highest_std
+    critic_first: int = 0  # iterations at the beginning in which only the critic learns
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -117,16 +125,89 @@ class PpoConfig(AlgorithmConfig):
         _check(section, "minibatch_rows", self.minibatch_rows, 16, whole=True)
         _check(section, "entropy_weight", self.entropy_weight, 0.0)
         _check(section, "value_weight", self.value_weight, 0.0)
+        _check(section, "final_share", self.final_share, 0.0, 1.0)
+        if self.final_std is not None:
+            _check(section, "final_std", self.final_std, 0.0, open_low=True)
+        _check(section, "critic_first", self.critic_first, 0, whole=True)
+
+
+@dataclass(frozen=True)
+class ImitationConfig:
+    """Acting like a classical policy, before learning. policy: None for none; base: the base
+    policy, where action 0 is not it.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    policy: str | None = None
+    rounds: int = 5  # of playing resources.envs_per_runner episodes and fitting; first the teacher
+    passes: int = 10  # over all that was met so far, per round
+    learning_rate: float = 3e-3  # Adam step size, falling
+
+    def __post_init__(self) -> None:
+        section = "imitate"
+        _check(section, "rounds", self.rounds, 1, whole=True)
+        _check(section, "passes", self.passes, 1, whole=True)
+        _check(section, "learning_rate", self.learning_rate, 0.0, 1.0, open_low=True)
+
+
+@dataclass(frozen=True)
+class MappoConfig(PpoConfig):
+    """PPO whose critics see the whole network and true regimes (Yu et al. 2022)."""
+
+
+@dataclass(frozen=True)
+class ImpalaConfig(AlgorithmConfig):
+    """IMPALA (Espeholt et al. 2018): samples arrive while it learns, corrected by V-trace.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    discount: float = 0.95  # per period [gamma]
+    entropy_weight: float = 0.0  # loss per nat of entropy
+    value_weight: float = 0.5  # loss per unit of squared error of the critic
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        section = "algorithm"
+        _check(section, "discount", self.discount, 0.0, 0.9999, open_low=True)
+        _check(section, "entropy_weight", self.entropy_weight, 0.0)
+        _check(section, "value_weight", self.value_weight, 0.0)
+
+
+@dataclass(frozen=True)
+class AppoConfig(ImpalaConfig):
+    """APPO: IMPALA whose steps are clipped as PPO's (Luo et al. 2020).
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    clip: float = 0.2  # largest change of the action's probability ratio
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check("algorithm", "clip", self.clip, 0.0, 1.0, open_low=True)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """The actor and the critic of one node kind: same form, separate weights.
 
+    network: one of `evaluation.networks.NETWORKS`; the critic takes the same form. memory,
+    companions, companions_of, identity: what it needs to see at least, as in ScenarioConfig.
+
     Raises:
         ConfigError: a value is out of range.
     """
 
+    network: str = "mlp"
+    memory: int = 0  # periods of demand, one by one
+    companions: int = 0  # other rows
+    companions_of: CompanionsOf = CompanionsOf.lanes
+    identity: bool = False  # the row's number within its node kind
     hidden: tuple[int, ...] = (64, 64)  # units per hidden layer
     initial_std: float = 0.15  # of the action, which lies in [-1, 1]; 0 is the base policy
     lowest_std: float = 0.01  # exploration never ends altogether
@@ -135,6 +216,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         # Configuration files give lists; a tuple keeps the dataclass hashable.
         object.__setattr__(self, "hidden", tuple(self.hidden))
+        _check("model", "memory", self.memory, 0, whole=True)
+        _check("model", "companions", self.companions, 0, whole=True)
         for units in self.hidden:
             _check("model", "hidden", units, 1, 65536, whole=True)
         _check("model", "lowest_std", self.lowest_std, 0.0, open_low=True)
@@ -208,3 +291,6 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _check("training", "seed", self.seed, 0, 2**31 - 1, whole=True)
+        if isinstance(self.algorithm, PpoConfig) and self.algorithm.final_std is not None:
+            low, high = self.model.lowest_std, self.model.highest_std
+            _check("algorithm", "final_std", self.algorithm.final_std, low, high)

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.batched_env import BatchedEnv
+from envs.errors import ConfigError
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
 
-__all__ = ["EnvFactory", "ScenarioEnvFactory", "without_packs"]
+__all__ = ["EnvFactory", "ScenarioEnvFactory", "with_central_view", "without_packs"]
 
 
 class EnvFactory(Protocol):
@@ -31,6 +32,7 @@ class ScenarioEnvFactory:
     # left, and both together would count it twice.
     reward: RewardConfig = field(default_factory=lambda: RewardConfig(salvage_share=0.0))
     cost_scale: NDArray[np.float64] | None = None  # [P] currency per period, see BatchedEnv
+    central: bool = False  # append what only a centralised critic may see
 
     def __call__(self, batch_size: int) -> BatchedEnv:
         return BatchedEnv(
@@ -39,6 +41,7 @@ class ScenarioEnvFactory:
             split=self.split,
             reward=self.reward,
             cost_scale=self.cost_scale,
+            central=self.central,
         )
 
 
@@ -50,3 +53,17 @@ def without_packs(factory: EnvFactory) -> EnvFactory:
     lanes = tuple(replace(lane, order_multiple=0.0) for lane in network.lanes)
     scenario = replace(factory.scenario, network=replace(network, lanes=lanes))
     return replace(factory, scenario=scenario)
+
+
+def with_central_view(factory: EnvFactory) -> EnvFactory:
+    """The same simulator with columns for a centralised critic; see envs/central_view.py.
+
+    Raises:
+        ConfigError: the factory is not a scenario's.
+    """
+    if not isinstance(factory, ScenarioEnvFactory):
+        raise ConfigError(
+            f"a centralised critic needs a ScenarioEnvFactory; got {type(factory).__name__}; take "
+            "algorithm=ppo"
+        )
+    return replace(factory, central=True)

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from envs.batched_env import row_groups
-from envs.observation import compile_observation
+from envs.batched_env import feature_names, row_groups
 from evaluation.artifact import Description, Quantity, save_artifact
 from evaluation.network_io import network_hash, scenario_to_plain
 from evaluation.report import as_json
@@ -20,18 +19,15 @@ __all__ = ["export", "git_revision"]
 def export(outcome: Outcome, resolved: Mapping[str, Any], folder: Path) -> None:
     """Save the outcome's networks, network and evidence in `folder`, whole or not at all."""
     scenario = outcome.scenario
-    _, features = compile_observation(
-        scenario.compiled,
-        has_preference=scenario.preference is not None,
-        memory=scenario.memory,
-    )
     evaluation = as_json(outcome.comparison)
     description = Description(
         scenario=scenario.name,
         scenario_config=dict(scenario.config),
         network_sha256=network_hash(scenario),
-        observation=tuple(Quantity(name, "1") for name in features),
-        actions={group.name: _heads(group.heads) for group in row_groups(scenario)},
+        observation=tuple(Quantity(name, "1") for name in feature_names(scenario)),
+        actions={
+            group.name: _heads(group.heads, scenario.action_scale) for group in row_groups(scenario)
+        },
         base_policy={
             "name": scenario.base_policy,
             "parameters": dict(scenario.policy_params[scenario.base_policy]),
@@ -58,8 +54,16 @@ _UNITS = {  # of an action of 1
 }
 
 
-def _heads(names: tuple[str, ...]) -> tuple[Quantity, ...]:
-    return tuple(Quantity(name, _UNITS[name.rstrip("0123456789").rstrip("_")]) for name in names)
+_SCALED = ("level", "expedite", "gate", "can_gate")  # by the scenario's action_scale
+
+
+def _heads(names: tuple[str, ...], scale: float) -> tuple[Quantity, ...]:
+    heads = []
+    for name in names:
+        kind = name.rstrip("0123456789").rstrip("_")
+        times = f"{scale:g} x " if scale != 1.0 and kind in _SCALED else ""
+        heads.append(Quantity(name, times + _UNITS[kind]))
+    return tuple(heads)
 
 
 def git_revision() -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -30,7 +30,7 @@ from torch import Tensor
 from training.freed_memory import keep_freed_memory
 from training.tanh_gradient import has_written_gradient, set_ppo_gradient
 
-__all__ = ["BatchedPPOLearner", "minibatches"]
+__all__ = ["BatchedPPOLearner", "Schedule", "minibatches"]
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,15 @@ def _apart(rows: Tensor, columns: Mapping[str, Tensor]) -> SampleBatch:
     )
 
 
+class Schedule(NamedTuple):
+    """What changes in the course of a training; RLlib's schedules know no time limit."""
+
+    learning_rate: float  # Adam step size
+    entropy_weight: float  # loss per nat
+    highest_std: float | None  # of exploration; None: as it is
+    critic_only: bool  # leave the actor and its exploration as they are
+
+
 class BatchedPPOLearner(PPOTorchLearner):
     """RLlib's PPO on whole batches."""
 
@@ -93,6 +102,19 @@ class BatchedPPOLearner(PPOTorchLearner):
         super().build()
         self._shuffling = torch.Generator().manual_seed(self.config.seed or 0)
         self._last_minibatch = True
+        self._critic_only = False
+
+    def follow(self, settings: Schedule) -> None:
+        """Let this hold from now on."""
+        self._critic_only = settings.critic_only
+        for schedule in self._optimizer_lr_schedules.values():
+            schedule._curr_value = settings.learning_rate
+        for optimizer in self._named_optimizers.values():
+            self._set_optimizer_lr(optimizer, settings.learning_rate)
+        for kind in self.module.keys():  # noqa: SIM118  (no dict)
+            self.entropy_coeff_schedulers_per_module[kind]._curr_value = settings.entropy_weight
+            if settings.highest_std is not None:
+                self.module[kind].unwrapped().set_highest_std(settings.highest_std)
 
     def configure_optimizers_for_module(
         self, module_id: str, config: AlgorithmConfig | None = None
@@ -144,7 +166,11 @@ class BatchedPPOLearner(PPOTorchLearner):
         """Clip the module's gradient, and let its optimizers use it if it is finite."""
         limit = self.config.get_config_for_module(kind).grad_clip or math.inf
         for name, optimizer in self.get_optimizers_for_module(kind):
-            parameters = self._optimizer_parameters[optimizer]
+            if self._critic_only:
+                for parameter_name, parameter in self.module[kind].unwrapped().named_parameters():
+                    if not parameter_name.startswith("critic."):
+                        parameter.grad = None
+            parameters = [p for p in self._optimizer_parameters[optimizer] if p.grad is not None]
             norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])
             if math.isfinite(norm):
                 if norm > limit:

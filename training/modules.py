@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import gymnasium as gym
@@ -27,12 +27,23 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor, nn
 
-from envs.batched_env import BatchedEnv
+from envs.batched_env import BatchedEnv, feature_names
+from envs.central_view import CENTRAL
 from envs.errors import ConfigError
+from envs.scenario import Scenario
 from evaluation.actor import Actor
+from evaluation.networks import build_network
 from training.config import ModelConfig
 
-__all__ = ["NodeGaussian", "NodeKindModule", "Spaces", "module_specs", "node_spaces", "row_spaces"]
+__all__ = [
+    "NodeGaussian",
+    "NodeKindModule",
+    "Spaces",
+    "module_specs",
+    "node_spaces",
+    "row_spaces",
+    "seen_by",
+]
 
 Spaces = dict[str, tuple[gym.spaces.Box, gym.spaces.Box]]  # kind -> (observation, action)
 
@@ -65,17 +76,31 @@ class NodeKindModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):
     critic: Actor
 
     def setup(self) -> None:
-        """Build the networks from the spaces and `model_config` (ModelConfig's fields)."""
+        """Build the networks from the spaces and `model_config`.
+
+        It holds ModelConfig's fields, `features`: the names of what is observed, and `rows` of the
+        kind; the plain network needs neither.
+        """
         names = {item.name for item in fields(ModelConfig)}
         model = ModelConfig(**{k: v for k, v in self.model_config.items() if k in names})
         observation, action = self.observation_space.shape, self.action_space.shape
         self.per_node = len(observation) == 2
         self.action_dist_cls = NodeGaussian if self.per_node else TorchDiagGaussian
-        self.actor = Actor(observation[-1], action[-1], model.hidden)
-        self.critic = Actor(observation[-1], 1, model.hidden)
+        features = self.model_config.get("features", [""] * observation[-1])
+        rows = self.model_config.get("rows", 0)
+        # The actor sees the first features; what only a critic may see stands behind them.
+        acting = [name for name in features if not name.startswith(CENTRAL)]
+        self._acting = len(acting)
+        self.actor = build_network(model.network, acting, action[-1], model.hidden, rows)
+        self.critic = (
+            build_network(model.network, features, 1, model.hidden, rows)
+            if len(acting) == len(features)
+            else Actor(len(features), 1, model.hidden)
+        )
         low, high = math.log(model.lowest_std), math.log(model.highest_std)
         share = (math.log(model.initial_std) - low) / (high - low)
-        self.log_std_range = (low, high)
+        self.lowest_log_std = low
+        self.register_buffer("highest_log_std", torch.tensor(high))
         # The logit keeps the standard deviation between its bounds with a gradient everywhere;
         # a clamp would hold it for ever once it is outside.
         self.std_logit = nn.Parameter(torch.full((action[-1],), math.log(share / (1.0 - share))))
@@ -84,8 +109,12 @@ class NodeKindModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):
 
     def log_std(self) -> Tensor:
         """Log standard deviation of each action head: [A]."""
-        low, high = self.log_std_range
-        return low + (high - low) * torch.sigmoid(self.std_logit)
+        room = self.highest_log_std - self.lowest_log_std
+        return self.lowest_log_std + room * torch.sigmoid(self.std_logit)
+
+    def set_highest_std(self, std: float) -> None:
+        """Lower (or raise) the ceiling of exploration; what is under it shrinks with it."""
+        self.highest_log_std.fill_(math.log(std))
 
     def set_value_units(self, offset: float, scale: float) -> None:
         """Let the critic's 0 mean a return of `offset`, and its 1 a return `scale` above."""
@@ -107,7 +136,7 @@ class NodeKindModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):
 
     def action_inputs(self, observation: Tensor) -> Tensor:
         """Mean and log standard deviation of the action: [..., F] -> [..., 2 A]."""
-        mean = self.actor(observation)
+        mean = self.actor(observation[..., : self._acting])
         return torch.cat((mean, self.log_std().expand_as(mean)), dim=-1)
 
     def values(self, observation: Tensor) -> Tensor:
@@ -132,7 +161,7 @@ class NodeKindModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):
 
     def forward_target(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """What the slow actor would do."""
-        mean = self.target_actor(batch[Columns.OBS])
+        mean = self.target_actor(batch[Columns.OBS][..., : self._acting])
         inputs = torch.cat((mean, self.log_std().detach().expand_as(mean)), dim=-1)
         return {TARGET_NETWORK_ACTION_DIST_INPUTS: inputs}
 
@@ -171,15 +200,36 @@ def _spaces(
     )
 
 
-def module_specs(spaces: Spaces, model: ModelConfig) -> MultiRLModuleSpec:
+def seen_by(scenario: Scenario, model: ModelConfig) -> Scenario:
+    """The scenario with at least what the model's networks need to see.
+
+    Raises:
+        ConfigError: the model's network is unknown, or lacks something it reads.
+    """
+    of = model.companions_of if model.companions else scenario.companions_of
+    scenario = replace(
+        scenario,
+        memory=max(scenario.memory, model.memory),
+        companions=max(scenario.companions, model.companions),
+        companions_of=of,
+        identity=scenario.identity or model.identity,
+    )
+    with torch.device("meta"):  # nothing is allocated: only whether it can be built
+        build_network(model.network, feature_names(scenario), 1, model.hidden, 1)
+    return scenario
+
+
+def module_specs(env: BatchedEnv, spaces: Spaces, model: ModelConfig) -> MultiRLModuleSpec:
     """One module per node kind: {kind: (observation space, action space)} -> spec."""
+    rows = {group.name: group.stop - group.start for group in env.groups}
     return MultiRLModuleSpec(
         rl_module_specs={
             kind: RLModuleSpec(
                 module_class=NodeKindModule,
                 observation_space=observation,
                 action_space=action,
-                model_config=asdict(model),
+                model_config=asdict(model)
+                | {"features": list(env.feature_names), "rows": rows[kind]},
             )
             for kind, (observation, action) in spaces.items()
         }

@@ -31,7 +31,7 @@ from ray.tune.trainable import Trainable
 from envs.errors import EchelonError, TrainingStopped
 from training.batched_runner import BatchedEnvRunner
 from training.batches import normalise
-from training.learner import BatchedPPOLearner
+from training.learner import BatchedPPOLearner, Schedule
 from training.objective import moved_price
 from training.rollout import BaseRun
 
@@ -44,12 +44,16 @@ Answer = tuple[int, Any, dict[str, Any]]  # runner, batches or an EchelonError, 
 
 
 class BatchedPPOConfig(PPOConfig):
-    """PPO's settings, without a check that does not hold here."""
+    """PPO's settings and schedules (`PpoConfig`), without a check that does not hold here."""
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or BatchedPPO)
         self.vf_clip_param = math.inf  # value units make the clipping needless
         self.use_kl_loss = False
+        self.final_share = 1.0
+        self.highest_std: float | None = None  # None: the modules' own, throughout
+        self.final_std: float | None = None
+        self.critic_first = 0
         # training_step gives every runner its weights and counters itself.
         self._dont_auto_sync_env_runner_states = True
 
@@ -69,11 +73,15 @@ class BatchedPPOConfig(PPOConfig):
 
 
 class BatchedPPO(PPO):
-    """PPO whose batches come ready from the runners: connectors are not used."""
+    """PPO whose batches come ready from the runners: connectors are not used.
+
+    progress: share of the training that is done, 0 to 1: by it the schedules fall.
+    """
 
     def setup(self, config: AlgorithmConfig) -> None:
         """Build runners and learners, and set the critics' units from the base policy."""
         super().setup(config)
+        self.progress = 0.0
         self._empty_iterations = 0
         self._plain_config: dict[str, Any] | None = None
         self._shortage_price = 0.0  # currency per unit not served at once
@@ -110,6 +118,9 @@ class BatchedPPO(PPO):
             EchelonError: a runner refused to go on.
             TrainingStopped: no runner has given anything for several iterations.
         """
+        follow = functools.partial(_follow, settings=self._schedule())
+        for result in self.learner_group.foreach_learner(follow):
+            result.get()
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             batches = self._sample()
         if not batches:
@@ -128,6 +139,19 @@ class BatchedPPO(PPO):
         self._move_price()
         if self.env_runner is not None:
             self.env_runner.set_state(self._runner_state())
+
+    def _schedule(self) -> Schedule:
+        """What holds in this iteration: all falls linearly, the ceiling of exploration in logs."""
+        config, done = self.config, min(self.progress, 1.0)
+        highest = config.highest_std
+        if highest is not None and config.final_std is not None:
+            highest *= (config.final_std / highest) ** done
+        return Schedule(
+            learning_rate=config.lr * max(config.final_share, 1.0 - done),
+            entropy_weight=config.entropy_coeff * (1.0 - done),
+            highest_std=highest,
+            critic_only=self.iteration < config.critic_first,
+        )
 
     def _move_price(self) -> None:
         reward = self.config.env_config["reward"]
@@ -263,6 +287,10 @@ def _base_run_of(runner: BatchedEnvRunner) -> Any:
         return runner.base_run()
     except EchelonError as error:
         return error
+
+
+def _follow(learner: BatchedPPOLearner, settings: Schedule) -> None:
+    learner.follow(settings)
 
 
 def _set_units(learner: Learner, units: Mapping[str, tuple[float, float]]) -> None:

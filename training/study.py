@@ -23,6 +23,7 @@ from envs.scenarios import build_scenario
 from evaluation.artifact import load_artifact
 from evaluation.correction import learned_correction
 from evaluation.rollout import Competitor, play
+from evaluation.transfer import seen_in_training
 from evaluation.tune import tune_policy
 from evaluation.value.candidates import candidates
 from evaluation.value.features import features_of, sku_classes
@@ -260,7 +261,10 @@ def _settings(job: Study, index: int) -> Settings:
         algorithm = dataclasses.replace(algorithm, iterations=_ENDLESS)
     model: ModelConfig = command.model
     resources: ResourcesConfig = command.resources
-    return Settings(budget, algorithm, model, resources, command.reward, command.seed + index)
+    return Settings(
+        budget, algorithm, model, resources, command.reward, command.seed + index,
+        None if command.start is None else Path(command.start), command.imitate,
+    )  # fmt: skip
 
 
 def _from_artifact(scenario: Scenario, job: Study, index: int) -> dict[str, Any]:
@@ -273,6 +277,7 @@ def _from_artifact(scenario: Scenario, job: Study, index: int) -> dict[str, Any]
             f"expected '{scenario.name}'."
         )
     base = artifact.manifest["base_policy"]
+    scenario = seen_in_training(artifact, scenario)
     correction = learned_correction(artifact.policy.actors, scenario)
     learned = Competitor("learned", base["name"], base["parameters"], correction, "artifact")
     played = _play(scenario, learned, job, sku_classes(scenario.compiled))

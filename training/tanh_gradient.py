@@ -26,10 +26,11 @@ _LOG_ROOT_2_PI = 0.9189385332046727  # log sqrt(2 pi)
 
 def has_written_gradient(module: nn.Module) -> bool:
     """Whether `set_ppo_gradient` knows this module: tanh networks on rows, on a processor."""
-    return (
+    return bool(
         type(module) is NodeKindModule
         and not module.per_node
         and type(module.actor) is type(module.critic) is Actor
+        and (module.actor.hidden or module.actor.observation_size == module.critic.observation_size)
         and module.std_logit.device.type == "cpu"
     )
 
@@ -98,7 +99,7 @@ class _Pair:
         ]
         self._hidden = list(zip(*(layers[:-1] for layers in linears), strict=True))
         self._last = [layers[-1] for layers in linears]
-        self._weights = [torch.stack([one.weight for one in pair]) for pair in self._hidden]
+        self._weights = [_side_by_side(*(one.weight for one in pair)) for pair in self._hidden]
         self._biases = [torch.stack([one.bias for one in pair])[:, None] for pair in self._hidden]
         self._inputs: list[Tensor] = []  # of each hidden layer and of the last: [2, n, units]
         self._by_weight = [torch.zeros_like(weight) for weight in self._weights]
@@ -142,4 +143,14 @@ class _Pair:
         """Give the hidden layers what was added up."""
         for pair, weight, bias in zip(self._hidden, self._by_weight, self._by_bias, strict=True):
             for network, linear in enumerate(pair):
-                linear.weight.grad, linear.bias.grad = weight[network], bias[network, 0]
+                # What a narrower actor doesn't see was filled up with zeros.
+                linear.weight.grad = weight[network][:, : linear.in_features].contiguous()
+                linear.bias.grad = bias[network, 0]
+
+
+def _side_by_side(actor: Tensor, critic: Tensor) -> Tensor:
+    """Weights [H, F] of both, the narrower one filled up with zeros: [2, H, widest F]."""
+    width = max(actor.shape[1], critic.shape[1])
+    return torch.stack(
+        [nn.functional.pad(one, (0, width - one.shape[1])) for one in (actor, critic)]
+    )

@@ -7,8 +7,6 @@ first; MLflow gets copies.
 from __future__ import annotations
 
 import dataclasses
-import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +18,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 
 from envs.action_spaces import ActionSpace
 from envs.batched_env import BatchedEnv
-from envs.errors import ConfigError, NonFiniteError, TrainingStopped
+from envs.errors import ConfigError
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
 from evaluation.actor import Actor
@@ -28,16 +26,22 @@ from evaluation.compare import Comparison, compare, verdict
 from evaluation.correction import learned_correction
 from evaluation.rollout import Competitor, play
 from evaluation.tune import Tuned, tune_reported
-from training.algorithms import build_algorithm, iteration_metrics, trained_actors
-from training.checkpoint import Checkpoint, CheckpointStore
-from training.config import AlgorithmConfig, ModelConfig, ResourcesConfig, TrainingConfig
+from training.algorithms import build_algorithm, set_actors, trained_actors
+from training.checkpoint import CheckpointStore
+from training.config import (
+    AlgorithmConfig,
+    ImitationConfig,
+    ModelConfig,
+    ResourcesConfig,
+    TrainingConfig,
+)
 from training.env_factory import ScenarioEnvFactory
+from training.learning_loop import LearningLoop
+from training.modules import seen_by
 from training.objective import objective
-from training.pathwise import Pathwise
+from training.warm_start import Imitated, imitate_policy, load_start
 
 __all__ = ["Budget", "Outcome", "Progress", "Settings", "prepare_scenario", "train"]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,15 @@ class Settings:
     resources: ResourcesConfig
     reward: RewardConfig
     seed: int
+    start: Path | None = None  # folder of an exported policy, or of a run, to begin with
+    imitate: ImitationConfig = field(default_factory=ImitationConfig)
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.imitate.policy is not None:
+            raise ConfigError(
+                f"start={self.start} and imitate.policy={self.imitate.policy} both say what "
+                "learning begins with; expected one of them."
+            )
 
 
 class Progress(Protocol):
@@ -84,7 +97,10 @@ class Progress(Protocol):
 @dataclass(eq=False)
 class Outcome:
     """What a run ended with. curve: (iteration, seconds, simulated periods, validation cost).
-    best_iteration 0: no checkpoint beat the base policy on validation, so it is the base policy.
+
+    best_iteration: whose networks these are; 0: those learning began with. is_base_policy: no
+    checkpoint beat the base policy on validation, so the correction is zero. imitated: what
+    learning began with, where it began with that.
     """
 
     scenario: Scenario
@@ -97,6 +113,8 @@ class Outcome:
     comparison: Comparison
     reward: RewardConfig = field(default_factory=RewardConfig)
     curve: list[tuple[int, float, float, float]] = field(default_factory=list)
+    is_base_policy: bool = False
+    imitated: Imitated | None = None
 
     @property
     def worse_than_base(self) -> bool:
@@ -115,10 +133,16 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
 
     Raises TrainingStopped, NonFiniteError or CheckpointError with the cause.
     """
+    scenario = seen_by(scenario, settings.model)
     budget = settings.budget
     store = CheckpointStore(folder / "checkpoints")
     checkpoint = store.latest_good()
+    start = None
+    if checkpoint is None and settings.start is not None:
+        start = load_start(settings.start, scenario)
     known = None if checkpoint is None else checkpoint.meta["policy_params"]
+    if start is not None:
+        known = {**scenario.policy_params, scenario.base_policy: start.parameters}
     scenario, tuned = prepare_scenario(scenario, budget, progress, known)
     progress.phase("base policy's cost")
     base = play(scenario, _base(scenario), traces=budget.validation_traces,
@@ -136,8 +160,13 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
     config = TrainingConfig(settings.algorithm, settings.model, settings.resources, settings.seed)
     algorithm = build_algorithm(factory, config)
     try:
-        learner = _Learning(scenario, settings, store, progress, objective(base, reward))
-        learner.run(algorithm, checkpoint)
+        learner = LearningLoop(scenario, settings, store, progress, objective(base, reward))
+        imitated = None
+        if start is not None:
+            set_actors(algorithm, start.actors)
+        elif checkpoint is None and settings.imitate.policy is not None:
+            imitated = _imitate(algorithm, scenario, settings, progress)
+        learner.run(algorithm, checkpoint, is_warm=start is not None or imitated is not None)
         actors = learner.best_actors(algorithm)
     finally:
         algorithm.stop()
@@ -145,8 +174,23 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
     comparison = _test(scenario, actors, budget, progress)
     return Outcome(
         scenario, tuned, actors, learner.best_iteration, learner.iteration, learner.seconds,
-        learner.base_cost, comparison, settings.reward, learner.curve,
+        learner.base_cost, comparison, settings.reward, learner.curve, not learner.has_best,
+        imitated,
     )  # fmt: skip
+
+
+def _imitate(
+    algorithm: Algorithm, scenario: Scenario, settings: Settings, progress: Progress
+) -> Imitated:
+    """Let the algorithm begin with networks that act like a classical policy."""
+    actors = trained_actors(algorithm)
+    imitated = imitate_policy(
+        scenario, actors, settings.imitate, settings.budget, progress,
+        seed=settings.seed, batch_size=settings.resources.envs_per_runner,
+    )  # fmt: skip
+    set_actors(algorithm, actors)
+    progress.metrics(0, imitated.metrics)
+    return imitated
 
 
 def prepare_scenario(
@@ -177,7 +221,7 @@ def _cost_scale(scenario: Scenario, reward: RewardConfig, budget: Budget) -> NDA
         scenario,
         budget.tune_traces,
         base_policy=_base(scenario),
-        reward=reward,
+        reward=dataclasses.replace(reward, paired=False),  # against itself the base policy pays 0
         cost_scale=np.ones(rows),
         action_space=ActionSpace.residual,
     )
@@ -193,129 +237,6 @@ def _cost_scale(scenario: Scenario, reward: RewardConfig, budget: Budget) -> NDA
 def _base(scenario: Scenario) -> Any:
     name = scenario.base_policy
     return Competitor(name, name, scenario.policy_params[name]).build(scenario)
-
-
-class _Learning:
-    """The loop: learn, validate now and then, keep the best, save."""
-
-    def __init__(
-        self,
-        scenario: Scenario,
-        settings: Settings,
-        store: CheckpointStore,
-        progress: Progress,
-        base_cost: float,
-    ) -> None:
-        self._scenario, self._settings = scenario, settings
-        self._store, self._progress = store, progress
-        self.base_cost = self._best_cost = base_cost
-        self.best_iteration = self.iteration = 0
-        self.seconds = 0.0
-        self.curve: list[tuple[int, float, float, float]] = [(0, 0.0, 0.0, base_cost)]
-
-    def run(self, algorithm: Algorithm, checkpoint: Checkpoint | None) -> None:
-        """Learn until the iterations or the time are used up."""
-        budget = self._settings.budget
-        if checkpoint is not None:
-            self._restore(algorithm, checkpoint)
-        self._initial = trained_actors(algorithm) if checkpoint is None else None
-        iterations = self._settings.algorithm.iterations
-        limit = budget.time_limit
-        self._progress.phase("learn", limit if limit is not None else iterations)
-        already, start = self.seconds, time.monotonic()
-        last_cost, metrics = self._best_cost, {}
-        while self.iteration < iterations and (limit is None or self.seconds < limit):
-            if isinstance(algorithm, Pathwise):
-                algorithm.progress = max(
-                    self.iteration / iterations, 0.0 if limit is None else self.seconds / limit
-                )
-            metrics = self._iterate(algorithm)
-            self.seconds = already + time.monotonic() - start
-            if self.iteration % budget.validation_every == 0 or self.iteration == iterations:
-                last_cost = self._validate(algorithm, metrics)
-            if self.iteration % budget.checkpoint_every == 0:
-                self._save(algorithm)
-            metrics |= {"time/train_seconds": self.seconds, "time/iteration": self.iteration}
-            self._progress.metrics(self.iteration, metrics)
-            text = (
-                f"iteration {self.iteration}, validation {last_cost / self.base_cost - 1:+.2%}, "
-                f"best {self._best_cost / self.base_cost - 1:+.2%} vs base policy"
-            )
-            self._progress.update(self.seconds if limit is not None else self.iteration, text)
-        if self.iteration % budget.validation_every:
-            self._validate(algorithm, metrics)
-
-    def best_actors(self, algorithm: Algorithm) -> dict[str, Actor]:
-        """Return the networks of the best validation; the base policy's zeros if none beat it."""
-        if self.best_iteration == 0:
-            actors = trained_actors(algorithm)
-            for actor in actors.values():
-                actor.silence()
-            return actors
-        best = self._store.best()
-        assert best is not None
-        algorithm.restore_from_path(str(best.state))
-        return trained_actors(algorithm)
-
-    def _iterate(self, algorithm: Algorithm) -> dict[str, float]:
-        result = algorithm.train()
-        self.iteration += 1
-        metrics = iteration_metrics(result)
-        if not all(np.isfinite(value) for value in metrics.values()):
-            bad = next(key for key, value in metrics.items() if not np.isfinite(value))
-            raise NonFiniteError(
-                f"training metric {bad} is {metrics[bad]} in iteration {self.iteration}; lower "
-                "algorithm.learning_rate, then resume from the last checkpoint."
-            )
-        return metrics
-
-    def _validate(self, algorithm: Algorithm, metrics: dict[str, float]) -> float:
-        budget = self._settings.budget
-        actors = trained_actors(algorithm)
-        result = play(
-            self._scenario,
-            _base(self._scenario),
-            learned_correction(actors, self._scenario),
-            traces=budget.validation_traces,
-            seed=budget.validation_seed,
-            split="tune",
-        )
-        cost = objective(result, self._settings.reward)
-        if not np.isfinite(cost):
-            raise TrainingStopped(
-                f"validation cost is {cost} in iteration {self.iteration}; lower "
-                "algorithm.learning_rate, then resume from the last checkpoint."
-            )
-        metrics["validation/cost_per_period"] = cost
-        metrics["validation/base_policy_cost_per_period"] = self.base_cost
-        metrics["validation/fill_rate"] = result.summary()["fill_rate"]
-        periods = metrics.get("sampling/num_env_steps_sampled_lifetime", 0.0)
-        self.curve.append((self.iteration, self.seconds, periods, cost))
-        if cost < self._best_cost:
-            self._best_cost, self.best_iteration = cost, self.iteration
-            self._save(algorithm)
-            self._store.mark_best(self.iteration)
-        return cost
-
-    def _save(self, algorithm: Algorithm) -> None:
-        meta = {
-            "policy_params": self._scenario.policy_params,
-            "best_cost": self._best_cost,
-            "best_iteration": self.best_iteration,
-            "base_cost": self.base_cost,
-            "seconds": self.seconds,
-            "curve": self.curve,
-        }
-        self._store.save(self.iteration, lambda path: algorithm.save_to_path(str(path)), meta)
-
-    def _restore(self, algorithm: Algorithm, checkpoint: Checkpoint) -> None:
-        algorithm.restore_from_path(str(checkpoint.state))
-        meta = checkpoint.meta
-        self.iteration, self.seconds = checkpoint.step, float(meta["seconds"])
-        self.best_iteration, self._best_cost = int(meta["best_iteration"]), float(meta["best_cost"])
-        self.base_cost = float(meta["base_cost"])
-        self.curve = [tuple(point) for point in meta["curve"]]
-        _log.warning("Resumed from the checkpoint of iteration %d.", self.iteration)
 
 
 def _test(

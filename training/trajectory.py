@@ -67,7 +67,7 @@ class Trajectories:
         self._policy = BasePolicySlopes(policy, net, env.action_space, _DTYPE, device)
         self._slopes = ObservationSlopes(
             net, env.feature_names, env.inverse_scale, simulator.forecast.path_horizon,
-            _DTYPE, device,
+            env.companions, _DTYPE, device,
         )  # fmt: skip
         self._node_of_row = np.concatenate([group.node_of_row for group in env.groups])
         self._observation: NDArray[np.float32] | None = None
@@ -152,10 +152,10 @@ class Trajectories:
 
     def _act(self, actors: Mapping[str, Actor], observation: Tensor) -> Tensor:
         """[P, F, B] -> mean actions [P, A, B], 0 for heads that a kind lacks."""
-        parts = []
-        for group in self.env.groups:
-            rows = observation[group.start : group.stop].transpose(1, 2)
-            mean = actors[group.name](rows).transpose(1, 2)
+        parts, groups = [], self.env.groups
+        by_kind = observation.split([group.stop - group.start for group in groups])
+        for group, rows in zip(groups, by_kind, strict=True):
+            mean = actors[group.name](rows.transpose(1, 2)).transpose(1, 2)
             missing = self.env.action_size - group.action_size
             if missing:
                 shape = (mean.shape[0], missing, mean.shape[2])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from envs.action_spaces import ActionSpace
+from envs.companions import CompanionsOf
 from envs.errors import ConfigError, did_you_mean
 from envs.injection import EventConfig, inject
 from envs.network import SupplyNetwork, Timing
@@ -25,6 +26,10 @@ class ScenarioConfig:
     smoothing: weight of the newest period in demand forecasts (0: demand is stationary, known).
     memory: periods of demand that agents see one by one (0: only means of it); for state that
     nobody tells: the first layer of their network becomes a filter.
+    companions: other rows whose stock and demand each (node, SKU) row sees, at most: neighbours
+    along internal lanes, other SKUs of its node, or both (companions_of: lanes | node |
+    lanes_and_node). identity: rows see their number within the node kind. Networks that need
+    these ask for them by themselves; see docs/models.md.
     bootstrap_length: periods; replayed demand is resampled in stretches of that length in training
     (null: as it was); whole weeks keep the day of the week.
     preference: service against cost, drawn per episode and seen by agents, so that one policy
@@ -32,6 +37,7 @@ class ScenarioConfig:
     events: injected disruptions by name, for stress tests and what-if questions; their dates count
     from the end of the warm-up. extra_heads: action heads that nothing else calls for (smoothing).
     action_space: residual | direct | days_of_cover, for ablation; see envs/action_spaces.py.
+    action_scale: factor on how far actions move levels and gates, where the base policy is far off.
     stress_of: the scenario whose learned policies are tried here, on what they never saw.
     smoke: overrides that make a run take seconds.
     """
@@ -44,12 +50,16 @@ class ScenarioConfig:
     policy_params: dict[str, Any] = field(default_factory=dict)
     smoothing: float = 0.0
     memory: int = 0
+    companions: int = 0
+    companions_of: CompanionsOf = CompanionsOf.lanes
+    identity: bool = False
     bootstrap_length: int | None = None
     preference: dict[str, float | None] = field(default_factory=dict)
     timing: Timing = field(default_factory=Timing)
     events: dict[str, EventConfig] = field(default_factory=dict)
     extra_heads: list[str] = field(default_factory=list)
     action_space: ActionSpace = ActionSpace.residual
+    action_scale: float = 1.0
     stress_of: str = ""
     smoke: dict[str, Any] = field(default_factory=dict)
 
@@ -67,10 +77,14 @@ def make_scenario(
         policy_params=config.policy_params,
         smoothing=config.smoothing,
         memory=config.memory,
+        companions=config.companions,
+        companions_of=config.companions_of,
+        identity=config.identity,
         bootstrap_length=config.bootstrap_length,
         preference=_preference(config.preference),
         extra_heads=tuple(config.extra_heads),
         action_space=config.action_space,
+        action_scale=config.action_scale,
         stress_of=config.stress_of,
         config=resolved,
         **fields,

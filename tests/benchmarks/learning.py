@@ -124,6 +124,7 @@ def _draw(
     axes[0].set_ylabel(f"validation cost [{unit} per period]")
     axes[0].set_title(name, fontsize="medium")
     axes[1].legend(fontsize="x-small")
+    folder.mkdir(parents=True, exist_ok=True)
     return save_figure(figure, folder / f"{name}.png")
 
 

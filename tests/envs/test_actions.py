@@ -15,6 +15,7 @@ from envs.action_spaces import ActionSpace
 from envs.batched_env import BatchedEnv
 from envs.compiled import CompiledNetwork
 from envs.demand import Demand, DemandConfig
+from envs.errors import ConfigError
 from envs.lead_time import LeadTime
 from envs.network import (
     Lane,
@@ -286,3 +287,20 @@ def test_actions_mean_something_where_demand_is_certain() -> None:
     wanted = env.base_order[:, 0] + 2.0 * env.spread[:, 0]
     env.close_period(np.ones((env.num_rows, env.action_size, 1), np.float32))
     assert env.flows.raw_order[:, 0] == pytest.approx(wanted)
+
+
+def test_action_scale_is_how_far_actions_reach() -> None:
+    """Twice the scale is twice the action; no action is the base policy all the same."""
+    orders = {}
+    for scale, action in ((1.0, 0.0), (2.5, 0.0), (1.0, 0.5), (2.0, 0.25)):
+        scenario = Scenario("far", network(), horizon=10, base_policy="base_stock")
+        policy = build_policy("base_stock", scenario.compiled, {"level": 30.0})
+        env = BatchedEnv(replace(scenario, action_scale=scale), 1, base_policy=policy)
+        env.reset(0)
+        env.close_period(np.full_like(env.no_action, action))
+        orders[scale, action] = env.flows.raw_order[0, 0]
+    assert orders[1.0, 0.0] == orders[2.5, 0.0]
+    assert orders[1.0, 0.5] == pytest.approx(orders[2.0, 0.25])
+    assert orders[1.0, 0.5] > orders[1.0, 0.0]
+    with pytest.raises(ConfigError, match="action_scale is 0"):
+        replace(scenario, action_scale=0.0)

@@ -14,6 +14,7 @@ import pytest
 
 from conf.compose import compose_runs
 from envs.batched_env import BatchedEnv
+from envs.companions import CompanionsOf
 from envs.demand import PROCESSES, Demand, DemandConfig, build_process
 from envs.errors import ArtifactError, EchelonError
 from envs.lead_time import LeadTime
@@ -237,3 +238,18 @@ def assert_same_play(scenario: Scenario, back: Scenario) -> None:
         theirs.step(theirs.no_action)
         np.testing.assert_array_equal(ours.observe(), theirs.observe())
         np.testing.assert_array_equal(ours.flows.total_cost, theirs.flows.total_cost)
+
+
+def test_what_rows_see_of_others_travels() -> None:
+    """Written where it is used; a scenario without it has the hash it had before."""
+    plain = build("scenario=lost_sales")
+    assert not {"companions", "companions_of", "identity"} & set(scenario_to_plain(plain))
+    seeing = dataclasses.replace(
+        plain, companions=3, companions_of=CompanionsOf.lanes_and_node, identity=True
+    )
+    back = there_and_back(seeing)
+    assert (back.companions, back.companions_of, back.identity) == (3, "lanes_and_node", True)
+    assert network_hash(back) == network_hash(seeing) != network_hash(plain)
+    wrong = scenario_to_plain(seeing) | {"companions_of": "cousins"}
+    with pytest.raises(ArtifactError, match="companions_of is 'cousins'"):
+        scenario_from_plain(wrong)

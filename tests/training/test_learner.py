@@ -28,13 +28,18 @@ from training.tanh_gradient import has_written_gradient, set_ppo_gradient
 ROWS, FEATURES = 300, 7
 
 
-def module_of(actions: int, hidden: tuple[int, ...], **model: Any) -> NodeKindModule:
-    """With weights that answer something, and another spread for each head."""
+def module_of(
+    actions: int, hidden: tuple[int, ...], central: int = 0, **model: Any
+) -> NodeKindModule:
+    """With weights that answer something, and another spread for each head. central: of the
+    features, how many only the critic sees."""
+    names = [f"seen_{i}" for i in range(FEATURES - central)]
+    names += [f"central_{i}" for i in range(central)]
     torch.manual_seed(0)
     module = NodeKindModule(
         observation_space=gym.spaces.Box(-np.inf, np.inf, (FEATURES,), np.float32),
         action_space=gym.spaces.Box(-1.0, 1.0, (actions,), np.float32),
-        model_config=asdict(ModelConfig(hidden=hidden, **model)),
+        model_config=asdict(ModelConfig(hidden=hidden, **model)) | {"features": names},
     )
     for network in (module.actor, module.critic):
         last = network.layers[-1]
@@ -67,13 +72,19 @@ def batch_for(module: NodeKindModule) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("actions", [1, 3])
 @pytest.mark.parametrize("hidden", [(16, 8), (16,), (8, 16, 4), ()])
-@pytest.mark.parametrize("value_clip", [math.inf, 0.5])
+@pytest.mark.parametrize(("value_clip", "central"), [(math.inf, 0), (0.5, 0), (math.inf, 3)])
 def test_the_gradient_is_that_of_rllibs_loss(
-    actions: int, hidden: tuple[int, ...], value_clip: float, monkeypatch: pytest.MonkeyPatch
+    actions: int,
+    hidden: tuple[int, ...],
+    value_clip: float,
+    central: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """To rounding, over several chunks of unequal length."""
     monkeypatch.setattr(tanh_gradient, "_CHUNK", 128)
-    module = module_of(actions, hidden)
+    if central and not hidden:
+        pytest.skip("left to automatic differentiation")
+    module = module_of(actions, hidden, central)
     batch = batch_for(module)
     config = BatchedPPOConfig()
     config.environment(observation_space=module.observation_space, action_space=module.action_space)

@@ -17,12 +17,13 @@ from training.modules import NodeKindModule, module_specs, node_spaces, row_spac
 
 
 def row_module(model: ModelConfig | None = None) -> NodeKindModule:
-    specs = module_specs(row_spaces(small_factory()(1)), model or ModelConfig())
-    return specs.build()["store"]
+    env = small_factory()(1)
+    return module_specs(env, row_spaces(env), model or ModelConfig()).build()["store"]
 
 
 def node_module(skus: int) -> NodeKindModule:
-    return module_specs(node_spaces(small_factory(skus=skus)(1)), ModelConfig()).build()["store"]
+    env = small_factory(skus=skus)(1)
+    return module_specs(env, node_spaces(env), ModelConfig()).build()["store"]
 
 
 def observation(module: NodeKindModule, *shape: int) -> torch.Tensor:

@@ -22,6 +22,7 @@ from envs.scenarios.one_warehouse import OneWarehouseConfig
 from envs.simulator import Simulator
 from envs.state import CostColumn
 from evaluation.actor import Actor
+from evaluation.networks import build_network
 from tests.envs.networks import random_network
 from training.trajectory import Trajectories, horizon_of
 from training.twin.base_policy import BasePolicySlopes
@@ -167,35 +168,47 @@ def continuous(stores: int) -> Scenario:
     )
 
 
-def test_slope_of_the_cost_is_what_the_simulator_shows() -> None:
+@pytest.mark.parametrize(("network", "companions"), [("mlp", 0), ("graph_attention", 4)])
+def test_slope_of_the_cost_is_what_the_simulator_shows(network: str, companions: int) -> None:
     """Networks in, cost out: the whole chain against central differences of the simulator."""
-    env = BatchedEnv(continuous(3), 32, reward=RewardConfig(salvage_share=0.0))
+    scenario = dataclasses.replace(continuous(3), companions=companions)
+    env = BatchedEnv(scenario, 32, reward=RewardConfig(salvage_share=0.0))
     torch.manual_seed(0)
-    actors = {group.name: Actor(env.observation_size, group.action_size) for group in env.groups}
+    actors = {
+        group.name: build_network(network, env.feature_names, group.action_size, (64, 64), 0)
+        for group in env.groups
+    }
     # What orders did to the demand on a warehouse has no slope: the networks don't look at it.
     flat = [
         place
         for place, name in enumerate(env.feature_names)
         if name.startswith(("demand_", "zero_")) or name == "downstream_shortage_max"
     ]
-    for actor in actors.values():
-        with torch.no_grad():
-            list(actor.parameters())[-2].normal_(std=0.1)
-            next(actor.parameters())[:, flat] = 0.0
+    looking = ("layers.0.weight", "query.weight", "embed.weight")
+    with torch.no_grad():
+        for actor in actors.values():
+            actor.layers[-1].get_parameter("weight").normal_(std=0.1)
+            for name, parameter in actor.named_parameters():
+                if name in looking:
+                    kept = [f for f in flat if f < parameter.shape[1]]
+                    parameter[:, kept] = 0.0
 
     def played() -> torch.Tensor:
         return Trajectories(env, 3, 0).play(actors, 40, 0).cost.mean()
 
     cost = played()
     cost.backward()
-    parameters = [p for actor in actors.values() for p in actor.parameters()]
+    named = [named for actor in actors.values() for named in actor.named_parameters()]
+    parameters = [parameter for _, parameter in named]
     slopes = [p.grad.clone() for p in parameters if p.grad is not None]
+    own = slopes[[name for name, _ in named].index("embed.weight")] if companions else None
+    assert own is None or bool(own.any())
     rng = torch.Generator().manual_seed(1)
     for _ in range(3):
         ways = [torch.randn(p.shape, generator=rng) for p in parameters]
-        for parameter, way in zip(parameters, ways, strict=True):
-            if parameter.shape[-1] == env.observation_size:
-                way[:, flat] = 0.0
+        for (name, parameter), way in zip(named, ways, strict=True):
+            if name in looking:
+                way[:, [f for f in flat if f < parameter.shape[1]]] = 0.0
         wanted = sum(float((s * w).sum()) for s, w in zip(slopes, ways, strict=True))
         ends = []
         for step in (3e-4, -3e-4):

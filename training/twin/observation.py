@@ -12,7 +12,9 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
+from envs.companions import COMPANION_FLAGS, CompanionArrays
 from envs.compiled import CompiledNetwork
 from envs.state import State
 from training.twin.base_policy import Arrivals
@@ -34,6 +36,7 @@ class ObservationSlopes:
         names: tuple[str, ...],
         inverse_scale: np.ndarray,
         path_horizon: np.ndarray,
+        companions: CompanionArrays,
         dtype: torch.dtype,
         device: str,
     ) -> None:
@@ -79,6 +82,10 @@ class ObservationSlopes:
         columns += ["owed_by_me", "downstream_shortage_sum", "upstream_cover"] * self._network
         columns += ["stock_gap"] + ["expedite_position"] * (self._soon is not None)
         self._columns = self._index(np.array([names.index(name) for name in columns]))
+        self._companions = companions
+        self._companion = self._index(
+            np.where(companions.row >= 0, companions.row, self._pairs).ravel()  # behind the last: 0
+        )
 
     def _index(self, values: np.ndarray) -> Tensor:
         return torch.as_tensor(np.asarray(values, np.int64), device=self._device)
@@ -114,7 +121,22 @@ class ObservationSlopes:
             signed.append(soon * self._expedites)
         x = torch.cat([plain, torch.stack(signed, dim=1)], dim=1) * self._scale
         squashed = _squash(x)
-        return observation.index_add(1, self._columns, squashed - squashed.detach())
+        moved = squashed - squashed.detach()
+        if not self._companion.numel():
+            return observation.index_add(1, self._columns, moved)
+        own = observation[:, : self._companions.first].index_add(1, self._columns, moved)
+        return self._with_companions(own, observation)
+
+    def _with_companions(self, own: Tensor, observation: Tensor) -> Tensor:
+        """[P, F, B] What rows see of companions moves as it does there: own features, with slopes,
+        then the rest of the observation with theirs."""
+        pairs, count = self._companions.row.shape
+        first, seen = self._companions.first, self._companions.seen
+        last = first + count * (seen + len(COMPANION_FLAGS))
+        theirs = pad(own[:, :seen], (0, 0, 0, 0, 0, 1)).index_select(0, self._companion)
+        flags = observation[:, first:last].unflatten(1, (count, -1))[:, :, seen:]
+        companions = torch.cat([theirs.unflatten(0, (pairs, count)), flags], dim=2).flatten(1, 2)
+        return torch.cat([own, companions, observation[:, last:]], dim=1)
 
     def _neighbours(self, state: TwinState, positions: Positions, simulated: State) -> list[Tensor]:
         mean = torch.tensor(simulated.forecast_mean, dtype=self._dtype, device=self._device)
