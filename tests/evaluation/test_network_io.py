@@ -94,7 +94,10 @@ def everything() -> Scenario:
     )
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.nightly] * (n == "scale_1000")) for n in DRAWN],
+)
 def test_what_comes_back_plays_the_same(name: str) -> None:
     """Same hash, same observations, same costs on the same traces: for every kind of scenario."""
     scenario = build(f"scenario={name}")

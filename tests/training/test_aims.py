@@ -19,6 +19,7 @@ from training.algorithms import build_algorithm, iteration_metrics
 from training.batched_runner import _dearest
 from training.env_factory import ScenarioEnvFactory
 from training.objective import objective
+from training.train import Budget, _cost_scale
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -155,3 +156,20 @@ def test_wrong_aims_are_refused(make: Callable[[], object], message: str) -> Non
     """Out of range, with the key's name."""
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_rewards_are_in_units_of_what_the_base_policy_pays(paired: bool) -> None:
+    """-1 per pair and period, whether or not its cost is subtracted when learning."""
+    scenario = dataclasses.replace(
+        small_factory(horizon=40).scenario, policy_params={"forecast_base_stock": {}}
+    )
+    budget = Budget(64, 1, 5, 1, 1, 1, 1, 1, None, 1)
+    reward = RewardConfig(salvage_share=0.0, downstream_share=1.0, paired=paired)
+    scale = _cost_scale(scenario, reward, budget)
+    env = BatchedEnv(
+        scenario, 256, reward=dataclasses.replace(reward, paired=False), cost_scale=scale
+    )
+    env.reset(6)
+    rewards = [env.step(env.no_action)[1].mean(axis=1) for _ in range(env.horizon)]
+    assert np.mean(rewards, axis=0) == pytest.approx(-np.ones(env.num_rows), rel=0.15)
