@@ -171,6 +171,8 @@ def test_a_remote_error_is_told_by_its_cause(probe: str) -> None:
 def test_an_interrupt_is_one_line(probe: str, tmp_path: Path) -> None:
     """Ctrl-C in the middle of a command: exit code 130, as shells report it."""
     code = (
+        # A shell in the background, as of a build server, has children ignore Ctrl-C.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]; import echelon; "
         "echelon.COMMANDS['probe'] = echelon.Command('probe_command:run', ''); "
         "sys.exit(echelon.main(['probe', 'wait']))"
