@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from mlflow import MlflowClient
 
-from envs.batched_env import row_groups
-from envs.observation import compile_observation
+from envs.batched_env import feature_names, row_groups
 from envs.scenario import Scenario
 from evaluation.actor import Actor
 from evaluation.artifact import Artifact, Description, Quantity, save_artifact
@@ -25,7 +24,7 @@ __all__ = ["Registry", "random_actors", "spoil_weights", "wait_for", "write_arti
 def random_actors(scenario: Scenario, seed: int = 0, size: float = 0.5) -> dict[str, Actor]:
     """Untrained networks whose actions differ from 0; size 0: they are the base policy."""
     torch.manual_seed(seed)
-    features = len(compile_observation(scenario.compiled)[1])
+    features = len(feature_names(scenario))
     actors = {g.name: Actor(features, g.action_size, (8,)) for g in row_groups(scenario)}
     for actor in actors.values():
         if size:
@@ -43,9 +42,7 @@ def write_artifact(
         scenario=scenario.name,
         scenario_config={},
         network_sha256=network_hash(scenario),
-        observation=tuple(
-            Quantity(name, "1") for name in compile_observation(scenario.compiled)[1]
-        ),
+        observation=tuple(Quantity(name, "1") for name in feature_names(scenario)),
         actions={
             g.name: tuple(Quantity(head, "1") for head in g.heads) for g in row_groups(scenario)
         },

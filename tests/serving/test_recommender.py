@@ -96,6 +96,9 @@ def scenarios(chain: Scenario) -> Iterator[Any]:
     yield chain
     rule = {"smoothing": 0.3, "stock_weight": 0.5}  # a classical policy with a memory
     yield replace(chain, name="sterman", base_policy="sterman", policy_params={"sterman": rule})
+    yield replace(
+        chain, name="far", companions=2, memory=3, identity=True, action_scale=2.0, smoothing=0.2
+    )
     for name in ("assembly", "lost_sales", "single_backlog", "serial"):
         composed = next(iter(compose_runs("train", [f"scenario={name}"])))
         yield replace(build_scenario(composed.command.scenario), warm_up=0, smoothing=0.2)
