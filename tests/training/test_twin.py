@@ -29,6 +29,7 @@ from training.twin.base_policy import BasePolicySlopes
 from training.twin.heads import RawOrders, clip_action
 from training.twin.physics import Twin
 from training.twin.state import Chance, TwinState
+from training.twin.tables import proportion
 
 EXACT = torch.float64
 SCENARIOS = (
@@ -345,3 +346,17 @@ def test_learned_weights_share_as_the_simulator_does() -> None:
         short += int((env.state.owed > 0.1).any())
         env.open_period()
     assert short > 5
+
+
+def test_crumbs_have_no_slope() -> None:
+    """What is scarce in the last digits has a share like all else, but no slope: theirs, 1e15 and
+    more, multiply over periods until they are infinite."""
+    available = torch.tensor([3.0, 1e-15, 5e-40, 7.0], requires_grad=True)
+    need = torch.tensor([4.0, 2e-15, 1e-39, 5.0], requires_grad=True)
+    share = proportion(available, need)
+    assert share.tolist() == pytest.approx([0.75, 0.5, 0.5, 1.0], rel=1e-3)
+    share.sum().backward()
+    assert available.grad is not None
+    assert need.grad is not None
+    assert available.grad.tolist() == [0.25, 0.0, 0.0, 0.0]
+    assert need.grad.tolist() == [-0.1875, 0.0, 0.0, 0.0]

@@ -16,7 +16,7 @@ from torch import Tensor
 from envs.actions import SHARE_RANGE, HeadArrays
 from envs.network import Allocation
 from envs.state import Flows
-from training.twin.tables import Tables
+from training.twin.tables import CRUMB_UNITS, Tables
 
 __all__ = ["ScarceStock"]
 
@@ -94,6 +94,7 @@ class ScarceStock:
             rising = rising + self._newton(rising, there, weight, offset, wanted)
             line = weight * rising[self._thing] - offset
             full, inside = line >= wanted, (line > 0.0) & (line < wanted)
+            inside &= wanted > CRUMB_UNITS
             slope = self._sum(self._use * weight * inside)
             value = _part(weight, rising[self._thing], offset, wanted)
 

@@ -12,7 +12,9 @@ from envs.arrays import Csr
 from envs.compiled import CompiledNetwork
 from training.twin.state import Chance
 
-__all__ = ["Entries", "Tables", "proportion"]
+__all__ = ["CRUMB_UNITS", "Entries", "Tables", "proportion"]
+
+CRUMB_UNITS = 1e-6  # what is less is rounding
 
 
 class Entries(NamedTuple):
@@ -63,6 +65,10 @@ class Tables:
 
 
 def proportion(available: Tensor, need: Tensor) -> Tensor:
-    """available / need where that is scarce, else 1."""
-    scarce = need > available
-    return torch.where(scarce, available / torch.where(scarce, need, 1.0), 1.0)
+    """available / need where that is scarce, else 1. Crumbs have no slope: theirs has no bound."""
+    scarce, is_crumb = need > available, need <= CRUMB_UNITS
+    slopes = scarce & ~is_crumb
+    share = torch.where(slopes, available / torch.where(slopes, need, 1.0), 1.0)
+    with torch.no_grad():
+        crumb = available / torch.where(scarce & is_crumb, need, 1.0)
+    return torch.where(scarce & is_crumb, crumb, share)
