@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from pathlib import Path
@@ -18,11 +17,12 @@ from evaluation.console import ConsoleProgress, make_console
 from evaluation.plots import draw_all, draw_learning_curve
 from evaluation.report import as_table, write_json
 from evaluation.tracker import Tracker
+from training.arguments import keep_arguments, with_resumed
 
 __all__ = ["publish", "settings_of", "train"]
 
 _SUMMARY = "Train a correction of the base policy, prove it on test traces, register it."
-_ARGUMENTS = "arguments.json"
+_RESUMED = "a run, such as outputs/train/retail/20260101_120000_000"
 
 
 def train(argv: list[str]) -> int:
@@ -37,27 +37,9 @@ def train(argv: list[str]) -> int:
     # Before Ray is imported: its own ports on loopback, unless a cluster is to be joined.
     if "RAY_ADDRESS" not in os.environ:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    for composed in compose_runs("train", _with_resumed(argv)):
+    for composed in compose_runs("train", with_resumed(argv, _RESUMED, CheckpointError)):
         _run(composed)
     return 0
-
-
-def _with_resumed(argv: list[str]) -> list[str]:
-    """Put the arguments of the run to go on with in front; its folder is the run folder again."""
-    folder = next((a.split("=", 1)[1] for a in argv if a.startswith("resume=")), None)
-    if folder is None:
-        return argv
-    path = Path(folder) / _ARGUMENTS
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"resume={folder}: can't read '{path}' ({error}); expected the folder of a run, such "
-            "as outputs/train/retail/20260101_120000_000."
-        ) from error
-    new = {a.split("=", 1)[0] for a in argv}
-    kept = [a for a in saved if a.split("=", 1)[0] not in new]
-    return [*kept, *argv, f"out={folder}"]
 
 
 def _run(composed: Composed) -> None:
@@ -67,7 +49,7 @@ def _run(composed: Composed) -> None:
     command, console = composed.command, make_console()
     scenario = build_scenario(command.scenario)
     composed.write()
-    _write_arguments(composed)
+    keep_arguments(composed.folder, composed.arguments)
     with Tracker(command.tracking, composed.folder) as tracker:
         tracker.start(
             f"{scenario.name} seed {command.seed}",
@@ -83,11 +65,6 @@ def _run(composed: Composed) -> None:
         ):
             outcome = run_training(scenario, settings_of(command), composed.folder, progress)
         publish(outcome, composed, tracker, console)
-
-
-def _write_arguments(composed: Composed) -> None:
-    kept = [a for a in composed.arguments if not a.startswith(("resume=", "out="))]
-    (composed.folder / _ARGUMENTS).write_text(json.dumps(kept), encoding="utf-8")
 
 
 def settings_of(command: Any) -> Any:

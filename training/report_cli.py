@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -26,13 +25,14 @@ from evaluation.value.record import Entry, folder_name, load_entry, write_part
 from evaluation.value.tables import HEADINGS, as_json, as_markdown, row_of, tree_text
 from evaluation.value.tree import Advice, VerdictTree, fit_tree
 from evaluation.value.verdict import Prices
+from training.arguments import keep_arguments, with_resumed
 from training.jobs import Job, run_jobs
 from training.study import Study, find_bound, study
 
 __all__ = ["report"]
 
 _SUMMARY = "Study scenarios: best classical policy, learned policies, bound; a page with verdicts."
-_ARGUMENTS = "arguments.json"
+_RESUMED = "a report, such as outputs/report/20260101_120000_000"
 _NARROW = ("scenario", "best rule", "saving", "captured share", "verdict")
 
 
@@ -49,25 +49,11 @@ def report(argv: list[str]) -> int:
         ("OMP_NUM_THREADS", "1"),
     ):
         os.environ.setdefault(name, value)
-    failed = [_run(composed) for composed in compose_runs("report", _with_resumed(argv))]
+    failed = [
+        _run(composed)
+        for composed in compose_runs("report", with_resumed(argv, _RESUMED, ConfigError))
+    ]
     return int(any(failed))
-
-
-def _with_resumed(argv: list[str]) -> list[str]:
-    """Put the arguments of the report to go on with in front; its folder is the folder again."""
-    folder = next((a.split("=", 1)[1] for a in argv if a.startswith("resume=")), None)
-    if folder is None:
-        return argv
-    path = Path(folder) / _ARGUMENTS
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"resume={folder}: can't read '{path}' ({error}); expected the folder of a report, such"
-            " as outputs/report/20260101_120000_000."
-        ) from error
-    new = {a.split("=", 1)[0] for a in argv}
-    return [*(a for a in saved if a.split("=", 1)[0] not in new), *argv, f"out={folder}"]
 
 
 class _Desk:
@@ -119,8 +105,7 @@ def _run(composed: Composed) -> bool:
     _check(command)
     desk = _Desk(composed)
     composed.write()
-    kept = [a for a in composed.arguments if not a.startswith(("resume=", "out="))]
-    (composed.folder / _ARGUMENTS).write_text(json.dumps(kept), encoding="utf-8")
+    keep_arguments(composed.folder, composed.arguments)
     with Tracker(command.tracking, composed.folder) as tracker:
         tracker.start(
             f"report {len(desk.studies)} scenarios",

@@ -25,11 +25,12 @@ from envs.scenarios import build_scenario
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.plots import save_figure
 from evaluation.tracker import Tracker
+from training.arguments import keep_arguments, with_resumed
 
 __all__ = ["sweep"]
 
 _SUMMARY = "Train with many options, stop the poor ones early, test and register the best."
-_ARGUMENTS = "arguments.json"
+_RESUMED = "a sweep, such as outputs/sweep/20260101_120000_000"
 _OWN = ("space", "trials", "workers", "grace", "register", "resume", "out", "tracking")
 _SAID = ("-h", "--help")
 
@@ -49,7 +50,7 @@ def sweep(argv: list[str]) -> int:
         ("OMP_NUM_THREADS", "1"),
     ):
         os.environ.setdefault(name, value)
-    argv = _with_resumed(argv)
+    argv = with_resumed(argv, _RESUMED, ConfigError)
     own, options = [a for a in argv if _is_own(a)], [a for a in argv if not _is_own(a)]
     composed = next(compose_runs("sweep", own))
     return int(not _run(composed, options))
@@ -58,22 +59,6 @@ def sweep(argv: list[str]) -> int:
 def _is_own(argument: str) -> bool:
     """Whether it is of the sweep; all others are of every training."""
     return argument.split("=", 1)[0].split(".")[0].lstrip("+") in _OWN
-
-
-def _with_resumed(argv: list[str]) -> list[str]:
-    folder = next((a.split("=", 1)[1] for a in argv if a.startswith("resume=")), None)
-    if folder is None:
-        return argv
-    path = Path(folder) / _ARGUMENTS
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"resume={folder}: can't read '{path}' ({error}); expected the folder of a sweep, such "
-            "as outputs/sweep/20260101_120000_000."
-        ) from error
-    new = {a.split("=", 1)[0] for a in argv}
-    return [*(a for a in saved if a.split("=", 1)[0] not in new), *argv, f"out={folder}"]
 
 
 def _run(composed: Composed, options: list[str]) -> bool:
@@ -88,8 +73,7 @@ def _run(composed: Composed, options: list[str]) -> bool:
     space = read_space(command.space, lambda extra: _composed([*options, *extra]).resolved)
     fixed = _composed(options)
     composed.write()
-    said = [a for a in (*composed.arguments, *options) if not a.startswith(("resume=", "out="))]
-    (folder / _ARGUMENTS).write_text(json.dumps(said), encoding="utf-8")
+    keep_arguments(folder, [*composed.arguments, *options])
     with Tracker(command.tracking, folder) as tracker:
         tracker.start(
             f"sweep {fixed.command.scenario.name}",
