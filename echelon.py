@@ -26,39 +26,39 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command(
-        "training.cli:train",
+        "training.commands.train:train",
         "train, compare with the tuned classical policy, export, register",
     ),
     "evaluate": Command(
-        "evaluation.cli:evaluate",
+        "evaluation.commands.evaluate:evaluate",
         "compare policies, learned or classical, on the same demand",
     ),
     "replay": Command(
-        "evaluation.replay_cli:replay",
+        "evaluation.commands.replay:replay",
         "simulate given demand with given orders, period by period",
     ),
     "show": Command(
-        "evaluation.show_cli:show",
+        "evaluation.commands.show:show",
         "describe a scenario: its network and one run, as tables and pictures",
     ),
     "bound": Command(
-        "evaluation.bound_cli:bound",
+        "evaluation.commands.bound:bound",
         "compute what the best policy costs, or what none can cost less than",
     ),
     "tune": Command(
-        "evaluation.tune_cli:tune",
+        "evaluation.commands.tune:tune",
         "find the best parameters of the classical policies, and the best policy",
     ),
     "report": Command(
-        "training.report_cli:report",
+        "training.commands.report:report",
         "study many scenarios: where learning pays, and where the rule is as good",
     ),
     "sweep": Command(
-        "training.sweep_cli:sweep",
+        "training.commands.sweep:sweep",
         "train with many options, stop the poor ones early, keep the best",
     ),
     "verify": Command(
-        "evaluation.verify_cli:verify_command",
+        "evaluation.commands.verify:verify_command",
         "run published and verified results again: expected, got, difference",
     ),
     "serve": Command(

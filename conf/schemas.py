@@ -13,7 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from envs.reward import RewardConfig
 from envs.scenarios import BUILDERS
-from evaluation.tracking import TrackingConfig
+from evaluation.tracking.mlflow_destination import TrackingConfig
 from serving.config import ServeConfig
 from training.config import (
     AppoConfig,

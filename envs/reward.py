@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled import Csr
+from envs.compiled.network import Csr
 from envs.errors import ConfigError
 from envs.kernel import entry
-from envs.state import Flows
+from envs.simulation.state import Flows
 
 __all__ = ["Preference", "RewardConfig", "add_shortage", "compute_reward"]
 

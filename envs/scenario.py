@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from envs.action_spaces import ActionSpace
-from envs.companions import CompanionsOf
-from envs.compiled import CompiledNetwork, compile_network
+from envs.compiled.network import CompiledNetwork, compile_network
 from envs.errors import ConfigError, did_you_mean
-from envs.network import SupplyNetwork
+from envs.network.network import SupplyNetwork
+from envs.observation.companions import CompanionsOf
 from envs.policies import policy_class
 from envs.reward import Preference
-from envs.trace import Bootstrap
+from envs.simulation.action_spaces import ActionSpace
+from envs.trace.trace import Bootstrap
 
 __all__ = ["Scenario", "Split"]
 
@@ -40,14 +40,14 @@ class Scenario:
     data_hash: SHA-256 of the real data it was built from, if any.
     calendar_start: ISO date of calendar period 0, where the calendar is a real one.
     stress_of: the scenario whose learned policies are tried here, on what they never saw.
-    action_space: what an agent's first head means; see envs/action_spaces.py.
+    action_space: what an agent's first head means; see envs/simulation/action_spaces.py.
     action_scale: factor on how far residual actions move levels and gates.
     bootstrap_length: replayed demand is resampled in stretches of that many periods, in training
     where the calendar is split; None: every episode replays it as it was.
     preference: service against cost, as agents are told it; see envs/reward.py.
     memory: periods of demand that agents see one by one; 0: only means of it.
     companions: other rows whose stock and demand each row sees, at most; companions_of: who they
-    are; identity: rows see their number within the node kind. See envs/companions.py.
+    are; identity: rows see their number within the node kind. See envs/observation/companions.py.
     extra_heads: action heads beyond those the network and the base policy call for (smoothing).
     """
 

@@ -17,7 +17,7 @@ import psutil
 
 from conf.compose import compose_runs, help_text
 from envs.errors import ConfigError
-from evaluation.champion import resolve_artifact
+from evaluation.artifact.registry import resolve_artifact
 from serving.config import ServeConfig
 from serving.live import LivePolicy, Source
 

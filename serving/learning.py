@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled import NetworkArrays
-from envs.events import observe
-from envs.forecast import ForecastArrays
+from envs.compiled.network import NetworkArrays
 from envs.kernel import Handle, entry
-from envs.simulator import Simulator
-from envs.state import Flows, State
+from envs.simulation.events import observe
+from envs.simulation.forecast import ForecastArrays
+from envs.simulation.simulator import Simulator
+from envs.simulation.state import Flows, State
 
 __all__ = ["Learner"]
 

@@ -18,9 +18,14 @@ from pathlib import Path
 
 from envs.errors import ArtifactError, EchelonError
 from envs.scenario import Scenario
-from evaluation.artifact import load_artifact
-from evaluation.atomic_folder import write_file, write_folder
-from evaluation.champion import ALIASES, ResolvedArtifact, current_version, resolve_artifact
+from evaluation.artifact.artifact import load_artifact
+from evaluation.artifact.registry import (
+    ALIASES,
+    ResolvedArtifact,
+    current_version,
+    resolve_artifact,
+)
+from evaluation.files.atomic_folder import write_file, write_folder
 from serving.recommender import Recommender
 from serving.schemas import Health, RecentSales, RecommendationRequest
 

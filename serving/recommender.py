@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from envs.action_spaces import ActionSpace
-from envs.batched_env import BatchedEnv
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ArtifactError, NonFiniteError
-from envs.feasibility import Change, explain_orders
 from envs.policies import View, build_policy
 from envs.scenario import Scenario
-from evaluation.artifact import Artifact
-from evaluation.network_io import scenario_from_plain
+from envs.simulation.action_spaces import ActionSpace
+from envs.simulation.feasibility import Change, explain_orders
+from evaluation.artifact.artifact import Artifact
+from evaluation.artifact.network_io import scenario_from_plain
 from serving.learning import Learner
 from serving.schemas import (
     Fallback,

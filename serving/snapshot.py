@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled import CompiledNetwork
+from envs.compiled.network import CompiledNetwork
 from envs.errors import EchelonError, did_you_mean
-from envs.network import Lane
+from envs.network.network import Lane
 from envs.scenario import Scenario
 from serving.schemas import FieldError, Notice, OpenOrder, RecommendationRequest
 

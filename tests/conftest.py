@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envs.demand import DemandConfig
+from envs.network.demand import DemandConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig

@@ -9,7 +9,7 @@ import pytest
 
 from conf.compose import compose_runs, help_text
 from echelon import main
-from envs.batched_env import BatchedEnv
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import EchelonError
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario

@@ -24,15 +24,15 @@ ALLOWED = {
     "evaluation": ("training/*", "serving/*", "conf/*"),
     "training": ("conf/*",),
     "serving": ("conf/*",),
-    "conf": ("*/cli.py", "*_cli.py"),
+    "conf": ("*/commands/*", "serving/cli.py"),
     "echelon": ("evaluation/*", "training/*", "serving/*"),  # for its version
     "tests": (),
     # Libraries that stay behind one door each.
     "torch": ("evaluation/*", "training/*", "serving/*"),
     "ray": ("training/*", "serving/app.py", "serving/cli.py"),
-    "mlflow": ("evaluation/tracking.py", "evaluation/champion.py"),
-    "hydra": ("conf/schemas.py", "conf/compose.py", "*/cli.py"),
-    "omegaconf": ("conf/schemas.py", "conf/compose.py", "*/cli.py"),
+    "mlflow": ("evaluation/tracking/mlflow_destination.py", "evaluation/artifact/registry.py"),
+    "hydra": ("conf/schemas.py", "conf/compose.py"),
+    "omegaconf": ("conf/schemas.py", "conf/compose.py"),
 }
 
 
@@ -102,30 +102,42 @@ def test_the_rules_see_every_package(package: str) -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        pytest.param("envs/network.py", "import torch", id="torch in envs"),
+        pytest.param("envs/network/network.py", "import torch", id="torch in envs"),
         pytest.param("envs/policies/base.py", "from ray import rllib", id="in a subpackage"),
-        pytest.param("envs/network.py", "import numpy, ray", id="second in a line"),
-        pytest.param("envs/network.py", "import mlflow.entities as m", id="renamed"),
+        pytest.param("envs/network/network.py", "import numpy, ray", id="second in a line"),
+        pytest.param("envs/network/network.py", "import mlflow.entities as m", id="renamed"),
         pytest.param("envs/cli.py", "from evaluation import rollout", id="envs to evaluation"),
         pytest.param("envs/cli.py", "import training", id="envs to training"),
-        pytest.param("envs/network.py", "import conf.schemas", id="conf below the entry points"),
-        pytest.param("envs/network.py", "from ..serving import app", id="relative, out of envs"),
-        pytest.param("evaluation/rollout.py", "from training.ppo import P", id="to training"),
-        pytest.param("evaluation/rollout.py", "import serving", id="evaluation to serving"),
-        pytest.param("evaluation/rollout.py", "import ray", id="ray in evaluation"),
-        pytest.param("evaluation/report.py", "import mlflow", id="mlflow in evaluation"),
-        pytest.param("evaluation/report.py", "import hydra", id="hydra in evaluation"),
-        pytest.param("training/export.py", "import serving.app", id="training to serving"),
-        pytest.param("training/export.py", "import mlflow", id="mlflow past its door"),
+        pytest.param(
+            "envs/network/network.py", "import conf.schemas", id="conf below the entry points"
+        ),
+        pytest.param(
+            "envs/network/network.py", "from ..serving import app", id="relative, out of envs"
+        ),
+        pytest.param(
+            "evaluation/comparison/rollout.py", "from training.rllib.ppo import P", id="to training"
+        ),
+        pytest.param(
+            "evaluation/comparison/rollout.py", "import serving", id="evaluation to serving"
+        ),
+        pytest.param("evaluation/comparison/rollout.py", "import ray", id="ray in evaluation"),
+        pytest.param("evaluation/comparison/tables.py", "import mlflow", id="mlflow in evaluation"),
+        pytest.param("evaluation/comparison/tables.py", "import hydra", id="hydra in evaluation"),
+        pytest.param("training/job/export.py", "import serving.app", id="training to serving"),
+        pytest.param("training/job/export.py", "import mlflow", id="mlflow past its door"),
         pytest.param("training/config.py", "from omegaconf import MISSING", id="omegaconf"),
         pytest.param("serving/app.py", "from training import ppo", id="serving to training"),
         pytest.param("serving/recommender.py", "import ray.serve", id="ray past the thin app"),
         pytest.param("conf/schemas.py", "import ray", id="ray in conf"),
-        pytest.param("echelon.py", "import training.cli", id="a command imported at once"),
-        pytest.param("training/config.py", "import tests.envs", id="tests"),
-        pytest.param("envs/network.py", "def f():\n    import torch", id="inside a function"),
         pytest.param(
-            "envs/network.py",
+            "echelon.py", "import training.commands.train", id="a command imported at once"
+        ),
+        pytest.param("training/config.py", "import tests.envs", id="tests"),
+        pytest.param(
+            "envs/network/network.py", "def f():\n    import torch", id="inside a function"
+        ),
+        pytest.param(
+            "envs/network/network.py",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch",
             id="for types only",
         ),
@@ -142,14 +154,20 @@ def test_a_wrong_import_is_found(tmp_path: Path, path: str, source: str) -> None
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("envs/network.py", "import numpy\nfrom . import state\nfrom envs.errors import DataError"),
+        (
+            "envs/network/network.py",
+            "import numpy\nfrom . import state\nfrom envs.errors import DataError",
+        ),
         ("envs/policies/base.py", "from ..network import Node"),
-        ("evaluation/actor.py", "import torch\nfrom envs import network"),
-        ("evaluation/cli.py", "from conf.compose import compose_runs\nimport hydra"),
-        ("training/ppo.py", "import ray\nimport torch\nfrom evaluation.actor import Actor"),
-        ("evaluation/tracking.py", "from mlflow import MlflowClient"),
-        ("serving/app.py", "from ray import serve\nimport evaluation.artifact"),
-        ("evaluation/champion.py", "import mlflow"),
+        ("evaluation/artifact/actor.py", "import torch\nfrom envs import network"),
+        ("evaluation/commands/evaluate.py", "from conf.compose import compose_runs\nimport hydra"),
+        (
+            "training/rllib/ppo.py",
+            "import ray\nimport torch\nfrom evaluation.artifact.actor import Actor",
+        ),
+        ("evaluation/tracking/mlflow_destination.py", "from mlflow import MlflowClient"),
+        ("serving/app.py", "from ray import serve\nimport evaluation.artifact.artifact"),
+        ("evaluation/artifact/registry.py", "import mlflow"),
         ("conf/schemas.py", "import omegaconf\nimport serving.config, training.config"),
     ],
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from envs.companions import CompanionsOf
 from envs.errors import ConfigError
+from envs.observation.companions import CompanionsOf
 
 __all__ = [
     "AlgorithmConfig",
@@ -196,7 +196,7 @@ class AppoConfig(ImpalaConfig):
 class ModelConfig:
     """The actor and the critic of one node kind: same form, separate weights.
 
-    network: one of `evaluation.networks.NETWORKS`; the critic takes the same form. memory,
+    network: one of `evaluation.artifact.models.NETWORKS`; the critic takes the same form. memory,
     companions, companions_of, identity: what it needs to see at least, as in ScenarioConfig.
 
     Raises:

@@ -33,7 +33,8 @@ class Job:
 
 
 class PipeProgress:
-    """A `training.train.Progress` that sends lines of text to the process that started the job."""
+    """A `training.job.train.Progress` that sends lines of text to the process that started the
+    job."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe, self._phase, self._sent = pipe, "", 0.0

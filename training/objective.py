@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.kpis import EpisodeKpis
+from envs.kpis.pairs import EpisodeKpis
 from envs.reward import RewardConfig
 
 __all__ = ["moved_price", "objective"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from envs.compiled import CompiledNetwork
+from envs.compiled.network import CompiledNetwork
 from envs.errors import ConfigError, did_you_mean
 from envs.policies.base import Parameter, Policy, Target, View, per_pair
 from envs.policies.base_stock import BaseStock

@@ -2,9 +2,9 @@
 
 A policy reads the typed State and answers with a `Target` per stocked pair: what it would order,
 negative where stock is above its level, and where it has an opinion, what to expedite, a cap, when
-to order at all, and on which lanes. `envs.events.order` clips it at zero and splits it over the
-inbound lanes, and a learned correction is added before the clip: that is why the zero action
-reproduces the policy exactly.
+to order at all, and on which lanes. `envs.simulation.events.order` clips it at zero and splits it
+over the inbound lanes, and a learned correction is added before the clip: that is why the zero
+action reproduces the policy exactly.
 
 To add a policy: one file with one class, one line in `envs/policies/__init__.py`, one YAML.
 """
@@ -18,9 +18,9 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled import CompiledNetwork
+from envs.compiled.network import CompiledNetwork
 from envs.errors import ConfigError, did_you_mean
-from envs.state import State
+from envs.simulation.state import State
 
 __all__ = ["Parameter", "Policy", "Target", "View", "per_pair"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from envs.compiled import CompiledNetwork
+from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Parameter, Target, View
 
 __all__ = ["BaseStock", "critical_ratio", "newsvendor_level", "whole_units"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from envs.compiled import CompiledNetwork
+from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.policies.s_s import ReorderPoint, order_cycle

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from envs.compiled import CompiledNetwork
-from envs.demand import Demand
+from envs.compiled.network import CompiledNetwork
 from envs.errors import ConfigError
+from envs.network.demand import Demand
 from envs.policies.base import View
 
 __all__ = ["Chain", "demand_cdf", "moving_regimes"]

@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled import CompiledNetwork
-from envs.linear_programme import Outlook
-from envs.network import Regime
+from envs.compiled.network import CompiledNetwork
+from envs.linear_programme.programme import Outlook
+from envs.network.network import Regime
 from envs.policies.base import View
 
 __all__ = ["Expectation"]

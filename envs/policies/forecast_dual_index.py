@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
-from envs.compiled import CompiledNetwork
+from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import critical_ratio
 from envs.policies.dual_sourcing import expedite_lead, expedite_position

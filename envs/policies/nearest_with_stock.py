@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled import CompiledNetwork
+from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 

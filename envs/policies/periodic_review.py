@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from envs.compiled import CompiledNetwork
+from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import critical_ratio
 from envs.policies.s_s import order_cycle

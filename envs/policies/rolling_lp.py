@@ -1,8 +1,8 @@
 """Rolling-horizon linear programme: plan for what is expected, do the first step, plan again.
 
-Every `every` periods the linear programme of the network (`envs.linear_programme`) is solved over
-the next `horizon` periods, from stock and pipeline as they are, with expected demand and lead
-times. Uncertainty enters as safety stock: safety_factor x s(own lead time + review), and
+Every `every` periods the linear programme of the network (`envs.linear_programme.programme`) is
+solved over the next `horizon` periods, from stock and pipeline as they are, with expected demand
+and lead times. Uncertainty enters as safety stock: safety_factor x s(own lead time + review), and
 outage_factor x the demand of an outage, as in `capacity_checked`. It is a target that costs
 something to miss: `safety_cost` x what a shortage costs. So it is a deterministic lookahead with
 tuned parameters (a "cost function approximation", Powell 2022, Reinforcement Learning and
@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from envs.compiled import CompiledNetwork
-from envs.linear_programme import Outlook, Pricing, Start
-from envs.linear_programme_rows import build_programme
+from envs.compiled.network import CompiledNetwork
+from envs.linear_programme.programme import Outlook, Pricing, Start
+from envs.linear_programme.rows import build_programme
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import critical_ratio
 from envs.policies.capacity_checked import outage_cover

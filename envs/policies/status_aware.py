@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from envs.compiled import CompiledNetwork
-from envs.network import Regime
+from envs.compiled.network import CompiledNetwork
+from envs.network.network import Regime
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled import CompiledNetwork
-from envs.network import Regime
+from envs.compiled.network import CompiledNetwork
+from envs.network.network import Regime
 
 __all__ = ["Travel", "state_ahead"]
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from envs.action_spaces import ActionSpace
-from envs.companions import CompanionsOf
 from envs.errors import ConfigError, did_you_mean
-from envs.injection import EventConfig, inject
-from envs.network import SupplyNetwork, Timing
+from envs.network.injection import EventConfig, inject
+from envs.network.network import SupplyNetwork, Timing
+from envs.observation.companions import CompanionsOf
 from envs.reward import Preference
 from envs.scenario import Scenario
+from envs.simulation.action_spaces import ActionSpace
 
 __all__ = ["ScenarioConfig", "make_scenario", "pipeline", "whole"]
 
@@ -36,10 +36,10 @@ class ScenarioConfig:
     learns the whole front: low, high and at (empty: cost alone); see `envs.reward.Preference`.
     events: injected disruptions by name, for stress tests and what-if questions; their dates count
     from the end of the warm-up. extra_heads: action heads that nothing else calls for (smoothing).
-    action_space: residual | direct | days_of_cover, for ablation; see envs/action_spaces.py.
-    action_scale: factor on how far actions move levels and gates, where the base policy is far off.
-    stress_of: the scenario whose learned policies are tried here, on what they never saw.
-    smoke: overrides that make a run take seconds.
+    action_space: residual | direct | days_of_cover, for ablation; see
+    envs/simulation/action_spaces.py. action_scale: factor on how far actions move levels and gates,
+    where the base policy is far off. stress_of: the scenario whose learned policies are tried here,
+    on what they never saw. smoke: overrides that make a run take seconds.
     """
 
     kind: str = ""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
-from envs.demand import Demand, DemandConfig
 from envs.errors import ConfigError, NetworkError, did_you_mean
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Allocation,
     Calendar,
     Lane,
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass  # entries aren't frozen: OmegaConf would make them read-only
 class CalendarEntry:
-    """Open in the periods t with t mod cycle in `open`; see `envs.network.Calendar`."""
+    """Open in the periods t with t mod cycle in `open`; see `envs.network.network.Calendar`."""
 
     cycle: int = 7
     open: list[int] = field(default_factory=list)
@@ -45,7 +45,7 @@ class CalendarEntry:
 
 @dataclass
 class NodeEntry:
-    """A node; see `envs.network.Node`. storage_capacity: null is unlimited."""
+    """A node; see `envs.network.network.Node`. storage_capacity: null is unlimited."""
 
     kind: str = ""
     storage_capacity: float | None = None
@@ -55,7 +55,8 @@ class NodeEntry:
 
 @dataclass
 class StockEntry:
-    """A stocked pair; see `envs.network.Stock` for units. serve_limit: null is unlimited."""
+    """A stocked pair; see `envs.network.network.Stock` for units. serve_limit: null is
+    unlimited."""
 
     node: str = ""
     sku: str = ""
@@ -75,8 +76,8 @@ class StockEntry:
 
 @dataclass
 class LaneEntry:
-    """A lane; see `envs.network.Lane` for units. inputs: sku@node -> units per unit.
-    resources: id -> use per unit. lead_time_*: see `envs.lead_time.LeadTime`."""
+    """A lane; see `envs.network.network.Lane` for units. inputs: sku@node -> units per unit.
+    resources: id -> use per unit. lead_time_*: see `envs.network.lead_time.LeadTime`."""
 
     node: str = ""
     sku: str = ""
@@ -115,7 +116,7 @@ class LaneEntry:
 
 @dataclass
 class ResourceEntry:
-    """A resource; see `envs.network.Resource`. capacity: null is unlimited."""
+    """A resource; see `envs.network.network.Resource`. capacity: null is unlimited."""
 
     capacity: float | None = None
     limits: Limits = Limits.shipments
@@ -128,7 +129,7 @@ class ResourceEntry:
 
 @dataclass
 class RegimeStateEntry:
-    """A regime state; see `envs.network.RegimeState`."""
+    """A regime state; see `envs.network.network.RegimeState`."""
 
     availability: float = 1.0
     lead_time: float = 1.0
@@ -143,7 +144,7 @@ class RegimeStateEntry:
 
 @dataclass
 class ScheduleEntry:
-    """When an event happens; see `envs.network.Schedule`."""
+    """When an event happens; see `envs.network.network.Schedule`."""
 
     first: int = 0
     last: int = 0
@@ -153,7 +154,8 @@ class ScheduleEntry:
 @dataclass
 class RegimeEntry:
     """A Markov chain, rows of transition in the order of the states, or a schedule between two
-    states; see `envs.network.Regime`. seen_after: null is hidden. by_mode: lane mode -> states."""
+    states; see `envs.network.network.Regime`. seen_after: null is hidden. by_mode: lane mode ->
+    states."""
 
     states: dict[str, RegimeStateEntry] = field(default_factory=dict)
     transition: list[list[float]] = field(default_factory=list)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from envs.generate import GenerateConfig, generate_network
+from envs.network.generate import GenerateConfig, generate_network
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario
 
@@ -13,7 +13,7 @@ __all__ = ["GeneratedConfig", "build_generated"]
 
 @dataclass(frozen=True)
 class GeneratedConfig(ScenarioConfig):
-    """network: what it looks like; see `envs.generate_config.GenerateConfig`."""
+    """network: what it looks like; see `envs.network.generate_config.GenerateConfig`."""
 
     network: GenerateConfig = field(default_factory=GenerateConfig)
 

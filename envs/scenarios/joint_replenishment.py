@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from envs.demand import Demand, DemandConfig
 from envs.errors import ConfigError
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Lane,
     Limits,
     Node,

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from envs.demand import Demand, DemandConfig
-from envs.lead_time import LeadTime
-from envs.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 

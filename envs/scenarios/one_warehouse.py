@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from envs.demand import Demand, DemandConfig
-from envs.lead_time import LeadTime
-from envs.network import Allocation, Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import Allocation, Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
 from envs.scenarios.common import (
     ScenarioConfig,

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from envs.data import GroceryDemand, load_grocery_demand
-from envs.demand import Demand
 from envs.errors import ConfigError
-from envs.lead_time import LeadTime
-from envs.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
+from envs.network.demand import Demand
+from envs.network.lead_time import LeadTime
+from envs.network.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario, Split
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from envs.demand import Demand, DemandConfig
 from envs.errors import ConfigError
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Lane,
     LaneInput,
     Node,

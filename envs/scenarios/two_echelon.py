@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.demand import Demand
 from envs.errors import ConfigError
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.network.demand import Demand
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Allocation,
     Lane,
     LaneInput,
@@ -46,9 +46,9 @@ Floats = NDArray[np.float64]
 @dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
 class SupplyEntry:
     """A way to get goods to the centres from outside. lead_time, delay_mean, delay_sd: periods,
-    see `envs.lead_time.LeadTime`. unit_cost: price as a factor on the SKU's value, >= 1; what is
-    above the value is the lane's cost. share: of what is ordered at its speed. capacity: units per
-    period, as a share of mean demand; null: no limit. co2: kg per unit."""
+    see `envs.network.lead_time.LeadTime`. unit_cost: price as a factor on the SKU's value, >= 1;
+    what is above the value is the lane's cost. share: of what is ordered at its speed. capacity:
+    units per period, as a share of mean demand; null: no limit. co2: kg per unit."""
 
     lead_time: int = 1
     delay_mean: float = 0.0

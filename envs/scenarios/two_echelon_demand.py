@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.demand import Demand, DemandConfig
 from envs.errors import ConfigError
+from envs.network.demand import Demand, DemandConfig
 
 __all__ = ["MarketConfig", "draw_demand"]
 

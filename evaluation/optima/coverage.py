@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.network import (
+from envs.network.network import (
     Lane,
     Limits,
     Receive,

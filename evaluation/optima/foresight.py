@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled import CompiledNetwork
+from envs.compiled.network import CompiledNetwork
 from envs.errors import ConfigError, did_you_mean
-from envs.kpis import EpisodeKpis
-from envs.linear_programme import Outlook, record_outlooks
+from envs.kpis.pairs import EpisodeKpis
+from envs.linear_programme.programme import Outlook, record_outlooks
 from envs.policies.base import View, per_pair
 from envs.policies.rolling_lp import RollingLP
 from envs.scenario import Scenario
-from envs.trace import Trace
-from evaluation.rollout import play
+from envs.trace.trace import Trace
+from evaluation.comparison.rollout import play
 
 __all__ = ["Foresight", "play_with_foresight"]
 

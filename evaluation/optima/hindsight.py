@@ -1,14 +1,14 @@
 """What a planner would pay who knew the future: a lower bound on the cost of every policy.
 
-Per trace, the linear programme of the whole episode (`envs.linear_programme`) with the demand, lead
-times and regimes that will come. Its value is at most what any policy pays on that trace, rounding,
-fixed costs and all; how much less depends on how much there is to know.
+Per trace, the linear programme of the whole episode (`envs.linear_programme.programme`) with the
+demand, lead times and regimes that will come. Its value is at most what any policy pays on that
+trace, rounding, fixed costs and all; how much less depends on how much there is to know.
 
 Two starts. Without a policy the programme runs from the first period of the warm-up, whose costs
 don't count, as they don't count for policies: the bound holds for every policy, each warmed up in
 its own way. With a policy it starts where that policy's warm-up ends: tighter, and a bound for
-corrections of that policy, which start there too. Stock is valued as `envs.kpis` values it, at the
-start and at the end of what is counted.
+corrections of that policy, which start there too. Stock is valued as `envs.kpis.pairs` values it,
+at the start and at the end of what is counted.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from envs.batched_env import BatchedEnv
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
-from envs.linear_programme import Pricing, Programme, Start, record_outlooks, relaxations
-from envs.linear_programme_rows import build_programme
+from envs.linear_programme.programme import Pricing, Programme, Start, record_outlooks, relaxations
+from envs.linear_programme.rows import build_programme
 from envs.policies import Policy
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
-from envs.simulator import Simulator
+from envs.simulation.simulator import Simulator
 from evaluation.optima.bound import Bound, BoundKind
 
 __all__ = ["hindsight_bound", "hindsight_costs", "hindsight_programmes"]

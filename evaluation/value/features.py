@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled import CompiledNetwork
-from envs.network import SupplyNetwork
+from envs.compiled.network import CompiledNetwork
+from envs.network.network import SupplyNetwork
 
 __all__ = ["FEATURES", "features_of", "sku_classes"]
 

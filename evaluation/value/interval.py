@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.compare import Estimate, estimate
+from evaluation.comparison.compare import Estimate, estimate
 
 __all__ = ["Crossed", "crossed"]
 

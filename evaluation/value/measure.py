@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.kpis import EpisodeKpis
+from envs.kpis.pairs import EpisodeKpis
 from envs.scenario import Scenario
 
 __all__ = ["Played", "measure"]

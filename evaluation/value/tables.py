@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evaluation.compare import Estimate
+from evaluation.comparison.compare import Estimate
 from evaluation.value.features import FEATURES
 from evaluation.value.record import Entry
 from evaluation.value.tree import Advice, VerdictTree

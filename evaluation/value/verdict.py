@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.compare import Estimate, estimate, verdict
+from evaluation.comparison.compare import Estimate, estimate, verdict
 from evaluation.optima.bound import Bound
 from evaluation.value.interval import Crossed, crossed
 from evaluation.value.measure import Played

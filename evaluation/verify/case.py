@@ -10,8 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from envs.demand import DemandConfig
 from envs.errors import DataError
+from envs.network.demand import DemandConfig
 
 __all__ = ["Case", "NotRunnable", "Row", "demand_of", "load_cases"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from envs.demand import DemandConfig, build_process
+from envs.network.demand import DemandConfig, build_process
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.explicit import ExplicitConfig, LaneEntry, StockEntry

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 from scipy import stats
 
-from envs.demand import DemandConfig
-from envs.network import InTransitPayer, ServeOrder, Timing
+from envs.network.demand import DemandConfig
+from envs.network.network import InTransitPayer, ServeOrder, Timing
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.serial import SerialConfig, StageConfig
+from evaluation.comparison.rollout import play
 from evaluation.optima.serial import best_chain
-from evaluation.rollout import play
 from evaluation.verify.case import Case, NotRunnable, Row, demand_of
 from evaluation.verify.play import policy_row, simulated_cost
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from envs.policies import build_policy
 from envs.scenario import Scenario
+from evaluation.comparison.rollout import play
 from evaluation.optima.exact import NotCovered, solve_scenario
-from evaluation.rollout import play
-from evaluation.tune import tune_policy
+from evaluation.tuning.search import tune_policy
 from evaluation.verify.case import Case, Row
 
 __all__ = ["RELATIVE", "optimum_row", "policy_row", "simulated_cost", "tuned_parameters"]

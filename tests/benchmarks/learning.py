@@ -19,14 +19,14 @@ from matplotlib.figure import Figure
 
 from conf.compose import compose_runs
 from envs.scenarios import build_scenario
+from evaluation.comparison.plots import save_figure
+from evaluation.comparison.rollout import Competitor, play
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.optima.exact import exact_optimum
-from evaluation.plots import save_figure
-from evaluation.rollout import Competitor, play
-from evaluation.tune import tune_policy
-from training.cli import settings_of
-from training.cluster import ray_session
-from training.train import train
+from evaluation.tuning.search import tune_policy
+from training.commands.train import settings_of
+from training.job.cluster import ray_session
+from training.job.train import train
 
 _OWN = {"algorithms": "pathwise,ppo", "seconds": "40", "seeds": "3", "classical": "",
         "out": "out/learning"}  # fmt: skip

@@ -22,15 +22,15 @@ import torch
 from conf.compose import compose_runs
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.actor import Actor
+from evaluation.artifact.actor import Actor
+from evaluation.artifact.correction import learned_correction
+from evaluation.comparison.rollout import Competitor, play
 from evaluation.console import ConsoleProgress, make_console
-from evaluation.correction import learned_correction
 from evaluation.optima.exact import solve_scenario
-from evaluation.rollout import Competitor, play
 from evaluation.verify.case import load_cases
-from training.cli import settings_of
-from training.cluster import ray_session
-from training.train import train
+from training.commands.train import settings_of
+from training.job.cluster import ray_session
+from training.job.train import train
 
 _HORIZON = 2000  # periods of an episode played, after a warm-up of 100
 _OWN = ("seeds", "only", "periods")

@@ -26,12 +26,12 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from envs.demand import DemandConfig
+from envs.network.demand import DemandConfig
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig
-from training.algorithms import build_algorithm, configure, set_ppo
 from training.config import PpoConfig, ResourcesConfig, TrainingConfig
-from training.env_factory import EnvFactory, ScenarioEnvFactory
+from training.rllib.algorithms import build_algorithm, configure, set_ppo
+from training.rllib.env_factory import EnvFactory, ScenarioEnvFactory
 
 PERIODS = 32  # per fragment
 

@@ -13,7 +13,7 @@ import resource
 import time
 
 from conf.compose import compose_runs
-from envs.batched_env import BatchedEnv
+from envs.environment.batched_env import BatchedEnv
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 

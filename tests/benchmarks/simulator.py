@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from envs.batched_env import BatchedEnv
-from envs.demand import DemandConfig
+from envs.environment.batched_env import BatchedEnv
+from envs.network.demand import DemandConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig

@@ -6,7 +6,7 @@ import sys
 
 from conf.compose import compose_runs
 from envs.scenarios import build_scenario
-from evaluation.tune import tune_policy
+from evaluation.tuning.search import tune_policy
 
 
 def main(traces: int, budget: int, cases: list[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from envs.network import Allocation, Lane, Limits, Receive, ServeOrder, Speed
+from envs.network.network import Allocation, Lane, Limits, Receive, ServeOrder, Speed
 from tests.envs.runs import Bools, Floats, Run, at_most, same
 
 __all__ = ["LANE_LAWS"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 import envs
-from envs import trace
+from envs.trace import trace
 from tests.envs.comparisons import COMPARISONS
 from tests.envs.laws import LAWS
 from tests.envs.runs import random_run

@@ -12,9 +12,9 @@ from random import Random
 
 import numpy as np
 
-from envs.demand import Demand, DemandConfig
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Allocation,
     Calendar,
     InTransitPayer,

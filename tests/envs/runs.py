@@ -9,13 +9,13 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.actions import KindHeads
-from envs.batched_env import BatchedEnv, row_groups
-from envs.compiled import CompiledNetwork, compile_network
-from envs.network import Limits, SupplyNetwork
+from envs.compiled.network import CompiledNetwork, compile_network
+from envs.environment.batched_env import BatchedEnv, row_groups
+from envs.network.network import Limits, SupplyNetwork
 from envs.scenario import Scenario
-from envs.simulator import Simulator
-from envs.state import Flows, State
+from envs.simulation.actions import KindHeads
+from envs.simulation.simulator import Simulator
+from envs.simulation.state import Flows, State
 from tests.envs.networks import random_network
 
 __all__ = [

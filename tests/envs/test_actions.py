@@ -11,13 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from conf.compose import compose_runs
-from envs.action_spaces import ActionSpace
-from envs.batched_env import BatchedEnv
-from envs.compiled import CompiledNetwork
-from envs.demand import Demand, DemandConfig
+from envs.compiled.network import CompiledNetwork
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Lane,
     LaneInput,
     Node,
@@ -31,6 +30,7 @@ from envs.network import (
 from envs.policies import Parameter, Target, View, build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
+from envs.simulation.action_spaces import ActionSpace
 
 Floats = NDArray[np.float64]
 LEVEL, STOCK = 50.0, 20.0  # every pair misses 30 units

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from envs.compiled import compile_network
-from envs.demand import Demand, DemandConfig
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.compiled.network import compile_network
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Allocation,
     Lane,
     LaneInput,
@@ -23,7 +23,7 @@ from envs.network import (
     Stock,
     SupplyNetwork,
 )
-from envs.simulator import Simulator
+from envs.simulation.simulator import Simulator
 
 WEIGHTS = [f"weight_{i}" for i in range(3)]
 

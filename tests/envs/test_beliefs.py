@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.batched_env import BatchedEnv
-from envs.compiled import compile_network
-from envs.demand import Demand, DemandConfig
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.compiled.network import compile_network
+from envs.environment.batched_env import BatchedEnv
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Calendar,
     Lane,
     Node,
@@ -28,7 +28,7 @@ from envs.network import (
     Unfilled,
 )
 from envs.scenario import Scenario
-from envs.simulator import Simulator
+from envs.simulation.simulator import Simulator
 
 
 def event(first: int, duration: int | None = None, **struck: float) -> Regime:

@@ -9,15 +9,24 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from envs.batched_env import BatchedEnv
-from envs.compiled import compile_network
-from envs.demand import Demand, DemandConfig
+from envs.compiled.network import compile_network
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
-from envs.lead_time import LeadTime
-from envs.network import Lane, Node, Regime, RegimeState, Schedule, Sku, Stock, SupplyNetwork
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
+    Lane,
+    Node,
+    Regime,
+    RegimeState,
+    Schedule,
+    Sku,
+    Stock,
+    SupplyNetwork,
+)
 from envs.scenario import Scenario, Split
-from envs.trace import Bootstrap, Trace
-from envs.trace_tables import compile_tables
+from envs.trace.tables import compile_tables
+from envs.trace.trace import Bootstrap, Trace
 
 
 def shops(*demands: Demand, **fields: Any) -> SupplyNetwork:

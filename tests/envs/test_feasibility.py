@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.feasibility import executed_quantity
+from envs.simulation.feasibility import executed_quantity
 
 INF = math.inf
 CASES = [

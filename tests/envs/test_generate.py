@@ -13,12 +13,12 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from conf.compose import compose_runs
-from envs.batched_env import BatchedEnv
-from envs.compiled import compile_network
+from envs.compiled.network import compile_network
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
-from envs.generate import GenerateConfig, generate_network
-from envs.kpis import EpisodeKpis, KpiTally
-from envs.network import Speed, SupplyNetwork
+from envs.kpis.pairs import EpisodeKpis, KpiTally
+from envs.network.generate import GenerateConfig, generate_network
+from envs.network.network import Speed, SupplyNetwork
 from envs.scenario import Scenario
 
 MIDDLE = GenerateConfig(

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from envs.compiled import compile_network
-from envs.demand import Demand, DemandConfig
+from envs.compiled.network import compile_network
 from envs.errors import ConfigError, NetworkError
-from envs.injection import EventConfig, inject
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.network.demand import Demand, DemandConfig
+from envs.network.injection import EventConfig, inject
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Lane,
     LaneInput,
     Node,
@@ -27,9 +27,9 @@ from envs.network import (
     Stock,
     SupplyNetwork,
 )
-from envs.simulator import Simulator
-from envs.state import CostColumn
-from envs.trace import Trace
+from envs.simulation.simulator import Simulator
+from envs.simulation.state import CostColumn
+from envs.trace.trace import Trace
 
 PERIODS = 140  # more than a block
 

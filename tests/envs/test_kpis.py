@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.batched_env import BatchedEnv
-from envs.demand import Demand, DemandConfig
-from envs.generate import GenerateConfig, generate_network
-from envs.kpis import EpisodeKpis, KpiTally
+from envs.environment.batched_env import BatchedEnv
+from envs.kpis.pairs import EpisodeKpis, KpiTally
+from envs.network.demand import Demand, DemandConfig
+from envs.network.generate import GenerateConfig, generate_network
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig

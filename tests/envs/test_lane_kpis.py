@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.compiled import CompiledNetwork, compile_network
-from envs.demand import Demand
-from envs.lane_kpis import LaneTally, lane_groups, resource_figures
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.compiled.network import CompiledNetwork, compile_network
+from envs.kpis.lanes import LaneTally, lane_groups, resource_figures
+from envs.network.demand import Demand
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Lane,
     LaneInput,
     Node,
@@ -26,7 +26,7 @@ from envs.network import (
     Timing,
     Unfilled,
 )
-from envs.simulator import Simulator
+from envs.simulation.simulator import Simulator
 
 
 def count(

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from envs.errors import NetworkError
-from envs.lead_time import LeadTime
+from envs.network.lead_time import LeadTime
 
 CASES = [
     LeadTime(0, 1.0, 0.8),

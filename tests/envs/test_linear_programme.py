@@ -10,12 +10,12 @@ from random import Random
 import numpy as np
 import pytest
 
-from envs.compiled import CompiledNetwork, compile_network
-from envs.demand import Demand, DemandConfig
-from envs.linear_programme import Pricing, Programme, Start, record_outlooks, relaxations
-from envs.linear_programme_rows import build_programme
-from envs.network import Limits, SupplyNetwork
-from envs.simulator import Simulator
+from envs.compiled.network import CompiledNetwork, compile_network
+from envs.linear_programme.programme import Pricing, Programme, Start, record_outlooks, relaxations
+from envs.linear_programme.rows import build_programme
+from envs.network.demand import Demand, DemandConfig
+from envs.network.network import Limits, SupplyNetwork
+from envs.simulation.simulator import Simulator
 from tests.envs.networks import random_network
 from tests.envs.runs import Floats, random_orders
 

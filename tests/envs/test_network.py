@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.compiled import compile_network
-from envs.demand import Demand, DemandConfig
+from envs.compiled.network import compile_network
 from envs.errors import NetworkError
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Allocation,
     Calendar,
     Lane,

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from envs.batched_env import BatchedEnv
-from envs.demand import Demand, DemandConfig
-from envs.lead_time import LeadTime
-from envs.network import Lane, LaneInput, Node, Receive, Sku, Stock, SupplyNetwork, Timing
+from envs.environment.batched_env import BatchedEnv
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import Lane, LaneInput, Node, Receive, Sku, Stock, SupplyNetwork, Timing
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig

@@ -12,16 +12,16 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from envs.batched_env import BatchedEnv
-from envs.demand import Demand, DemandConfig
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
-from envs.feasibility import explain_orders
-from envs.lead_time import LeadTime
-from envs.network import Lane, Node, Sku, Speed, Stock, SupplyNetwork
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import Lane, Node, Sku, Speed, Stock, SupplyNetwork
 from envs.policies import POLICIES, Parameter, build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.serial import SerialConfig, StageConfig
+from envs.simulation.feasibility import explain_orders
 from tests.envs.networks import random_network
 from tests.envs.runs import Run, play_actions, same
 

@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from envs.batched_env import BatchedEnv
-from envs.demand import DemandConfig
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
-from envs.network import ServeOrder, Timing
+from envs.network.demand import DemandConfig
+from envs.network.network import ServeOrder, Timing
 from envs.policies import build_policy
 from envs.policies.bayes_base_stock import BayesBaseStock
 from envs.scenario import Scenario
@@ -25,7 +25,7 @@ from envs.scenarios.explicit import (
     RegimeStateEntry,
     StockEntry,
 )
-from evaluation.rollout import play
+from evaluation.comparison.rollout import play
 
 STAY = np.array([[0.97, 0.03], [0.03, 0.97]])
 MEANS = np.array([3.0, 9.0])

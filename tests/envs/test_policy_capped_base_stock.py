@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from envs.demand import DemandConfig
+from envs.network.demand import DemandConfig
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
-from evaluation.rollout import play
+from evaluation.comparison.rollout import play
 from tests.envs.runs import play_actions, same
 
 # Lost sales, mean demand 5, h = 1: demand, lead time, p, level, cap, cost. The levels are those of

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.network import ServeOrder, Timing
+from envs.network.network import ServeOrder, Timing
 from envs.policies import build_policy
-from evaluation.rollout import play
+from evaluation.comparison.rollout import play
 from tests.envs.runs import play_actions, same
 from tests.envs.test_policy_bayes_base_stock import market
 

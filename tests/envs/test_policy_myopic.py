@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from envs.demand import DemandConfig
-from envs.network import Receive, ServeOrder, Timing
+from envs.network.demand import DemandConfig
+from envs.network.network import Receive, ServeOrder, Timing
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
-from evaluation.rollout import play
+from evaluation.comparison.rollout import play
 from tests.envs.runs import Run, play_actions, same
 
 TIMINGS = list(product(Receive, ServeOrder))

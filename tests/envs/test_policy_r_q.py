@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from envs.demand import DemandConfig
+from envs.network.demand import DemandConfig
 from envs.policies import build_policy, policy_class
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
-from evaluation.rollout import play
+from evaluation.comparison.rollout import play
 from tests.envs.runs import play_actions, same
 
 PARAMETERS = {"reorder_point": 18.0, "quantity": 6.0}

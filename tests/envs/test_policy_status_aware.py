@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.compiled import compile_network
-from envs.demand import Demand, DemandConfig
-from envs.lead_time import LeadTime
-from envs.network import Lane, LaneInput, Node, Sku, Speed, Stock, SupplyNetwork
+from envs.compiled.network import compile_network
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import Lane, LaneInput, Node, Sku, Speed, Stock, SupplyNetwork
 from envs.policies.status_aware import lane_weights, lateral_lanes
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.compiled import compile_network
+from envs.compiled.network import compile_network
 from tests.envs.comparisons import COMPARISONS
 from tests.envs.laws import LAWS
 from tests.envs.networks import random_network

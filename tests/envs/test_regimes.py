@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from envs.compiled import CompiledNetwork, compile_network
-from envs.demand import Demand, DemandConfig
+from envs.compiled.network import CompiledNetwork, compile_network
 from envs.errors import NetworkError
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Lane,
     ModeStates,
     Node,
@@ -25,8 +25,8 @@ from envs.network import (
     Stock,
     SupplyNetwork,
 )
-from envs.trace import Trace
-from envs.trace_tables import compile_tables
+from envs.trace.tables import compile_tables
+from envs.trace.trace import Trace
 
 PERIODS = 300  # more than two blocks
 CHAIN = ((0.9, 0.1), (0.2, 0.8))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from envs.compiled import compile_network
-from envs.demand import Demand
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.compiled.network import compile_network
+from envs.kpis.resilience import Failure, ResilienceTally, resilience_figures
+from envs.network.demand import Demand
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Lane,
     Node,
     Regime,
@@ -20,8 +21,7 @@ from envs.network import (
     Stock,
     SupplyNetwork,
 )
-from envs.resilience import Failure, ResilienceTally, resilience_figures
-from envs.simulator import Simulator
+from envs.simulation.simulator import Simulator
 
 DOWN = RegimeState("down", availability=0.0)
 FAILS = Schedule(10, 10, 6)  # in periods 10 to 15

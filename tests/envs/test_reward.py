@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from envs.batched_env import BatchedEnv
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
-from envs.network import Sku
+from envs.network.network import Sku
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
-from envs.state import CostColumn
+from envs.simulation.state import CostColumn
 
 
 def play(

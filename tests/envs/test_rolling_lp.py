@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.batched_env import BatchedEnv
-from envs.compiled import compile_network
-from envs.demand import Demand, DemandConfig
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.compiled.network import compile_network
+from envs.environment.batched_env import BatchedEnv
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Lane,
     LaneInput,
     Node,
@@ -30,7 +30,7 @@ from envs.policies import build_policy
 from envs.policies.base import View
 from envs.policies.expectation import Expectation
 from envs.scenario import Scenario
-from envs.simulator import Simulator
+from envs.simulation.simulator import Simulator
 from tests.envs.networks import random_network
 from tests.envs.runs import Floats
 

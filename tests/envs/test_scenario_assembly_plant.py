@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from conf.compose import compose_runs
-from envs.batched_env import BatchedEnv
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
+from envs.network.regime import Regime, RegimeState
 from envs.policies import build_policy
 from envs.policies.capacity_checked import _time_down
-from envs.regime import Regime, RegimeState
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.rollout import play
+from evaluation.comparison.rollout import play
 
 NAME = "capacity_checked"
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from conf.compose import compose_runs
-from envs.batched_env import BatchedEnv
+from envs.environment.batched_env import BatchedEnv
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.simulator import Simulator
+from envs.simulation.simulator import Simulator
+from evaluation.comparison.rollout import play
 from evaluation.optima.hindsight import hindsight_costs
-from evaluation.replay import Replay, replay_orders
-from evaluation.rollout import play
+from evaluation.replay.replay import Replay, replay_orders
 
 NAMES = ["invmgmt_serial", "invmgmt_network"]
 

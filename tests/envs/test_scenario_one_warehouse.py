@@ -6,11 +6,11 @@ import pytest
 
 from conf.compose import compose_runs
 from envs.errors import ConfigError
-from envs.network import Allocation
+from envs.network.network import Allocation
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.rollout import play
+from evaluation.comparison.rollout import play
 
 
 def build(*overrides: str) -> Scenario:

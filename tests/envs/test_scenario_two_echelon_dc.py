@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from conf.compose import compose_runs
-from envs.batched_env import BatchedEnv
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
-from envs.kpis import EpisodeKpis
+from envs.kpis.pairs import EpisodeKpis
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.state import CostColumn
-from evaluation.rollout import play
+from envs.simulation.state import CostColumn
+from evaluation.comparison.rollout import play
 from tests.envs.runs import same
 
 NAME = "forecast_dual_index"

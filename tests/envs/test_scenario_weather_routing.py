@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from conf.compose import compose_runs
-from envs.batched_env import BatchedEnv
+from envs.environment.batched_env import BatchedEnv
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.rollout import play
+from evaluation.comparison.rollout import play
 
 
 def scenario(*overrides: str) -> Scenario:

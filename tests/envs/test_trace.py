@@ -8,13 +8,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from envs.compiled import CompiledNetwork, compile_network
-from envs.demand import Demand, DemandConfig
-from envs.lead_time import LeadTime
-from envs.network import Lane, LaneInput, Node, Regime, RegimeState, Sku, Stock, SupplyNetwork
-from envs.random_streams import episode_keys, standard_normal, uniform
-from envs.simulator import Simulator
-from envs.trace import Trace
+from envs.compiled.network import CompiledNetwork, compile_network
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
+    Lane,
+    LaneInput,
+    Node,
+    Regime,
+    RegimeState,
+    Sku,
+    Stock,
+    SupplyNetwork,
+)
+from envs.simulation.simulator import Simulator
+from envs.trace.random_streams import episode_keys, standard_normal, uniform
+from envs.trace.trace import Trace
 from tests.envs.networks import random_network
 from tests.envs.runs import play_orders, random_orders
 

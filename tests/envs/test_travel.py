@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from envs.compiled import compile_network
-from envs.demand import Demand, DemandConfig
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.compiled.network import compile_network
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Lane,
     Node,
     Regime,
@@ -19,7 +19,7 @@ from envs.network import (
     SupplyNetwork,
 )
 from envs.policies.travel import Travel, state_ahead
-from envs.trace import Trace
+from envs.trace.trace import Trace
 
 STATES = (
     RegimeState("clear"),

@@ -7,13 +7,13 @@ import pytest
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
-from envs.batched_env import BatchedEnv
-from envs.demand import DemandConfig
-from envs.multi_agent import NodeAgents, SupplyChainParallelEnv
+from envs.environment.batched_env import BatchedEnv
+from envs.environment.multi_agent import NodeAgents, SupplyChainParallelEnv
+from envs.environment.vector_env import SupplyChainVectorEnv
+from envs.network.demand import DemandConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig
-from envs.vector_env import SupplyChainVectorEnv
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,9 @@ def test_rllib_checker_passes(scenario: Scenario) -> None:
     """RLlib's own check of multi-agent environments accepts the node agents."""
     from ray.rllib.utils.pre_checks.env import check_multiagent_environments
 
-    from training.batched_runner import RunnerSettings
-    from training.env_factory import ScenarioEnvFactory
-    from training.multi_agent_env import NodeAgentsEnv
+    from training.rllib.batched_runner import RunnerSettings
+    from training.rllib.env_factory import ScenarioEnvFactory
+    from training.rllib.multi_agent_env import NodeAgentsEnv
 
     settings = RunnerSettings(ScenarioEnvFactory(scenario), "agents", 1, 0)
     check_multiagent_environments(NodeAgentsEnv({"settings": settings}))

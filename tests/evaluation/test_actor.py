@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from envs.errors import ArtifactError, NonFiniteError
-from evaluation.actor import Actor, TorchPolicy
+from evaluation.artifact.actor import Actor, TorchPolicy
 
 
 @dataclass(frozen=True)

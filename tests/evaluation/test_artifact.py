@@ -20,8 +20,8 @@ import safetensors.torch
 import torch
 
 from envs.errors import ArtifactError
-from evaluation.actor import Actor
-from evaluation.artifact import Description, Quantity, load_artifact, save_artifact
+from evaluation.artifact.actor import Actor
+from evaluation.artifact.artifact import Description, Quantity, load_artifact, save_artifact
 
 DESCRIPTION = Description(
     scenario="two_echelons",
@@ -228,7 +228,8 @@ def test_non_finite_weights_are_not_exported(tmp_path: Path) -> None:
 def test_loading_needs_no_ray(folder: Path) -> None:
     """Nor MLflow, Hydra or the trainer."""
     code = (
-        "import sys; from pathlib import Path; from evaluation.artifact import load_artifact\n"
+        "import sys; from pathlib import Path\n"
+        "from evaluation.artifact.artifact import load_artifact\n"
         "load_artifact(Path(sys.argv[1]))\n"
         "print(sorted({'ray', 'mlflow', 'hydra', 'training', 'serving'} & set(sys.modules)))"
     )

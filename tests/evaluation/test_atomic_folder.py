@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from envs.errors import CheckpointError, EchelonError
-from evaluation.atomic_folder import (
+from evaluation.files.atomic_folder import (
     SUMS_FILE,
     read_folder,
     recover_folder,
@@ -94,7 +94,7 @@ def test_refusing_disk_leaves_the_previous_folder(tmp_path: Path) -> None:
     """The file-size limit stands for a full disk: the write fails half-way in the kernel."""
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from evaluation.atomic_folder import write_folder\n"
+        "from evaluation.files.atomic_folder import write_folder\n"
         "folder = Path(sys.argv[1])\n"
         "write_folder(folder, lambda f: (f / 'data').write_bytes(b'good'))\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -135,7 +135,7 @@ def test_folder_being_filled_is_not_taken_for_a_leftover(tmp_path: Path) -> None
     def slow(folder: Path) -> None:
         fill(folder)
         code = "import sys; from pathlib import Path\n"
-        code += "from evaluation.atomic_folder import recover_folder\n"
+        code += "from evaluation.files.atomic_folder import recover_folder\n"
         code += "recover_folder(Path(sys.argv[1]))"
         subprocess.run([sys.executable, "-c", code, str(tmp_path / "folder")], check=True)
 

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from envs.errors import ArtifactError
-from evaluation.champion import current_version, resolve_artifact
+from evaluation.artifact.registry import current_version, resolve_artifact
 
 
 @pytest.fixture(scope="module")

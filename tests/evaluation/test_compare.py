@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from envs.demand import DemandConfig
+from envs.network.demand import DemandConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
-from evaluation.compare import Estimate, compare, estimate, verdict
-from evaluation.plots import draw_all
-from evaluation.report import SCHEMA_VERSION, as_table, write_json
-from evaluation.rollout import Competitor
-from evaluation.tune import tune_policy
+from evaluation.comparison.compare import Estimate, compare, estimate, verdict
+from evaluation.comparison.plots import draw_all
+from evaluation.comparison.rollout import Competitor
+from evaluation.comparison.tables import SCHEMA_VERSION, as_table, write_json
+from evaluation.tuning.search import tune_policy
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
 from envs.errors import ConfigError
-from evaluation.tracker import Tracker, replay
-from evaluation.tracking import TrackingConfig
+from evaluation.tracking.mlflow_destination import TrackingConfig
+from evaluation.tracking.tracker import Tracker, replay
 from tests.evaluation.conftest import EXPERIMENT, config_for
 
 
@@ -148,7 +148,7 @@ def test_failing_server_holds_nobody_up(
     closing = time.monotonic() - begin
     assert longest < 0.5
     assert closing < 3.0
-    assert "python -m evaluation.tracker" in warnings(caplog)
+    assert "python -m evaluation.tracking.tracker" in warnings(caplog)
     assert "43 records did not reach" in warnings(caplog)  # start, 40 steps, model, finish
 
     assert replay(folder, local) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.metrics_log import JsonLines, MetricsLog, read_metrics
+from evaluation.tracking.metrics_log import JsonLines, MetricsLog, read_metrics
 
 
 def test_records_come_back_as_written(tmp_path: Path) -> None:

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 
 from conf.compose import compose_runs
-from envs.batched_env import BatchedEnv
-from envs.companions import CompanionsOf
-from envs.demand import PROCESSES, Demand, DemandConfig, build_process
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ArtifactError, EchelonError
-from envs.lead_time import LeadTime
-from envs.network import (
+from envs.network.demand import PROCESSES, Demand, DemandConfig, build_process
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
     Lane,
     Node,
     Regime,
@@ -29,10 +28,11 @@ from envs.network import (
     Stock,
     SupplyNetwork,
 )
+from envs.observation.companions import CompanionsOf
 from envs.reward import Preference
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.network_io import network_hash, scenario_from_plain, scenario_to_plain
+from evaluation.artifact.network_io import network_hash, scenario_from_plain, scenario_to_plain
 
 REPLAYED = ("beer_game", "retail")  # demand is a history, which is not written
 DRAWN = sorted(p.stem for p in Path("conf/scenario").glob("*.yaml") if p.stem not in REPLAYED)

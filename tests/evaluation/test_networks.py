@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from envs.companions import COMPANION_FLAGS, companion_names
 from envs.errors import ArtifactError, ConfigError
-from envs.observation import FLOW_FEATURES
-from evaluation.actor import Actor
-from evaluation.artifact import Description, Quantity, load_artifact, save_artifact
-from evaluation.networks import NETWORKS, build_network
+from envs.observation.companions import COMPANION_FLAGS, companion_names
+from envs.observation.pairs import FLOW_FEATURES
+from evaluation.artifact.actor import Actor
+from evaluation.artifact.artifact import Description, Quantity, load_artifact, save_artifact
+from evaluation.artifact.models import NETWORKS, build_network
 
 MEMORY, COMPANIONS, ROWS = 5, 4, 3
 OWN = (*FLOW_FEATURES, *(f"demand_{ago}_ago" for ago in range(2, MEMORY + 1)), "critical_ratio")

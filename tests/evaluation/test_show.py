@@ -15,16 +15,16 @@ from rich.console import Console
 
 from conf.compose import compose_runs
 from echelon import main
-from envs.compiled import CompiledNetwork, compile_network
-from envs.generate import GenerateConfig, generate_network
-from envs.network import Node, SupplyNetwork
-from envs.regime import Regime, RegimeState
+from envs.compiled.network import CompiledNetwork, compile_network
+from envs.network.generate import GenerateConfig, generate_network
+from envs.network.network import Node, SupplyNetwork
+from envs.network.regime import Regime, RegimeState
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.network_plot import OUTSIDE, connect, draw_network, kind_colours
-from evaluation.rollout import Competitor, Timeline, record_timeline
-from evaluation.run_plot import draw_run
-from evaluation.show import network_tables
+from evaluation.comparison.rollout import Competitor, Timeline, record_timeline
+from evaluation.show.network_plot import OUTSIDE, connect, draw_network, kind_colours
+from evaluation.show.run_plot import draw_run
+from evaluation.show.tables import network_tables
 
 SCENARIOS = sorted(p.stem for p in Path("conf/scenario").glob("*.yaml"))
 

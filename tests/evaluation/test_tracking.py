@@ -19,9 +19,9 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
 from envs.errors import ConfigError
-from evaluation.metrics_log import read_metrics
-from evaluation.tracker import Tracker, replay
-from evaluation.tracking import TrackingConfig
+from evaluation.tracking.metrics_log import read_metrics
+from evaluation.tracking.mlflow_destination import TrackingConfig
+from evaluation.tracking.tracker import Tracker, replay
 from tests.evaluation.conftest import EXPERIMENT
 
 
@@ -143,7 +143,8 @@ def test_process_that_ends_without_finish_closes_its_run(
     """At interpreter exit, delivered in full."""
     code = (
         "import sys; from pathlib import Path\n"
-        "from evaluation.tracker import Tracker; from evaluation.tracking import TrackingConfig\n"
+        "from evaluation.tracking.tracker import Tracker\n"
+        "from evaluation.tracking.mlflow_destination import TrackingConfig\n"
         "config = TrackingConfig(uri=sys.argv[1], experiment='test', system_metrics=False)\n"
         "tracker = Tracker(config, Path(sys.argv[2]))\n"
         "tracker.start('crash'); tracker.log_metrics(1, {'a': 1.0})\n"
@@ -159,7 +160,8 @@ def run_and_kill(config: TrackingConfig, folder: Path) -> None:
     """Another process logs steps 1 to 5 and dies of SIGKILL."""
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from evaluation.tracker import Tracker; from evaluation.tracking import TrackingConfig\n"
+        "from evaluation.tracking.tracker import Tracker\n"
+        "from evaluation.tracking.mlflow_destination import TrackingConfig\n"
         "config = TrackingConfig(uri=sys.argv[1], experiment='test', system_metrics=False)\n"
         "tracker = Tracker(config, Path(sys.argv[2]))\n"
         "tracker.start('killed', {'seed': 1})\n"
@@ -267,7 +269,7 @@ def test_relative_database_stays_where_it_was_named(
 
 def test_importing_tracking_does_not_import_mlflow() -> None:
     """It costs seconds; the background thread does it."""
-    code = "import sys, evaluation.tracker; print('mlflow' in sys.modules)"
+    code = "import sys, evaluation.tracking.tracker; print('mlflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -17,10 +17,10 @@ from envs.errors import ConfigError
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.rollout import Competitor, play
-from evaluation.tune import stock_classes, tune_policy
-from evaluation.tune_cache import digest, load_tuned, read_policy_params, store_tuned
-from evaluation.tune_cli import unfit
+from evaluation.commands.tune import unfit
+from evaluation.comparison.rollout import Competitor, play
+from evaluation.tuning.cache import digest, load_tuned, read_policy_params, store_tuned
+from evaluation.tuning.search import stock_classes, tune_policy
 
 
 def build(*arguments: str) -> Scenario:

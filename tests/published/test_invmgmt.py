@@ -21,7 +21,7 @@ from envs.policies import build_policy
 from envs.scenario import Scenario, Split
 from envs.scenarios import build_scenario
 from evaluation.optima.hindsight import hindsight_costs
-from evaluation.replay import replay_policy, with_given_demand
+from evaluation.replay.replay import replay_policy, with_given_demand
 
 REPLAY = Path(__file__).parent / "replay"
 PERIODS = 30

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from envs.batched_env import BatchedEnv
-from envs.demand import DemandConfig
-from envs.network import InTransitPayer, ServeOrder, Timing
+from envs.environment.batched_env import BatchedEnv
+from envs.network.demand import DemandConfig
+from envs.network.network import InTransitPayer, ServeOrder, Timing
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.serial import SerialConfig, StageConfig
 from envs.scenarios.single_node import SingleNodeConfig
-from envs.state import CostColumn
+from envs.simulation.state import CostColumn
 
 DATA = Path(__file__).parent / "data"
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.demand import DemandConfig
+from envs.network.demand import DemandConfig
 from envs.policies import build_policy, policy_class
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
-from evaluation.rollout import play
+from evaluation.comparison.rollout import play
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data/s_s.json").read_text())
 

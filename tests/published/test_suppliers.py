@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.demand import DemandConfig
+from envs.network.demand import DemandConfig
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
@@ -18,7 +18,7 @@ from envs.scenarios.explicit import (
     RegimeStateEntry,
     StockEntry,
 )
-from evaluation.rollout import play
+from evaluation.comparison.rollout import play
 
 
 def two_lanes(

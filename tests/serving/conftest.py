@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from envs.demand import DemandConfig
+from envs.network.demand import DemandConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig
-from evaluation.artifact import load_artifact
+from evaluation.artifact.artifact import load_artifact
 from serving.recommender import Recommender
 from tests.serving.policies import Registry, write_artifact
 

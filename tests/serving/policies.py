@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from mlflow import MlflowClient
 
-from envs.batched_env import feature_names, row_groups
+from envs.environment.batched_env import feature_names, row_groups
 from envs.scenario import Scenario
-from evaluation.actor import Actor
-from evaluation.artifact import Artifact, Description, Quantity, save_artifact
-from evaluation.champion import resolve_artifact
-from evaluation.network_io import network_hash, scenario_to_plain
-from evaluation.tracker import Tracker
-from evaluation.tracking import TrackingConfig
+from evaluation.artifact.actor import Actor
+from evaluation.artifact.artifact import Artifact, Description, Quantity, save_artifact
+from evaluation.artifact.network_io import network_hash, scenario_to_plain
+from evaluation.artifact.registry import resolve_artifact
+from evaluation.tracking.mlflow_destination import TrackingConfig
+from evaluation.tracking.tracker import Tracker
 
 __all__ = ["Registry", "random_actors", "spoil_weights", "wait_for", "write_artifact"]
 

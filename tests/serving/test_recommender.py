@@ -15,15 +15,15 @@ import pytest
 import torch
 
 from conf.compose import compose_runs
-from envs.batched_env import BatchedEnv
-from envs.demand import Demand
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ArtifactError
-from envs.events import forget_receipts
-from envs.lead_time import LeadTime
-from envs.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
+from envs.network.demand import Demand
+from envs.network.lead_time import LeadTime
+from envs.network.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.artifact import load_artifact
+from envs.simulation.events import forget_receipts
+from evaluation.artifact.artifact import load_artifact
 from serving.recommender import Recommender
 from serving.schemas import RecommendationRequest, RecommendationResponse
 from serving.snapshot import SnapshotReader

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from envs.demand import DemandConfig
+from envs.network.demand import DemandConfig
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig
 from training.config import PpoConfig, ResourcesConfig, TrainingConfig
-from training.env_factory import ScenarioEnvFactory
+from training.rllib.env_factory import ScenarioEnvFactory
 
 
 def small_factory(stores: int = 3, skus: int = 1, horizon: int = 12) -> ScenarioEnvFactory:

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from envs.batched_env import BatchedEnv
-from training.env_factory import ScenarioEnvFactory
+from envs.environment.batched_env import BatchedEnv
+from training.rllib.env_factory import ScenarioEnvFactory
 
 
 class Spoiled(BatchedEnv):

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
-from envs.batched_env import BatchedEnv
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
-from envs.kpis import EpisodeKpis
+from envs.kpis.pairs import EpisodeKpis
 from envs.reward import Preference, RewardConfig
-from evaluation.rollout import Competitor, play
+from evaluation.comparison.rollout import Competitor, play
 from tests.training.conftest import small_config, small_factory
-from training.algorithms import build_algorithm, iteration_metrics
-from training.batched_runner import _dearest
-from training.env_factory import ScenarioEnvFactory
+from training.job.train import Budget, _cost_scale
 from training.objective import objective
-from training.train import Budget, _cost_scale
+from training.rllib.algorithms import build_algorithm, iteration_metrics
+from training.rllib.batched_runner import _dearest
+from training.rllib.env_factory import ScenarioEnvFactory
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from echelon import main
-from envs.demand import DemandConfig
 from envs.errors import ConfigError
+from envs.network.demand import DemandConfig
 from envs.reward import RewardConfig
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
-from evaluation.artifact import load_artifact
-from training.algorithms import build_algorithm
+from evaluation.artifact.artifact import load_artifact
 from training.config import AppoConfig, ImpalaConfig, ResourcesConfig, TrainingConfig
-from training.env_factory import ScenarioEnvFactory
+from training.rllib.algorithms import build_algorithm
+from training.rllib.env_factory import ScenarioEnvFactory
 
 COUNT = "sampling/num_env_steps_sampled_lifetime"
 

@@ -1,4 +1,4 @@
-"""training/batched_runner.py: what is sampled is what happened, and trouble is named."""
+"""training/rllib/batched_runner.py: what is sampled is what happened, and trouble is named."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from envs.errors import ConfigError, NonFiniteError, TrainingStopped
 from tests.training.conftest import small_config, small_factory
 from tests.training.faulty import Flaky, FlakyFactory, SpoiledFactory
-from training.algorithms import configure, set_ppo
-from training.batched_runner import BatchedEnvRunner
-from training.batches import advantages_of, normalise
 from training.config import TrainingConfig
-from training.env_factory import EnvFactory
-from training.episodes import episodes_of
-from training.ppo import BatchedPPOConfig
+from training.rllib.algorithms import configure, set_ppo
+from training.rllib.batched_runner import BatchedEnvRunner
+from training.rllib.batches import advantages_of, normalise
+from training.rllib.env_factory import EnvFactory
+from training.rllib.episodes import episodes_of
+from training.rllib.ppo import BatchedPPOConfig
 
 B, T = 8, 10  # as in small_config
 

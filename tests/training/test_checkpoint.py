@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from envs.errors import CheckpointError
-from training.checkpoint import CheckpointStore
+from training.job.checkpoint import CheckpointStore
 
 WRITER = """
 import os, sys
 from pathlib import Path
-from training.checkpoint import CheckpointStore
+from training.job.checkpoint import CheckpointStore
 store = CheckpointStore(Path(sys.argv[1]), keep=3)
 step = int(sys.argv[2])
 def write(folder):

@@ -1,11 +1,11 @@
-"""training/gae.py against the definition, written out term by term."""
+"""training/rllib/gae.py against the definition, written out term by term."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from training.gae import advantages
+from training.rllib.gae import advantages
 
 RANDOM = np.random.default_rng(7)
 T, ROWS = 9, 4

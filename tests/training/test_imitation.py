@@ -1,4 +1,4 @@
-"""training/imitation.py: networks that order what another policy would."""
+"""training/job/imitation.py: networks that order what another policy would."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from conf.compose import compose_runs
-from envs.action_spaces import ActionSpace
-from envs.actions import compile_heads
-from envs.batched_env import BatchedEnv
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from envs.policies import Policy, View, build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.actor import Actor
-from evaluation.correction import learned_correction
-from evaluation.rollout import play
+from envs.simulation.action_spaces import ActionSpace
+from envs.simulation.actions import compile_heads
+from evaluation.artifact.actor import Actor
+from evaluation.artifact.correction import learned_correction
+from evaluation.comparison.rollout import play
 from training.config import ImitationConfig
-from training.imitation import Demonstrations, _Asked, check_teacher, imitate, teachers_action
+from training.job.imitation import Demonstrations, _Asked, check_teacher, imitate, teachers_action
 
 LEVELS = {"base_stock": {"level": 22.0}, "capped_base_stock": {"level": 23.0, "cap": 6.0}}
 

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from envs.errors import ConfigError
 from tests.training.conftest import small_config, small_factory
-from training import tanh_gradient
-from training.algorithms import build_algorithm, trained_actors
 from training.config import ModelConfig, ResourcesConfig, TrainingConfig
-from training.learner import BatchedPPOLearner, minibatches
-from training.modules import NodeKindModule
-from training.ppo import BatchedPPOConfig
-from training.tanh_gradient import has_written_gradient, set_ppo_gradient
+from training.rllib import tanh_gradient
+from training.rllib.algorithms import build_algorithm, trained_actors
+from training.rllib.modules import NodeKindModule
+from training.rllib.ppo import BatchedPPOConfig
+from training.rllib.ppo_learner import BatchedPPOLearner, minibatches
+from training.rllib.tanh_gradient import has_written_gradient, set_ppo_gradient
 
 ROWS, FEATURES = 300, 7
 

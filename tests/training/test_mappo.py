@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from conf.compose import compose_runs
-from envs.batched_env import BatchedEnv, feature_names
-from envs.central_view import CENTRAL
+from envs.environment.batched_env import BatchedEnv, feature_names
 from envs.errors import ConfigError
-from envs.observation import FLOW_FEATURES
+from envs.observation.central_view import CENTRAL
+from envs.observation.pairs import FLOW_FEATURES
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.correction import learned_correction
-from evaluation.rollout import Competitor, play
+from evaluation.artifact.correction import learned_correction
+from evaluation.comparison.rollout import Competitor, play
 from tests.training.conftest import small_factory
-from training.algorithms import build_algorithm, iteration_metrics, trained_actors
 from training.config import MappoConfig, PpoConfig, ResourcesConfig, TrainingConfig
-from training.env_factory import ScenarioEnvFactory, with_central_view
+from training.rllib.algorithms import build_algorithm, iteration_metrics, trained_actors
+from training.rllib.env_factory import ScenarioEnvFactory, with_central_view
 
 
 def scenario_of(name: str) -> Scenario:

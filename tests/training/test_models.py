@@ -11,17 +11,16 @@ import pytest
 
 from conf.compose import compose_runs
 from echelon import main
-from envs.batched_env import BatchedEnv, feature_names, row_groups
-from envs.companions import CompanionsOf
+from envs.environment.batched_env import BatchedEnv, feature_names, row_groups
 from envs.errors import ArtifactError, ConfigError
+from envs.observation.companions import CompanionsOf
 from envs.scenario import Scenario
-from evaluation.actor import Actor
-from evaluation.artifact import Description, Quantity, load_artifact, save_artifact
-from evaluation.correction import learned_correction
-from evaluation.network_io import network_hash, scenario_from_plain, scenario_to_plain
-from evaluation.networks import NETWORKS
+from evaluation.artifact.actor import Actor
+from evaluation.artifact.artifact import Description, Quantity, load_artifact, save_artifact
+from evaluation.artifact.correction import learned_correction
+from evaluation.artifact.models import NETWORKS
+from evaluation.artifact.network_io import network_hash, scenario_from_plain, scenario_to_plain
 from tests.training.conftest import small_factory
-from training.algorithms import build_algorithm, trained_actors
 from training.config import (
     AlgorithmConfig,
     ModelConfig,
@@ -30,8 +29,9 @@ from training.config import (
     ResourcesConfig,
     TrainingConfig,
 )
-from training.env_factory import ScenarioEnvFactory
-from training.modules import seen_by
+from training.rllib.algorithms import build_algorithm, trained_actors
+from training.rllib.env_factory import ScenarioEnvFactory
+from training.rllib.modules import seen_by
 
 MODELS = sorted(path.stem for path in Path("conf/model").glob("*.yaml"))
 ALGORITHMS = {

@@ -1,4 +1,4 @@
-"""training/modules.py: the network of one node kind."""
+"""training/rllib/modules.py: the network of one node kind."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.distribution.torch.torch_distribution import TorchDiagGaussian
 
-from envs.batched_env import BatchedEnv
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from tests.training.conftest import small_factory
 from training.config import ModelConfig
-from training.modules import NodeKindModule, module_specs, node_spaces, row_spaces
+from training.rllib.modules import NodeKindModule, module_specs, node_spaces, row_spaces
 
 
 def row_module(model: ModelConfig | None = None) -> NodeKindModule:

@@ -13,12 +13,12 @@ from envs.errors import ConfigError
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.correction import learned_correction
-from evaluation.rollout import Competitor, play
-from training.algorithms import build_algorithm, iteration_metrics, trained_actors
+from evaluation.artifact.correction import learned_correction
+from evaluation.comparison.rollout import Competitor, play
 from training.config import PathwiseConfig, ResourcesConfig, TrainingConfig
-from training.env_factory import ScenarioEnvFactory
-from training.pathwise import Pathwise
+from training.rllib.algorithms import build_algorithm, iteration_metrics, trained_actors
+from training.rllib.env_factory import ScenarioEnvFactory
+from training.rllib.pathwise import Pathwise
 
 
 def lost_sales() -> Scenario:

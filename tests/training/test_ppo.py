@@ -1,4 +1,4 @@
-"""training/ppo.py: whole iterations, here and on Ray workers."""
+"""training/rllib/ppo.py: whole iterations, here and on Ray workers."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
-from envs.demand import DemandConfig
 from envs.errors import ConfigError, NonFiniteError, TrainingStopped
+from envs.network.demand import DemandConfig
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
 from tests.training.conftest import small_config, small_factory
 from tests.training.faulty import HangingFactory, SpoiledFactory
-from training.algorithms import (
+from training.config import ModelConfig, PpoConfig, ResourcesConfig, TrainingConfig
+from training.rllib.algorithms import (
     build_algorithm,
     configure,
     iteration_metrics,
     set_ppo,
     trained_actors,
 )
-from training.config import ModelConfig, PpoConfig, ResourcesConfig, TrainingConfig
-from training.env_factory import ScenarioEnvFactory
-from training.learner import minibatches
-from training.ppo import BatchedPPO, merged
+from training.rllib.env_factory import ScenarioEnvFactory
+from training.rllib.ppo import BatchedPPO, merged
+from training.rllib.ppo_learner import minibatches
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

@@ -25,9 +25,9 @@ from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
-from training.batched_runner import BatchedEnvRunner
-from training.learner import BatchedPPOLearner
-from training.ppo import BatchedPPO, BatchedPPOConfig
+from training.rllib.batched_runner import BatchedEnvRunner
+from training.rllib.ppo import BatchedPPO, BatchedPPOConfig
+from training.rllib.ppo_learner import BatchedPPOLearner
 
 
 def test_the_minor_version_is_the_one_verified() -> None:

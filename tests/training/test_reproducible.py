@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """
 import hashlib
 from tests.training.conftest import small_config, small_factory
-from training.algorithms import build_algorithm, trained_actors
-from training.cluster import ray_session
+from training.rllib.algorithms import build_algorithm, trained_actors
+from training.job.cluster import ray_session
 
 config = small_config(seed=5)
 with ray_session(config.resources):

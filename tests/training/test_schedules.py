@@ -13,12 +13,12 @@ from conf.compose import compose_runs
 from envs.errors import ConfigError
 from envs.scenarios import build_scenario
 from tests.training.conftest import small_config, small_factory
-from training.algorithms import build_algorithm
-from training.cli import settings_of
+from training.commands.train import settings_of
 from training.config import ModelConfig, PpoConfig, TrainingConfig
-from training.learner import Schedule
-from training.ppo import BatchedPPO
-from training.train import train
+from training.job.train import train
+from training.rllib.algorithms import build_algorithm
+from training.rllib.ppo import BatchedPPO
+from training.rllib.ppo_learner import Schedule
 
 FALLING: dict[str, Any] = {
     "final_share": 0.1, "final_std": 0.05, "entropy_weight": 0.02, "learning_rate": 1e-3

@@ -12,7 +12,7 @@ import pytest
 from conf.compose import compose_runs
 from echelon import main
 from envs.errors import ConfigError
-from training.sweep import Ledger, Trial, as_markdown, read_space, trial_arguments
+from training.studies.sweep import Ledger, Trial, as_markdown, read_space, trial_arguments
 
 _RATE = {"low": 1e-4, "high": 1e-2, "scale": "log"}
 

@@ -10,10 +10,10 @@ import pytest
 from mlflow import MlflowClient
 
 from echelon import main
-from envs.batched_env import BatchedEnv
-from evaluation.artifact import load_artifact
-from evaluation.network_io import scenario_from_plain
-from training.checkpoint import CheckpointStore
+from envs.environment.batched_env import BatchedEnv
+from evaluation.artifact.artifact import load_artifact
+from evaluation.artifact.network_io import scenario_from_plain
+from training.job.checkpoint import CheckpointStore
 
 SMALL = [
     "scenario=one_warehouse_n_stores",

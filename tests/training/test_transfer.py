@@ -12,17 +12,17 @@ import pytest
 
 from conf.compose import compose_runs
 from echelon import main
-from envs.batched_env import BatchedEnv
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ArtifactError, ConfigError
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.actor import Actor
-from evaluation.artifact import load_artifact
-from evaluation.correction import learned_correction
-from evaluation.transfer import base_parameters, parameters_for
-from training.algorithms import build_algorithm, trained_actors
+from evaluation.artifact.actor import Actor
+from evaluation.artifact.artifact import load_artifact
+from evaluation.artifact.correction import learned_correction
+from evaluation.artifact.transfer import base_parameters, parameters_for
 from training.config import PpoConfig, ResourcesConfig, TrainingConfig
-from training.env_factory import ScenarioEnvFactory
+from training.rllib.algorithms import build_algorithm, trained_actors
+from training.rllib.env_factory import ScenarioEnvFactory
 
 LEVELS = {"level": {"warehouse": 160.0, "store": 20.0}}
 

@@ -11,25 +11,25 @@ import pytest
 import torch
 
 from conf.compose import compose_runs
-from envs.actions import compile_heads
-from envs.batched_env import BatchedEnv
-from envs.compiled import compile_network
-from envs.demand import DemandConfig
+from envs.compiled.network import compile_network
+from envs.environment.batched_env import BatchedEnv
+from envs.network.demand import DemandConfig
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig
-from envs.simulator import Simulator
-from envs.state import CostColumn
-from evaluation.actor import Actor
-from evaluation.networks import build_network
+from envs.simulation.actions import compile_heads
+from envs.simulation.simulator import Simulator
+from envs.simulation.state import CostColumn
+from evaluation.artifact.actor import Actor
+from evaluation.artifact.models import build_network
 from tests.envs.networks import random_network
-from training.trajectory import Trajectories, horizon_of
 from training.twin.base_policy import BasePolicySlopes
 from training.twin.heads import RawOrders, clip_action
 from training.twin.physics import Twin
 from training.twin.state import Chance, TwinState
 from training.twin.tables import proportion
+from training.twin.trajectory import Trajectories, horizon_of
 
 EXACT = torch.float64
 SCENARIOS = (

@@ -13,14 +13,14 @@ from conf.compose import compose_runs
 from echelon import main
 from envs.errors import ConfigError
 from envs.scenarios import build_scenario
-from evaluation.actor import Actor
-from evaluation.artifact import load_artifact
+from evaluation.artifact.actor import Actor
+from evaluation.artifact.artifact import load_artifact
 from tests.training.conftest import small_config, small_factory
-from training.algorithms import build_algorithm, set_actors, trained_actors
-from training.checkpoint import CheckpointStore
-from training.cli import settings_of
+from training.commands.train import settings_of
 from training.config import PathwiseConfig, TrainingConfig
-from training.warm_start import load_start
+from training.job.checkpoint import CheckpointStore
+from training.job.warm_start import load_start
+from training.rllib.algorithms import build_algorithm, set_actors, trained_actors
 
 SMALL = [
     "scenario=lost_sales",

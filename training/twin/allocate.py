@@ -1,5 +1,5 @@
 """How lanes share what is scarce, where it isn't in proportion to what they want: the rising level
-of envs/events/allocate.py, with the slope that its equation implies.
+of envs/simulation/events/allocate.py, with the slope that its equation implies.
 
 Lane q gets min(want, [weight x level - offset]+), and all of it adds up to what is there. The level
 is found without a slope; one step of Newton's method from it changes nothing but gives it one.
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.actions import SHARE_RANGE, HeadArrays
-from envs.network import Allocation
-from envs.state import Flows
+from envs.network.network import Allocation
+from envs.simulation.actions import SHARE_RANGE, HeadArrays
+from envs.simulation.state import Flows
 from training.twin.tables import CRUMB_UNITS, Tables
 
 __all__ = ["ScarceStock"]

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.action_spaces import ActionSpace
-from envs.compiled import CompiledNetwork
+from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Policy
 from envs.policies.dual_sourcing import expedite_lead
 from envs.policies.sterman import Sterman
+from envs.simulation.action_spaces import ActionSpace
 from training.twin.physics import Positions
 
 __all__ = ["Arrivals", "BasePolicySlopes"]

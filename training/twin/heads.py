@@ -1,4 +1,4 @@
-"""Actions to raw orders on lanes, with slopes: `envs.events.order.decide` once more.
+"""Actions to raw orders on lanes, with slopes: `envs.simulation.events.order.decide` once more.
 
 What has no slope stays as the simulator decided it: whether a gate was open, which lanes were
 crumbs.
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.actions import (
+from envs.compiled.network import CompiledNetwork
+from envs.simulation.actions import (
     CAP_RANGE,
     CRUMB,
     LEAST_SHARE,
@@ -20,8 +21,7 @@ from envs.actions import (
     Decision,
     HeadArrays,
 )
-from envs.compiled import CompiledNetwork
-from envs.state import Flows
+from envs.simulation.state import Flows
 
 __all__ = ["RawOrders", "clip_action"]
 

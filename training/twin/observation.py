@@ -1,4 +1,5 @@
-"""What agents see, with slopes: the features of envs/observation.py that move with what they did.
+"""What agents see, with slopes: the features of envs/observation/pairs.py that move with what they
+did.
 
 Values are the simulator's. Stock, pipelines, backlogs, positions and what follows from them have
 slopes; demand, forecasts, calendars and regimes have none, since no action changes them. Flat too:
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from envs.companions import COMPANION_FLAGS, CompanionArrays
-from envs.compiled import CompiledNetwork
-from envs.state import State
+from envs.compiled.network import CompiledNetwork
+from envs.observation.companions import COMPANION_FLAGS, CompanionArrays
+from envs.simulation.state import State
 from training.twin.base_policy import Arrivals
 from training.twin.physics import Positions
 from training.twin.state import TwinState

@@ -1,4 +1,4 @@
-"""The period of envs/simulator.py once more, in torch: what it does, with slopes.
+"""The period of envs/simulation/simulator.py once more, in torch: what it does, with slopes.
 
 Events have the names and the order of the simulator's. Without a slope of their own: rounding to
 packs and loads and minimum orders (passed straight through, so that an order that was rounded to
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.actions import HeadArrays
-from envs.compiled import CompiledNetwork
-from envs.state import Flows, State
+from envs.compiled.network import CompiledNetwork
+from envs.simulation.actions import HeadArrays
+from envs.simulation.state import Flows, State
 from training.twin.account import Accounting
 from training.twin.receive import Receiving
 from training.twin.ship import Shipping, added
@@ -29,7 +29,7 @@ Served = tuple[Tensor, Tensor, Tensor]  # [P, B] units: sold, older demand serve
 
 
 class Positions(NamedTuple):
-    """What is known when agents order; [P, B] units, as in envs.state.State."""
+    """What is known when agents order; [P, B] units, as in envs.simulation.state.State."""
 
     inventory_level: Tensor
     on_order: Tensor
@@ -75,7 +75,7 @@ class Twin:
         self._served: Served | None = None  # before orders, where customers come first
 
     def positions(self, state: TwinState) -> Positions:
-        """What agents know of stock when they order (envs/events/observe.py)."""
+        """What agents know of stock when they order (envs/simulation/events/observe.py)."""
         tables = self._tables
         level = state.on_hand - state.backorders
         owed_to = torch.zeros_like(level)

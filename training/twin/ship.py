@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.actions import HeadArrays
-from envs.state import Flows
+from envs.simulation.actions import HeadArrays
+from envs.simulation.state import Flows
 from training.twin.allocate import ScarceStock
 from training.twin.state import Chance, TwinState, anchor
 from training.twin.tables import Entries, Tables, proportion

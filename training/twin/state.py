@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.state import State
-from envs.trace import Trace
+from envs.simulation.state import State
+from envs.trace.trace import Trace
 
 __all__ = ["Chance", "TwinState", "anchor"]
 

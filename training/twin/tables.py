@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.arrays import Csr
-from envs.compiled import CompiledNetwork
+from envs.compiled.arrays import Csr
+from envs.compiled.network import CompiledNetwork
 from training.twin.state import Chance
 
 __all__ = ["CRUMB_UNITS", "Entries", "Tables", "proportion"]

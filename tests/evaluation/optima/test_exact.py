@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from conf.compose import compose_runs
-from envs.demand import DemandConfig
-from envs.lane import Calendar
-from envs.lead_time import LeadTime
-from envs.network import InTransitPayer, Receive, ServeOrder, SupplyNetwork, Timing
+from envs.network.demand import DemandConfig
+from envs.network.lane import Calendar
+from envs.network.lead_time import LeadTime
+from envs.network.network import InTransitPayer, Receive, ServeOrder, SupplyNetwork, Timing
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
@@ -23,10 +23,10 @@ from envs.scenarios.explicit import (
     RegimeStateEntry,
     StockEntry,
 )
+from evaluation.comparison.rollout import play
 from evaluation.optima.bound import BoundKind
 from evaluation.optima.exact import exact_optimum, solve_scenario, why_not
-from evaluation.rollout import play
-from evaluation.tune import tune_policy
+from evaluation.tuning.search import tune_policy
 
 POISSON = DemandConfig("poisson", mean=5.0)
 

@@ -10,9 +10,9 @@ from envs.errors import ConfigError
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
+from evaluation.comparison.rollout import play
 from evaluation.optima.foresight import Foresight, play_with_foresight
 from evaluation.optima.hindsight import hindsight_costs
-from evaluation.rollout import play
 
 TRACES = 4
 

@@ -10,16 +10,16 @@ import pytest
 from scipy import stats
 
 from conf.compose import compose_runs
-from envs.demand import Demand, DemandConfig
 from envs.errors import ConfigError, NetworkError
-from envs.lead_time import LeadTime
-from envs.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lead_time import LeadTime
+from envs.network.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
+from evaluation.comparison.rollout import play
 from evaluation.optima.bound import BoundKind
 from evaluation.optima.hindsight import hindsight_bound, hindsight_costs
-from evaluation.rollout import play
 
 SCENARIOS = sorted(path.stem for path in Path("conf/scenario").glob("*.yaml"))
 TRACES = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.compare import estimate
+from evaluation.comparison.compare import estimate
 from evaluation.value.interval import crossed
 
 

@@ -1,0 +1,1 @@
+"""A network as arrays that kernels read."""

@@ -1,0 +1,1 @@
+"""The batched environment and its views for RLlib, PettingZoo and Gymnasium."""

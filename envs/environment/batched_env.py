@@ -1,0 +1,337 @@
+"""The environment agents are trained in: B episodes of a scenario, stepped together.
+
+`MultiAgentEnv`, PettingZoo and Gymnasium views are thin layers over this
+(envs/environment/multi_agent.py, envs/vector.py, training/rllib/multi_agent_env.py).
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.network import CompiledNetwork
+from envs.kernel import Handle
+from envs.observation.central_view import CentralView
+from envs.observation.companions import (
+    CompanionArrays,
+    compile_companions,
+    write_companions,
+    write_static_companions,
+)
+from envs.observation.pairs import (
+    FLOW_FEATURES,
+    NO_CHANCE,
+    Chance,
+    ObservationArrays,
+    compile_observation,
+    write_observation,
+    write_preference,
+    write_static,
+)
+from envs.policies import Policy, View, build_policy, policy_class
+from envs.reward import RewardConfig, add_shortage, compute_reward
+from envs.scenario import Scenario
+from envs.simulation.action_spaces import ActionSpace, replace_level
+from envs.simulation.actions import KindHeads, compile_heads
+from envs.simulation.simulator import Simulator
+from envs.simulation.state import Flows, State
+
+__all__ = ["BatchedEnv", "Group", "feature_names", "row_groups"]
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The nodes of one kind: rows start..stop-1 of P; they share one network.
+
+    heads: names of the kind's action heads, in order. node_of_row: [rows] index into `agent_ids`.
+    """
+
+    name: str
+    start: int
+    stop: int
+    heads: tuple[str, ...]
+    node_of_row: NDArray[np.int64]
+
+    @property
+    def action_size(self) -> int:
+        """Heads the kind uses."""
+        return len(self.heads)
+
+
+class BatchedEnv:
+    """B replications of a scenario. One agent per node; its rows are its stocked pairs.
+
+    reset(seed, first_episode) -> observation; step(action) -> (observation, reward, truncated).
+    observation float32 [P, F, B] (a view that the next step overwrites), action float32 [P, A, B]
+    in [-1, 1] where zero is the base policy, reward float32 [P, B]. All B reach the horizon
+    together. cost_scale [P]: what the base policy makes each pair answer for per period [currency];
+    rewards are in units of it. action_space: None is the scenario's. central: append what only a
+    critic may see, see envs/observation/central_view.py.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        batch_size: int,
+        *,
+        split: str = "train",
+        base_policy: Policy | None = None,
+        reward: RewardConfig | None = None,
+        cost_scale: NDArray[np.float64] | None = None,
+        action_space: ActionSpace | None = None,
+        central: bool = False,
+    ) -> None:
+        net = scenario.compiled
+        self.scenario, self.net, self.batch_size = scenario, net, batch_size
+        self.base_policy = base_policy or build_policy(
+            scenario.base_policy, net, scenario.policy_params.get(scenario.base_policy, {})
+        )
+        self.simulator = Simulator(
+            net,
+            batch_size,
+            scenario.smoothing,
+            self.base_policy.decides,
+            scenario.extra_heads,
+            scenario.memory,
+        )
+        self.agent_ids = tuple(n.id for n in net.agent_nodes)
+        self.groups = _groups(net, self.simulator.kind_heads)
+        self.num_rows = len(net.network.stocks)
+        self.action_size = max(group.action_size for group in self.groups)
+        trace = self.simulator.trace
+        self._view = View(net, self.simulator.state, 0, trace.seen, trace.forecast, trace.calendar)
+        chance = Chance(trace.factor, trace.seen, trace.forecast, trace.offset)
+        self._layout, self.companions, self.feature_names = _compile_features(scenario, chance)
+        self._layout_handle = Handle(self._layout)
+        self._central = None
+        if central:
+            kinds = {group.name: slice(group.start, group.stop) for group in self.groups}
+            self._central = CentralView(net, kinds)
+            self.feature_names += self._central.names
+        self.observation_size = len(self.feature_names)
+        self.horizon = scenario.episode_length(split)
+        self.reward_config = reward or RewardConfig()
+        scale = _newsvendor_scale(net) if cost_scale is None else np.asarray(cost_scale, float)
+        self.cost_scale = scale.reshape(-1, 1)
+        self._calendar = scenario.starts(split), scenario.bootstrap(split)
+        self._space = scenario.action_space if action_space is None else action_space
+        self._learning = False
+        self._scratch = np.zeros(batch_size)
+        self.preference = np.full(batch_size, 0.5)  # [B] in 0..1
+        self.shortage_price = np.zeros(batch_size)  # [B] currency per unit not served at once
+        self._observation = np.zeros((self.num_rows, self.observation_size, batch_size), np.float32)
+        self._own_features = self._observation[:, : self._layout.size]
+        write_static(net.arrays, self._layout, self._own_features)
+        write_static_companions(self.companions, self._observation)
+        if scenario.preference is not None and scenario.preference.at is not None:
+            self.preference[:] = scenario.preference.at
+        write_preference(self._layout, self.preference, self._own_features)
+        self._reward = np.zeros((self.num_rows, batch_size), np.float32)
+        self._cost = np.zeros((self.num_rows, batch_size))
+        self._twin_cost = np.zeros((self.num_rows, batch_size))
+        self._no_action = np.zeros((self.num_rows, self.action_size, batch_size), np.float32)
+        self._target = np.zeros((self.num_rows, batch_size))
+        # Where demand has no spread, an action still has to mean something.
+        usual = 0.25 * net.demand_mean * np.maximum(net.lead_mean + net.review, 1.0)
+        self._least_spread = np.where(net.demand_sd > 0.0, 0.0, usual)[:, None]
+        self._is_certain = bool(self._least_spread.any())
+        self._spread = self._target
+        self.twin = self._build_twin(split) if self.reward_config.paired else None
+        self.elapsed = 0
+
+    @property
+    def state(self) -> State:
+        """The system between observation and orders."""
+        return self.simulator.state
+
+    @property
+    def flows(self) -> Flows:
+        """What happened in the period just stepped."""
+        return self.simulator.flows
+
+    def reset(self, seed: int, first_episode: int = 0) -> NDArray[np.float32]:
+        """Begin episodes first_episode + b of the seed, past the warm-up; return observations."""
+        if self.twin is not None:
+            self.twin.reset(seed, first_episode)
+        self.simulator.reset(seed, first_episode, *self._calendar)
+        self._prefer()
+        self.base_policy.reset(self.batch_size)
+        self._learning = False  # the base policy warms up, whatever actions mean
+        self._decide()
+        for _ in range(self.scenario.warm_up):
+            self.simulator.close_period(self._target, self._spread, self._no_action)
+            self.open_period()
+        self.elapsed = 0
+        self._learning = True
+        if self._space is not ActionSpace.residual:
+            self._replace_level()
+        return self.observe()
+
+    def _prefer(self) -> None:
+        wanted = self.scenario.preference
+        if wanted is None:
+            return
+        self.simulator.trace.draw_preference(self.preference)
+        if wanted.at is not None:
+            self.preference[:] = wanted.at
+        self.shortage_price[:] = wanted.price(self.preference)
+        write_preference(self._layout, self.preference, self._own_features)
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
+        """Play one period. Returns (observation, reward, truncated)."""
+        self.close_period(action)
+        cost = self._priced(self.flows, self._cost)
+        if self.twin is not None:
+            self.twin.close_period(self._no_action)
+            base_cost = self._priced(self.twin.flows, self._twin_cost)
+            cost = np.subtract(cost, base_cost, out=self._cost)
+            self.twin.open_period()
+        compute_reward(
+            cost, self.net.arrays.downstream, self.cost_scale, self.reward_config,
+            self._reward,
+        )  # fmt: skip
+        self.open_period()
+        return self.observe(), self._reward, self.elapsed >= self.horizon
+
+    def _priced(self, flows: Flows, out: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[P, B] what a reward counts as cost."""
+        if not self.shortage_price.any():
+            return flows.total_cost
+        return add_shortage(flows.total_cost, flows, self.shortage_price, out)
+
+    def close_period(self, action: NDArray[np.float32]) -> None:
+        """Events 3-6 of the period; `flows` then tells all that happened in it."""
+        self.elapsed += 1
+        last = self.elapsed == self.horizon
+        self.simulator.close_period(
+            self._target, self._spread, action, self.reward_config.salvage_share if last else 0.0
+        )
+
+    def open_period(self) -> None:
+        """Move on to the next period and let the base policy look at it."""
+        self.simulator.open_period()
+        self._decide()
+
+    def observe(self) -> NDArray[np.float32]:
+        """Write and return the observation [P, F, B]."""
+        simulator = self.simulator
+        net, forecast, state, _ = simulator.handles
+        write_observation(
+            net, forecast, self._layout_handle, state, self._target, simulator.trace.calendar,
+            simulator.period, self._scratch, self._observation,
+        )  # fmt: skip
+        write_companions(self.companions, self._observation)
+        if self._central is not None:
+            columns = self._observation[:, -len(self._central.names) :]
+            self._central.write(simulator.trace, self._own_features, columns)
+        return self._observation
+
+    def refresh(self) -> NDArray[np.float32]:
+        """Recompute what is derived after the state was set from outside; return observations."""
+        self.simulator.refresh()
+        self._decide()
+        return self.observe()
+
+    @property
+    def no_action(self) -> NDArray[np.float32]:
+        """[P, A, B] zeros: the base policy."""
+        return self._no_action
+
+    @property
+    def target(self) -> NDArray[np.float64]:
+        """[P, B] units that the base policy's order is, negative where stock is above its level."""
+        return self._target
+
+    @property
+    def spread(self) -> NDArray[np.float64]:
+        """[P, B] units: half of what action 1 adds to the order."""
+        return self._spread
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """What the first action head means."""
+        return self._space
+
+    @property
+    def inverse_scale(self) -> NDArray[np.float32]:
+        """[P] 1 / mean demand per period: what observed quantities are multiplied by."""
+        return self._layout.inverse_scale
+
+    @property
+    def base_order(self) -> NDArray[np.float64]:
+        """[P, B] units the base policy wants to order now."""
+        return np.maximum(self._target, 0.0)
+
+    def _build_twin(self, split: str) -> BatchedEnv:
+        """The base policy on the same traces, warm-up and all; policies may hold state, so its own
+        copy."""
+        alone = replace(self.reward_config, paired=False)
+        policy = copy.deepcopy(self.base_policy)
+        return BatchedEnv(
+            self.scenario,
+            self.batch_size,
+            split=split,
+            base_policy=policy,
+            reward=alone,
+            action_space=ActionSpace.residual,
+        )
+
+    def _decide(self) -> None:
+        simulator = self.simulator
+        view = self._view
+        view.period = simulator.period
+        target = self.base_policy.target(view)
+        self._target = np.ascontiguousarray(target.order, np.float64)
+        spread = self.base_policy.spread(view)
+        if self._is_certain:
+            spread = np.maximum(spread, self._least_spread)
+        if self.scenario.action_scale != 1.0:
+            spread = spread * self.scenario.action_scale
+        self._spread = spread
+        for name in self.base_policy.decides:
+            getattr(simulator.decision, name)[...] = getattr(target, name)
+        if self._learning and self._space is not ActionSpace.residual:
+            self._replace_level()
+
+    def _replace_level(self) -> None:
+        self._target, self._spread = replace_level(self._space, self.net, self.state)
+
+
+def feature_names(scenario: Scenario) -> tuple[str, ...]:
+    """Return what agents see of each row, in order."""
+    return _compile_features(scenario, NO_CHANCE)[2]
+
+
+def _compile_features(
+    scenario: Scenario, chance: Chance
+) -> tuple[ObservationArrays, CompanionArrays, tuple[str, ...]]:
+    net = scenario.compiled
+    own, names = compile_observation(net, chance, scenario.preference is not None, scenario.memory)
+    others, more = compile_companions(
+        net, FLOW_FEATURES, own.size, scenario.companions, scenario.companions_of, scenario.identity
+    )
+    return own, others, names + more
+
+
+def row_groups(scenario: Scenario) -> tuple[Group, ...]:
+    """Return the node kinds of a scenario, in row order, with the heads of its base policy."""
+    net = scenario.compiled
+    decides = policy_class(scenario.base_policy).decides
+    return _groups(net, compile_heads(net, decides, scenario.extra_heads)[1])
+
+
+def _groups(net: CompiledNetwork, kinds: tuple[KindHeads, ...]) -> tuple[Group, ...]:
+    return tuple(
+        Group(k.kind, k.start, k.stop, k.names, net.node_of_pair[k.start : k.stop]) for k in kinds
+    )
+
+
+def _newsvendor_scale(net: CompiledNetwork) -> NDArray[np.float64]:
+    """[P] a cost per period to scale rewards by where the base policy's own isn't known."""
+    rate = np.maximum(net.arrays.holding_cost, 1e-3)
+    return 2.0 * rate * np.maximum(net.demand_sd, 0.1 * net.demand_mean) + 1e-9

@@ -1,0 +1,1 @@
+"""Key figures of pairs and lanes, and of resilience."""

@@ -1,0 +1,239 @@
+"""What lanes and resources did: counted by a kernel, as sums over periods and episodes."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.arrays import NetworkArrays
+from envs.compiled.network import CompiledNetwork
+from envs.compiled.parts import ships_after
+from envs.kernel import Handle, copy_row, entry, kernel
+from envs.simulation.state import Flows, State
+
+__all__ = ["LaneTally", "LaneTotals", "ResourceTotals", "lane_groups", "resource_figures"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+_ROUNDING = 1e-6  # units, of sums over many periods
+
+
+class LaneTotals(NamedTuple):
+    """Sums over counted periods and episodes."""
+
+    ordered: Floats  # [Q] units
+    shipped: Floats  # [Q] units
+    spent: Floats  # [Q] units shipped, times the cost factor of the period
+    arrived: Floats  # [Q] units
+    scrapped: Floats  # [Q] units of these
+    in_transit: Floats  # [Q] units on their way at the ends of periods
+    orders: Floats  # [Q] orders placed
+    due: Floats  # [Q] orders whose promised time came
+    on_time: Floats  # [Q] of these, those that had arrived in full
+    changed: Floats  # [P] units by which orders differ from the period before
+
+
+class ResourceTotals(NamedTuple):
+    """Sums over counted periods and episodes."""
+
+    used: Floats  # [R] capacity units
+    capacity: Floats  # [R] capacity units there were; 0 where there is no limit
+    loads: Floats  # [R] loads begun
+
+
+class _Work(NamedTuple):
+    """What the kernel carries from period to period."""
+
+    promised: Ints  # [Q] periods from ordering to arrival, as planned
+    ships_after: Ints  # [Q] periods from ordering until goods leave, as planned
+    placed: Floats  # [slots, Q, B] units ordered by period; negative: partly cancelled
+    later: Floats  # [Q, B] units ordered after the order that is due
+    order: Floats  # [P, B] units ordered for the pair
+    arrived: Bools  # [P, B] whether anything arrived
+
+
+@entry
+def _count_lanes(
+    net: NetworkArrays, state: State, flows: Flows, factor: Floats, work: _Work,
+    totals: LaneTotals, period: int,
+) -> None:  # fmt: skip
+    """Add a closed period to the totals. period: 0 for the first one counted."""
+    for q in range(net.lane_to.size):
+        shipped, scrapped = flows.shipped[q], _sum(flows.scrapped[q])
+        units, row = _sum(shipped), net.cost_row[q]
+        totals.shipped[q] += units
+        totals.spent[q] += units if row < 0 else _sum_of_products(shipped, factor[row])
+        totals.arrived[q] += _sum(flows.received[q]) + scrapped
+        totals.scrapped[q] += scrapped
+        totals.in_transit[q] += _sum(state.in_transit_total[q])
+        _count_orders(net, state, flows, work, totals, q, period)
+    for p in range(net.holding_cost.size):
+        order, arrived = work.order[p], work.arrived[p]
+        changed = 0.0
+        for b in range(order.size):
+            asked, some = 0.0, False
+            for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
+                q = net.inbound.index[i]
+                asked += flows.ordered[q, b]
+                some |= flows.received[q, b] > 0.0
+            changed += abs(asked - order[b])
+            order[b], arrived[b] = asked, some
+        totals.changed[p] += changed if period > 0 else 0.0
+
+
+@kernel
+def _count_orders(
+    net: NetworkArrays, state: State, flows: Flows, work: _Work, totals: LaneTotals, q: int,
+    period: int,
+) -> None:  # fmt: skip
+    """Note what is ordered on lane q now, and whether what was promised by now has arrived."""
+    slots = work.placed.shape[0]
+    now, before = (
+        work.placed[period % slots, q],
+        work.placed[(period - work.promised[q]) % slots, q],
+    )
+    ordered, later = flows.ordered[q], work.later[q]
+    copy_row(now, ordered)
+    if net.cancel_unfilled:
+        cut = work.placed[(period - work.ships_after[q]) % slots, q]
+        for b in range(cut.size):
+            cut[b] = -abs(cut[b]) if flows.cancelled[q, b] > _ROUNDING else cut[b]
+    owed, on_way = state.owed[q], state.in_transit_total[q]
+    unheard = state.orders_on_way_total[q]
+    units, orders, due, on_time = 0.0, 0, 0, 0
+    for b in range(ordered.size):
+        units += ordered[b]
+        orders += ordered[b] > 0.0
+        later[b] += ordered[b] - abs(before[b])
+        missing = owed[b] + on_way[b] + unheard[b] - later[b]
+        due += before[b] != 0.0
+        on_time += before[b] > 0.0 and missing <= _ROUNDING
+    totals.ordered[q] += units
+    totals.orders[q] += orders
+    totals.due[q] += due
+    totals.on_time[q] += on_time
+
+
+@kernel
+def _sum(values: Floats) -> float:
+    total = 0.0
+    for b in range(values.size):
+        total += values[b]
+    return total
+
+
+@kernel
+def _sum_of_products(values: Floats, factors: Floats) -> float:
+    total = 0.0
+    for b in range(values.size):
+        total += values[b] * factors[b]
+    return total
+
+
+class LaneTally:
+    """Adds up what lanes and resources do, period by period."""
+
+    def __init__(self, net: CompiledNetwork, batch_size: int) -> None:
+        self._net = net
+        pairs, lanes = len(net.network.stocks), len(net.network.lanes)
+        network = net.network
+        leaves = np.array([ships_after(network, lane) for lane in network.lanes], np.int64)
+        road = [math.ceil(q.lead_time.mean() - 1e-9) + q.split_delay for q in network.lanes]
+        promised = leaves + np.array(road, np.int64)
+        slots = 1 + int(promised.max())
+        self._work = _Work(
+            promised,
+            leaves,
+            np.zeros((slots, lanes, batch_size)),
+            np.zeros((lanes, batch_size)),
+            np.zeros((pairs, batch_size)),
+            np.zeros((pairs, batch_size), bool),
+        )
+        sizes = dict.fromkeys(LaneTotals._fields, lanes) | {"changed": pairs}
+        self.totals = LaneTotals(**{name: np.zeros(size) for name, size in sizes.items()})
+        self.resources = ResourceTotals(*np.zeros((3, len(net.resource_ids))))
+        self._handles = Handle(self._work), Handle(self.totals)
+        self._period = 0
+
+    @property
+    def promised(self) -> Ints:
+        """[Q] periods from ordering to arrival, as planned."""
+        return self._work.promised
+
+    @property
+    def order(self) -> Floats:
+        """[P, B] units ordered in the period, over all lanes to the pair."""
+        return self._work.order
+
+    @property
+    def arrived(self) -> Bools:
+        """[P, B] whether anything arrived in the period."""
+        return self._work.arrived
+
+    def add(self, handles: tuple[Handle, ...], flows: Flows, factor: Floats) -> None:
+        """Count a closed period. handles: `Simulator.handles`. factor [V, B]: the trace's."""
+        net, _, state, flow_handle = handles
+        _count_lanes(net, state, flow_handle, factor, *self._handles, self._period)
+        self._period += 1
+        if len(self._net.resource_ids):
+            self._count_resources(flows.resource_used, factor)
+
+    def _count_resources(self, used: Floats, factor: Floats) -> None:
+        arrays, totals = self._net.arrays, self.resources
+        batch = used.shape[1]
+        there = np.where(np.isfinite(arrays.capacity), arrays.capacity, 0.0)
+        struck = arrays.capacity_row >= 0
+        share = np.full(len(there), float(batch))
+        share[struck] = factor[arrays.capacity_row[struck]].sum(axis=1)
+        totals.used[...] += used.sum(axis=1)
+        totals.capacity[...] += there * share
+        if (arrays.load_size > 0.0).any():
+            size = np.where(arrays.load_size > 0.0, arrays.load_size, np.inf)[:, None]
+            totals.loads[...] += np.ceil(used / size - 1e-9).sum(axis=1)
+
+
+def lane_groups(net: CompiledNetwork, totals: LaneTotals) -> dict[str, dict[str, float]]:
+    """Return sums by kind of lane ("plant > warehouse truck"): orders, shipped units, the costs
+    that are a lane's own [currency], co2 [kg], and otif, the share of orders on time in full."""
+    kinds = {n.id: n.kind for n in net.network.nodes}
+    arrays, groups = net.arrays, dict[str, list[int]]()
+    for q, lane in enumerate(net.network.lanes):
+        source = kinds[lane.inputs[0].node] if lane.inputs else "outside"
+        groups.setdefault(f"{source} > {kinds[lane.node]} {lane.mode}".strip(), []).append(q)
+    per_lane = {
+        "orders": totals.orders,
+        "shipped": totals.shipped,
+        "purchase": arrays.unit_cost * totals.spent,
+        "fixed_order": arrays.fixed_cost * totals.orders,
+        "in_transit": arrays.in_transit_cost * totals.in_transit,
+        "co2": totals.shipped * [lane.co2 for lane in net.network.lanes],
+    }
+    figures = {}
+    for label, lanes in groups.items():
+        sums = {name: float(values[lanes].sum()) for name, values in per_lane.items()}
+        kept = {name: x for name, x in sums.items() if x or name in ("orders", "shipped")}
+        due = float(totals.due[lanes].sum())
+        on_time = {"otif": float(totals.on_time[lanes].sum()) / due} if due else {}
+        figures[label] = {**kept, **on_time}
+    return figures
+
+
+def resource_figures(net: CompiledNetwork, totals: ResourceTotals) -> dict[str, dict[str, float]]:
+    """Return of every declared resource: utilisation (used / there was), loads begun, load_fill
+    (used / loads begun x their size), as far as it has a limit or loads."""
+    figures = {}
+    for r, resource in enumerate(net.network.resources):
+        entry: dict[str, float] = {}
+        if totals.capacity[r] > 0.0:
+            entry["utilisation"] = float(totals.used[r] / totals.capacity[r])
+        if totals.loads[r] > 0.0:
+            entry["loads"] = float(totals.loads[r])
+            entry["load_fill"] = float(totals.used[r] / (totals.loads[r] * net.arrays.load_size[r]))
+        if entry:
+            figures[resource.id] = entry
+    return figures

@@ -1,0 +1,1 @@
+"""The network over a horizon as a linear programme."""

@@ -1,0 +1,237 @@
+"""The lane: one way to get a SKU to a node, and the resources that lanes share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from envs.errors import NetworkError
+from envs.network.checks import at_least_zero, must_be_share
+from envs.network.lead_time import LeadTime
+
+__all__ = [
+    "Allocation",
+    "Calendar",
+    "Lane",
+    "LaneInput",
+    "Limits",
+    "Resource",
+    "ResourceUse",
+    "Speed",
+]
+
+
+class Allocation(StrEnum):
+    """How lanes share what is scarce: by what they want, by the lanes' priority, or so that all
+    receivers have equal days of cover."""
+
+    proportional = "proportional"
+    priority = "priority"
+    fair_share = "fair_share"
+
+
+class Speed(StrEnum):
+    """Regular lanes bring the bulk; expedite lanes what can't wait, at a price."""
+
+    regular = "regular"
+    expedite = "expedite"
+
+
+class Limits(StrEnum):
+    """What a resource limits: shipments (the rest stays owed), or orders (a budget)."""
+
+    shipments = "shipments"
+    orders = "orders"
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Periods on which something is open: those t with t mod `cycle` in `open`."""
+
+    cycle: int
+    open: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        days = sorted(set(self.open))
+        if self.cycle < 1 or not days or days[0] < 0 or days[-1] >= self.cycle:
+            raise NetworkError(
+                f"Calendar: cycle is {self.cycle} and open {list(self.open)}; expected a cycle >= "
+                "1 and at least one open period from 0 to cycle - 1."
+            )
+
+    @property
+    def longest_gap(self) -> int:
+        """Periods from an open one to the next, at most."""
+        days = sorted(set(self.open))
+        following = [*days[1:], days[0] + self.cycle]
+        return max(b - a for a, b in zip(days, following, strict=True))
+
+
+@dataclass(frozen=True)
+class LaneInput:
+    """What one unit on a lane consumes: `quantity` units of a stocked pair."""
+
+    node: str
+    sku: str
+    quantity: float = 1.0
+
+
+@dataclass(frozen=True)
+class ResourceUse:
+    """How much of a resource one unit on a lane takes."""
+
+    resource: str
+    per_unit: float = 1.0
+
+
+@dataclass(frozen=True)
+class Resource:
+    """What lanes share: a supplier, a fleet, machine hours, a budget.
+
+    capacity: per period, times the availability of its regimes. limits: what the capacity limits.
+    fixed_cost: currency per period in which it is used at all (a joint order cost).
+    load_size: capacity units per load (a truck's cubic metres). load_cost: currency per load begun.
+    allocation: how lanes share it; by priority or in proportion.
+    """
+
+    id: str
+    capacity: float = float("inf")
+    limits: Limits = Limits.shipments
+    fixed_cost: float = 0.0
+    load_size: float | None = None
+    load_cost: float = 0.0
+    regimes: tuple[str, ...] = ()
+    allocation: Allocation = Allocation.proportional
+
+    def __post_init__(self) -> None:
+        where = f"Resource '{self.id}'"
+        at_least_zero(
+            where, capacity=self.capacity, fixed_cost=self.fixed_cost, load_cost=self.load_cost
+        )
+        if self.allocation is Allocation.fair_share:
+            raise NetworkError(
+                f"{where}: allocation is fair_share; expected proportional or priority (days of "
+                "cover differ by what a receiver needs, not by what a resource is)."
+            )
+        _check_loads(where, self.load_size, self.load_cost)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One way to get `sku` to `node`.
+
+    inputs: what a unit consumes; none means an outside supplier with unlimited stock.
+    lead_time: periods from shipping to arrival; may be 0 only without inputs, or where goods are
+      received after shipping.
+    information_delay: periods until the sender sees the order.
+    unit_cost: currency per unit shipped. fixed_cost: currency per order placed.
+    load_size: units per load; load_cost: currency per load begun; full_loads: whole loads only.
+    base_share: share of the classical policy's order placed here, within the speed class
+      (normalised per stocked pair); 0: only used where a policy or an agent says so.
+    order_multiple: 0 for divisible units, 1 for whole units, n for packs.
+    calendar: periods in which orders can be placed. priority: 0 is served first.
+    yield_share: share of what arrives that is good; the rest is scrapped.
+    split_share, split_delay: this share of every shipment arrives so many periods later.
+    price: currency per unit shipped that the sender, the pair of the first input, earns.
+    unfilled_cost: currency per unit of orders left unfilled, each period while owed, once where
+      cancelled, paid by the sender (without inputs: by the receiver), instead of its backlog_cost.
+    in_transit_cost: currency per unit per period, paid by the receiver, instead of what
+      `timing.in_transit_payer` says. mode: a label (sea, air, truck). co2: kg per unit.
+    initial_in_transit: units that arrive in periods 0, 1, ...
+    initial_orders: units of orders that reach the sender in periods 0, 1, ...
+    """
+
+    id: str
+    node: str
+    sku: str
+    lead_time: LeadTime
+    inputs: tuple[LaneInput, ...] = ()
+    resources: tuple[ResourceUse, ...] = ()
+    regimes: tuple[str, ...] = ()
+    unit_cost: float = 0.0
+    fixed_cost: float = 0.0
+    load_size: float | None = None
+    load_cost: float = 0.0
+    full_loads: bool = False
+    base_share: float = 1.0
+    minimum_order: float = 0.0
+    maximum_order: float = float("inf")
+    order_multiple: float = 0.0
+    calendar: Calendar | None = None
+    speed: Speed = Speed.regular
+    priority: int = 0
+    yield_share: float = 1.0
+    split_share: float = 0.0
+    split_delay: int = 0
+    price: float = 0.0
+    unfilled_cost: float | None = None
+    in_transit_cost: float | None = None
+    mode: str = ""
+    co2: float = 0.0
+    information_delay: int = 0
+    initial_in_transit: tuple[float, ...] = ()
+    initial_orders: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        where = f"Lane '{self.id}'"
+        at_least_zero(
+            where,
+            unit_cost=self.unit_cost,
+            fixed_cost=self.fixed_cost,
+            load_cost=self.load_cost,
+            base_share=self.base_share,
+            minimum_order=self.minimum_order,
+            maximum_order=self.maximum_order,
+            order_multiple=self.order_multiple,
+            information_delay=self.information_delay,
+            priority=self.priority,
+            split_delay=self.split_delay,
+            price=self.price,
+            unfilled_cost=self.unfilled_cost or 0.0,
+            in_transit_cost=self.in_transit_cost or 0.0,
+            co2=self.co2,
+        )
+        must_be_share(where, yield_share=self.yield_share, split_share=self.split_share)
+        _check_loads(where, self.load_size, self.load_cost)
+        if self.yield_share == 0.0:
+            raise NetworkError(f"{where}: yield_share is 0; expected more: nothing would arrive.")
+        if self.full_loads and self.load_size is None:
+            raise NetworkError(f"{where}: full_loads needs a load_size; expected units per load.")
+        if (self.split_share > 0.0) != (self.split_delay > 0):
+            raise NetworkError(
+                f"{where}: split_share is {self.split_share} and split_delay {self.split_delay}; "
+                "expected both 0 or both above 0."
+            )
+        taken = [(f"input {i.sku}@{i.node}", i.quantity) for i in self.inputs]
+        taken += [(f"resource '{u.resource}'", u.per_unit) for u in self.resources]
+        for what, quantity in taken:
+            if not quantity > 0:
+                raise NetworkError(f"{where}: {what} takes {quantity} per unit; expected > 0.")
+        if self.price > 0 and not self.inputs:
+            raise NetworkError(
+                f"{where}: price is {self.price}, but there is no sender to earn it; expected "
+                "0 for a lane without inputs."
+            )
+        if self.minimum_order > self.maximum_order:
+            raise NetworkError(
+                f"{where}: minimum_order is {self.minimum_order}; expected at most maximum_order, "
+                f"{self.maximum_order}."
+            )
+        for name, most, what in (
+            ("initial_in_transit", self.lead_time.maximum, "longest lead time"),
+            ("initial_orders", self.information_delay, "information delay"),
+        ):
+            values = getattr(self, name)
+            if len(values) > most:
+                raise NetworkError(
+                    f"{where}: {name} has {len(values)} periods; expected at most the {what}, "
+                    f"{most}."
+                )
+            at_least_zero(where, **{f"{name}[{t}]": value for t, value in enumerate(values)})
+
+
+def _check_loads(where: str, load_size: float | None, load_cost: float) -> None:
+    if load_size is not None and not load_size > 0:
+        raise NetworkError(f"{where}: load_size is {load_size}; expected a number > 0.")
+    if load_cost > 0 and load_size is None:
+        raise NetworkError(f"{where}: load_cost is {load_cost} without a load_size; expected both.")

@@ -1,0 +1,275 @@
+"""What a supply network is: nodes, SKUs, stocked pairs, lanes, resources, regimes.
+
+A lane is the one way a SKU gets to a node: buying, trucking, producing and transshipping are all
+lanes (they differ in their inputs, times, costs and limits). Everything here is frozen and
+checked when it is built; `envs.compiled.network.compile_network` turns it into index arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from envs.errors import NetworkError
+from envs.network.checks import at_least_zero, must_be_share, must_know, unique
+from envs.network.demand import Demand
+from envs.network.lane import (
+    Allocation,
+    Calendar,
+    Lane,
+    LaneInput,
+    Limits,
+    Resource,
+    ResourceUse,
+    Speed,
+)
+from envs.network.regime import ModeStates, Regime, RegimeState, Schedule
+
+__all__ = [
+    "Allocation",
+    "Calendar",
+    "InTransitPayer",
+    "Lane",
+    "LaneInput",
+    "Limits",
+    "ModeStates",
+    "Node",
+    "Receive",
+    "Regime",
+    "RegimeState",
+    "Resource",
+    "ResourceUse",
+    "Schedule",
+    "ServeOrder",
+    "Sku",
+    "Speed",
+    "Stock",
+    "SupplyNetwork",
+    "Timing",
+    "Unfilled",
+]
+
+
+class Receive(StrEnum):
+    """When arrivals of the period reach the shelf: SIMULATOR phase 1 first, or after shipping."""
+
+    before_order = "before_order"
+    after_ship = "after_ship"
+
+
+class ServeOrder(StrEnum):
+    """Customers are served after the orders of the period are shipped (last) or before (first)."""
+
+    last = "last"
+    first = "first"
+
+
+class InTransitPayer(StrEnum):
+    """Whose holding cost goods in transit are charged at."""
+
+    sender = "sender"
+    receiver = "receiver"
+    nobody = "nobody"
+
+
+class Unfilled(StrEnum):
+    """What happens to the part of a replenishment order that can't be shipped at once."""
+
+    backlog = "backlog"
+    cancel = "cancel"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Order of the events in a period, because papers and peers differ.
+
+    With `demand=last` lead-time demand spans L+1 periods (Zipkin 2008); with `first` it spans L
+    (Clark and Scarf 1960).
+    """
+
+    receive: Receive = Receive.before_order
+    demand: ServeOrder = ServeOrder.last
+    unfilled: Unfilled = Unfilled.backlog
+    in_transit_payer: InTransitPayer = InTransitPayer.nobody
+
+
+@dataclass(frozen=True)
+class Node:
+    """A place with one agent. `kind` is a label that agents of a kind share weights by.
+
+    storage_capacity: volume units of all SKUs together; what arrives above it waits at the door.
+    review: periods in which the node's agent orders; None: every period. position: for maps.
+    """
+
+    id: str
+    kind: str
+    storage_capacity: float = float("inf")
+    review: Calendar | None = None
+    position: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        at_least_zero(f"Node '{self.id}'", storage_capacity=self.storage_capacity)
+
+
+@dataclass(frozen=True)
+class Sku:
+    """An item. value: currency per unit, what a unit left at the horizon is worth.
+    volume: storage units per unit. weight: kg per unit."""
+
+    id: str
+    value: float = 0.0
+    volume: float = 1.0
+    weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        where = f"SKU '{self.id}'"
+        at_least_zero(where, value=self.value, volume=self.volume, weight=self.weight)
+
+
+@dataclass(frozen=True)
+class Stock:
+    """A SKU stocked at a node.
+
+    holding_cost: currency per unit per period on end-of-period stock [h].
+    backlog_cost: currency per unit per period on what customers and lanes wait for [b].
+    lost_sale_cost: currency per unit of customer demand lost [p].
+    price: currency earned per unit sold to customers.
+    p_wait: share in [0, 1] of unmet customer demand that waits; the rest is lost.
+    serve_limit: units per period that customers can be served at most.
+    demand_regimes: regimes whose states multiply mean demand (of a replayed history: demand).
+    allocation: how outbound lanes share what is scarce here. learned_allocation: whether the
+      agent's action moves that.
+    """
+
+    node: str
+    sku: str
+    holding_cost: float = 0.0
+    backlog_cost: float = 0.0
+    lost_sale_cost: float = 0.0
+    price: float = 0.0
+    p_wait: float = 1.0
+    target_service: float = 0.95
+    initial_stock: float = 0.0
+    serve_limit: float = float("inf")
+    demand: Demand | None = None
+    demand_regimes: tuple[str, ...] = ()
+    allocation: Allocation = Allocation.proportional
+    learned_allocation: bool = False
+
+    @property
+    def label(self) -> str:
+        """`sku@node`, as messages and tables name the pair."""
+        return f"{self.sku}@{self.node}"
+
+    def __post_init__(self) -> None:
+        at_least_zero(
+            f"Stock '{self.label}'",
+            holding_cost=self.holding_cost,
+            backlog_cost=self.backlog_cost,
+            lost_sale_cost=self.lost_sale_cost,
+            price=self.price,
+            initial_stock=self.initial_stock,
+            serve_limit=self.serve_limit,
+        )
+        must_be_share(
+            f"Stock '{self.label}'", p_wait=self.p_wait, target_service=self.target_service
+        )
+
+
+@dataclass(frozen=True)
+class SupplyNetwork:
+    """A whole network. Raises NetworkError where the parts don't fit together."""
+
+    nodes: tuple[Node, ...]
+    skus: tuple[Sku, ...]
+    stocks: tuple[Stock, ...]
+    lanes: tuple[Lane, ...]
+    resources: tuple[Resource, ...] = ()
+    regimes: tuple[Regime, ...] = ()
+    timing: Timing = field(default_factory=Timing)
+
+    def __post_init__(self) -> None:
+        nodes = unique("node", [n.id for n in self.nodes])
+        skus = unique("SKU", [s.id for s in self.skus])
+        pairs = unique("stocked pair", [(s.node, s.sku) for s in self.stocks])
+        resources = unique("resource", [r.id for r in self.resources])
+        regimes = unique("regime", [r.id for r in self.regimes])
+        unique("lane", [lane.id for lane in self.lanes])
+        for stock in self.stocks:
+            where = f"Stock '{stock.label}'"
+            must_know(where, "node", stock.node, nodes)
+            must_know(where, "SKU", stock.sku, skus)
+            for regime in stock.demand_regimes:
+                must_know(where, "regime", regime, regimes)
+        for lane in self.lanes:
+            where = f"Lane '{lane.id}'"
+            must_know(where, "node", lane.node, nodes)
+            must_know(where, "SKU", lane.sku, skus)
+            _must_be_stocked(where, lane.node, lane.sku, pairs)
+            for item in lane.inputs:
+                must_know(where, "node", item.node, nodes)
+                must_know(where, "SKU", item.sku, skus)
+                _must_be_stocked(where, item.node, item.sku, pairs)
+            at_once = self.timing.receive is Receive.before_order and lane.lead_time.minimum < 1
+            if lane.inputs and at_once:
+                raise NetworkError(
+                    f"{where}: lead_time can be {lane.lead_time.minimum}; expected an integer >= 1 "
+                    "for a lane with inputs (only outside supply may arrive in the same period)."
+                )
+            for use in lane.resources:
+                must_know(where, "resource", use.resource, resources)
+            for regime in lane.regimes:
+                must_know(where, "regime", regime, regimes)
+        for resource in self.resources:
+            for regime in resource.regimes:
+                must_know(f"Resource '{resource.id}'", "regime", regime, regimes)
+        supplied = {(lane.node, lane.sku) for lane in self.lanes}
+        for stock in self.stocks:
+            if (stock.node, stock.sku) not in supplied:
+                raise NetworkError(
+                    f"Stock '{stock.label}' has no lane that delivers it; expected at least one "
+                    "lane with this node and sku."
+                )
+        _check_bill_of_materials(self.lanes, [s.id for s in self.skus])
+
+
+def _must_be_stocked(where: str, node: str, sku: str, pairs: set[tuple[str, str]]) -> None:
+    if (node, sku) not in pairs:
+        raise NetworkError(
+            f"{where}: SKU '{sku}' is not stocked at node '{node}'; add it to stocks, or correct "
+            "the lane."
+        )
+
+
+def _check_bill_of_materials(lanes: tuple[Lane, ...], skus: list[str]) -> None:
+    """Refuse a SKU that is, through any number of steps, made of itself.
+
+    Cycles of one SKU between nodes (transshipment) are legal.
+    """
+    index = {sku: i for i, sku in enumerate(skus)}
+    edges = [
+        (index[item.sku], index[lane.sku])
+        for lane in lanes
+        for item in lane.inputs
+        if item.sku != lane.sku or item.node == lane.node
+    ]
+    if not edges:
+        return
+    rows, columns = zip(*edges, strict=True)
+    graph = sparse.coo_matrix(
+        (np.ones(len(edges)), (np.array(rows), np.array(columns))), shape=(len(skus),) * 2
+    )
+    _, component = csgraph.connected_components(graph, directed=True, connection="strong")
+    sizes = np.bincount(component)
+    looped = [i for i in range(len(skus)) if sizes[component[i]] > 1]
+    looped += [i for i, j in edges if i == j]
+    if looped:
+        members = sorted({skus[i] for i in looped})
+        raise NetworkError(
+            f"Cyclic bill of materials: {' -> '.join([*members, members[0]])}; a SKU can't be made "
+            "of itself. Correct the inputs of the lanes that make these SKUs."
+        )

@@ -1,0 +1,164 @@
+"""What changes over time and isn't decided by anybody: suppliers, weather, machines, markets.
+
+A regime is in one state at a time; each state multiplies what is exposed to it. Its path is a
+Markov chain, or a schedule: an event at a date, as stress tests and what-if questions need it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.errors import NetworkError
+from envs.network.checks import at_least_zero, must_be_share
+
+__all__ = ["MULTIPLIERS", "ModeStates", "Regime", "RegimeState", "Schedule"]
+
+MULTIPLIERS = ("availability", "yield_share", "cost", "ordering", "transit", "receiving")
+
+
+@dataclass(frozen=True)
+class RegimeState:
+    """What holds while the regime is in this state; everything defaults to "as usual".
+
+    availability: share of owed units that can ship, and of a resource's capacity (0: shipments
+      pause). lead_time: factor on lead times of what ships. lead_time_spread: factor on their
+      distance from the mean. yield_share: share of what arrives that is good. cost: factor on unit
+      and load costs. demand: factor on mean demand.
+    ordering, transit, receiving: 0 pauses placing orders, goods on their way, or receipts, which
+      then wait at the door; 1 as usual. With availability 0 these are the four kinds of disruption
+      of Snyder et al. (2016, "OR/MS models for supply chain disruptions").
+    """
+
+    name: str
+    availability: float = 1.0
+    lead_time: float = 1.0
+    lead_time_spread: float = 1.0
+    yield_share: float = 1.0
+    cost: float = 1.0
+    demand: float = 1.0
+    ordering: float = 1.0
+    transit: float = 1.0
+    receiving: float = 1.0
+
+    def __post_init__(self) -> None:
+        where = f"Regime state '{self.name}'"
+        at_least_zero(
+            where,
+            lead_time=self.lead_time,
+            lead_time_spread=self.lead_time_spread,
+            cost=self.cost,
+            demand=self.demand,
+        )
+        must_be_share(where, availability=self.availability, yield_share=self.yield_share)
+        for name in ("ordering", "transit", "receiving"):
+            value = getattr(self, name)
+            if value not in (0.0, 1.0):
+                raise NetworkError(f"{where}: {name} is {value}; expected 0 (paused) or 1.")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """An event: it begins in a period drawn uniformly from first..last and lasts `duration`
+    periods (None: for good). Periods count from the start of the simulation, warm-up included."""
+
+    first: int
+    last: int
+    duration: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first <= self.last:
+            raise NetworkError(
+                f"Schedule: first is {self.first}, last {self.last}; expected 0 <= first <= last."
+            )
+        if self.duration is not None and self.duration < 1:
+            raise NetworkError(f"Schedule: duration is {self.duration}; expected 1 or more.")
+
+
+@dataclass(frozen=True)
+class ModeStates:
+    """What a regime's states do to lanes of one mode: snow slows trucks, and grounds planes."""
+
+    mode: str
+    states: tuple[RegimeState, ...]
+
+
+@dataclass(frozen=True)
+class Regime:
+    """A state that moves by itself.
+
+    transition: a Markov chain, rows sum to 1; it starts in its stationary distribution.
+    schedule: instead, for two states: as usual, and struck.
+    seen_after: periods until agents see the state; 0: at once; None: never, it is hidden.
+    forecast_accuracy: of a forecast 1, 2, ... periods ahead that agents see: the probability that
+      it is the true state; else it is drawn from the stationary distribution (or is state 0).
+    by_mode: other multipliers of the same states, for lanes of a mode.
+    """
+
+    id: str
+    states: tuple[RegimeState, ...]
+    transition: tuple[tuple[float, ...], ...] = ()
+    schedule: Schedule | None = None
+    seen_after: int | None = None
+    forecast_accuracy: tuple[float, ...] = ()
+    by_mode: tuple[ModeStates, ...] = ()
+
+    def __post_init__(self) -> None:
+        where, size = f"Regime '{self.id}'", len(self.states)
+        for own in self.by_mode:
+            if [s.name for s in own.states] != [s.name for s in self.states]:
+                raise NetworkError(
+                    f"{where}: mode '{own.mode}' has states {[s.name for s in own.states]}; "
+                    f"expected the regime's own, {[s.name for s in self.states]}."
+                )
+        if self.seen_after is not None:
+            at_least_zero(where, seen_after=self.seen_after)
+        for ahead, accuracy in enumerate(self.forecast_accuracy):
+            must_be_share(where, **{f"forecast_accuracy[{ahead}]": accuracy})
+        if self.schedule is not None:
+            if size != 2 or self.transition:
+                raise NetworkError(
+                    f"{where}: a schedule moves between exactly two states, as usual and struck, "
+                    f"without a transition; got {size} states."
+                )
+            return
+        matrix = np.asarray(self.transition, float)
+        if matrix.shape != (size, size) or (matrix < 0).any():
+            raise NetworkError(
+                f"{where}: transition has shape {matrix.shape}; expected "
+                f"({size}, {size}) non-negative probabilities, one row per state."
+            )
+        if not np.allclose(matrix.sum(axis=1), 1.0, atol=1e-9):
+            raise NetworkError(
+                f"{where}: rows of transition sum to {matrix.sum(axis=1).tolist()}; "
+                "expected 1 each."
+            )
+
+    def for_mode(self, mode: str) -> Regime:
+        """Return the regime as lanes of this mode feel it."""
+        for own in self.by_mode:
+            if own.mode == mode:
+                return replace(self, states=own.states, by_mode=())
+        return self
+
+    def stationary(self) -> NDArray[np.float64]:
+        """Return the long-run share of time in every state; of an event: as usual."""
+        if self.schedule is not None:
+            return np.array([1.0, 0.0])
+        matrix = np.asarray(self.transition, float)
+        size = len(matrix)
+        system = np.vstack([matrix.T - np.eye(size), np.ones(size)])
+        shares: NDArray[np.float64] = np.linalg.lstsq(
+            system, np.append(np.zeros(size), 1.0), rcond=None
+        )[0]
+        return shares
+
+    def mean(self, multiplier: str) -> float:
+        """Return the long-run mean of a multiplier."""
+        return float(self.stationary() @ [getattr(s, multiplier) for s in self.states])
+
+    def mean_square(self, multiplier: str) -> float:
+        """Return the long-run mean of its square."""
+        return float(self.stationary() @ [getattr(s, multiplier) ** 2 for s in self.states])

@@ -1,0 +1,1 @@
+"""What agents see of pairs, lanes, companions; what a centralised critic sees."""

@@ -1,0 +1,142 @@
+"""What a row sees of others: the features of a few companion rows, and its own number.
+
+Rows stay independent: all that a network needs stands in the row's own observation, so that
+training on shuffled rows, serving and other networks need no knowledge of who is whose neighbour.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.network import CompiledNetwork
+
+__all__ = [
+    "COMPANION_FLAGS",
+    "IDENTITY",
+    "CompanionArrays",
+    "CompanionsOf",
+    "companion_names",
+    "compile_companions",
+    "write_companions",
+    "write_static_companions",
+]
+
+COMPANION_FLAGS = ("is_supplier", "is_customer", "same_node")  # all zero: an empty place
+IDENTITY = "row_of_kind"
+
+Ints = NDArray[np.int64]
+Features = NDArray[np.float32]
+
+
+class CompanionsOf(StrEnum):
+    """Who a row's companions are: neighbours along internal lanes, other SKUs of its node."""
+
+    lanes = "lanes"
+    node = "node"
+    lanes_and_node = "lanes_and_node"
+
+
+class CompanionArrays(NamedTuple):
+    """Who sees whom. The features begin at `first`: K companions one by one, then the identity."""
+
+    first: int
+    seen: int  # features of a companion that are seen: the first of its own
+    row: Ints  # [P, K] row of the companion, -1: an empty place
+    flags: Features  # [P, K, 3]
+    row_of_kind: Features | None  # [P] number of the row within its node kind
+
+
+def companion_names(features: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """Names of `count` companions' features, in order."""
+    return tuple(
+        f"companion_{place}_{name}"
+        for place in range(1, count + 1)
+        for name in (*features, *COMPANION_FLAGS)
+    )
+
+
+def compile_companions(
+    net: CompiledNetwork,
+    features: tuple[str, ...],
+    first: int,
+    count: int,
+    of: CompanionsOf,
+    identity: bool,
+) -> tuple[CompanionArrays, tuple[str, ...]]:
+    """Choose each row's companions; returns the arrays and the names in order.
+
+    features: those of a companion that are seen, the first of its own. first: features before.
+    count: companions at most [K]; neighbours along lanes come first, the largest mean demand first.
+    """
+    pairs = len(net.network.stocks)
+    row = np.full((pairs, count), -1, np.int64)
+    flags = np.zeros((pairs, count, len(COMPANION_FLAGS)), np.float32)
+    if count:
+        for p, known in enumerate(_companions(net, of)):
+            for place, other in enumerate(list(known)[:count]):
+                row[p, place] = other
+                flags[p, place] = [flag in known[other] for flag in COMPANION_FLAGS]
+    numbers = _row_of_kind(net) if identity else None
+    names = companion_names(features, count) + ((IDENTITY,) if identity else ())
+    return CompanionArrays(first, len(features), row, flags, numbers), names
+
+
+def _companions(net: CompiledNetwork, of: CompanionsOf) -> list[dict[int, list[str]]]:
+    """All companions of each row with their flags, the first to be seen first."""
+    arrays, pairs = net.arrays, len(net.network.stocks)
+    along_lanes: list[dict[int, list[str]]] = [{} for _ in range(pairs)]
+    same_node: list[dict[int, list[str]]] = [{} for _ in range(pairs)]
+    if of is not CompanionsOf.node:
+        lane_of_input = np.repeat(np.arange(len(arrays.lane_to)), np.diff(arrays.inputs.pointer))
+        links = zip(arrays.inputs.index, arrays.lane_to[lane_of_input], strict=True)
+        for supplier, customer in dict.fromkeys((int(s), int(c)) for s, c in links):
+            along_lanes[customer].setdefault(supplier, []).append("is_supplier")
+            along_lanes[supplier].setdefault(customer, []).append("is_customer")
+    if of is not CompanionsOf.lanes:
+        for p in range(pairs):
+            others = np.flatnonzero(net.node_of_pair == net.node_of_pair[p])
+            same_node[p] = {int(other): ["same_node"] for other in others if other != p}
+    result = []
+    for lanes, node in zip(along_lanes, same_node, strict=True):
+        known: dict[int, list[str]] = {}
+        for part in (lanes, node):
+            for other in sorted(part, key=lambda row: (-net.demand_mean[row], row)):
+                known[other] = known.get(other, []) + part[other]
+        result.append(known)
+    return result
+
+
+def _row_of_kind(net: CompiledNetwork) -> Features:
+    """[P] Rows are sorted by node kind."""
+    kinds = np.array([net.agent_nodes[node].kind for node in net.node_of_pair])
+    first = {kind: int(np.flatnonzero(kinds == kind)[0]) for kind in set(kinds)}
+    return (np.arange(len(kinds)) - [first[kind] for kind in kinds]).astype(np.float32)
+
+
+def write_static_companions(arrays: CompanionArrays, observation: Features) -> None:
+    """Fill what never changes in observation [P, F, B]: flags and identity."""
+    count = arrays.row.shape[1]
+    for place in range(count):
+        end = _place(arrays, place).stop
+        columns = slice(end, end + len(COMPANION_FLAGS))
+        observation[:, columns] = arrays.flags[:, place, :, None]
+    if arrays.row_of_kind is not None:
+        observation[:, _place(arrays, count).start] = arrays.row_of_kind[:, None]
+
+
+def write_companions(arrays: CompanionArrays, observation: Features) -> None:
+    """Copy what companions see of themselves to where it is seen; empty places stay zero."""
+    for place in range(arrays.row.shape[1]):
+        rows = np.flatnonzero(arrays.row[:, place] >= 0)
+        others = arrays.row[rows, place]
+        observation[rows, _place(arrays, place)] = observation[others, : arrays.seen]
+
+
+def _place(arrays: CompanionArrays, place: int) -> slice:
+    """Columns of a companion's features; its flags follow."""
+    start = arrays.first + place * (arrays.seen + len(COMPANION_FLAGS))
+    return slice(start, start + arrays.seen)

@@ -1,0 +1,1 @@
+"""The period: state, flows, feasibility, actions, forecast, and the numbered events."""

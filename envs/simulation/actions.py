@@ -1,0 +1,179 @@
+"""What an agent's action means: the heads of every node kind, and how far each can move.
+
+Every head is a residual in [-1, 1] on what the base policy does; zero is the base policy. A kind
+has the heads it can use and no others: `level` always; `expedite` where it has expedite lanes and
+the policy uses them; `cap` and the gates where the policy or fixed costs give them a meaning;
+`share_i` where there is a choice between lanes of one speed; `weight_i` where the agent shares out
+what is scarce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.network import CompiledNetwork
+
+__all__ = [
+    "CAP_RANGE",
+    "CRUMB",
+    "LEAST_SHARE",
+    "LEVEL_RANGE",
+    "SHARE_RANGE",
+    "SMOOTHING_BOUNDS",
+    "Decision",
+    "HeadArrays",
+    "KindHeads",
+    "compile_heads",
+]
+
+LEVEL_RANGE = 2.0  # forecast standard deviations that action 1 adds to a level
+CAP_RANGE = 1.5  # log factor on the cap
+SHARE_RANGE = 3.0  # log-odds that action 1 adds to a lane's base share, and to a weight
+SMOOTHING_BOUNDS = (0.2, 1.2)  # share of the gap ordered at action -1 and 1
+CRUMB = 0.05  # lane shares below this are dropped
+LEAST_SHARE = 0.02  # what a lane of base share 0 counts as: a crumb, unless the action raises it
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class HeadArrays(NamedTuple):
+    """Where each head stands in a pair's action row, -1: absent. Head 0 is the level."""
+
+    simple: NDArray[np.bool_]  # [P] one lane, and nothing but the level: the fast path
+    expedite: Ints  # [P]
+    cap: Ints  # [P]
+    smoothing: Ints  # [P]
+    gate: Ints  # [P]
+    can_gate: Ints  # [P]
+    share_head: Ints  # [Q]
+    weight_head: Ints  # one for every entry of NetworkArrays.outbound.index
+    has_lanes: NDArray[np.bool_]  # [P, 2] whether the pair has regular, expedite lanes
+    expedite_scale: Floats  # [P] expedite spread / regular spread
+    yields: Floats  # [Q] an order is divided by this, so that what is wanted arrives
+    by_rule: bool  # the policy sets gates
+    joint: bool  # pairs are ordered together
+
+
+class Decision(NamedTuple):
+    """What the base policy decides beyond its order; size 0 where it doesn't. See `Target`."""
+
+    expedite: Floats  # [P, B]
+    cap: Floats  # [P, B]
+    smoothing: Floats  # [P, B]
+    gate: Floats  # [P, B]
+    can_gate: Floats  # [P, B]
+    lane_share: Floats  # [Q, B]
+
+    @classmethod
+    def empty(cls, net: CompiledNetwork, decides: Collection[str], batch_size: int) -> Decision:
+        """Allocate what the policy decides."""
+        rows = {"lane_share": len(net.network.lanes)}
+        pairs = len(net.network.stocks)
+        return cls(
+            *(
+                np.zeros((rows.get(name, pairs), batch_size) if name in decides else (0, 0))
+                for name in cls._fields
+            )
+        )
+
+
+@dataclass(frozen=True)
+class KindHeads:
+    """The heads of a node kind, in the order of its action."""
+
+    kind: str
+    start: int  # rows start..stop-1 of P
+    stop: int
+    names: tuple[str, ...]
+
+
+def compile_heads(
+    net: CompiledNetwork, decides: Collection[str] = (), extra: Collection[str] = ()
+) -> tuple[HeadArrays, tuple[KindHeads, ...]]:
+    """Number the heads of every pair, node kind by node kind.
+
+    decides: fields of `Target` that the base policy sets. extra: heads a scenario asks for
+    (smoothing).
+    """
+    arrays = net.arrays
+    pairs, lanes = len(net.network.stocks), len(net.network.lanes)
+    none = np.full(pairs, -1, np.int64)
+    place = {name: none.copy() for name in ("expedite", "cap", "smoothing", "gate", "can_gate")}
+    share, weight = np.full(lanes, -1, np.int64), np.full(arrays.outbound.index.size, -1, np.int64)
+    has_lanes = np.zeros((pairs, 2), bool)
+    has_lanes[arrays.lane_to, arrays.expedite.astype(np.int64)] = True
+    fixed = np.bincount(arrays.lane_to, arrays.fixed_cost, minlength=pairs) > 0
+    joint = arrays.joint_of >= 0
+    learned = np.array([s.learned_allocation for s in net.network.stocks], bool)
+    kinds = np.array([net.agent_nodes[n].kind for n in net.node_of_pair])
+    uses = {
+        "expedite": has_lanes[:, 1] & ("expedite" in decides),
+        "cap": np.full(pairs, "cap" in decides),
+        "smoothing": np.full(pairs, "smoothing" in decides or "smoothing" in extra),
+        "gate": fixed | joint | ("gate" in decides),
+        "can_gate": joint & ("can_gate" in decides),
+    }
+    groups = []
+    for kind in dict.fromkeys(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        names = ["level"]
+        for name, used in uses.items():
+            if used[rows].any():
+                place[name][rows] = len(names)
+                names.append(name)
+        names += _number_shares(net, rows, share, len(names))
+        names += _number_weights(net, rows[learned[rows]], weight, len(names))
+        groups.append(KindHeads(str(kind), int(rows[0]), int(rows[-1]) + 1, tuple(names)))
+    alone = np.diff(arrays.inbound.pointer) == 1
+    plain = np.all([place[name] < 0 for name in place], axis=0)
+    full = np.bincount(arrays.lane_to, arrays.expected_yield < 1.0, minlength=pairs) == 0
+    any_decided = bool(set(decides) - {"order"})
+    simple = alone & plain & full & has_lanes[:, 0] & (not any_decided)
+    expedite_lead = np.zeros(pairs)
+    np.maximum.at(expedite_lead, arrays.lane_to, np.where(arrays.expedite, net.lane_lead, 0.0))
+    scale = np.sqrt((expedite_lead + 1.0) / np.maximum(net.lead_mean + net.review, 1.0))
+    return HeadArrays(
+        simple=simple,
+        **place,
+        share_head=share,
+        weight_head=weight,
+        has_lanes=has_lanes,
+        expedite_scale=scale,
+        yields=arrays.expected_yield,
+        by_rule="gate" in decides,
+        joint="can_gate" in decides,
+    ), tuple(groups)
+
+
+def _number_shares(net: CompiledNetwork, rows: Ints, share: Ints, first: int) -> list[str]:
+    """Heads for the lanes of one speed to a pair, where there are several."""
+    inbound, expedite = net.arrays.inbound, net.arrays.expedite
+    most = 0
+    for p in rows:
+        lanes = inbound.index[inbound.pointer[p] : inbound.pointer[p + 1]]
+        count = 0
+        for speed in (False, True):
+            several = lanes[expedite[lanes] == speed]
+            if several.size > 1:
+                share[several] = first + count + np.arange(several.size)
+                count += several.size
+        most = max(most, count)
+    return [f"share_{i}" for i in range(most)]
+
+
+def _number_weights(net: CompiledNetwork, rows: Ints, weight: Ints, first: int) -> list[str]:
+    """Heads for the outbound lanes of a pair that compete for its stock."""
+    pointer = net.arrays.outbound.pointer
+    most = 0
+    for p in rows:
+        count = int(pointer[p + 1] - pointer[p])
+        if count > 1:
+            weight[pointer[p] : pointer[p + 1]] = first + np.arange(count)
+            most = max(most, count)
+    return [f"weight_{i}" for i in range(most)]

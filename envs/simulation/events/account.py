@@ -1,0 +1,168 @@
+"""Event 6: every cost in its own column, charged to a stocked pair."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.arrays import NetworkArrays
+from envs.kernel import kernel
+from envs.simulation.state import CostColumn, Flows, State
+
+__all__ = ["account"]
+
+Floats = NDArray[np.float64]
+
+_HOLDING, _IN_TRANSIT = int(CostColumn.HOLDING), int(CostColumn.IN_TRANSIT)
+_BACKLOG, _LOST_SALE = int(CostColumn.BACKLOG), int(CostColumn.LOST_SALE)
+_PURCHASE, _FIXED = int(CostColumn.PURCHASE), int(CostColumn.FIXED_ORDER)
+_REVENUE, _SALVAGE = int(CostColumn.REVENUE), int(CostColumn.SALVAGE)
+_LOAD = int(CostColumn.LOAD)
+
+_CRUMB = 1e-9  # of a unit or a load: rounding leaves it, nobody is charged for it
+
+
+@kernel
+def account(
+    net: NetworkArrays, state: State, flows: Flows, factor: Floats, salvage_share: float,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
+    """cost [C, P, B]; total_cost is its sum. salvage_share > 0 only in the last period.
+
+    factor [V, B]: the trace's. Salvage of what is in transit: its expected good share.
+    """
+    used = net.column_used
+    for p in range(net.holding_cost.size):
+        total = flows.total_cost[p, lo:hi]
+        total[:] = 0.0
+        if used[_HOLDING]:
+            cost = flows.cost[_HOLDING, p, lo:hi]
+            _charge(cost, total, net.holding_cost[p], state.on_hand[p, lo:hi])
+        if used[_BACKLOG]:
+            cost = flows.cost[_BACKLOG, p, lo:hi]
+            _charge(cost, total, net.backlog_cost[p], state.backorders[p, lo:hi])
+            for i in range(net.outbound.pointer[p], net.outbound.pointer[p + 1]):
+                rate = net.waiting_cost[i]
+                _charge_more(cost, total, rate, state.owed[net.outbound.index[i], lo:hi])
+        if used[_LOST_SALE]:
+            cost = flows.cost[_LOST_SALE, p, lo:hi]
+            _charge(cost, total, net.lost_sale_cost[p], flows.lost[p, lo:hi])
+        if used[_REVENUE]:
+            cost = flows.cost[_REVENUE, p, lo:hi]
+            _charge(cost, total, -net.price[p], flows.sold[p, lo:hi])
+            _charge_more(cost, total, -net.price[p], flows.backlog_served[p, lo:hi])
+        if used[_SALVAGE]:
+            cost, worth = flows.cost[_SALVAGE, p, lo:hi], -salvage_share * net.salvage[p]
+            _charge(cost, total, worth, state.on_hand[p, lo:hi])
+            for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
+                q = net.inbound.index[i]
+                on_way = state.in_transit_total[q, lo:hi]
+                _charge_more(cost, total, worth * net.expected_yield[q], on_way)
+    if net.has_lane_terms:
+        _charge_lane_terms(net, state, flows, lo, hi)
+    for column in (_IN_TRANSIT, _PURCHASE, _FIXED, _LOAD):
+        if used[column]:
+            _charge_lanes(net, state, flows, factor, column, lo, hi)
+
+
+@kernel
+def _charge(cost: Floats, total: Floats, rate: float, quantity: Floats) -> None:
+    """Write one pair's entry of a column and add it to the pair's total."""
+    for b in range(cost.size):
+        charge = rate * quantity[b]
+        cost[b] = charge
+        total[b] += charge
+
+
+@kernel
+def _charge_more(cost: Floats, total: Floats, rate: float, quantity: Floats) -> None:
+    for b in range(cost.size):
+        charge = rate * quantity[b]
+        cost[b] += charge
+        total[b] += charge
+
+
+@kernel
+def _charge_lane_terms(net: NetworkArrays, state: State, flows: Flows, lo: int, hi: int) -> None:
+    """What a lane's price earns its sender, and what its unfilled orders cost where it says so."""
+    for q in range(net.lane_to.size):
+        p = net.seller[q]
+        total = flows.total_cost[p, lo:hi]
+        if net.lane_price[q] > 0.0:
+            earned = flows.cost[_REVENUE, p, lo:hi]
+            _charge_more(earned, total, -net.lane_price[q], flows.shipped[q, lo:hi])
+        if net.unfilled_cost[q] > 0.0:
+            rate = net.unfilled_cost[q]
+            _charge_more(flows.cost[_BACKLOG, p, lo:hi], total, rate, state.owed[q, lo:hi])
+            cancelled = flows.cancelled[q, lo:hi]
+            _charge_more(flows.cost[_LOST_SALE, p, lo:hi], total, rate, cancelled)
+
+
+@kernel
+def _charge_lanes(
+    net: NetworkArrays, state: State, flows: Flows, factor: Floats, column: int, lo: int, hi: int
+) -> None:
+    for p in range(net.holding_cost.size):
+        flows.cost[column, p, lo:hi] = 0.0
+    for q in range(net.lane_to.size):
+        p = net.in_transit_payer[q] if column == _IN_TRANSIT else net.lane_to[q]
+        cost, total = flows.cost[column, p, lo:hi], flows.total_cost[p, lo:hi]
+        if column == _IN_TRANSIT:
+            on_way = state.in_transit_total[q, lo:hi]
+            _charge_more(cost, total, net.in_transit_cost[q], on_way)
+        elif column == _PURCHASE:
+            shipped, row = flows.shipped[q, lo:hi], net.cost_row[q]
+            if row < 0:
+                _charge_more(cost, total, net.unit_cost[q], shipped)
+            else:
+                _charge_factored(cost, total, net.unit_cost[q], shipped, factor[row, lo:hi])
+        elif column == _FIXED:
+            _charge_orders(cost, total, net.fixed_cost[q], flows.ordered[q, lo:hi])
+        if net.has_use_costs and column in (_FIXED, _LOAD):
+            _charge_use(net, flows, factor, column == _LOAD, q, lo, hi)
+
+
+@kernel
+def _charge_factored(
+    cost: Floats, total: Floats, rate: float, quantity: Floats, factor: Floats
+) -> None:
+    for b in range(cost.size):
+        charge = rate * factor[b] * quantity[b]
+        cost[b] += charge
+        total[b] += charge
+
+
+@kernel
+def _charge_orders(cost: Floats, total: Floats, fixed: float, ordered: Floats) -> None:
+    for b in range(cost.size):
+        charge = fixed if ordered[b] > 0.0 else 0.0
+        cost[b] += charge
+        total[b] += charge
+
+
+@kernel
+def _charge_use(
+    net: NetworkArrays, flows: Flows, factor: Floats, is_load: bool, q: int, lo: int, hi: int
+) -> None:
+    """Lane q's part of the joint cost, or of the loads, of what it uses; by use. A load begun
+    counts in full; the lane's regimes move its part of the loads, as they move its unit cost."""
+    p, column = net.lane_to[q], _LOAD if is_load else _FIXED
+    row = net.cost_row[q] if is_load else -1
+    for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
+        r = net.resources.index[i]
+        rate = net.load_cost[r] if is_load else net.joint_cost[r]
+        if rate == 0.0:
+            continue
+        flow = flows.ordered if net.limits_orders[r] else flows.shipped
+        for b in range(lo, hi):
+            used = flows.resource_used[r, b]
+            if used > _CRUMB:
+                charge = rate * net.resources.value[i] * flow[q, b] / used
+                if is_load:
+                    charge *= math.ceil(used / net.load_size[r] - _CRUMB)
+                if row >= 0:
+                    charge *= factor[row, b]
+                flows.cost[column, p, b] += charge
+                flows.total_cost[p, b] += charge

@@ -1,0 +1,156 @@
+"""How lanes share what is scarce, where it isn't simply in proportion to what they want.
+
+One mechanism for every rule: a level rises until all there is has been given out, and lane q gets
+min(want, [weight x level - offset]+).
+
+    proportional   weight: want          offset: 0
+    priority       weight: want          offset: rank x want (from rank to rank + 1 it fills up)
+    fair share     weight: demand rate   offset: stock of the receiver (the level: days of cover)
+
+An action multiplies weights by exp(3 a); zero leaves the rule as it is.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.arrays import Csr, NetworkArrays
+from envs.kernel import copy_row, kernel
+from envs.network.network import Allocation
+from envs.simulation.actions import SHARE_RANGE, HeadArrays
+from envs.simulation.state import Flows, State
+
+__all__ = ["limit_shares"]
+
+Floats = NDArray[np.float64]
+Actions = NDArray[np.float32]
+
+_PRIORITY = list(Allocation).index(Allocation.priority)
+_FAIR_SHARE = list(Allocation).index(Allocation.fair_share)
+_STEPS = 100  # of Newton's method kept within a bracket; it needs about one per lane at most
+_EXACT = 1e-13  # relative
+
+
+@kernel
+def limit_shares(
+    net: NetworkArrays, state: State, flows: Flows, heads: HeadArrays, action: Actions,
+    want: Floats, lo: int, hi: int,
+) -> None:  # fmt: skip
+    """limit [Q, B] = what a lane gets at most of all that isn't shared simply.
+
+    want [Q, B]: what lanes still want; need and resource_need: the sums of it.
+    """
+    for q in range(net.lane_to.size):
+        copy_row(flows.limit[q, lo:hi], want[q, lo:hi])
+    for p in range(net.shares_simply.size):
+        if not net.shares_simply[p]:
+            for b in range(lo, hi):
+                if flows.need[p, b] > state.on_hand[p, b]:
+                    _draw_lines(net, state, flows, heads, action, want, p, b)
+                    _give_out(net.outbound, p, state.on_hand[p, b], want, flows, b)
+    for r in range(net.capacity.size):
+        if net.capacity_by_priority[r]:
+            for b in range(lo, hi):
+                if flows.resource_need[r, b] > flows.resource_left[r, b]:
+                    for i in range(net.users.pointer[r], net.users.pointer[r + 1]):
+                        q = net.users.index[i]
+                        flows.weight[q, b] = want[q, b]
+                        flows.offset[q, b] = net.priority[q] * want[q, b]
+                    _give_out(net.users, r, flows.resource_left[r, b], want, flows, b)
+
+
+@kernel
+def _draw_lines(
+    net: NetworkArrays, state: State, flows: Flows, heads: HeadArrays, action: Actions,
+    want: Floats, p: int, b: int,
+) -> None:  # fmt: skip
+    """Fill weight and offset of the outbound lanes of pair p, by its rule and its action."""
+    rule = net.allocation[p]
+    for i in range(net.outbound.pointer[p], net.outbound.pointer[p + 1]):
+        q = net.outbound.index[i]
+        weight, offset = want[q, b], 0.0
+        if rule == _PRIORITY:
+            offset = net.priority[q] * want[q, b]
+        elif rule == _FAIR_SHARE:
+            weight = net.demand_rate[net.lane_to[q]]
+            offset = _stock_of_receiver(net, state, flows, net.lane_to[q], b)
+        head = heads.weight_head[i]
+        if head >= 0 and action.size > 0:
+            weight *= math.exp(SHARE_RANGE * action[p, head, b])
+        flows.weight[q, b], flows.offset[q, b] = weight, offset
+
+
+@kernel
+def _stock_of_receiver(net: NetworkArrays, state: State, flows: Flows, to: int, b: int) -> float:
+    """On hand and in transit, less what customers and lanes wait for; negative in a shortage.
+
+    Each lane counts as a receiver of its own.
+    """
+    stock: float = state.inventory_level[to, b]
+    for i in range(net.inbound.pointer[to], net.inbound.pointer[to + 1]):
+        q = net.inbound.index[i]
+        stock += state.in_transit_total[q, b]
+        if net.ship_rounds > 1:  # shipped in earlier rounds, and not yet in transit
+            stock += flows.shipped[q, b]
+    return stock
+
+
+@kernel
+def _give_out(takers: Csr, row: int, available: float, want: Floats, flows: Flows, b: int) -> None:
+    """Lower limit to what each taker gets; together they take what is available, never more."""
+    available = max(0.0, available)
+    level = _find_level(takers, row, available, want, flows, b) if available > 0.0 else 0.0
+    given = 0.0
+    for i in range(takers.pointer[row], takers.pointer[row + 1]):
+        given += takers.value[i] * _part(want, flows, takers.index[i], level, b)
+    rounding = available / given if given > available else 1.0
+    for i in range(takers.pointer[row], takers.pointer[row + 1]):
+        q = takers.index[i]
+        part = _part(want, flows, q, level, b) * rounding
+        flows.limit[q, b] = min(flows.limit[q, b], part)
+
+
+@kernel
+def _part(want: Floats, flows: Flows, q: int, level: float, b: int) -> float:
+    line = flows.weight[q, b] * level - flows.offset[q, b]
+    part: float = min(max(line, 0.0), want[q, b])
+    return part
+
+
+@kernel
+def _find_level(
+    takers: Csr, row: int, available: float, want: Floats, flows: Flows, b: int
+) -> float:
+    """The level at which what is given out is what is available: Newton's method on a rising line
+    of straight pieces, bisection where it leaves the bracket."""
+    low, high, wanted = np.inf, -np.inf, 0.0
+    for i in range(takers.pointer[row], takers.pointer[row + 1]):
+        q = takers.index[i]
+        if want[q, b] > 0.0:
+            low = min(low, flows.offset[q, b] / flows.weight[q, b])
+            high = max(high, (flows.offset[q, b] + want[q, b]) / flows.weight[q, b])
+            wanted += takers.value[i] * want[q, b]
+    level = low + (high - low) * available / wanted
+    for _ in range(_STEPS):
+        given, slope = 0.0, 0.0
+        for i in range(takers.pointer[row], takers.pointer[row + 1]):
+            q = takers.index[i]
+            part = _part(want, flows, q, level, b)
+            given += takers.value[i] * part
+            if 0.0 < part < want[q, b]:
+                slope += takers.value[i] * flows.weight[q, b]
+        if abs(given - available) <= _EXACT * available:
+            break
+        if given > available:
+            high = level
+        else:
+            low = level
+        step = level + (available - given) / slope if slope > 0.0 else low
+        before = level
+        level = step if low < step < high else 0.5 * (low + high)
+        if level == before:
+            break
+    return level

@@ -1,0 +1,134 @@
+"""What a buyer believes of a lane whose service varies, from orders and receipts alone.
+
+Receipts are matched to orders first in, first out, as purchasing systems do. Every match tells how
+long an order took; beliefs move by a fixed weight with each period that brings something.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.arrays import NetworkArrays
+from envs.kernel import kernel
+from envs.simulation.state import Flows, State
+
+if TYPE_CHECKING:
+    from envs.compiled.network import CompiledNetwork
+
+__all__ = ["believe_receipts", "forget_receipts", "note_orders"]
+
+_WEIGHT = 0.15  # of what the newest receipts, or the newest due date, tell
+
+
+@kernel
+def note_orders(
+    net: NetworkArrays, state: State, flows: Flows, period: int, lo: int, hi: int
+) -> None:
+    """Remember what was ordered in the period just closed, less what was cancelled."""
+    for k in range(net.belief_lane.size):
+        q = net.belief_lane[k]
+        kept = state.cohorts.shape[1]
+        slot, next_slot = period % kept, (period + 1) % kept
+        known = (period - net.information_delay[q] - _extra(net, q)) % kept  # when it was ordered
+        for b in range(lo, hi):
+            state.cohorts[k, next_slot, b] += state.cohorts[k, slot, b]  # too old to tell apart
+            state.cohorts[k, slot, b] = state.asked[k, slot, b] = flows.ordered[q, b]
+            left = state.cohorts[k, known, b] - flows.cancelled[q, b]
+            state.cohorts[k, known, b] = max(0.0, left)
+            if _comes_late(net, q):
+                _match(net, state, flows, k, q, period, 0, b)
+
+
+@kernel
+def believe_receipts(
+    net: NetworkArrays, state: State, flows: Flows, period: int, lo: int, hi: int
+) -> None:
+    """Match what was received since the last look; see what is overdue."""
+    kept = state.cohorts.shape[1]
+    for k in range(net.belief_lane.size):
+        q = net.belief_lane[k]
+        promised = net.promised[k] + (1 if _comes_late(net, q) else 0)
+        due = (period - promised) % kept
+        for b in range(lo, hi):
+            if not _comes_late(net, q):
+                _match(net, state, flows, k, q, period, 1, b)
+            asked = state.asked[k, due, b]
+            if asked > 0.0:
+                there = 1.0 - min(1.0, state.cohorts[k, due, b] / asked)
+                state.in_full[k, b] += _WEIGHT * (there - state.in_full[k, b])
+            late = 0.0
+            for age in range(promised, kept + 1):
+                late += state.cohorts[k, (period - age) % kept, b]
+            state.overdue[k, b] = late
+
+
+@kernel
+def _comes_late(net: NetworkArrays, q: int) -> bool:
+    """Whether goods arrive after the orders of the period, and so are looked at when it closes."""
+    return bool(net.receive_after_ship or net.at_once[q])
+
+
+@kernel
+def _extra(net: NetworkArrays, q: int) -> int:
+    """Periods that an order takes beyond its information delay: where goods are received after
+    shipping so are orders, and what the sender hears today ships tomorrow."""
+    return 1 if net.receive_after_ship and net.information_delay[q] > 0 else 0
+
+
+@kernel
+def _match(
+    net: NetworkArrays, state: State, flows: Flows, k: int, q: int, period: int, youngest: int,
+    b: int,
+) -> None:  # fmt: skip
+    """Take what was received from the oldest orders on; learn from how old they are."""
+    left = flows.received[q, b] + flows.scrapped[q, b]
+    if left <= 0.0:
+        return
+    kept, promised = state.cohorts.shape[1], net.promised[k]
+    matched = age_sum = square_sum = in_time = 0.0
+    for age in range(kept - 1 + youngest, youngest - 1, -1):
+        slot = (period - age) % kept
+        part = min(left, state.cohorts[k, slot, b])
+        if part > 0.0:
+            state.cohorts[k, slot, b] -= part
+            left -= part
+            matched += part
+            age_sum += part * age
+            square_sum += part * age * age
+            if age <= promised:
+                in_time += part
+    if matched > 0.0:
+        state.lead_belief[k, b] += _WEIGHT * (age_sum / matched - state.lead_belief[k, b])
+        state.lead_square[k, b] += _WEIGHT * (square_sum / matched - state.lead_square[k, b])
+        state.on_time[k, b] += _WEIGHT * (in_time / matched - state.on_time[k, b])
+
+
+def forget_receipts(net: CompiledNetwork, state: State, period: int) -> None:
+    """Believe what is believed before any receipt was seen, given what is under way in `state`.
+
+    Goods on their way count as ordered a usual time before they arrive, what is owed as heard of
+    just now: without orders to match them, the first receipts would pass for quick ones.
+    """
+    arrays, lane = net.arrays, net.arrays.belief_lane
+    delay = arrays.information_delay[lane]
+    extra = ((delay > 0) & arrays.receive_after_ship).astype(np.int64)  # as `_extra`
+    lead = net.lane_lead[lane]
+    state.lead_belief[...] = lead[:, None]
+    state.lead_square[...] = (lead**2 + net.lane_lead_sd[lane] ** 2)[:, None]
+    state.on_time[...] = state.in_full[...] = 1.0
+    state.cohorts[...] = 0.0
+    row, usual = np.arange(lane.size), np.round(lead).astype(np.int64)
+
+    def ordered(units: NDArray[np.float64], when: NDArray[np.int64]) -> None:
+        state.cohorts[row, np.minimum(when, period - 1) % net.cohorts] += units
+
+    ordered(state.owed[lane], period - delay - extra)
+    for ahead in range(net.slots):
+        ordered(state.in_transit[lane, (period + ahead) % net.slots], period + ahead - usual)
+    for ahead in range(net.order_slots):
+        heard = state.orders_on_way[lane, (period + ahead) % net.order_slots]
+        ordered(heard, period + ahead - delay)
+    state.asked[...] = state.cohorts

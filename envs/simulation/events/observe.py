@@ -1,0 +1,191 @@
+"""Event 2: what agents know when they order: positions, forecasts, demand statistics."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.network import NetworkArrays
+from envs.kernel import copy_row, kernel
+from envs.simulation.forecast import ForecastArrays
+from envs.simulation.state import Flows, State
+
+__all__ = ["observe"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_WEIGHT_7, _WEIGHT_28 = 2.0 / 8.0, 2.0 / 29.0  # exponential weights of 7- and 28-period spans
+
+
+@kernel
+def observe(
+    net: NetworkArrays, forecast: ForecastArrays, state: State, flows: Flows, calendar: Ints,
+    period: int, first: bool, seen: bool, lo: int, hi: int,
+) -> None:  # fmt: skip
+    """Refresh everything in State that is derived.
+
+    first: nothing has been derived from this state yet. seen: a period's demand has been served.
+    """
+    if seen:
+        if forecast.smoothing > 0.0:
+            _learn_level(forecast, state, flows, calendar, lo, hi)
+        _learn_demand(net, state, flows, lo, hi)
+        if state.history.shape[1] > 0:
+            _remember(state, period, lo, hi)
+    _positions(net, state, lo, hi)
+    if first or forecast.smoothing > 0.0 or forecast.has_multiplier:  # else they never change
+        _forecasts(net, forecast, state, calendar, lo, hi)
+
+
+@kernel
+def _learn_level(
+    forecast: ForecastArrays, state: State, flows: Flows, calendar: Ints, lo: int, hi: int
+) -> None:
+    """Smooth customer demand at multiplier 1."""
+    weight, lag, has_multiplier = forecast.smoothing, forecast.seen_lag, forecast.has_multiplier
+    for d in range(forecast.customer_pair.size):
+        demand = flows.demand[forecast.customer_pair[d], lo:hi]
+        level, variance = state.demand_level[d, lo:hi], state.demand_variance[d, lo:hi]
+        multiplier = forecast.multiplier[d]
+        for b in range(hi - lo):
+            factor = multiplier[calendar[lo + b] - lag] if has_multiplier else 1.0
+            if factor > 0.0:
+                error = demand[b] - factor * level[b]
+                variance[b] += weight * (error * error / factor - variance[b])
+                level[b] += weight * error / factor
+
+
+@kernel
+def _learn_demand(net: NetworkArrays, state: State, flows: Flows, lo: int, hi: int) -> None:
+    """Smooth what was asked of every pair."""
+    for p in range(net.holding_cost.size):
+        incoming, demand = state.incoming[p, lo:hi], flows.demand[p, lo:hi]
+        requested = flows.requested[p, lo:hi]
+        for b in range(hi - lo):
+            incoming[b] = demand[b] + requested[b]
+        mean_7, mean_28 = state.mean_7[p, lo:hi], state.mean_28[p, lo:hi]
+        for b in range(hi - lo):
+            mean_7[b] += _WEIGHT_7 * (incoming[b] - mean_7[b])
+            mean_28[b] += _WEIGHT_28 * (incoming[b] - mean_28[b])
+        square, zero = state.square_28[p, lo:hi], state.zero_share_28[p, lo:hi]
+        for b in range(hi - lo):
+            square[b] += _WEIGHT_28 * (incoming[b] * incoming[b] - square[b])
+            zero[b] += _WEIGHT_28 * ((1.0 if incoming[b] <= 0.0 else 0.0) - zero[b])
+
+
+@kernel
+def _remember(state: State, period: int, lo: int, hi: int) -> None:
+    slot = period % state.history.shape[1]
+    for p in range(state.incoming.shape[0]):
+        copy_row(state.history[p, slot, lo:hi], state.incoming[p, lo:hi])
+
+
+@kernel
+def _positions(net: NetworkArrays, state: State, lo: int, hi: int) -> None:
+    pairs = net.holding_cost.size
+    for p in range(pairs):
+        on_hand, backorders = state.on_hand[p, lo:hi], state.backorders[p, lo:hi]
+        level, position = state.inventory_level[p, lo:hi], state.inventory_position[p, lo:hi]
+        on_order = state.on_order[p, lo:hi]
+        for b in range(hi - lo):
+            level[b] = on_hand[b] - backorders[b]
+        first, last = net.outbound.pointer[p], net.outbound.pointer[p + 1]
+        if first < last:
+            owed_to_lanes = state.owed_to_lanes[p, lo:hi]
+            owed_to_lanes[:] = 0.0
+            for i in range(first, last):
+                _add(owed_to_lanes, net.outbound.value[i], state.owed[net.outbound.index[i], lo:hi])
+            _add(level, -1.0, owed_to_lanes)
+        on_order[:] = 0.0
+        for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
+            q = net.inbound.index[i]
+            owed, on_way = state.owed[q, lo:hi], state.in_transit_total[q, lo:hi]
+            good = net.expected_yield[q]  # only this share of it will reach the shelf
+            for b in range(hi - lo):
+                on_order[b] += good * (owed[b] + on_way[b])
+            if net.information_delay[q] > 0:
+                _add(on_order, good, state.orders_on_way_total[q, lo:hi])
+        for b in range(hi - lo):
+            position[b] = level[b] + on_order[b]
+    for p in range(pairs):
+        _echelon_position(net, state, p, lo, hi)
+
+
+@kernel
+def _echelon_position(net: NetworkArrays, state: State, p: int, lo: int, hi: int) -> None:
+    """On hand + on order here, + stock and goods in transit below, - customers' backorders
+    (Clark and Scarf 1960)."""
+    echelon = state.echelon_inventory_position[p, lo:hi]
+    on_hand, on_order = state.on_hand[p, lo:hi], state.on_order[p, lo:hi]
+    backorders = state.backorders[p, lo:hi]
+    for b in range(hi - lo):
+        echelon[b] = on_hand[b] + on_order[b] - backorders[b]
+    for i in range(net.downstream.pointer[p], net.downstream.pointer[p + 1]):
+        below, weight = net.downstream.index[i], net.downstream.value[i]
+        stock, waiting = state.on_hand[below, lo:hi], state.backorders[below, lo:hi]
+        for b in range(hi - lo):
+            echelon[b] += weight * (stock[b] - waiting[b])
+        for k in range(net.inbound.pointer[below], net.inbound.pointer[below + 1]):
+            q = net.inbound.index[k]
+            _add(echelon, weight * net.expected_yield[q], state.in_transit_total[q, lo:hi])
+
+
+@kernel
+def _add(total: Floats, weight: float, values: Floats) -> None:
+    for b in range(total.size):
+        total[b] += weight * values[b]
+
+
+@kernel
+def _forecasts(
+    net: NetworkArrays, forecast: ForecastArrays, state: State, calendar: Ints, lo: int, hi: int
+) -> None:
+    for p in range(net.holding_cost.size):
+        mean, sd = state.forecast_mean[p, lo:hi], state.forecast_sd[p, lo:hi]
+        horizon, lead_sd = forecast.horizon[p], forecast.lead_sd[p]
+        _forecast(net, forecast, state, calendar, p, horizon, lo, hi, mean, sd)
+        _add_lead_time_spread(mean, sd, lead_sd / max(horizon, 1))
+        path_mean = state.echelon_forecast_mean[p, lo:hi]
+        path_sd = state.echelon_forecast_sd[p, lo:hi]
+        if net.downstream.pointer[p + 1] == net.downstream.pointer[p]:
+            copy_row(path_mean, mean)
+            copy_row(path_sd, sd)
+            continue
+        horizon, lead_sd = forecast.path_horizon[p], forecast.path_lead_sd[p]
+        _forecast(net, forecast, state, calendar, p, horizon, lo, hi, path_mean, path_sd)
+        _add_lead_time_spread(path_mean, path_sd, lead_sd / max(horizon, 1))
+
+
+@kernel
+def _forecast(
+    net: NetworkArrays, forecast: ForecastArrays, state: State, calendar: Ints, p: int,
+    horizon: int, lo: int, hi: int, mean: Floats, variance: Floats,
+) -> None:  # fmt: skip
+    """Fill the mean and the variance of demand over `horizon` periods, summed over leaves."""
+    mean[:] = 0.0
+    variance[:] = 0.0
+    for i in range(net.leaves.pointer[p], net.leaves.pointer[p + 1]):
+        d, weight = net.leaves.index[i], net.leaves.value[i]
+        level, spread = state.demand_level[d, lo:hi], state.demand_variance[d, lo:hi]
+        if forecast.has_multiplier:
+            cumulative, ahead = forecast.cumulative[d], forecast.first_ahead
+            for b in range(hi - lo):
+                start = calendar[lo + b] + ahead
+                factor = cumulative[start + horizon] - cumulative[start]
+                mean[b] += weight * level[b] * factor
+                variance[b] += weight * weight * spread[b] * factor
+        else:
+            _add(mean, weight * horizon, level)
+            _add(variance, weight * weight * horizon, spread)
+
+
+@kernel
+def _add_lead_time_spread(mean: Floats, variance: Floats, spread: float) -> None:
+    """Replace the variance by the sd: variance of demand + (demand per period x lead-time sd)^2
+    (Silver, Pyke and Thomas 2017, section 7.9)."""
+    for b in range(mean.size):
+        lead = mean[b] * spread
+        variance[b] = math.sqrt(variance[b] + lead * lead)

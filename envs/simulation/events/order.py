@@ -1,0 +1,230 @@
+"""Event 3: actions become orders on lanes, feasible ones, and are owed by the sender."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.arrays import NetworkArrays
+from envs.kernel import kernel
+from envs.simulation.actions import (
+    CAP_RANGE,
+    CRUMB,
+    LEAST_SHARE,
+    LEVEL_RANGE,
+    SHARE_RANGE,
+    SMOOTHING_BOUNDS,
+    Decision,
+    HeadArrays,
+)
+from envs.simulation.feasibility import execute, is_open, limit_budget, limit_storage
+from envs.simulation.state import Flows, State
+
+__all__ = ["decide", "order"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Actions = NDArray[np.float32]
+
+_SLOWEST, _FASTEST = SMOOTHING_BOUNDS
+
+
+@kernel
+def decide(
+    net: NetworkArrays, heads: HeadArrays, decision: Decision, flows: Flows, target: Floats,
+    spread: Floats, action: Actions, lo: int, hi: int,
+) -> None:  # fmt: skip
+    """Turn the base policy's decision and the residual action into raw orders on lanes.
+
+    target [P, B] units (negative: stock is above target), spread [P, B] units, action [P, A, B]
+    in [-1, 1]. The zero action asks for exactly what the base policy does.
+    """
+    if heads.joint:
+        _find_triggers(net, heads, decision, flows.resource_need, target, spread, action, lo, hi)
+    for p in range(target.shape[0]):
+        want, sd, level = target[p, lo:hi], spread[p, lo:hi], action[p, 0, lo:hi]
+        if heads.simple[p]:
+            raw = flows.raw_order[net.inbound.index[net.inbound.pointer[p]], lo:hi]
+            for b in range(hi - lo):
+                raw[b] = max(0.0, want[b] + LEVEL_RANGE * level[b] * sd[b])
+            continue
+        for b in range(lo, hi):
+            act = action[p, :, b]
+            quick = _expedite_quantity(heads, decision, p, b, spread[p, b], act)
+            regular = _regular_quantity(
+                net, heads, decision, flows.resource_need, p, b, target[p, b], spread[p, b],
+                quick, act,
+            )  # fmt: skip
+            _split_over_lanes(net, heads, decision, p, b, False, regular, act, flows.raw_order)
+            _split_over_lanes(net, heads, decision, p, b, True, quick, act, flows.raw_order)
+
+
+@kernel
+def _expedite_quantity(
+    heads: HeadArrays, decision: Decision, p: int, b: int, sd: float, act: Actions
+) -> float:
+    """q_exp = [S_exp - IP_e]+, the level moved by the action."""
+    head = heads.expedite[p]
+    if head < 0 or not heads.has_lanes[p, 1]:
+        return 0.0
+    moved = LEVEL_RANGE * act[head] * sd * heads.expedite_scale[p]
+    quantity: float = max(0.0, decision.expedite[p, b] + moved)
+    return quantity
+
+
+@kernel
+def _regular_quantity(
+    net: NetworkArrays, heads: HeadArrays, decision: Decision, triggered: Floats, p: int, b: int,
+    want: float, sd: float, quick: float, act: Actions,
+) -> float:  # fmt: skip
+    """q_reg = min(cap, rho [S_reg - (IP + q_exp)]+), where a gate is open."""
+    moved = want + LEVEL_RANGE * act[0] * sd
+    if not _is_triggered(net, heads, decision, triggered, p, b, moved, sd, act):
+        return 0.0
+    quantity: float = max(0.0, moved - quick)
+    rho = decision.smoothing[p, b] if decision.smoothing.size > 0 else 1.0
+    if heads.smoothing[p] >= 0:
+        a = act[heads.smoothing[p]]
+        rho += a * (_FASTEST - rho) if a > 0.0 else a * (rho - _SLOWEST)
+    quantity *= rho
+    if decision.cap.size > 0:
+        head = heads.cap[p]
+        factor = math.exp(CAP_RANGE * act[head]) if head >= 0 else 1.0
+        quantity = min(quantity, decision.cap[p, b] * factor)
+    return quantity
+
+
+@kernel
+def _is_triggered(
+    net: NetworkArrays, heads: HeadArrays, decision: Decision, triggered: Floats, p: int, b: int,
+    moved: float, sd: float, act: Actions,
+) -> bool:  # fmt: skip
+    """Whether the pair's own reorder gate is open, or a joint order lets it join."""
+    if _own_gate(heads, decision, p, b, moved, sd, act) >= 0.0:
+        return True
+    joint = net.joint_of[p]
+    if not heads.joint or joint < 0 or triggered[joint, b] == 0.0:
+        return False
+    a = act[heads.can_gate[p]] if heads.can_gate[p] >= 0 else 0.0
+    return bool(decision.can_gate[p, b] + a * sd >= 0.0)
+
+
+@kernel
+def _own_gate(
+    heads: HeadArrays, decision: Decision, p: int, b: int, moved: float, sd: float, act: Actions
+) -> float:
+    """Order only where this is >= 0: reorder point - position, or, without one, the target."""
+    gate: float = decision.gate[p, b] if heads.by_rule else moved
+    return gate + act[heads.gate[p]] * sd if heads.gate[p] >= 0 else gate
+
+
+@kernel
+def _find_triggers(
+    net: NetworkArrays, heads: HeadArrays, decision: Decision, triggered: Floats, target: Floats,
+    spread: Floats, action: Actions, lo: int, hi: int,
+) -> None:  # fmt: skip
+    """triggered [R, B] = 1 where some pair must order from the supplier they share."""
+    triggered[:, lo:hi] = 0.0
+    for p in range(target.shape[0]):
+        if net.joint_of[p] < 0:
+            continue
+        for b in range(lo, hi):
+            sd, act = spread[p, b], action[p, :, b]
+            moved = target[p, b] + LEVEL_RANGE * act[0] * sd
+            if moved > 0.0 and _own_gate(heads, decision, p, b, moved, sd, act) >= 0.0:
+                triggered[net.joint_of[p], b] = 1.0
+
+
+@kernel
+def _split_over_lanes(
+    net: NetworkArrays, heads: HeadArrays, decision: Decision, p: int, b: int, expedite: bool,
+    quantity: float, act: Actions, raw_order: Floats,
+) -> None:  # fmt: skip
+    """share = softmax(log base + 3 a) over the lanes of one speed, crumbs dropped."""
+    first, last = net.inbound.pointer[p], net.inbound.pointer[p + 1]
+    whole = 0.0
+    for i in range(first, last):
+        q = net.inbound.index[i]
+        if net.expedite[q] == expedite:
+            decided = decision.lane_share.size > 0
+            raw_order[q, b] = decision.lane_share[q, b] if decided else net.inbound.value[i]
+            whole += raw_order[q, b]
+    total = 0.0
+    for i in range(first, last):
+        q = net.inbound.index[i]
+        if net.expedite[q] == expedite:
+            share = raw_order[q, b] / whole if whole > 0.0 else 0.0
+            if heads.share_head[q] >= 0:
+                share = max(share, LEAST_SHARE) * math.exp(SHARE_RANGE * act[heads.share_head[q]])
+            raw_order[q, b] = share
+            total += share
+    kept = 0.0
+    for i in range(first, last):
+        q = net.inbound.index[i]
+        if net.expedite[q] == expedite:
+            if raw_order[q, b] < CRUMB * total:
+                raw_order[q, b] = 0.0
+            kept += raw_order[q, b]
+    for i in range(first, last):
+        q = net.inbound.index[i]
+        if net.expedite[q] == expedite and kept > 0.0:
+            raw_order[q, b] *= quantity / kept / heads.yields[q]
+
+
+@kernel
+def order(
+    net: NetworkArrays, state: State, flows: Flows, factor: Floats, offset: Ints, period: int,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
+    """Make raw orders feasible; they join `owed`, after the information delay if there is one."""
+    for p in range(flows.requested.shape[0]):
+        flows.requested[p, lo:hi] = 0.0
+    if net.has_order_rules:
+        _apply_order_rules(net, state, flows, factor, offset, period, lo, hi)
+    for q in range(net.lane_to.size):
+        if not net.has_order_rules:
+            execute(net, q, flows.raw_order[q, lo:hi], flows.ordered[q, lo:hi])
+        _place(net, state, flows, q, period, lo, hi)
+
+
+@kernel
+def _apply_order_rules(
+    net: NetworkArrays, state: State, flows: Flows, factor: Floats, offset: Ints, period: int,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
+    """Calendars, storage and budgets: rules beyond a lane's own quantities."""
+    wanted = flows.share  # scratch
+    for q in range(net.lane_to.size):
+        for b in range(lo, hi):
+            is_on = is_open(net, factor, q, period, offset[b], b)
+            wanted[q, b] = max(0.0, flows.raw_order[q, b]) if is_on else 0.0
+    limit_storage(net, state, wanted, lo, hi)
+    for q in range(net.lane_to.size):
+        execute(net, q, wanted[q, lo:hi], flows.ordered[q, lo:hi])
+    limit_budget(net, flows, factor, flows.ordered, lo, hi)
+
+
+@kernel
+def _place(
+    net: NetworkArrays, state: State, flows: Flows, q: int, period: int, lo: int, hi: int
+) -> None:
+    """The order is owed by the sender, now or once it has heard of it."""
+    ordered, delay = flows.ordered[q, lo:hi], net.information_delay[q]
+    if delay > 0:
+        slot = (period + delay) % state.orders_on_way.shape[1]
+        on_way = state.orders_on_way[q, slot, lo:hi]
+        total = state.orders_on_way_total[q, lo:hi]
+        for b in range(hi - lo):
+            on_way[b] += ordered[b]
+            total[b] += ordered[b]
+        return
+    owed = state.owed[q, lo:hi]
+    for b in range(hi - lo):
+        owed[b] += ordered[b]
+    for i in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
+        requested = flows.requested[net.inputs.index[i], lo:hi]
+        quantity = net.inputs.value[i]
+        for b in range(hi - lo):
+            requested[b] += quantity * ordered[b]

@@ -1,0 +1,192 @@
+"""Event 1: shipments due now reach the shelf, orders due now reach their sender.
+
+Where something disturbs receipts, goods stay in the pipeline: those on their way move a period
+back while transit is paused; those that are due wait at the door, the slot of the next period,
+while receiving is paused or the node is full. What is let in and no good is scrapped.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.arrays import NetworkArrays
+from envs.kernel import kernel
+from envs.simulation.state import Flows, State
+
+__all__ = ["receive", "receive_at_once"]
+
+Floats = NDArray[np.float64]
+
+
+@kernel
+def receive(
+    net: NetworkArrays, state: State, flows: Flows, factor: Floats, period: int, lo: int, hi: int
+) -> None:
+    """on_hand += in_transit due now; owed += orders on the way due now. factor [V, B]."""
+    slot = period % state.in_transit.shape[1]
+    all_plain = True
+    for q in range(net.lane_to.size):
+        if net.plain_receipt[q]:
+            due = state.in_transit[q, slot, lo:hi]
+            total = state.in_transit_total[q, lo:hi]
+            on_hand = state.on_hand[net.lane_to[q], lo:hi]
+            received = flows.received[q, lo:hi]
+            for b in range(hi - lo):
+                on_hand[b] += due[b]
+                total[b] -= due[b]
+                received[b] = due[b]
+                due[b] = 0.0
+        else:
+            all_plain = False
+            flows.received[q, lo:hi] = 0.0
+            flows.scrapped[q, lo:hi] = 0.0
+            if net.transit_row[q] >= 0:
+                _pause_transit(state.in_transit[q], factor[net.transit_row[q]], slot, lo, hi)
+        if net.information_delay[q] > 0:
+            _receive_orders(net, state, flows, period, q, lo, hi)
+    if not all_plain:
+        _receive_disturbed(net, state, flows, factor, slot, False, lo, hi)
+
+
+@kernel
+def receive_at_once(
+    net: NetworkArrays, state: State, flows: Flows, factor: Floats, period: int, lo: int, hi: int
+) -> None:
+    """The same for what was shipped in this period with lead time 0."""
+    slot = period % state.in_transit.shape[1]
+    all_plain = True
+    for q in range(net.lane_to.size):
+        if not net.at_once[q]:
+            continue
+        if net.plain_receipt[q]:
+            due = state.in_transit[q, slot, lo:hi]
+            total = state.in_transit_total[q, lo:hi]
+            on_hand = state.on_hand[net.lane_to[q], lo:hi]
+            received = flows.received[q, lo:hi]
+            for b in range(hi - lo):
+                on_hand[b] += due[b]
+                total[b] -= due[b]
+                received[b] += due[b]
+                due[b] = 0.0
+        else:
+            all_plain = False
+            if net.transit_row[q] >= 0:  # only today's goods: the others have been paused already
+                _wait(state.in_transit[q], factor[net.transit_row[q]], slot, lo, hi)
+    if not all_plain:
+        _receive_disturbed(net, state, flows, factor, slot, True, lo, hi)
+
+
+@kernel
+def _receive_orders(
+    net: NetworkArrays, state: State, flows: Flows, period: int, q: int, lo: int, hi: int
+) -> None:
+    due = state.orders_on_way[q, period % state.orders_on_way.shape[1], lo:hi]
+    total = state.orders_on_way_total[q, lo:hi]
+    owed = state.owed[q, lo:hi]
+    for i in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
+        requested = flows.requested[net.inputs.index[i], lo:hi]
+        quantity = net.inputs.value[i]
+        for b in range(hi - lo):
+            requested[b] += quantity * due[b]
+    for b in range(hi - lo):
+        owed[b] += due[b]
+        total[b] -= due[b]
+        due[b] = 0.0
+
+
+@kernel
+def _pause_transit(in_transit: Floats, factor: Floats, slot: int, lo: int, hi: int) -> None:
+    """in_transit [L, B]: all that is on its way comes a period later. The last slot is empty."""
+    slots = in_transit.shape[0]
+    for ahead in range(slots - 2, -1, -1):
+        _wait(in_transit, factor, (slot + ahead) % slots, lo, hi)
+
+
+@kernel
+def _wait(in_transit: Floats, factor: Floats, slot: int, lo: int, hi: int) -> None:
+    """in_transit [L, B]: what is in the slot joins the next one where the factor is 0."""
+    here = in_transit[slot, lo:hi]
+    later = in_transit[(slot + 1) % in_transit.shape[0], lo:hi]
+    moves = factor[lo:hi]
+    for b in range(hi - lo):
+        waiting = here[b] if moves[b] == 0.0 else 0.0
+        later[b] += waiting
+        here[b] -= waiting
+
+
+@kernel
+def _receive_disturbed(
+    net: NetworkArrays, state: State, flows: Flows, factor: Floats, slot: int, at_once: bool,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
+    """Lanes whose receipts pauses, yields or storage change; at_once: only those of lead time 0."""
+    for q in range(net.lane_to.size):
+        if _is_disturbed(net, q, at_once) and net.receiving_row[q] >= 0:
+            _wait(state.in_transit[q], factor[net.receiving_row[q]], slot, lo, hi)
+    if net.capacitated.size > 0:
+        _find_room(net, state, flows, factor, slot, at_once, lo, hi)
+    later = (slot + 1) % state.in_transit.shape[1]
+    for q in range(net.lane_to.size):
+        if not _is_disturbed(net, q, at_once):
+            continue
+        due, waiting = state.in_transit[q, slot, lo:hi], state.in_transit[q, later, lo:hi]
+        if _needs_room(net, q):
+            let_in = flows.let_in[net.node_of[net.lane_to[q]], lo:hi]
+            for b in range(hi - lo):
+                kept_out = due[b] - due[b] * let_in[b]
+                waiting[b] += kept_out
+                due[b] -= kept_out
+        total, on_hand = state.in_transit_total[q, lo:hi], state.on_hand[net.lane_to[q], lo:hi]
+        received, scrapped = flows.received[q, lo:hi], flows.scrapped[q, lo:hi]
+        for b in range(hi - lo):
+            good = due[b] * _yield(net, factor, q, lo + b)
+            on_hand[b] += good
+            received[b] += good
+            scrapped[b] += due[b] - good
+        for b in range(hi - lo):
+            total[b] -= due[b]
+            due[b] = 0.0
+
+
+@kernel
+def _is_disturbed(net: NetworkArrays, q: int, at_once: bool) -> bool:
+    return bool(not net.plain_receipt[q] and (net.at_once[q] or not at_once))
+
+
+@kernel
+def _needs_room(net: NetworkArrays, q: int) -> bool:
+    to = net.lane_to[q]
+    return bool(net.volume[to] > 0.0 and net.storage_capacity[net.node_of[to]] < np.inf)
+
+
+@kernel
+def _yield(net: NetworkArrays, factor: Floats, q: int, b: int) -> float:
+    share: float = net.yield_share[q]
+    if net.yield_row[q] >= 0:
+        share *= factor[net.yield_row[q], b]
+    return share
+
+
+@kernel
+def _find_room(
+    net: NetworkArrays, state: State, flows: Flows, factor: Floats, slot: int, at_once: bool,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
+    """let_in [N, B]: the share of what is due at a node that fits in, the same for all lanes."""
+    for i in range(net.capacitated.size):
+        flows.let_in[net.capacitated[i], lo:hi] = 0.0
+    for q in range(net.lane_to.size):  # first: the volume of what is due
+        if _is_disturbed(net, q, at_once) and _needs_room(net, q):
+            to = net.lane_to[q]
+            need, due = flows.let_in[net.node_of[to], lo:hi], state.in_transit[q, slot, lo:hi]
+            for b in range(hi - lo):
+                need[b] += net.volume[to] * due[b] * _yield(net, factor, q, lo + b)
+    for i in range(net.capacitated.size):
+        n = net.capacitated[i]
+        for b in range(lo, hi):
+            free = net.storage_capacity[n]
+            for j in range(net.stored.pointer[n], net.stored.pointer[n + 1]):
+                free -= net.stored.value[j] * state.on_hand[net.stored.index[j], b]
+            need, free = flows.let_in[n, b], max(0.0, free)
+            flows.let_in[n, b] = 1.0 if need <= free else free / need

@@ -1,0 +1,41 @@
+"""Event 5: customers are served, the oldest backlog first; the unmet waits or is lost."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.arrays import NetworkArrays
+from envs.kernel import kernel
+from envs.simulation.state import Flows, State
+
+__all__ = ["serve"]
+
+Floats = NDArray[np.float64]
+
+
+@kernel
+def serve(net: NetworkArrays, state: State, flows: Flows, demand: Floats, lo: int, hi: int) -> None:
+    """demand [D, B] = sold + newly backlogged + lost, pair by pair."""
+    for p in range(net.demand_of.size):
+        if net.demand_of[p] < 0:
+            continue
+        today, asked = demand[net.demand_of[p], lo:hi], flows.demand[p, lo:hi]
+        on_hand, backorders = state.on_hand[p, lo:hi], state.backorders[p, lo:hi]
+        sold, older = flows.sold[p, lo:hi], flows.backlog_served[p, lo:hi]
+        lost = flows.lost[p, lo:hi]
+        limit, p_wait = net.serve_limit[p], net.p_wait[p]
+        # Few arrays per loop: with many, the compiler gives up proving that they don't overlap.
+        for b in range(hi - lo):
+            available = min(on_hand[b], limit)
+            older[b] = min(backorders[b], available)
+        for b in range(hi - lo):
+            available = min(on_hand[b], limit)
+            sold[b] = min(today[b], available - older[b])
+            asked[b] = today[b]
+        for b in range(hi - lo):
+            on_hand[b] = on_hand[b] - older[b] - sold[b]  # as `sold` was found: never below 0
+        for b in range(hi - lo):
+            unmet = today[b] - sold[b]
+            lost[b] = (1.0 - p_wait) * unmet
+            backorders[b] += (today[b] - sold[b] - lost[b]) - older[b]

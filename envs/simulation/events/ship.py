@@ -1,0 +1,258 @@
+"""Event 4: all lanes ship at once what is owed, as far as inputs, resources and regimes allow.
+
+Lanes that compete for the same input or resource share it in proportion to what they want, or by
+the rule that `envs.simulation.events.allocate` knows. A lane held back by one limit leaves its
+share of the others to a second and third pass, made only in networks where a lane has more than one
+limit.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.arrays import NetworkArrays
+from envs.kernel import copy_row, kernel
+from envs.simulation.actions import HeadArrays
+from envs.simulation.events.allocate import limit_shares
+from envs.simulation.state import Flows, State
+
+__all__ = ["ship"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Actions = NDArray[np.float32]
+
+
+@kernel
+def ship(
+    net: NetworkArrays, state: State, flows: Flows, heads: HeadArrays, action: Actions,
+    lead_time: Ints, factor: Floats, scratch: Floats, period: int, lo: int, hi: int,
+) -> None:  # fmt: skip
+    """shipped <= owed; inputs leave the shelf; shipments enter the slot of their lead time."""
+    _open_resources(net, flows, factor, lo, hi)
+    shares = flows.shipped  # what a lane gets in a round: all it ships, where there is only one
+    if net.ship_rounds > 1:
+        shares = flows.share
+        for q in range(net.lane_to.size):
+            flows.shipped[q, lo:hi] = 0.0
+    by_rule = flows.limit.shape[0] > 0
+    for done in range(net.ship_rounds):
+        _sum_needs(net, state, flows, factor, shares, done > 0, lo, hi)
+        if by_rule:
+            limit_shares(net, state, flows, heads, action, shares, lo, hi)
+        _share_out(net, state, flows, shares, scratch[lo:hi], lo, hi)
+        if by_rule:
+            for q in range(net.lane_to.size):
+                _lower(shares[q, lo:hi], flows.limit[q, lo:hi])
+        _take_inputs(net, state, flows, shares, lo, hi)
+    for q in range(net.lane_to.size):
+        shipped, owed = flows.shipped[q, lo:hi], state.owed[q, lo:hi]
+        for b in range(hi - lo):
+            owed[b] -= shipped[b]
+        if net.cancel_unfilled:
+            copy_row(flows.cancelled[q, lo:hi], owed)
+            owed[:] = 0.0
+        row, lead = net.lead_row[q], net.lead_time[q]
+        total = state.in_transit_total[q, lo:hi]
+        if net.split_share[q] > 0.0:
+            _send_in_parts(net, q, shipped, lead_time, period, lo, state.in_transit[q])
+            _add_scaled(total, 1.0, shipped)
+        elif row >= 0:
+            _send_by_draw(shipped, lead_time[row], period, lo, state.in_transit[q], total)
+        else:
+            slot = (period + lead) % state.in_transit.shape[1]
+            _send(shipped, state.in_transit[q, slot, lo:hi], total)
+    _tally_use(net, flows, lo, hi)
+
+
+@kernel
+def _is_limit(net: NetworkArrays, r: int) -> bool:
+    """Whether the resource limits shipments: by its capacity, or when its regimes are down."""
+    limited = net.capacity[r] < np.inf or net.capacity_row[r] >= 0
+    return bool(limited and not net.limits_orders[r])
+
+
+@kernel
+def _open_resources(net: NetworkArrays, flows: Flows, factor: Floats, lo: int, hi: int) -> None:
+    for r in range(net.capacity.size):
+        left, capacity, row = flows.resource_left[r, lo:hi], net.capacity[r], net.capacity_row[r]
+        left[:] = capacity
+        if row >= 0:
+            for b in range(hi - lo):
+                left[b] = capacity * factor[row, lo + b] if factor[row, lo + b] > 0.0 else 0.0
+
+
+@kernel
+def _sum_needs(
+    net: NetworkArrays, state: State, flows: Flows, factor: Floats, shares: Floats, again: bool,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
+    """share = what each lane still wants; need = the sums of it per input and per resource."""
+    for p in range(net.demand_of.size):
+        if net.outbound.pointer[p] < net.outbound.pointer[p + 1]:
+            flows.need[p, lo:hi] = 0.0
+    for r in range(net.capacity.size):
+        flows.resource_need[r, lo:hi] = 0.0
+    for q in range(net.lane_to.size):
+        want, owed = shares[q, lo:hi], state.owed[q, lo:hi]
+        if net.availability_row[q] < 0:
+            copy_row(want, owed)
+        else:
+            usable = factor[net.availability_row[q], lo:hi]
+            for b in range(hi - lo):
+                want[b] = owed[b] * usable[b]
+        if again:
+            _want_less(net, state, flows, q, want, lo, hi)
+        for i in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
+            _add_scaled(flows.need[net.inputs.index[i], lo:hi], net.inputs.value[i], want)
+        for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
+            r = net.resources.index[i]
+            if _is_limit(net, r):
+                _add_scaled(flows.resource_need[r, lo:hi], net.resources.value[i], want)
+
+
+@kernel
+def _want_less(
+    net: NetworkArrays, state: State, flows: Flows, q: int, want: Floats, lo: int, hi: int
+) -> None:
+    """In a later round: without what the lane got, and no more than the other lanes left: it must
+    not keep from them what it can't use."""
+    shipped = flows.shipped[q, lo:hi]
+    for b in range(hi - lo):
+        want[b] = max(0.0, want[b] - shipped[b])
+    for i in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
+        left, quantity = state.on_hand[net.inputs.index[i], lo:hi], net.inputs.value[i]
+        for b in range(hi - lo):
+            want[b] = min(want[b], left[b] / quantity)
+    for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
+        r, quantity = net.resources.index[i], net.resources.value[i]
+        if _is_limit(net, r):
+            left = flows.resource_left[r, lo:hi]
+            for b in range(hi - lo):
+                want[b] = min(want[b], left[b] / quantity)
+
+
+@kernel
+def _share_out(
+    net: NetworkArrays, state: State, flows: Flows, shares: Floats, want: Floats, lo: int, hi: int
+) -> None:
+    """share becomes what each lane gets: its part of the scarcest thing shared in proportion."""
+    for q in range(net.lane_to.size):
+        share = shares[q, lo:hi]
+        if net.ship_rounds > 1:
+            copy_row(want, share)
+        for i in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
+            p = net.inputs.index[i]
+            if not net.shares_simply[p]:
+                continue
+            available, need = state.on_hand[p, lo:hi], flows.need[p, lo:hi]
+            if net.ship_rounds > 1:
+                _limit(share, want, available, need)
+            else:
+                _limit_once(share, available, need)
+        for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
+            r = net.resources.index[i]
+            if net.capacity_by_priority[r] or not _is_limit(net, r):
+                continue
+            available, need = flows.resource_left[r, lo:hi], flows.resource_need[r, lo:hi]
+            if net.ship_rounds > 1:
+                _limit(share, want, available, need)
+            else:
+                _limit_once(share, available, need)
+
+
+@kernel
+def _limit(share: Floats, want: Floats, available: Floats, need: Floats) -> None:
+    for b in range(share.size):
+        # Product before quotient: a single user then gets exactly what is there.
+        proportional = want[b] * available[b] / max(need[b], 1e-300)
+        share[b] = min(share[b], proportional if need[b] > available[b] else want[b])
+
+
+@kernel
+def _limit_once(share: Floats, available: Floats, need: Floats) -> None:
+    """The same for a lane's only limit: `share` is still what it wants."""
+    for b in range(share.size):
+        proportional = share[b] * available[b] / max(need[b], 1e-300)
+        share[b] = min(share[b], proportional if need[b] > available[b] else share[b])
+
+
+@kernel
+def _take_inputs(
+    net: NetworkArrays, state: State, flows: Flows, shares: Floats, lo: int, hi: int
+) -> None:
+    for q in range(net.lane_to.size):
+        share = shares[q, lo:hi]
+        if net.ship_rounds > 1:
+            _add_scaled(flows.shipped[q, lo:hi], 1.0, share)
+        for i in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
+            _take(state.on_hand[net.inputs.index[i], lo:hi], net.inputs.value[i], share)
+        for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
+            r = net.resources.index[i]
+            if _is_limit(net, r):
+                _take(flows.resource_left[r, lo:hi], net.resources.value[i], share)
+
+
+@kernel
+def _add_scaled(total: Floats, factor: float, values: Floats) -> None:
+    for b in range(total.size):
+        total[b] += factor * values[b]
+
+
+@kernel
+def _take(available: Floats, factor: float, values: Floats) -> None:
+    for b in range(available.size):
+        available[b] = max(0.0, available[b] - factor * values[b])
+
+
+@kernel
+def _lower(share: Floats, limit: Floats) -> None:
+    for b in range(share.size):
+        share[b] = min(share[b], limit[b])
+
+
+@kernel
+def _send(shipped: Floats, slot: Floats, total: Floats) -> None:
+    for b in range(shipped.size):
+        slot[b] += shipped[b]
+        total[b] += shipped[b]
+
+
+@kernel
+def _send_by_draw(
+    shipped: Floats, leads: Ints, period: int, lo: int, in_transit: Floats, total: Floats
+) -> None:
+    for b in range(shipped.size):
+        in_transit[(period + leads[lo + b]) % in_transit.shape[0], lo + b] += shipped[b]
+        total[b] += shipped[b]
+
+
+@kernel
+def _send_in_parts(
+    net: NetworkArrays, q: int, shipped: Floats, lead_time: Ints, period: int, lo: int,
+    in_transit: Floats,
+) -> None:  # fmt: skip
+    """A share of the shipment comes later: of packs, whole ones."""
+    row, slots, multiple = net.lead_row[q], in_transit.shape[0], net.order_multiple[q]
+    for b in range(shipped.size):
+        lead = lead_time[row, lo + b] if row >= 0 else net.lead_time[q]
+        late = net.split_share[q] * shipped[b]
+        if multiple > 0.0:
+            late = min(math.floor(late / multiple + 1e-9) * multiple, shipped[b])
+        in_transit[(period + lead) % slots, lo + b] += shipped[b] - late
+        in_transit[(period + lead + net.split_delay[q]) % slots, lo + b] += late
+
+
+@kernel
+def _tally_use(net: NetworkArrays, flows: Flows, lo: int, hi: int) -> None:
+    """resource_used [R, B], by what the resource limits."""
+    for r in range(net.capacity.size):
+        flows.resource_used[r, lo:hi] = 0.0
+    for q in range(net.lane_to.size):
+        for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
+            r = net.resources.index[i]
+            flow = flows.ordered if net.limits_orders[r] else flows.shipped
+            _add_scaled(flows.resource_used[r, lo:hi], net.resources.value[i], flow[q, lo:hi])

@@ -1,0 +1,207 @@
+"""From what a policy asks for to what can be ordered: one layer for every policy.
+
+Rules, in order: calendar (and suppliers that take no orders), non-negative, storage, maximum
+order, minimum order, order multiple, full loads, budget. The executed quantity is what is logged,
+learned from and recommended; `explain_orders` says which rule changed what.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.arrays import NetworkArrays
+from envs.kernel import entry, kernel
+from envs.simulation.state import Flows, State
+
+if TYPE_CHECKING:
+    from envs.simulation.simulator import Simulator
+
+__all__ = ["Change", "execute", "executed_quantity", "explain_orders", "is_open", "limit_budget",
+           "limit_storage"]  # fmt: skip
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_HALF = 0.5 - 1e-9  # half a pack or more becomes a pack, whatever the last bit of the sum
+
+
+class Change(NamedTuple):
+    """A rule that changed an order [units]."""
+
+    rule: str
+    before: float
+    after: float
+
+
+@entry
+def executed_quantity(
+    raw: float, minimum_order: float, maximum_order: float, order_multiple: float, load: float
+) -> float:
+    """Return the quantity ordered [units] for a raw order [units] on one lane.
+
+    Rounds to the nearest multiple (0: units are divisible); below half the minimum order nothing
+    is ordered, from half of it on the minimum is. Never above the maximum: where no multiple lies
+    between minimum and maximum, nothing is ordered. load: units of a full load (0: any quantity
+    goes); rounded to the nearest whole load.
+    """
+    quantity = min(max(raw, 0.0), maximum_order)
+    if minimum_order > 0.0 and quantity < minimum_order:
+        quantity = minimum_order if 2.0 * quantity >= minimum_order else 0.0
+    if order_multiple > 0.0:
+        quantity = _whole(quantity, minimum_order, maximum_order, order_multiple)
+    if load > 0.0:
+        quantity = _whole(quantity, minimum_order, maximum_order, load)
+    return quantity
+
+
+@kernel
+def _whole(quantity: float, minimum: float, maximum: float, multiple: float) -> float:
+    packs = math.floor(quantity / multiple + 1.0 - _HALF)
+    if packs * multiple > maximum:
+        packs = math.floor(maximum / multiple)
+    if 0.0 < packs * multiple < minimum:
+        packs = math.ceil(minimum / multiple)
+    quantity = packs * multiple
+    return quantity if quantity <= maximum else 0.0
+
+
+@entry
+def is_open(net: NetworkArrays, factor: Floats, q: int, period: int, offset: int, b: int) -> bool:
+    """Whether orders can be placed on lane q now: its calendar, and no regime pauses ordering.
+
+    offset: calendar period in which the episode began. factor [V, B]: the trace's.
+    """
+    row = net.calendar_row[q]
+    if row >= 0 and not net.open_periods[row, (period + offset) % net.cycle[row]]:
+        return False
+    row = net.ordering_row[q]
+    return bool(row < 0 or factor[row, b] > 0.0)
+
+
+@entry
+def limit_storage(net: NetworkArrays, state: State, order: Floats, lo: int, hi: int) -> None:
+    """Scale order [Q, B] of each node with little room down to what will fit when it arrives.
+
+    Room: storage capacity - volume of the inventory position beyond the demand expected until
+    then, pair by pair.
+    """
+    for i in range(net.capacitated.size):
+        n = net.capacitated[i]
+        for b in range(lo, hi):
+            free, need = net.storage_capacity[n], 0.0
+            for j in range(net.stored.pointer[n], net.stored.pointer[n + 1]):
+                p, volume = net.stored.index[j], net.stored.value[j]
+                left = state.inventory_position[p, b] - state.forecast_mean[p, b]
+                free -= volume * max(0.0, left)
+                for k in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
+                    need += volume * max(0.0, order[net.inbound.index[k], b])
+            free = max(0.0, free)
+            if need <= free:
+                continue
+            part = free / need
+            for j in range(net.stored.pointer[n], net.stored.pointer[n + 1]):
+                p = net.stored.index[j]
+                for k in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
+                    order[net.inbound.index[k], b] *= part
+
+
+@entry
+def execute(net: NetworkArrays, q: int, raw: Floats, ordered: Floats) -> None:
+    """ordered [B] = the executed quantities of raw [B] on lane q: the rules of one lane alone."""
+    minimum, maximum, multiple = net.minimum_order[q], net.maximum_order[q], net.order_multiple[q]
+    load = net.load_multiple[q]
+    if minimum == 0.0 and multiple == 1.0 and load == 0.0:
+        for b in range(raw.size):  # the common case: the compiler drops the division
+            ordered[b] = executed_quantity(raw[b], 0.0, maximum, 1.0, 0.0)
+    else:
+        for b in range(raw.size):
+            ordered[b] = executed_quantity(raw[b], minimum, maximum, multiple, load)
+
+
+@entry
+def limit_budget(
+    net: NetworkArrays, flows: Flows, factor: Floats, ordered: Floats, lo: int, hi: int
+) -> None:
+    """Cut ordered [Q, B] in proportion where lanes use more of a budget than there is.
+
+    Cut orders are rounded down to their multiples; below its minimum an order is dropped.
+    """
+    need = flows.resource_need
+    for r in range(net.capacity.size):
+        need[r, lo:hi] = 0.0
+    for q in range(net.lane_to.size):
+        for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
+            r = net.resources.index[i]
+            if net.limits_orders[r]:
+                for b in range(lo, hi):
+                    need[r, b] += net.resources.value[i] * ordered[q, b]
+    for q in range(net.lane_to.size):
+        for b in range(lo, hi):
+            part = 1.0
+            for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
+                r = net.resources.index[i]
+                if net.limits_orders[r]:
+                    capacity, row = net.capacity[r], net.capacity_row[r]
+                    if row >= 0:  # one without a limit is up or down
+                        capacity = capacity * factor[row, b] if factor[row, b] > 0.0 else 0.0
+                    if need[r, b] > capacity:
+                        part = min(part, capacity / need[r, b])
+            if part < 1.0:
+                ordered[q, b] = _cut(net, q, part * ordered[q, b])
+
+
+@kernel
+def _cut(net: NetworkArrays, q: int, quantity: float) -> float:
+    multiple = max(net.order_multiple[q], net.load_multiple[q])
+    if multiple > 0.0:
+        quantity = math.floor(quantity / multiple + 1e-9) * multiple
+    return quantity if quantity >= net.minimum_order[q] else 0.0
+
+
+def explain_orders(simulator: Simulator, raw_order: Floats) -> list[list[Change]]:
+    """Return for every lane the rules that change row 0 of raw_order [Q, B], one after the other.
+
+    The last `after`, or the raw order where no rule speaks, is what the simulator executes.
+    """
+    arrays = simulator.net.arrays
+    net, _, state, flows = simulator.handles
+    trace = simulator.trace
+    changes: list[list[Change]] = [[] for _ in range(len(raw_order))]
+    order = np.array(raw_order[:, :1], float)
+
+    def note(rule: str, after: Floats) -> None:
+        for q in np.flatnonzero(np.abs(after[:, 0] - order[:, 0]) > 1e-9):
+            changes[q].append(Change(rule, float(order[q, 0]), float(after[q, 0])))
+        order[...] = after
+
+    offset = int(trace.offset[0])
+    is_closed = [
+        not is_open(net, trace.factor, q, simulator.period, offset, 0) for q in range(len(order))
+    ]
+    note("calendar", np.where(np.array(is_closed)[:, None], 0.0, order))
+    note("non_negative", np.maximum(order, 0.0))
+    room = order.copy()
+    limit_storage(net, state, room, 0, 1)
+    note("storage", room)
+    zero, most, least = 0.0 * order, arrays.maximum_order, arrays.minimum_order
+    multiple, load = arrays.order_multiple, arrays.load_multiple
+    for rule, limits in (
+        ("maximum_order", (zero, most, zero, zero)),
+        ("minimum_order", (least, most, zero, zero)),
+        ("order_multiple", (least, most, multiple, zero)),
+        ("full_loads", (least, most, multiple, load)),
+    ):
+        rows = [np.ravel(limit) for limit in limits]
+        after = [
+            executed_quantity(room[q, 0], *(float(row[q]) for row in rows))
+            for q in range(len(order))
+        ]
+        note(rule, np.array(after)[:, None])
+    cut = order.copy()
+    limit_budget(net, flows, trace.factor, cut, 0, 1)
+    note("budget", cut)
+    return changes

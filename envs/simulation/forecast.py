@@ -1,0 +1,52 @@
+"""Online demand forecasts inside the simulator: exponential smoothing under a known calendar.
+
+Demand of a period is level x multiplier (season, promotions: known ahead); the level and the
+variance are smoothed as demand is seen. smoothing 0 keeps the prior: right for stationary demand
+of known mean.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.network import CompiledNetwork
+from envs.errors import ConfigError
+
+__all__ = ["ForecastArrays", "compile_forecast"]
+
+
+class ForecastArrays(NamedTuple):
+    """What the observe event needs."""
+
+    smoothing: float  # weight of the newest period, 0..1
+    customer_pair: NDArray[np.int64]  # [D]
+    has_multiplier: bool
+    multiplier: NDArray[np.float64]  # [D, C]
+    cumulative: NDArray[np.float64]  # [D, C + longest horizon + 2] sums of the multiplier
+    seen_lag: int  # periods between the calendar and the demand just seen
+    first_ahead: int  # periods until the first demand not seen yet
+    horizon: NDArray[np.int64]  # [P] periods an order must cover
+    path_horizon: NDArray[np.int64]  # [P] the same down to the customer
+    lead_sd: NDArray[np.float64]  # [P] periods
+    path_lead_sd: NDArray[np.float64]  # [P] periods
+
+
+def compile_forecast(net: CompiledNetwork, smoothing: float) -> ForecastArrays:
+    """Prepare the forecasts of a network. Raises ConfigError for smoothing outside [0, 1)."""
+    if not 0.0 <= smoothing < 1.0:
+        raise ConfigError(f"forecast smoothing is {smoothing}; expected a number in [0, 1).")
+    demand_first = net.arrays.demand_first
+    horizon = np.round(net.lead_mean).astype(np.int64) + net.review
+    path_horizon = np.round(net.path_lead).astype(np.int64) + net.review
+    factors = np.ones((len(net.customer_pair), 1)) if net.multiplier is None else net.multiplier
+    length = factors.shape[1] + int(path_horizon.max()) + 2
+    wrapped = factors[:, np.arange(length) % factors.shape[1]]
+    cumulative = np.concatenate([np.zeros((len(factors), 1)), np.cumsum(wrapped, axis=1)], axis=1)
+    return ForecastArrays(
+        smoothing, net.customer_pair, net.multiplier is not None, factors, cumulative,
+        0 if demand_first else 1, 1 if demand_first else 0,
+        horizon, path_horizon, net.lead_sd, net.path_lead_sd,
+    )  # fmt: skip

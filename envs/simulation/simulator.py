@@ -1,0 +1,236 @@
+"""One period of a supply network, for B replications at once.
+
+A period, in the order of its numbers (timing can move 1 behind 4, and 5 before 2):
+
+1. Receive  shipments due now arrive.
+2. Observe  positions, forecasts: what agents know.
+3. Order    actions become feasible orders; the sender owes them.
+4. Ship     all lanes at once, limited by what is owed, inputs, resources.
+5. Serve    backlog first, then today's demand; the unmet waits or is lost.
+6. Account  each cost in its own column.
+
+Agents act between 2 and 3, so `open_period` runs up to 2 and `close_period` from 3 on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.network import CompiledNetwork, NetworkArrays
+from envs.kernel import Handle, entry
+from envs.simulation.actions import Decision, HeadArrays, compile_heads
+from envs.simulation.events import (
+    account,
+    believe_receipts,
+    decide,
+    forget_receipts,
+    note_orders,
+    observe,
+    order,
+    receive,
+    receive_at_once,
+    serve,
+    ship,
+)
+from envs.simulation.forecast import ForecastArrays, compile_forecast
+from envs.simulation.state import Flows, State
+from envs.trace.trace import Bootstrap, Trace
+
+__all__ = ["Simulator"]
+
+Floats = NDArray[np.float64]
+
+_TILE = 256  # replications worked on together: their state fits the L2 cache
+
+
+class World(NamedTuple):
+    """All that a period works on; kernels get it as one pointer."""
+
+    net: NetworkArrays
+    forecast: ForecastArrays
+    state: State
+    flows: Flows
+    heads: HeadArrays
+    decision: Decision
+    offset: NDArray[np.int64]  # [B] calendar period in which each episode began
+    scratch: Floats  # [B]
+
+
+@entry
+def _close_period(
+    world: World, target: Floats, spread: Floats, action: NDArray[np.float32], demand: Floats,
+    lead_time: NDArray[np.int64], factor: Floats, period: int, salvage: float,
+) -> None:  # fmt: skip
+    """Events 3-6. Orders come from target and action, or are in flows.raw_order (target empty)."""
+    net, state, flows, heads = world.net, world.state, world.flows, world.heads
+    batch = state.on_hand.shape[1]
+    for lo in range(0, batch, _TILE):
+        hi = min(lo + _TILE, batch)
+        if target.size > 0:
+            decide(net, heads, world.decision, flows, target, spread, action, lo, hi)
+        order(net, state, flows, factor, world.offset, period, lo, hi)  # 3
+        ship(
+            net, state, flows, heads, action, lead_time, factor, world.scratch, period, lo, hi
+        )  # 4
+        if net.receive_after_ship:
+            receive(net, state, flows, factor, period, lo, hi)  # 1
+        else:
+            receive_at_once(net, state, flows, factor, period, lo, hi)
+        if not net.demand_first:
+            serve(net, state, flows, demand, lo, hi)  # 5
+        account(net, state, flows, factor, salvage, lo, hi)  # 6
+        note_orders(net, state, flows, period, lo, hi)
+
+
+@entry
+def _open_period(
+    world: World, demand: Floats, calendar: NDArray[np.int64], factor: Floats, period: int,
+    refresh: bool,
+) -> None:  # fmt: skip
+    """Events 1-2 of a new period (and 5, where customers come first); refresh: only 2."""
+    net, forecast, state, flows = world.net, world.forecast, world.state, world.flows
+    batch = state.on_hand.shape[1]
+    for lo in range(0, batch, _TILE):
+        hi = min(lo + _TILE, batch)
+        if not (net.receive_after_ship or refresh):
+            receive(net, state, flows, factor, period, lo, hi)  # 1
+        if net.demand_first and not refresh:
+            serve(net, state, flows, demand, lo, hi)  # 5
+        if not refresh:
+            believe_receipts(net, state, flows, period, lo, hi)
+        seen = (net.demand_first or period > 0) and not refresh
+        first = period == 0 or refresh
+        observe(net, forecast, state, flows, calendar, period, first, seen, lo, hi)  # 2
+
+
+def _plain(array: NDArray[Any], dtype: type) -> NDArray[Any]:
+    """Return the array in the one form the kernels are compiled for (each other form: seconds)."""
+    flags = array.flags
+    if array.dtype == dtype and flags.c_contiguous and flags.writeable:
+        return array
+    return np.array(array, dtype, order="C")
+
+
+_NO_TARGET = np.zeros((0, 0))
+_NO_ACTION = np.zeros((0, 0, 0), np.float32)
+
+
+class Simulator:
+    """Runs a compiled network period by period.
+
+    state: State between the events 2 and 3 (after `reset` and `open_period`).
+    flows: Flows of the period just closed (after `close_period`).
+    decision: what the base policy wants beyond its order; whoever acts fills it.
+    smoothing: weight of the newest period in the demand forecast, 0..1.
+    decides, extra_heads: see `envs.simulation.actions.compile_heads`. memory: periods of
+    `State.history`.
+    """
+
+    def __init__(
+        self,
+        net: CompiledNetwork,
+        batch_size: int,
+        smoothing: float = 0.0,
+        decides: Collection[str] = (),
+        extra_heads: Collection[str] = (),
+        memory: int = 0,
+    ) -> None:
+        self.net, self.batch_size = net, batch_size
+        self.decision = Decision.empty(net, decides, batch_size)
+        heads, self.kind_heads = compile_heads(net, decides, extra_heads)
+        self.forecast = compile_forecast(net, smoothing)
+        self.state = State.empty(net, batch_size, memory)
+        self.flows = Flows.empty(net, batch_size)
+        self.handles = tuple(
+            Handle(arrays) for arrays in (net.arrays, self.forecast, self.state, self.flows)
+        )
+        self.trace = Trace(net, batch_size)
+        own = (Handle(heads), Handle(self.decision), self.trace.offset, np.zeros(batch_size))
+        self._world = Handle(World._make((*self.handles, *own)))
+        self.period = 0
+
+    def reset(
+        self,
+        seed: int,
+        first_episode: int = 0,
+        starts: tuple[int, int] = (0, 1),
+        bootstrap: Bootstrap | None = None,
+    ) -> None:
+        """Begin episodes first_episode + b of a seed; ends where agents act for the first time.
+
+        starts: (first, how many) calendar periods an episode may begin at. bootstrap: of replayed
+        demand.
+        """
+        self.trace.reset(seed, first_episode, starts, bootstrap)
+        self.period = 0
+        for array in (*self.state, *self.flows):
+            array[...] = 0.0
+        self._fill_initial()
+        self._open()
+        forget_receipts(self.net, self.state, self.period)  # what has just come tells nothing
+
+    def close_period(
+        self,
+        target: NDArray[np.float64],
+        spread: NDArray[np.float64],
+        action: NDArray[np.float32],
+        salvage_share: float = 0.0,
+    ) -> None:
+        """Order the target [P, B] moved by the action [P, A, B]; ship, serve, account.
+
+        target: the base policy's order, units. spread [P, B]: units that half of action 1 adds.
+        """
+        trace = self.trace
+        _close_period(
+            self._world, _plain(target, np.float64), _plain(spread, np.float64),
+            _plain(action, np.float32), trace.demand, trace.lead_time, trace.factor,
+            self.period, salvage_share,
+        )  # fmt: skip
+
+    def close_period_with_orders(
+        self, raw_order: NDArray[np.float64], salvage_share: float = 0.0
+    ) -> None:
+        """Order the given quantities [Q, B] on the lanes, made feasible; ship, serve, account."""
+        self.flows.raw_order[...] = raw_order
+        self.close_period(_NO_TARGET, _NO_TARGET, _NO_ACTION, salvage_share)
+
+    def open_period(self) -> None:
+        """Move to the next period, up to where agents act."""
+        self.period += 1
+        self.trace.advance()
+        self._open()
+
+    def refresh(self) -> None:
+        """Recompute what is derived, after the state was set from outside (a stock snapshot)."""
+        self._open(refresh=True)
+
+    def _open(self, refresh: bool = False) -> None:
+        trace = self.trace
+        _open_period(self._world, trace.demand, trace.calendar, trace.factor, self.period, refresh)
+
+    def _fill_initial(self) -> None:
+        net, state = self.net, self.state
+        self.forget()
+        state.on_hand[...] = net.arrays.initial_stock[:, None]
+        for q, lane in enumerate(net.network.lanes):
+            for period, quantity in enumerate(lane.initial_in_transit):
+                state.in_transit[q, period] = quantity
+            for period, quantity in enumerate(lane.initial_orders):
+                state.orders_on_way[q, period] = quantity
+        state.in_transit_total[...] = state.in_transit.sum(axis=1)
+        state.orders_on_way_total[...] = state.orders_on_way.sum(axis=1)
+
+    def forget(self) -> None:
+        """Believe what is believed before any demand or receipt was seen."""
+        net, state = self.net, self.state
+        forget_receipts(net, state, self.period)
+        state.demand_level[...] = net.customer_mean[:, None]
+        state.demand_variance[...] = net.customer_sd[:, None] ** 2
+        mean, variance = net.demand_mean[:, None], net.demand_sd[:, None] ** 2
+        state.mean_7[...] = state.mean_28[...] = mean
+        state.history[...] = mean[:, None]
+        state.square_28[...] = mean**2 + variance

@@ -1,0 +1,155 @@
+"""What carries over between periods (`State`) and what happened in one (`Flows`).
+
+Letters, fixed here once: **B** replications, **N** nodes, **P** stocked (node, SKU) pairs,
+**Q** lanes, **R** resources, **D** demand streams, **L** pipeline slots, **K** lanes with beliefs,
+**M** order cohorts, **T** periods, **C** cost columns, **F** features. The batch is innermost
+everywhere: loops over it vectorise.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from envs.compiled.network import CompiledNetwork
+
+__all__ = ["CostColumn", "Flows", "State"]
+
+Floats = NDArray[np.float64]
+
+
+class CostColumn(IntEnum):
+    """Every kind of cost, in currency per period; revenue and salvage are negative costs."""
+
+    HOLDING = 0
+    IN_TRANSIT = 1
+    BACKLOG = 2
+    LOST_SALE = 3
+    PURCHASE = 4
+    FIXED_ORDER = 5
+    REVENUE = 6
+    SALVAGE = 7
+    LOAD = 8
+
+
+class State(NamedTuple):
+    """The system between two events, and what agents may know of it."""
+
+    on_hand: Floats  # [P, B] units
+    backorders: Floats  # [P, B] units that customers wait for
+    owed: Floats  # [Q, B] units ordered, known to the sender, not shipped
+    in_transit: Floats  # [Q, L, B] units by arrival slot (period modulo L)
+    in_transit_total: Floats  # [Q, B] units
+    orders_on_way: Floats  # [Q, slots, B] units of orders the sender doesn't know yet
+    orders_on_way_total: Floats  # [Q, B] units
+    # What is known or believed when agents order; written by the observe event.
+    owed_to_lanes: Floats  # [P, B] units of the pair that outbound lanes wait for
+    inventory_level: Floats  # [P, B] on_hand - backorders - owed_to_lanes
+    on_order: Floats  # [P, B] in transit + owed by suppliers + orders on the way
+    inventory_position: Floats  # [P, B] inventory_level + on_order
+    echelon_inventory_position: Floats  # [P, B] with all stock below, customers' backorders off
+    incoming: Floats  # [P, B] units asked of the pair since the last observation
+    demand_level: Floats  # [D, B] smoothed demand at multiplier 1
+    demand_variance: Floats  # [D, B] of one period at multiplier 1
+    forecast_mean: Floats  # [P, B] demand over the pair's own lead time and review
+    forecast_sd: Floats  # [P, B]
+    echelon_forecast_mean: Floats  # [P, B] demand over the whole way down to customers
+    echelon_forecast_sd: Floats  # [P, B]
+    mean_7: Floats  # [P, B] exponentially weighted incoming, 7-period span
+    mean_28: Floats  # [P, B]
+    square_28: Floats  # [P, B] of incoming squared
+    zero_share_28: Floats  # [P, B] share of periods without demand
+    history: Floats  # [P, memory, B] incoming of the last periods, by period modulo memory
+    # Of lanes whose service varies, from what was ordered and received; see events/believe.py.
+    cohorts: Floats  # [K, M, B] units ordered in a period (modulo M) and not received
+    asked: Floats  # [K, M, B] units ordered in a period
+    lead_belief: Floats  # [K, B] periods from order to receipt
+    lead_square: Floats  # [K, B] its square
+    on_time: Floats  # [K, B] share of received units that came within the promised time
+    in_full: Floats  # [K, B] share of an order that is there when the promised time is over
+    overdue: Floats  # [K, B] units ordered longer ago than promised, and not received
+
+    @classmethod
+    def empty(cls, net: CompiledNetwork, batch_size: int, memory: int = 0) -> State:
+        """Allocate the arrays; `envs.simulation.simulator.reset` fills them. memory: periods of
+        history."""
+        shapes = _shapes(net)
+        odd = {
+            "history": (shapes["P"], memory),
+            "in_transit": (shapes["Q"], net.slots),
+            "orders_on_way": (shapes["Q"], net.order_slots),
+            **dict.fromkeys(("owed", "in_transit_total", "orders_on_way_total"), (shapes["Q"],)),
+            **dict.fromkeys(("demand_level", "demand_variance"), (shapes["D"],)),
+            **dict.fromkeys(("cohorts", "asked"), (shapes["K"], net.cohorts)),
+            **dict.fromkeys(
+                ("lead_belief", "lead_square", "on_time", "in_full", "overdue"), (shapes["K"],)
+            ),
+        }
+        return cls(*(np.zeros((*odd.get(n, (shapes["P"],)), batch_size)) for n in cls._fields))
+
+
+class Flows(NamedTuple):
+    """What happened in the current period. Overwritten by the next one."""
+
+    raw_order: Floats  # [Q, B] units asked for, before the feasibility layer
+    ordered: Floats  # [Q, B] units, executed
+    shipped: Floats  # [Q, B] units
+    cancelled: Floats  # [Q, B] units
+    received: Floats  # [Q, B] units, good ones
+    scrapped: Floats  # [Q, B] units that arrived and were no good
+    demand: Floats  # [P, B] units, of customers
+    sold: Floats  # [P, B] units of today's demand served from stock
+    backlog_served: Floats  # [P, B] units of older demand served
+    lost: Floats  # [P, B] units
+    requested: Floats  # [P, B] units asked by outbound lanes
+    cost: Floats  # [C, P, B] currency
+    total_cost: Floats  # [P, B] currency
+    need: Floats  # [P, B] scratch of the ship event
+    share: Floats  # [Q, B] scratch of the ship event
+    resource_need: Floats  # [R, B] scratch of the ship event
+    resource_left: Floats  # [R, B] capacity left in the period
+    resource_used: Floats  # [R, B] used in the period by shipments, or orders if it limits those
+    let_in: Floats  # [N, B] share of what is due that fits; scratch of the receive event
+    limit: Floats  # [Q, B] scratch of the ship event; empty where all sharing is simple
+    weight: Floats  # [Q, B] the same
+    offset: Floats  # [Q, B] the same
+
+    @classmethod
+    def empty(cls, net: CompiledNetwork, batch_size: int) -> Flows:
+        """Allocate the arrays."""
+        shapes = _shapes(net)
+        arrays = net.arrays
+        simple = arrays.shares_simply.all() and not arrays.capacity_by_priority.any()
+        ruled = 0 if simple else shapes["Q"]
+        lane_fields = (
+            "raw_order",
+            "ordered",
+            "shipped",
+            "cancelled",
+            "received",
+            "scrapped",
+            "share",
+        )
+        odd = {
+            **dict.fromkeys(lane_fields, (shapes["Q"],)),
+            **dict.fromkeys(("resource_need", "resource_left", "resource_used"), (shapes["R"],)),
+            "let_in": (shapes["N"],),
+            **dict.fromkeys(("limit", "weight", "offset"), (ruled,)),
+            "cost": (len(CostColumn), shapes["P"]),
+        }
+        return cls(*(np.zeros((*odd.get(n, (shapes["P"],)), batch_size)) for n in cls._fields))
+
+
+def _shapes(net: CompiledNetwork) -> dict[str, int]:
+    return {
+        "P": len(net.network.stocks),
+        "Q": len(net.network.lanes),
+        "R": len(net.resource_ids),
+        "N": len(net.agent_nodes),
+        "D": len(net.customer_pair),
+        "K": len(net.arrays.belief_lane),
+    }

@@ -1,0 +1,1 @@
+"""All chance: tables, draws and random streams."""

@@ -1,0 +1,1 @@
+"""The exported policy: written by training, read by evaluation and serving."""

@@ -1,0 +1,28 @@
+"""Trained networks as a correction of a scenario's base policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.environment.batched_env import row_groups
+from envs.scenario import Scenario
+from evaluation.artifact.actor import Actor, TorchPolicy
+from evaluation.comparison.rollout import Correction
+
+__all__ = ["learned_correction"]
+
+
+def learned_correction(actors: Mapping[str, Actor], scenario: Scenario) -> Correction:
+    """Return observation [P, F, B] -> action [P, A, B] for the scenario's rows.
+
+    Any network with the node kinds the actors were trained for will do.
+    """
+    policy, groups = TorchPolicy(actors), row_groups(scenario)
+
+    def correct(observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        return policy.act(observation, groups)
+
+    return correct

@@ -1,0 +1,179 @@
+"""Which exported policy to use: a folder, or what the model registry says.
+
+Beside `evaluation.tracking.mlflow_destination` the only module that imports MLflow, and only when
+the registry is asked. Looking never changes anything: no database is made, no table is created.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import re
+import shutil
+import sqlite3
+import tempfile
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from envs.errors import ArtifactError
+from evaluation.files.redact import redact
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["ALIASES", "ResolvedArtifact", "current_version", "model_name", "resolve_artifact"]
+
+ALIASES = ("champion", "challenger")
+_MANIFEST = "manifest.json"
+_SECONDS = "10"  # per HTTP request to a tracking server
+
+
+@dataclass(frozen=True)
+class ResolvedArtifact:
+    """folder: of the artifact, on this machine. The rest is None where no registry was asked."""
+
+    folder: Path
+    version: str | None = None
+    run_id: str | None = None
+    alias: str | None = None
+
+
+def model_name(scenario: str) -> str:
+    """Return the registered model of a scenario: a champion only replaces its own kind."""
+    return f"echelon-{scenario}"
+
+
+def resolve_artifact(
+    name_or_path: str,
+    model: str = "echelon",
+    tracking_uri: str = "sqlite:///mlflow.db",
+    *,
+    option: str = "artifact",
+) -> ResolvedArtifact:
+    """Find the artifact: `champion`, `challenger`, a version number of the model, or a folder.
+
+    option: the setting that takes a folder, for the hint. Raises ArtifactError with what to do.
+    """
+    if name_or_path not in ALIASES and not re.fullmatch("[0-9]+", name_or_path):
+        folder = Path(name_or_path)
+        if not (folder / _MANIFEST).is_file():
+            raise ArtifactError(
+                f"{option}={name_or_path} is no folder with a {_MANIFEST}; expected champion, "
+                "challenger, a version number, or the folder of an exported policy, such as "
+                "outputs/train/NAME/TIME/policy."
+            )
+        return ResolvedArtifact(folder)
+    alias = name_or_path if name_or_path in ALIASES else None
+    what = f"{model}@{alias}" if alias else f"{model} version {name_or_path}"
+    found = _find(model, name_or_path, tracking_uri)
+    if found is None:
+        raise ArtifactError(
+            f"no model is registered as {what} in {redact(tracking_uri)}; run `echelon train` "
+            f"first, or give {option}=FOLDER."
+        )
+    folder = _local_folder(str(found.source), tracking_uri, what)
+    return ResolvedArtifact(folder, str(found.version), found.run_id or None, alias)
+
+
+def current_version(
+    model: str = "echelon", alias: str = "champion", tracking_uri: str = "sqlite:///mlflow.db"
+) -> str | None:
+    """Return the version that has the alias now, or None. One query: cheap enough to poll.
+
+    Raises ArtifactError where the registry does not answer.
+    """
+    found = _find(model, alias, tracking_uri)
+    return None if found is None else str(found.version)
+
+
+def _find(model: str, name: str, tracking_uri: str) -> Any:
+    """Return MLflow's model version for an alias or a number, or None where there is none."""
+    if not _has_registry(tracking_uri):
+        return None
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = _client(tracking_uri)
+        if name in ALIASES:
+            return client.get_model_version_by_alias(model, name)
+        return client.get_model_version(model, name)
+    except MlflowException as problem:
+        # An alias nobody has is INVALID_PARAMETER_VALUE in MLflow's SQL store.
+        if problem.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise _no_answer(tracking_uri, problem) from problem
+    except Exception as problem:  # drivers and HTTP libraries have their own trees
+        raise _no_answer(tracking_uri, problem) from problem
+
+
+def _no_answer(tracking_uri: str, problem: Exception) -> ArtifactError:
+    lines = str(problem).splitlines() or [type(problem).__name__]
+    return ArtifactError(
+        f"the model registry at {redact(tracking_uri)} does not answer ({redact(lines[0])}); check "
+        "tracking.uri and that the server runs."
+    )
+
+
+def _has_registry(tracking_uri: str) -> bool:
+    """Whether a local database has MLflow's tables; connecting to it would create them."""
+    match = re.fullmatch(r"sqlite:///([^?]+)(\?.*)?", tracking_uri)
+    if match is None:
+        return True
+    path = Path(match[1])
+    if not path.is_file():
+        return False
+    address = f"file:{urllib.parse.quote(str(path.absolute()))}?mode=ro"
+    query = "select 1 from sqlite_master where type = 'table' and name = 'registered_models'"
+    try:
+        connection = sqlite3.connect(address, uri=True)
+        try:
+            return connection.execute(query).fetchone() is not None
+        finally:
+            connection.close()
+    except sqlite3.Error as problem:
+        raise _no_answer(tracking_uri, problem) from problem
+
+
+@functools.lru_cache(maxsize=4)
+def _client(tracking_uri: str) -> MlflowClient:
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", _SECONDS)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def _local_folder(source: str, tracking_uri: str, what: str) -> Path:
+    """Return where the version's files lie; fetch them if that is another machine."""
+    parts = urllib.parse.urlsplit(source)
+    if parts.scheme in ("", "file"):
+        folder = Path(urllib.parse.unquote(parts.path))
+        if not folder.is_dir():
+            raise ArtifactError(
+                f"the files of {what} should be in '{folder}', which is gone; train and register "
+                "again, or move @champion to another version."
+            )
+        return folder
+    from mlflow.artifacts import download_artifacts
+
+    target = _download_folder()
+    try:
+        got = download_artifacts(
+            artifact_uri=source,
+            dst_path=tempfile.mkdtemp(prefix="policy_", dir=target),
+            tracking_uri=tracking_uri,
+        )
+    except Exception as problem:  # whatever the artifact store's library raises
+        raise _no_answer(tracking_uri, problem) from problem
+    return Path(got)
+
+
+@functools.lru_cache(maxsize=1)
+def _download_folder() -> str:
+    folder = tempfile.mkdtemp(prefix="echelon_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -1,0 +1,1 @@
+"""The commands of `echelon` that need no training: one file each."""

@@ -1,0 +1,61 @@
+"""`echelon show`: what a scenario is, as tables and pictures, and one run of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from conf.compose import Composed, compose_runs, help_text
+from envs.errors import ConfigError
+from envs.policies import policy_class
+from envs.scenario import Scenario
+from envs.scenarios import build_scenario
+from evaluation.comparison.plots import save_figure
+from evaluation.comparison.rollout import Competitor, play, record_timeline
+from evaluation.console import make_console
+from evaluation.show.network_plot import draw_network, kind_colours
+from evaluation.show.run_plot import draw_run
+from evaluation.show.tables import figures_table, headline, network_tables
+
+__all__ = ["show"]
+
+_SUMMARY = "Describe a scenario: its network, what agents see and do, and one run of a policy."
+
+
+def show(argv: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    if any(a in ("-h", "--help") for a in argv):
+        print(help_text("show", _SUMMARY, argv))
+        return 0
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for composed in compose_runs("show", argv):
+        _run(composed)
+    return 0
+
+
+def _run(composed: Composed) -> None:
+    command, console = composed.command, make_console()
+    if command.traces < 1:
+        raise ConfigError(f"traces is {command.traces}; expected at least one.")
+    scenario = build_scenario(command.scenario)
+    competitor = _competitor(scenario, command)
+    console.print(headline(scenario), highlight=False, soft_wrap=True)
+    for table in network_tables(scenario):
+        console.print(table)
+    policy = competitor.build(scenario)
+    kpis = play(scenario, policy, traces=command.traces, seed=command.seed, split=command.split)
+    console.print(figures_table(scenario, competitor.name, kpis))
+    composed.write()
+    net, folder = scenario.compiled, composed.folder
+    save_figure(draw_network(net, headline(scenario)), folder / "network.png")
+    run = record_timeline(scenario, competitor, command.seed, command.split)
+    title = f"{scenario.name}, {competitor.name}, trace 0 of seed {command.seed}"
+    save_figure(draw_run(scenario, run, kind_colours(net), title), folder / "run.png")
+    console.print(f"Wrote network.png and run.png to {folder}.", highlight=False, soft_wrap=True)
+
+
+def _competitor(scenario: Scenario, command: Any) -> Competitor:
+    """The policy asked for, or the scenario's own; parameters not given have textbook values."""
+    name = command.policy or scenario.base_policy
+    policy_class(name)  # an unknown name fails with the known ones
+    return Competitor(name, name, command.policy_params or scenario.policy_params.get(name, {}))

@@ -1,0 +1,264 @@
+"""`echelon tune`: the best parameters of the classical policies, and the best policy."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from conf.compose import Composed, compose_runs, help_text
+from envs.errors import ConfigError
+from envs.policies import policy_class
+from envs.scenario import Scenario
+from envs.scenarios import build_scenario
+from evaluation.comparison.compare import Comparison, compare, estimate
+from evaluation.comparison.rollout import Competitor
+from evaluation.console import ConsoleProgress, make_console
+from evaluation.files.atomic_folder import write_file
+from evaluation.tracking.tracker import Tracker
+from evaluation.tuning.cache import digest, load_tuned, source_digest, store_tuned
+from evaluation.tuning.search import Tuned, stock_classes, tune_policy, tune_reported
+from evaluation.value.candidates import candidates
+
+__all__ = ["champion", "tune", "unfit"]
+
+_SUMMARY = "Find the best parameters of the classical policies, and the best policy."
+_WEEK = 7
+_NEEDS_EXPEDITE = (
+    "single_index", "dual_index", "capped_dual_index", "tailored_base_surge", "forecast_dual_index",
+)  # fmt: skip
+
+
+def tune(argv: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    if any(a in ("-h", "--help") for a in argv):
+        print(help_text("tune", _SUMMARY, argv))
+        return 0
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    for composed in compose_runs("tune", argv):
+        _run(composed)
+    return 0
+
+
+def unfit(scenario: Scenario, name: str) -> str | None:
+    """Return why a policy cannot apply to the network, or None.
+
+    Raises ConfigError for an unknown policy.
+    """
+    cls = policy_class(name)
+    if name in _NEEDS_EXPEDITE and not any(
+        lane.speed.value == "expedite" for lane in scenario.network.lanes
+    ):
+        return "no lane expedites"
+    try:
+        Competitor(name, name).build(scenario)
+    except ConfigError as error:
+        return str(error)
+    if all(parameter.scale is None for parameter in cls.tunable(scenario.compiled).values()):
+        return "nothing to tune"
+    return None
+
+
+def champion(comparison: Comparison) -> int:
+    """Return the first policy that the one of lowest cost does not beat by a paired interval."""
+    samples = [_samples(comparison.scenario, e.kpis.cost) for e in comparison.policies]
+    best = int(np.argmin([s.mean() for s in samples]))
+    for i, sample in enumerate(samples):
+        if i == best or estimate(sample - samples[best]).interval[0] <= 0.0:
+            return i
+    return best
+
+
+def _samples(scenario: Scenario, cost: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Costs [T, B] as independent samples: of traces, of weeks where real data is replayed."""
+    weeks = cost.shape[0] // _WEEK
+    if scenario.splits is None or weeks < 2:
+        return cost.mean(axis=0 if scenario.splits is None else 1)
+    return cost.mean(axis=1)[: weeks * _WEEK].reshape(weeks, _WEEK).mean(axis=1)
+
+
+def _run(composed: Composed) -> None:
+    command, console = composed.command, make_console()
+    scenario = build_scenario(command.scenario)
+    stock_classes(scenario, command.classes)  # mistakes fail before anything long starts
+    if min(command.traces, command.budget, command.check.traces, command.workers) < 1:
+        raise ConfigError(
+            f"traces is {command.traces}, budget {command.budget}, check.traces "
+            f"{command.check.traces} and workers {command.workers}; expected at least one of each."
+        )
+    names = list(dict.fromkeys(command.policies or candidates(scenario)))
+    reasons = {name: unfit(scenario, name) for name in names}
+    names = [name for name in names if reasons[name] is None]
+    for name, reason in reasons.items():
+        if reason is not None:
+            console.print(f"Left out {name}: {reason}.", highlight=False, soft_wrap=True)
+    if not names:
+        raise ConfigError(
+            f"policies [{', '.join(reasons)}]: none applies to scenario '{scenario.name}'."
+        )
+    facts = {"scenario": composed.resolved["scenario"], "data": scenario.data_hash}
+    search = {"seed": command.seed, "traces": command.traces, "budget": command.budget,
+              "classes": command.classes}  # fmt: skip
+    keys = {
+        name: digest({**facts, **search, "policy": name, "source": source_digest()})
+        for name in names
+    }
+    cache = Path(command.cache) if command.cache else None
+    known = {name: load_tuned(cache, keys[name]) if cache else None for name in names}
+    tuned = {name: found for name, found in known.items() if found is not None}
+    cached = list(tuned)
+    with ConsoleProgress(console) as progress:
+        missing = [name for name in names if name not in tuned]
+        for name, found in _searches(scenario, missing, search, command.workers, progress):
+            tuned[name] = found
+            if cache:
+                store_tuned(cache, keys[name], found)
+        tuned = {name: tuned[name] for name in names}  # workers end in any order
+        progress.phase("check on the tune split")
+        comparison = compare(
+            scenario,
+            [Competitor(n, n, t.parameters, origin="tuned") for n, t in tuned.items()],
+            traces=command.check.traces,
+            seed=command.check.seed,
+            split="tune",
+        )
+    best = champion(comparison)
+    record = _record(comparison, tuned, cached, best, digest(facts), command)
+    composed.write()
+    path = composed.folder / "tuned.json"
+    write_file(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
+    console.print(_table(comparison, tuned, cached))
+    console.print(f"Champion: {names[best]}.", highlight=False)
+    with Tracker(command.tracking, composed.folder) as tracker:
+        tracker.start(
+            f"tune {scenario.name}",
+            params={"scenario": scenario.name, "policies": ",".join(names), "seed": command.seed,
+                    "traces": command.traces, "budget": command.budget,
+                    "classes": command.classes, "champion": names[best]},
+            tags={"command": "tune"},
+        )  # fmt: skip
+        tracker.log_metrics(0, _metrics(comparison, tuned))
+        tracker.log_artifacts(path)
+    console.print(f"Wrote {path}.", highlight=False, soft_wrap=True)
+
+
+def _searches(
+    scenario: Scenario,
+    names: Sequence[str],
+    search: dict[str, Any],
+    workers: int,
+    progress: ConsoleProgress,
+) -> Iterator[tuple[str, Tuned]]:
+    """Yield every policy's search as it ends; several run at once, in processes of their own."""
+    if min(workers, len(names)) <= 1:
+        for name in names:
+            yield name, tune_reported(scenario, name, progress, **search)
+        return
+    progress.phase(f"tune {len(names)} policies", len(names))
+    context = multiprocessing.get_context("spawn")  # Numba's threads don't survive a fork
+    pool = ProcessPoolExecutor(min(workers, len(names)), context)
+    try:
+        futures = {pool.submit(tune_policy, scenario, name, **search): name for name in names}
+        for done, future in enumerate(as_completed(futures), 1):
+            progress.update(done, f"{futures[future]}: cost {future.result().cost:.4g}")
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _table(comparison: Comparison, tuned: dict[str, Tuned], cached: list[str]) -> Table:
+    scenario = comparison.scenario
+    unit = f"{scenario.currency}/{scenario.period_name}"
+    table = Table(title=f"{scenario.name}: tuned policies", title_justify="left")
+    for heading in ("policy", f"training {unit}", f"held out {unit}", "sets", "periods",
+                    "periods/s", "CPU s", "parameters"):  # fmt: skip
+        left = heading in ("policy", "parameters")
+        table.add_column(heading, justify="left" if left else "right", overflow="fold")
+    for e in comparison.policies:
+        name = e.competitor.name
+        t = tuned[name]
+        low, high = e.cost.interval
+        again = " (cached)" if name in cached else ""
+        table.add_row(
+            f"{name}{again}", f"{t.cost:,.5g}", f"{e.cost.mean:,.5g} ± {0.5 * (high - low):.2g}",
+            f"{t.evaluations}", f"{t.periods:,}", f"{t.periods / max(t.seconds, 1e-9):,.0f}",
+            f"{t.cpu_seconds:.1f}", _short(t.parameters),
+        )  # fmt: skip
+    return table
+
+
+def _short(parameters: dict[str, Any]) -> str:
+    """Return the parameters in words; many values of one as their range."""
+    words = []
+    for key, values in parameters.items():
+        if len(values) > 4:
+            low, high = min(values.values()), max(values.values())
+            words.append(f"{key} {low:.4g}..{high:.4g}")
+        else:
+            words.append(f"{key} " + ", ".join(f"{k} {v:.4g}" for k, v in values.items()))
+    return "; ".join(words)
+
+
+def _record(
+    comparison: Comparison,
+    tuned: dict[str, Tuned],
+    cached: list[str],
+    best: int,
+    scenario_digest: str,
+    command: Any,
+) -> dict[str, Any]:
+    return {
+        "scenario": comparison.scenario.name,
+        "scenario_sha256": scenario_digest,
+        "source_sha256": source_digest(),
+        "seed": command.seed,
+        "traces": command.traces,
+        "budget": command.budget,
+        "classes": command.classes,
+        "check": {"split": "tune", "traces": command.check.traces, "seed": command.check.seed},
+        "champion": comparison.policies[best].competitor.name,
+        "policy_params": {name: t.parameters for name, t in tuned.items()},
+        "policies": {
+            e.competitor.name: {
+                "training_cost": tuned[e.competitor.name].cost,
+                "training_half_width": _finite(tuned[e.competitor.name].half_width),
+                "held_out_cost": e.cost.mean,
+                "held_out_interval": [_finite(bound) for bound in e.cost.interval],
+                "parameter_sets": tuned[e.competitor.name].evaluations,
+                "periods": tuned[e.competitor.name].periods,
+                "seconds": tuned[e.competitor.name].seconds,
+                "cpu_seconds": tuned[e.competitor.name].cpu_seconds,
+                "cached": e.competitor.name in cached,
+                "history": tuned[e.competitor.name].history,
+            }
+            for e in comparison.policies
+        },
+    }
+
+
+def _finite(value: float) -> float | None:
+    """Return None where one sample gave no interval: JSON has no infinity."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _metrics(comparison: Comparison, tuned: dict[str, Tuned]) -> dict[str, float]:
+    return {
+        f"{e.competitor.name}/{key}": float(value)
+        for e in comparison.policies
+        for key, value in {
+            "training_cost": tuned[e.competitor.name].cost,
+            "held_out_cost": e.cost.mean,
+            "cpu_seconds": tuned[e.competitor.name].cpu_seconds,
+            "parameter_sets": tuned[e.competitor.name].evaluations,
+        }.items()
+    }

@@ -1,0 +1,1 @@
+"""Policies on the same demand: rollouts, paired differences, tables and plots."""

@@ -1,0 +1,134 @@
+"""Compare policies on common traces: means, paired differences, 95 % intervals.
+
+Where demand is drawn, traces are independent and the interval is over traces. Where real demand is
+replayed there is one history: every trace sees the same demand, so the interval is over weeks
+(blocks of 7 periods, averaged over traces), which is wider and says how far the weeks agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from envs.kpis.pairs import EpisodeKpis
+from envs.scenario import Scenario
+from evaluation.comparison.rollout import Competitor, play
+
+__all__ = ["Comparison", "Estimate", "Evaluated", "compare", "estimate", "verdict"]
+
+_BLOCK = 7  # periods
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and the half-width of its 95 % interval, from `samples` independent values."""
+
+    mean: float
+    half_width: float
+    samples: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end."""
+        return (self.mean - self.half_width, self.mean + self.half_width)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data; an interval that one sample can't give is null."""
+        known = np.isfinite(self.half_width)
+        return {"mean": self.mean, "ci95": list(self.interval) if known else None}
+
+
+def estimate(samples: NDArray[np.float64]) -> Estimate:
+    """Mean and Student's 95 % interval of independent samples; one sample has no interval."""
+    if samples.size < 2:
+        return Estimate(float(samples.mean()), float("inf"), samples.size)
+    error = float(samples.std(ddof=1)) / np.sqrt(samples.size)
+    return Estimate(
+        float(samples.mean()), float(stats.t.ppf(0.975, samples.size - 1)) * error, samples.size
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """One policy's results. cost: currency per period. difference: to the reference policy,
+    paired; None for the reference itself. relative: the difference / the reference's cost."""
+
+    competitor: Competitor
+    kpis: EpisodeKpis
+    cost: Estimate
+    difference: Estimate | None
+    relative: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """All policies on the same traces; the first is the reference. unit: what samples are."""
+
+    scenario: Scenario
+    policies: tuple[Evaluated, ...]
+    seed: int
+    traces: int
+    split: str
+    unit: str
+
+
+def compare(
+    scenario: Scenario,
+    competitors: Sequence[Competitor],
+    *,
+    traces: int,
+    seed: int,
+    split: str = "test",
+    on_batch: Callable[[str, int], None] | None = None,
+) -> Comparison:
+    """Play every competitor on the same traces. on_batch(name, traces done) reports progress."""
+    results = []
+    for competitor in competitors:
+        report = None if on_batch is None else _reporter(on_batch, competitor.name)
+        results.append(
+            play(
+                scenario,
+                competitor.build(scenario),
+                competitor.correction,
+                traces=traces,
+                seed=seed,
+                split=split,
+                on_batch=report,
+            )
+        )
+    replayed = scenario.splits is not None
+    samples = [_weekly(r) if replayed else r.cost.mean(axis=0) for r in results]
+    evaluated = []
+    for i, (competitor, result) in enumerate(zip(competitors, results, strict=True)):
+        cost = estimate(samples[i])
+        difference = None if i == 0 else estimate(samples[i] - samples[0])
+        relative = None if difference is None else difference.mean / abs(float(samples[0].mean()))
+        evaluated.append(Evaluated(competitor, result, cost, difference, relative))
+    unit = f"weeks of {_BLOCK} periods" if replayed else "traces"
+    return Comparison(scenario, tuple(evaluated), seed, traces, split, unit)
+
+
+def _reporter(on_batch: Callable[[str, int], None], name: str) -> Callable[[int], None]:
+    return lambda done: on_batch(name, done)
+
+
+def _weekly(result: EpisodeKpis) -> NDArray[np.float64]:
+    """Mean cost per period of each full week, over traces."""
+    per_period = result.cost.mean(axis=1)
+    weeks = per_period.size // _BLOCK
+    if weeks < 2:
+        return per_period
+    return per_period[: weeks * _BLOCK].reshape(weeks, _BLOCK).mean(axis=1)
+
+
+def verdict(difference: Estimate) -> str:
+    """Say in one word what a paired cost difference shows: better, worse or tie."""
+    low, high = difference.interval
+    if high < 0:
+        return "better"
+    return "worse" if low > 0 else "tie"

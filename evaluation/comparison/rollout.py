@@ -1,0 +1,142 @@
+"""Play policies on traces: the same ones for every policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.environment.batched_env import BatchedEnv
+from envs.kpis.pairs import EpisodeKpis, KpiTally
+from envs.policies import Policy, build_policy
+from envs.scenario import Scenario
+from envs.simulation.action_spaces import ActionSpace
+
+__all__ = ["Competitor", "Correction", "Timeline", "play", "record_timeline"]
+
+_BATCH = 256
+
+
+class Correction(Protocol):
+    """A learned correction of the base policy."""
+
+    def __call__(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map observations [P, F, B] to actions [P, A, B] in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """A policy under evaluation: a classical one, or one with a learned correction.
+
+    policy: classical policy's name. parameters: its parameters. correction: None for the
+    classical policy alone. origin: where the parameters come from (given, tuned, textbook).
+    """
+
+    name: str
+    policy: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    correction: Correction | None = None
+    origin: str = "given"
+
+    def build(self, scenario: Scenario) -> Policy:
+        """Build the classical part for the scenario's network."""
+        return build_policy(self.policy, scenario.compiled, self.parameters)
+
+
+def play(
+    scenario: Scenario,
+    policy: Policy,
+    correction: Correction | None = None,
+    *,
+    traces: int,
+    seed: int,
+    split: str = "test",
+    on_batch: Callable[[int], None] | None = None,
+) -> EpisodeKpis:
+    """Play `traces` episodes 0, 1, ... of a seed and return their KPIs.
+
+    on_batch is called with the number of traces done after each batch. Equal (seed, split) give
+    equal traces whatever the policy.
+    """
+    parts = []
+    for first in range(0, traces, _BATCH):
+        size = min(_BATCH, traces - first)
+        env = BatchedEnv(
+            scenario, size, split=split, base_policy=policy, action_space=_space(correction)
+        )
+        observation = env.reset(seed, first)
+        tally = KpiTally(env)
+        for _ in range(env.horizon):
+            action = env.no_action if correction is None else correction(observation)
+            env.close_period(action)
+            tally.add()
+            env.open_period()
+            if correction is not None:
+                observation = env.observe()
+        parts.append(tally.result())
+        if on_batch is not None:
+            on_batch(first + size)
+    return EpisodeKpis.join(parts)
+
+
+def _space(correction: Correction | None) -> ActionSpace | None:
+    """The scenario's where something was learned; a classical policy is the zero residual."""
+    return ActionSpace.residual if correction is None else None
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """One episode, by node kind: what a planner would plot. Arrays [T] in units.
+
+    waiting: customers' backorders at the end of the period. regimes [T, G]: their true states.
+    """
+
+    on_hand: dict[str, NDArray[np.float64]]
+    ordered: dict[str, NDArray[np.float64]]
+    demand: NDArray[np.float64]
+    lost: NDArray[np.float64]
+    waiting: NDArray[np.float64]
+    regimes: NDArray[np.int64]
+
+
+def record_timeline(
+    scenario: Scenario, competitor: Competitor, seed: int, split: str = "test"
+) -> Timeline:
+    """Play one trace and keep stock, orders and demand per period."""
+    env = BatchedEnv(
+        scenario,
+        1,
+        split=split,
+        base_policy=competitor.build(scenario),
+        action_space=_space(competitor.correction),
+    )
+    observation = env.reset(seed)
+    on_hand: dict[str, list[float]] = {g.name: [] for g in env.groups}
+    ordered: dict[str, list[float]] = {g.name: [] for g in env.groups}
+    demand, lost, waiting, regimes = [], [], [], []
+    lane_to = env.net.arrays.lane_to
+    for _ in range(env.horizon):
+        correction = competitor.correction
+        env.close_period(env.no_action if correction is None else correction(observation))
+        for group in env.groups:
+            rows = slice(group.start, group.stop)
+            lanes = (lane_to >= group.start) & (lane_to < group.stop)
+            on_hand[group.name].append(float(env.state.on_hand[rows].sum()))
+            ordered[group.name].append(float(env.flows.ordered[lanes].sum()))
+        demand.append(float(env.flows.demand.sum()))
+        lost.append(float(env.flows.lost.sum()))
+        waiting.append(float(env.state.backorders.sum()))
+        regimes.append(env.simulator.trace.true_regime[:, 0].copy())
+        env.open_period()
+        observation = env.observe()
+    return Timeline(
+        {name: np.array(values) for name, values in on_hand.items()},
+        {name: np.array(values) for name, values in ordered.items()},
+        np.array(demand),
+        np.array(lost),
+        np.array(waiting),
+        np.array(regimes),
+    )

@@ -1,5 +1,0 @@
-"""The forms of the network that acts, by name."""
-
-from evaluation.networks.registry import NETWORKS, build_network
-
-__all__ = ["NETWORKS", "build_network"]

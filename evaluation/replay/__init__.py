@@ -1,0 +1,1 @@
+"""Given orders on given demand, period by period."""

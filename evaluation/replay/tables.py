@@ -1,0 +1,134 @@
+"""What a replay leaves behind: tables by stock, by lane and by period, and a summary.
+
+docs/replay.md describes every column.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import csv, parquet
+
+from envs.errors import DataError
+from evaluation.files.atomic_folder import SUMS_FILE, write_folder
+from evaluation.replay.replay import Replay
+
+__all__ = ["SCHEMA_VERSION", "must_be_free", "summarise", "tables", "write_replay"]
+
+SCHEMA_VERSION = 1  # of summary.json; docs/replay.md describes it
+
+Floats = NDArray[np.float64]
+
+_TABLES = ("stocks", "lanes", "periods")
+_FILES = {f"{name}.{form}" for name in _TABLES for form in ("csv", "parquet")}
+_FILES |= {"summary.json", SUMS_FILE}
+_MOST_CHANGES = 20  # listed in the summary
+_STOCK_UNITS = (
+    "demand", "sold", "backlog_served", "lost", "received", "shipped", "ordered", "requested",
+    "on_hand", "backorders", "owed", "in_transit",
+)  # fmt: skip
+_LANE_UNITS = (
+    "asked", "ordered", "shipped", "received", "scrapped", "cancelled", "owed", "in_transit",
+    "orders_on_way",
+)  # fmt: skip
+_AT_THE_END = ("on_hand", "backorders", "owed", "in_transit")  # levels: no sum over periods
+
+
+def tables(
+    replay: Replay, discount: float = 1.0, start: dt.date | None = None
+) -> dict[str, pd.DataFrame]:
+    """Return the tables by name. discount: factor per period. start: date of period 0, if any."""
+    network = replay.net.network
+    costs = [name for name in replay.stocks if name.startswith("cost")]
+    stocks = _long(
+        {"node": [s.node for s in network.stocks], "sku": [s.sku for s in network.stocks]},
+        {name: replay.stocks[name] for name in (*_STOCK_UNITS, *costs)},
+        start,
+    )
+    lanes = network.lanes
+    names = {"lane": [q.id for q in lanes], "node": [q.node for q in lanes]}
+    units = {name: replay.lanes[name] for name in _LANE_UNITS}
+    by_lane = _long({**names, "sku": [q.sku for q in lanes]}, units, start)
+    return {"stocks": stocks, "lanes": by_lane, "periods": _by_period(replay, discount, start)}
+
+
+def _long(
+    names: Mapping[str, Sequence[str]], columns: Mapping[str, Floats], start: dt.date | None
+) -> pd.DataFrame:
+    """Stack [T, rows] arrays under one another: period, the names, the columns."""
+    periods, rows = next(iter(columns.values())).shape
+    times = {name: np.repeat(values, rows) for name, values in _times(periods, start).items()}
+    repeated = {name: np.tile(np.array(values, object), periods) for name, values in names.items()}
+    units = {name: values.ravel() + 0.0 for name, values in columns.items()}  # + 0.0: no -0.0
+    return pd.DataFrame({**times, **repeated, **units})
+
+
+def _by_period(replay: Replay, discount: float, start: dt.date | None) -> pd.DataFrame:
+    costs = [name for name in replay.stocks if name.startswith("cost")]
+    sums = {name: replay.stocks[name].sum(axis=1) + 0.0 for name in (*_STOCK_UNITS, *costs)}
+    profit = 0.0 - sums["cost"]
+    discounted = profit * discount ** np.arange(replay.periods)
+    money = {"profit": profit, "discounted_profit": discounted}
+    return pd.DataFrame({**_times(replay.periods, start), **sums, **money})
+
+
+def _times(periods: int, start: dt.date | None) -> dict[str, Any]:
+    times: dict[str, Any] = {"period": np.arange(periods)}
+    if start is not None:
+        days = [start + dt.timedelta(days=t) for t in range(periods)]
+        times["date"] = np.array(days, object)
+    return times
+
+
+def summarise(replay: Replay, by_period: pd.DataFrame, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the summary as plain data. about: what it was run with, put in front."""
+    costs = [name for name in replay.stocks if name.startswith("cost")]
+    flows = [name for name in _STOCK_UNITS if name not in _AT_THE_END]
+    money = [*costs, "profit", "discounted_profit"]
+    first = replay.changed[:_MOST_CHANGES]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **about,
+        "periods": replay.periods,
+        "totals": {name: float(by_period[name].sum()) for name in (*flows, *money)},
+        "at_the_end": {name: float(by_period[name].iloc[-1]) for name in _AT_THE_END},
+        "changed_orders": {
+            "count": len(replay.changed),
+            "first": [{**change._asdict(), "rules": list(change.rules)} for change in first],
+        },
+    }
+
+
+def must_be_free(folder: Path) -> None:
+    """Raise DataError unless the folder is new, empty, or holds nothing but an earlier replay."""
+    if folder.exists() and not (folder.is_dir() and {p.name for p in folder.iterdir()} <= _FILES):
+        raise DataError(
+            f"out: '{folder}' holds other files; expected a new folder, or one that a replay wrote."
+        )
+
+
+def write_replay(
+    folder: Path, frames: Mapping[str, pd.DataFrame], summary: Mapping[str, Any]
+) -> None:
+    """Write the folder, all or nothing. Raises DataError where it can't be written."""
+
+    def fill(temporary: Path) -> None:
+        for name, frame in frames.items():
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+            parquet.write_table(table, temporary / f"{name}.parquet")
+            with (temporary / f"{name}.csv").open("wb") as file:
+                file.write((",".join(table.column_names) + "\n").encode())  # its own is in quotes
+                csv.write_csv(table, file, csv.WriteOptions(include_header=False))
+        text = json.dumps(summary, indent=2, allow_nan=False)
+        (temporary / "summary.json").write_text(text + "\n", encoding="utf-8")
+
+    must_be_free(folder)
+    write_folder(folder, fill, replace=True, error=DataError)

@@ -1,0 +1,1 @@
+"""Runs, their files and metrics, and how they get to MLflow."""

@@ -1,0 +1,73 @@
+"""What has been searched once is not searched again: one small file per search."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import envs
+from envs.errors import ConfigError
+from evaluation.files.atomic_folder import write_file
+from evaluation.tuning import search
+from evaluation.tuning.search import Tuned
+
+__all__ = ["digest", "load_tuned", "read_policy_params", "source_digest", "store_tuned"]
+
+
+def digest(content: Any) -> str:
+    """Return the SHA-256 of plain data, whatever the order of its keys."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@functools.cache
+def source_digest() -> str:
+    """Return the SHA-256 of the simulator, its policies and the search: a result is theirs."""
+    assert envs.__file__ is not None
+    home = Path(envs.__file__).parent
+    files = [*sorted(home.rglob("*.py")), Path(search.__file__)]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def load_tuned(folder: Path, key: str) -> Tuned | None:
+    """Return the search of that key, or None where there is none that can be read."""
+    try:
+        plain = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
+        return Tuned(**{**plain, "history": [tuple(point) for point in plain["history"]]})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None  # absent or damaged: search again
+
+
+def store_tuned(folder: Path, key: str, tuned: Tuned) -> None:
+    """Keep a search. Two processes may write the same one: each replaces the file in one step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(dataclasses.asdict(tuned), indent=2)  # one trace: infinite half_width
+    write_file(folder / f"{key}.json", text.encode())
+
+
+def read_policy_params(path: str | None, scenario: str) -> Mapping[str, Any]:
+    """Return the parameters that `echelon tune` wrote: policy -> its parameters; none for None.
+
+    Raises ConfigError where the file cannot be read or is of another scenario.
+    """
+    if path is None:
+        return {}
+    try:
+        plain = json.loads(Path(path).read_text(encoding="utf-8"))
+        params, home = plain["policy_params"], plain["scenario"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f"policy_params_from '{path}' can't be read ({type(error).__name__}: {error}); "
+            "expected a tuned.json of `echelon tune`."
+        ) from error
+    if home != scenario or not isinstance(params, dict):
+        raise ConfigError(
+            f"policy_params_from '{path}' is of scenario '{home}', not '{scenario}'; run "
+            f"echelon tune scenario={scenario}."
+        )
+    return params

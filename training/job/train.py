@@ -1,0 +1,263 @@
+"""The main job: tune the base policy, learn a correction, choose on validation, prove on test.
+
+The phases are the functions below, in the order of `train`. Everything lands in the run folder
+first; MLflow gets copies.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from ray.rllib.algorithms.algorithm import Algorithm
+
+from envs.environment.batched_env import BatchedEnv
+from envs.errors import ConfigError
+from envs.reward import RewardConfig
+from envs.scenario import Scenario
+from envs.simulation.action_spaces import ActionSpace
+from evaluation.artifact.actor import Actor
+from evaluation.artifact.correction import learned_correction
+from evaluation.comparison.compare import Comparison, compare, verdict
+from evaluation.comparison.rollout import Competitor, play
+from evaluation.tuning.search import Tuned, tune_reported
+from training.config import (
+    AlgorithmConfig,
+    ImitationConfig,
+    ModelConfig,
+    ResourcesConfig,
+    TrainingConfig,
+)
+from training.job.checkpoint import CheckpointStore
+from training.job.learning_loop import LearningLoop
+from training.job.warm_start import Imitated, imitate_policy, load_start
+from training.objective import objective
+from training.rllib.algorithms import build_algorithm, set_actors, trained_actors
+from training.rllib.env_factory import ScenarioEnvFactory
+from training.rllib.modules import seen_by
+
+__all__ = ["Budget", "Outcome", "Progress", "Settings", "prepare_scenario", "train"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Seeds and sizes. Episodes of training, tuning, validation and test never meet."""
+
+    tune_traces: int
+    tune_budget: int
+    tune_seed: int
+    validation_traces: int
+    validation_every: int  # iterations
+    validation_seed: int
+    test_traces: int
+    test_seed: int
+    time_limit: float | None  # seconds of training
+    checkpoint_every: int  # iterations
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides a training run, apart from the scenario."""
+
+    budget: Budget
+    algorithm: AlgorithmConfig
+    model: ModelConfig
+    resources: ResourcesConfig
+    reward: RewardConfig
+    seed: int
+    start: Path | None = None  # folder of an exported policy, or of a run, to begin with
+    imitate: ImitationConfig = field(default_factory=ImitationConfig)
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.imitate.policy is not None:
+            raise ConfigError(
+                f"start={self.start} and imitate.policy={self.imitate.policy} both say what "
+                "learning begins with; expected one of them."
+            )
+
+
+class Progress(Protocol):
+    """Who is told how far the job is."""
+
+    def phase(self, text: str, total: float | None = None) -> None:
+        """A phase begins; total: steps it may take."""
+
+    def update(self, done: float, text: str = "") -> None:
+        """So many steps of the phase are done."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers of an iteration."""
+
+
+@dataclass(eq=False)
+class Outcome:
+    """What a run ended with. curve: (iteration, seconds, simulated periods, validation cost).
+
+    best_iteration: whose networks these are; 0: those learning began with. is_base_policy: no
+    checkpoint beat the base policy on validation, so the correction is zero. imitated: what
+    learning began with, where it began with that.
+    """
+
+    scenario: Scenario
+    tuned: Tuned | None
+    actors: dict[str, Actor]
+    best_iteration: int
+    iterations: int
+    seconds: float
+    base_validation_cost: float
+    comparison: Comparison
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    curve: list[tuple[int, float, float, float]] = field(default_factory=list)
+    is_base_policy: bool = False
+    imitated: Imitated | None = None
+
+    @property
+    def worse_than_base(self) -> bool:
+        """Whether the test shows the learned policy to cost more than the tuned base policy; where
+        another aim was set, whether it is farther from that one."""
+        base, learned = (policy.kpis for policy in self.comparison.policies)
+        if self.reward.target_fill_rate is not None or self.reward.tail_share < 1.0:
+            return objective(learned, self.reward) > objective(base, self.reward)
+        difference = self.comparison.policies[1].difference
+        assert difference is not None
+        return verdict(difference) == "worse"
+
+
+def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progress) -> Outcome:
+    """Run the whole job in `folder`; goes on from its newest good checkpoint, if there is one.
+
+    Raises TrainingStopped, NonFiniteError or CheckpointError with the cause.
+    """
+    scenario = seen_by(scenario, settings.model)
+    budget = settings.budget
+    store = CheckpointStore(folder / "checkpoints")
+    checkpoint = store.latest_good()
+    start = None
+    if checkpoint is None and settings.start is not None:
+        start = load_start(settings.start, scenario)
+    known = None if checkpoint is None else checkpoint.meta["policy_params"]
+    if start is not None:
+        known = {**scenario.policy_params, scenario.base_policy: start.parameters}
+    scenario, tuned = prepare_scenario(scenario, budget, progress, known)
+    progress.phase("base policy's cost")
+    base = play(scenario, _base(scenario), traces=budget.validation_traces,
+                seed=budget.validation_seed, split="tune")  # fmt: skip
+    if settings.reward.target_fill_rate is not None and scenario.preference is not None:
+        raise ConfigError(
+            "reward.target_fill_rate and scenario.preference both set what a missing unit is "
+            "worth; expected one of them: give reward=cost or scenario.preference=null."
+        )
+    # No salvage while training: where an episode is cut, the critic values what is left.
+    reward = dataclasses.replace(settings.reward, salvage_share=0.0)
+    factory = ScenarioEnvFactory(
+        scenario, reward=reward, cost_scale=_cost_scale(scenario, reward, budget)
+    )
+    config = TrainingConfig(settings.algorithm, settings.model, settings.resources, settings.seed)
+    algorithm = build_algorithm(factory, config)
+    try:
+        learner = LearningLoop(scenario, settings, store, progress, objective(base, reward))
+        imitated = None
+        if start is not None:
+            set_actors(algorithm, start.actors)
+        elif checkpoint is None and settings.imitate.policy is not None:
+            imitated = _imitate(algorithm, scenario, settings, progress)
+        learner.run(algorithm, checkpoint, is_warm=start is not None or imitated is not None)
+        actors = learner.best_actors(algorithm)
+    finally:
+        algorithm.stop()
+    progress.phase("test on common traces", 2 * budget.test_traces)
+    comparison = _test(scenario, actors, budget, progress)
+    return Outcome(
+        scenario, tuned, actors, learner.best_iteration, learner.iteration, learner.seconds,
+        learner.base_cost, comparison, settings.reward, learner.curve, not learner.has_best,
+        imitated,
+    )  # fmt: skip
+
+
+def _imitate(
+    algorithm: Algorithm, scenario: Scenario, settings: Settings, progress: Progress
+) -> Imitated:
+    """Let the algorithm begin with networks that act like a classical policy."""
+    actors = trained_actors(algorithm)
+    imitated = imitate_policy(
+        scenario, actors, settings.imitate, settings.budget, progress,
+        seed=settings.seed, batch_size=settings.resources.envs_per_runner,
+    )  # fmt: skip
+    set_actors(algorithm, actors)
+    progress.metrics(0, imitated.metrics)
+    return imitated
+
+
+def prepare_scenario(
+    scenario: Scenario, budget: Budget, progress: Progress, known: Mapping[str, Any] | None = None
+) -> tuple[Scenario, Tuned | None]:
+    """Give the base policy its parameters: known ones, the scenario's, else tuned ones."""
+    name = scenario.base_policy
+    if known is not None:
+        return dataclasses.replace(scenario, policy_params=known), None
+    if scenario.policy_params.get(name):
+        return scenario, None
+    tuned = tune_reported(
+        scenario,
+        name,
+        progress,
+        seed=budget.tune_seed,
+        traces=budget.tune_traces,
+        budget=budget.tune_budget,
+    )
+    params = {**scenario.policy_params, name: tuned.parameters}
+    return dataclasses.replace(scenario, policy_params=params), tuned
+
+
+def _cost_scale(scenario: Scenario, reward: RewardConfig, budget: Budget) -> NDArray[np.float64]:
+    """[P] What the base policy makes each pair answer for [currency per period]."""
+    rows = len(scenario.network.stocks)
+    env = BatchedEnv(
+        scenario,
+        budget.tune_traces,
+        base_policy=_base(scenario),
+        reward=dataclasses.replace(reward, paired=False),  # against itself the base policy pays 0
+        cost_scale=np.ones(rows),
+        action_space=ActionSpace.residual,
+    )
+    env.reset(budget.tune_seed)
+    total = np.zeros(rows)
+    for _ in range(env.horizon):
+        total += np.abs(env.step(env.no_action)[1].mean(axis=1))
+    mean = total / env.horizon
+    # Pairs that cost next to nothing would drown the rest in their noise.
+    return np.maximum(mean, max(0.1 * float(np.median(mean)), 1e-9))
+
+
+def _base(scenario: Scenario) -> Any:
+    name = scenario.base_policy
+    return Competitor(name, name, scenario.policy_params[name]).build(scenario)
+
+
+def _test(
+    scenario: Scenario, actors: dict[str, Actor], budget: Budget, progress: Progress
+) -> Comparison:
+    name = scenario.base_policy
+    parameters = scenario.policy_params[name]
+    competitors = [
+        Competitor(name, name, parameters, origin="tuned"),
+        Competitor("learned", name, parameters, learned_correction(actors, scenario), "tuned"),
+    ]
+    done: dict[str, int] = {}
+
+    def report(policy: str, traces: int) -> None:
+        done[policy] = traces
+        progress.update(sum(done.values()), policy)
+
+    return compare(
+        scenario,
+        competitors,
+        traces=budget.test_traces,
+        seed=budget.test_seed,
+        on_batch=report,
+    )

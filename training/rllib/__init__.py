@@ -1,0 +1,1 @@
+"""Everything that touches RLlib's alpha interfaces."""

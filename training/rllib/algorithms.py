@@ -1,0 +1,315 @@
+"""RLlib's configuration, through the options that Echelon names; nowhere else.
+
+algorithm = build_algorithm(ScenarioEnvFactory(scenario), TrainingConfig(seed=3))
+for _ in range(100):
+    numbers = iteration_metrics(algorithm.train())
+actors = trained_actors(algorithm)
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig as RLlibConfig
+from ray.rllib.algorithms.appo import APPOConfig
+from ray.rllib.algorithms.impala import IMPALAConfig
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+from ray.rllib.utils.metrics import (
+    ALL_MODULES,
+    ENV_RUNNER_RESULTS,
+    ENV_RUNNER_SAMPLING_TIMER,
+    LEARNER_RESULTS,
+    LEARNER_UPDATE_TIMER,
+    NUM_AGENT_STEPS_SAMPLED_LIFETIME,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_MODULE_STEPS_SAMPLED_LIFETIME,
+    TIMERS,
+)
+
+from envs.errors import ConfigError
+from evaluation.artifact.actor import Actor
+from training.config import (
+    AlgorithmConfig,
+    AppoConfig,
+    ImpalaConfig,
+    MappoConfig,
+    PathwiseConfig,
+    PpoConfig,
+    TrainingConfig,
+)
+from training.rllib.batched_runner import BatchedEnvRunner, RunnerSettings
+from training.rllib.env_factory import EnvFactory, with_central_view, without_packs
+from training.rllib.modules import module_specs, node_spaces, row_spaces
+from training.rllib.multi_agent_env import NodeAgentsEnv
+from training.rllib.pathwise import PathwiseRLlibConfig
+from training.rllib.ppo import BatchedPPOConfig
+
+__all__ = [
+    "build_algorithm",
+    "configure",
+    "iteration_metrics",
+    "set_actors",
+    "set_ppo",
+    "trained_actors",
+]
+
+_SAMPLING = (
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    "cost_per_period",
+    "base_policy_cost_per_period",
+    "cost_ratio_to_base_policy",
+    "fill_rate",
+    "shortage_price",
+    "env_failures_lifetime",
+)
+_LEARNING = ("policy_loss", "vf_loss", "vf_explained_var", "entropy", "gradient_norm")
+
+
+def configure(
+    rllib: RLlibConfig, env_factory: EnvFactory, config: TrainingConfig, output: str = "batch"
+) -> RLlibConfig:
+    """Set what every algorithm needs on RLlib's configuration, and return it.
+
+    Args:
+        rllib: BatchedPPOConfig, or with another output any algorithm's configuration.
+        env_factory: builds the simulator where it is sampled.
+        config: our settings.
+        output: "batch", or "episodes" of rows from our sampler, or "agents": whole nodes from
+            RLlib's own sampler, some tens of times slower.
+    """
+    algorithm, resources = config.algorithm, config.resources
+    env = env_factory(1)
+    kind_of_agent = {
+        env.agent_ids[int(node)]: group.name for group in env.groups for node in group.node_of_row
+    }
+    spaces = node_spaces(env) if output == "agents" else row_spaces(env)
+    settings = RunnerSettings(env_factory, output, resources.threads, resources.env_failures)
+    periods = resources.fragment_periods
+    batch = periods * resources.envs_per_runner * max(1, resources.env_runners)
+    rllib.environment(
+        NodeAgentsEnv,
+        env_config={
+            "settings": settings,
+            "empty_iterations": resources.empty_iterations,
+            "restart_wait": resources.restart_wait,
+            "reward": env.reward_config,
+        },
+        disable_env_checking=True,
+    )
+    rllib.framework("torch")
+    rllib.env_runners(
+        env_runner_cls=MultiAgentEnvRunner if output == "agents" else BatchedEnvRunner,
+        num_env_runners=resources.env_runners,
+        num_envs_per_env_runner=resources.envs_per_runner,
+        rollout_fragment_length=periods,
+        sample_timeout_s=resources.sample_timeout,
+    )
+    rllib.learners(
+        num_learners=resources.learners,
+        num_gpus_per_learner=resources.gpus_per_learner or float(resources.device == "cuda"),
+    )
+    rllib.multi_agent(
+        policies=tuple(spaces), policy_mapping_fn=functools.partial(_kind_of, kind_of_agent)
+    )
+    rllib.rl_module(rl_module_spec=module_specs(env, spaces, config.model))
+    rllib.fault_tolerance(
+        restart_failed_env_runners=True,
+        delay_between_env_runner_restarts_s=2.0,
+        max_num_env_runner_restarts=20,
+        restart_failed_sub_environments=True,
+    )
+    rllib.training(
+        lr=algorithm.learning_rate,
+        train_batch_size_per_learner=batch // max(1, resources.learners),
+        grad_clip=algorithm.gradient_clip,
+        grad_clip_by="global_norm",
+    )
+    rllib.debugging(seed=config.seed, log_level="ERROR")
+    return rllib
+
+
+def _kind_of(kind_of_agent: Mapping[str, str], agent_id: str, *_: Any, **__: Any) -> str:
+    return kind_of_agent[agent_id]
+
+
+def build_algorithm(env_factory: EnvFactory, config: TrainingConfig) -> Algorithm:
+    """An algorithm ready to train; starts Ray only if runners or learners are remote.
+
+    Raises:
+        ConfigError: a GPU is asked for and there is none.
+    """
+    torch.set_num_threads(config.resources.threads)
+    resources = config.resources
+    if resources.device == "cuda" and not resources.learners and not torch.cuda.is_available():
+        raise ConfigError(
+            "resources.device is cuda, but torch finds no GPU on this machine; expected one; set "
+            "resources.device=cpu, or install a torch built for this GPU's driver"
+        )
+    make, fill = _ALGORITHMS[type(config.algorithm)]
+    if isinstance(config.algorithm, PathwiseConfig) and not config.algorithm.whole_packs:
+        env_factory = without_packs(env_factory)
+    if isinstance(config.algorithm, MappoConfig):
+        env_factory = with_central_view(env_factory)
+    # RLlib's own algorithms take its episodes; ours take columns.
+    output = "episodes" if isinstance(config.algorithm, ImpalaConfig) else "batch"
+    rllib = configure(make(), env_factory, config, output)
+    fill(rllib, config)
+    return rllib.build_algo()
+
+
+def set_ppo(rllib: PPOConfig, config: TrainingConfig) -> None:
+    """Set what PPO alone needs; RLlib's own PPO takes it too."""
+    algorithm = config.algorithm
+    assert isinstance(algorithm, PpoConfig)
+    rllib.training(
+        gamma=algorithm.discount,
+        lambda_=algorithm.gae_lambda,
+        clip_param=algorithm.clip,
+        num_epochs=algorithm.epochs,
+        minibatch_size=algorithm.minibatch_rows,
+        entropy_coeff=algorithm.entropy_weight,
+        vf_loss_coeff=algorithm.value_weight,
+        vf_clip_param=math.inf,
+        use_kl_loss=False,
+        shuffle_batch_per_epoch=True,
+    )
+    if isinstance(rllib, BatchedPPOConfig):
+        rllib.highest_std, rllib.final_std = config.model.highest_std, algorithm.final_std
+        rllib.final_share, rllib.critic_first = algorithm.final_share, algorithm.critic_first
+
+
+def _set_impala(rllib: IMPALAConfig, config: TrainingConfig) -> None:
+    """Set what IMPALA and APPO need. Their critics learn returns in reward units, as V-trace takes
+    them: rewards are in units of what the base policy pays, so that is no burden.
+
+    Raises:
+        ConfigError: no runner samples beside the learner, or a service target is set.
+    """
+    algorithm, resources = config.algorithm, config.resources
+    assert isinstance(algorithm, ImpalaConfig)
+    if not resources.env_runners:
+        raise ConfigError(
+            "resources.env_runners is 0; expected at least 1, as appo and impala sample while they "
+            "learn; set resources.env_runners=1, or take algorithm=ppo"
+        )
+    if rllib.env_config["reward"].target_fill_rate is not None:
+        raise ConfigError(
+            "reward.target_fill_rate is set; expected null, as appo and impala move no shortage "
+            "price; set reward.target_fill_rate=null, or take algorithm=ppo or pathwise"
+        )
+    rllib.training(
+        gamma=algorithm.discount,
+        entropy_coeff=algorithm.entropy_weight,
+        vf_loss_coeff=algorithm.value_weight,
+    )
+    # Weights are sent to the runners: ours ask no server for them.
+    rllib.env_runners(use_env_runner_state_server=False)
+    # An iteration is a batch, however short: RLlib would go on for 10 s.
+    batch = resources.fragment_periods * resources.envs_per_runner * resources.env_runners
+    rllib.reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=batch)
+    if isinstance(algorithm, AppoConfig):
+        rllib.training(clip_param=algorithm.clip, use_kl_loss=False)
+
+
+def _set_pathwise(rllib: PathwiseRLlibConfig, config: TrainingConfig) -> None:
+    algorithm = config.algorithm
+    assert isinstance(algorithm, PathwiseConfig)
+    rllib.trajectory_periods, rllib.tail_periods = algorithm.periods, algorithm.tail
+    rllib.final_share = algorithm.final_share
+
+
+# By the type of their settings: RLlib's configuration, and what fills it. Add an algorithm here,
+# its settings in training/config.py and conf/schemas.py, its YAML in conf/algorithm/.
+_ALGORITHMS: dict[type[AlgorithmConfig], tuple[Callable[[], Any], Callable[..., None]]] = {
+    PpoConfig: (BatchedPPOConfig, set_ppo),
+    MappoConfig: (BatchedPPOConfig, set_ppo),
+    AppoConfig: (APPOConfig, _set_impala),
+    ImpalaConfig: (IMPALAConfig, _set_impala),
+    PathwiseConfig: (PathwiseRLlibConfig, _set_pathwise),
+}
+
+
+def iteration_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """The chosen few of algorithm.train()'s numbers, as group/name, finite ones only."""
+    sampled, learned = result.get(ENV_RUNNER_RESULTS, {}), result.get(LEARNER_RESULTS, {})
+    numbers: dict[str, Any] = {f"sampling/{name}": sampled.get(name) for name in _SAMPLING}
+    for name in (NUM_AGENT_STEPS_SAMPLED_LIFETIME, NUM_MODULE_STEPS_SAMPLED_LIFETIME):
+        numbers[f"sampling/{name}"] = sum(sampled.get(name, {}).values())
+    for kind, reward in sampled.get("reward_per_period", {}).items():
+        numbers[f"reward/{kind}"] = reward
+    for kind, values in learned.items():
+        if kind != ALL_MODULES:
+            numbers |= {f"learner/{kind}_{name}": values.get(name) for name in _LEARNING}
+    for name in (ENV_RUNNER_SAMPLING_TIMER, LEARNER_UPDATE_TIMER):
+        numbers[f"time/{name}_seconds"] = result.get(TIMERS, {}).get(name)
+    finite = {name: float(value) for name, value in numbers.items() if value is not None}
+    return {name: value for name, value in finite.items() if math.isfinite(value)}
+
+
+def trained_actors(algorithm: Algorithm) -> dict[str, Actor]:
+    """Copies of the networks that act, by node kind: what the artifact holds."""
+    state = algorithm.learner_group.get_state(
+        components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=False
+    )[COMPONENT_LEARNER][COMPONENT_RL_MODULE]
+    actors: dict[str, Actor] = {}
+    for kind, weights in state.items():
+        actor = copy.deepcopy(algorithm.get_module(kind).actor)
+        prefix = "actor."
+        actor.load_state_dict(
+            {
+                name.removeprefix(prefix): torch.tensor(values)
+                for name, values in weights.items()
+                if name.startswith(prefix)
+            }
+        )
+        actors[kind] = actor.eval()
+    return actors
+
+
+def set_actors(algorithm: Algorithm, actors: Mapping[str, Actor]) -> None:
+    """Let the networks that act be these from now on, on learners and runners; critics stay.
+
+    Raises:
+        ConfigError: a node kind has none, or one of another form.
+    """
+    for kind, own in trained_actors(algorithm).items():
+        if kind not in actors:
+            raise ConfigError(
+                f"there is no network for node kind '{kind}'; expected one for each; got "
+                f"{', '.join(sorted(actors))}; start from a policy trained with this kind"
+            )
+        got, wanted = _form(actors[kind]), _form(own)
+        if got != wanted:
+            raise ConfigError(
+                f"the network for node kind '{kind}' is {got}; expected {wanted}; set model to "
+                "what it was trained with"
+            )
+    weights = {kind: actor.state_dict() for kind, actor in actors.items()}
+    setting = functools.partial(_set_actors, weights=weights)
+    for result in algorithm.learner_group.foreach_learner(setting):
+        result.get()
+    runners = algorithm.env_runner_group
+    if runners is not None:
+        runners.sync_weights(from_worker_or_learner_group=algorithm.learner_group)
+
+
+def _form(actor: Actor) -> str:
+    shapes = (f"{name} {list(tensor.shape)}" for name, tensor in actor.state_dict().items())
+    return f"{actor.network} with {', '.join(shapes)}"
+
+
+def _set_actors(learner: Learner, weights: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+    for kind, tensors in weights.items():
+        module = learner.module[kind].unwrapped()
+        module.actor.load_state_dict(tensors)
+        if hasattr(module, "target_actor"):  # APPO's, which follows slowly
+            module.target_actor.load_state_dict(tensors)

@@ -1,0 +1,1 @@
+"""Many trainings: the study behind a report, and the sweep."""

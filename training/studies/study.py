@@ -1,0 +1,303 @@
+"""The work behind one line of the value report: tune the rules, train some seeds, find the bound.
+
+Each step leaves a file in the scenario's folder (`evaluation.value.record`); a step whose file is
+there isn't done again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.environment.batched_env import BatchedEnv
+from envs.errors import ConfigError, EchelonError
+from envs.scenario import Scenario
+from envs.scenarios import build_scenario
+from evaluation.artifact.artifact import load_artifact
+from evaluation.artifact.correction import learned_correction
+from evaluation.artifact.transfer import seen_in_training
+from evaluation.comparison.rollout import Competitor, play
+from evaluation.tuning.search import tune_policy
+from evaluation.value.candidates import candidates
+from evaluation.value.features import features_of, sku_classes
+from evaluation.value.measure import Played, measure
+from evaluation.value.record import (
+    ClassicalPart,
+    PolicyRecord,
+    plain_bound,
+    read_part,
+    write_part,
+)
+from evaluation.value.verdict import TrainedSeed
+from training.config import AlgorithmConfig, ModelConfig, ResourcesConfig
+from training.job.checkpoint import CheckpointStore
+from training.job.cluster import ray_session
+from training.job.export import export
+from training.job.train import Budget, Progress, Settings, train
+
+__all__ = ["Study", "find_bound", "study"]
+
+_CHECKPOINT_EVERY = 50  # iterations
+_ENDLESS = 1_000_000  # iterations: the time limit ends training
+
+
+@dataclass(frozen=True)
+class Study:
+    """One scenario and how it is studied. train: the resolved `echelon train` command.
+
+    classical: policies to tune; empty: what the network calls for. artifacts: folders of trained
+    policies, one per seed, to use instead of training. start_from: champion | base_policy.
+    choose_traces: of the tune split, that choose the champion. tune_seconds: for one policy.
+    """
+
+    label: str
+    folder: Path
+    train: Any
+    classical: tuple[str, ...]
+    artifacts: tuple[Path, ...]
+    start_from: str
+    seeds: int
+    train_seconds: float | None
+    traces: int
+    seed: int
+    tune_traces: int
+    tune_budget: int
+    tune_seconds: float
+    tune_seed: int
+    choose_traces: int
+    choose_seed: int
+    bound_traces: int
+    bound_seconds: float
+
+
+def study(job: Study, progress: Progress) -> None:
+    """Do the classical part and every seed. Raises EchelonError with the cause."""
+    scenario = build_scenario(job.train.scenario)
+    path = job.folder / "classical.json"
+    plain = read_part(path)
+    if plain is None:
+        plain = asdict(_classical(scenario, job, progress))
+        write_part(path, plain)
+    part = ClassicalPart.from_plain(plain)
+    if (part.traces, part.seed) != (job.traces, job.seed):
+        raise ConfigError(
+            f"'{path}' was made with traces={part.traces} seed={part.seed}, not traces={job.traces}"
+            f" seed={job.seed}; resume with the same numbers, or start a new report."
+        )
+    scenario = _with_base(scenario, part)
+    targets = {i: job.folder / f"seed_{i}.json" for i in range(job.seeds)}
+    missing = [i for i, target in targets.items() if read_part(target) is None]
+    if job.artifacts:
+        for i in missing:
+            write_part(targets[i], _from_artifact(scenario, job, i))
+    elif missing:
+        # RLlib greets every new algorithm with a paragraph on its API.
+        logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+        with ray_session(job.train.resources):
+            for i in missing:
+                write_part(targets[i], _learned(scenario, job, i, progress))
+
+
+def find_bound(job: Study, progress: Progress) -> None:
+    """Compute the bound and write it, or why there is none."""
+    target = job.folder / "bound.json"
+    if read_part(target) is not None:
+        return
+    from evaluation.optima.bounds import best_bound  # SciPy's solvers take a second to import
+
+    progress.phase("bound")
+    scenario = build_scenario(job.train.scenario)
+    try:
+        bound = best_bound(
+            scenario, traces=job.bound_traces, seed=job.seed, time_limit=0.5 * job.bound_seconds
+        )
+    except EchelonError as error:
+        write_part(target, plain_bound(None, str(error)))
+        return
+    write_part(target, plain_bound(bound, "" if bound is not None else "no method covers it"))
+
+
+def _classical(scenario: Scenario, job: Study, progress: Progress) -> ClassicalPart:
+    classes = sku_classes(scenario.compiled)
+    names = job.classical or tuple(candidates(scenario))
+    records = [_policy(name, scenario, job, classes, progress) for name in names]
+    usable = [record for record in records if record.played is not None]
+    if not usable:
+        raise ConfigError(f"no classical policy can be used: {records[0].why_not}")
+    champion = min(usable, key=lambda record: record.validation_cost).name
+    own = scenario.base_policy
+    keeps = job.start_from == "base_policy" and any(record.name == own for record in usable)
+    return ClassicalPart(
+        period_name=scenario.period_name,
+        currency=scenario.currency,
+        features=features_of(scenario.compiled),
+        policies=tuple(records),
+        champion=champion,
+        base_policy=own if keeps else champion,
+        traces=job.traces,
+        seed=job.seed,
+        bound_traces=job.bound_traces,
+    )
+
+
+def _policy(
+    name: str, scenario: Scenario, job: Study, classes: Mapping[str, str], progress: Progress
+) -> PolicyRecord:
+    """Tune on training traces, weigh on the tune split, play on the common test traces."""
+    began = time.process_time()
+    try:
+        budget = _affordable(name, scenario, job)
+        progress.phase(f"tune {name}", budget)
+        tuned = tune_policy(
+            scenario,
+            name,
+            seed=job.tune_seed,
+            traces=job.tune_traces,
+            budget=budget,
+            on_evaluation=lambda n, cost: progress.update(n, f"{n} of {budget}, cost {cost:.5g}"),
+        )
+        seconds = time.process_time() - began
+        # Parameters that the scenario ships may have had a longer search than this one.
+        given = scenario.policy_params.get(name)
+        options = [Competitor(name, name, tuned.parameters, origin="tuned")]
+        options += [] if given is None else [Competitor(name, name, given)]
+        weighed = [
+            float(
+                play(
+                    scenario,
+                    option.build(scenario),
+                    traces=job.choose_traces,
+                    seed=job.choose_seed,
+                    split="tune",
+                ).cost.mean()
+            )
+            for option in options
+        ]
+        cheapest = int(np.argmin(weighed))
+        competitor = options[cheapest]
+        progress.phase(f"play {name}")
+        played = _play(scenario, competitor, job, classes)
+    except EchelonError as error:
+        return PolicyRecord(name, why_not=str(error))
+    return PolicyRecord(
+        name,
+        dict(competitor.parameters),
+        tuned.evaluations,
+        float(tuned.periods),
+        seconds,
+        weighed[cheapest],
+        played,
+    )
+
+
+def _affordable(name: str, scenario: Scenario, job: Study) -> int:
+    """Return how many parameter sets fit into the seconds, judged by two plays of the start one:
+    the first may compile."""
+    for _ in range(2):
+        began = time.monotonic()
+        policy = Competitor(name, name).build(scenario)
+        play(scenario, policy, traces=job.tune_traces, seed=job.tune_seed, split="train")
+        seconds = time.monotonic() - began
+        if seconds > 0.1 * job.tune_seconds:
+            break
+    return max(1, min(job.tune_budget, int(job.tune_seconds / seconds)))
+
+
+def _play(
+    scenario: Scenario, competitor: Competitor, job: Study, classes: Mapping[str, str]
+) -> Played:
+    policy = competitor.build(scenario)
+    result = play(scenario, policy, competitor.correction, traces=job.traces, seed=job.seed)
+    return measure(scenario, result, classes)
+
+
+def _with_base(scenario: Scenario, part: ClassicalPart) -> Scenario:
+    """Let learning start from the tuned rule, so that what it adds is beyond the rule."""
+    name = part.base_policy
+    record = next(p for p in part.policies if p.name == name)
+    based = dataclasses.replace(
+        scenario, base_policy=name, policy_params={name: dict(record.parameters)}
+    )
+    BatchedEnv(based, 1)  # what a policy can't be corrected in fails here, not in Ray
+    return based
+
+
+def _learned(scenario: Scenario, job: Study, index: int, progress: Progress) -> dict[str, Any]:
+    folder = job.folder / f"seed_{index}"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = _settings(job, index)
+    resumed = CheckpointStore(folder / "checkpoints").latest_good() is not None
+    began = time.process_time()
+    outcome = train(scenario, settings, folder, _Prefixed(progress, f"seed {index}"))
+    seconds = time.process_time() - began
+    if resumed:  # the earlier process' share is only known as wall time
+        seconds = max(seconds, outcome.seconds)
+    export(outcome, {"command": "report", "scenario": dict(scenario.config)}, folder / "policy")
+    played = measure(scenario, outcome.comparison.policies[1].kpis, sku_classes(scenario.compiled))
+    # The last point of a curve has no count of periods where it is an extra validation.
+    periods = max(point[2] for point in outcome.curve)
+    trained = TrainedSeed(
+        settings.seed, played, seconds, periods, outcome.iterations, outcome.best_iteration,
+    )  # fmt: skip
+    return {**asdict(trained), "curve": [list(point) for point in outcome.curve]}
+
+
+def _settings(job: Study, index: int) -> Settings:
+    command = job.train
+    budget = Budget(
+        job.tune_traces, job.tune_budget, job.tune_seed,
+        command.validation.traces, command.validation.every, command.validation.seed,
+        job.traces, job.seed, job.train_seconds, _CHECKPOINT_EVERY,
+    )  # fmt: skip
+    algorithm: AlgorithmConfig = command.algorithm
+    if job.train_seconds is not None:
+        algorithm = dataclasses.replace(algorithm, iterations=_ENDLESS)
+    model: ModelConfig = command.model
+    resources: ResourcesConfig = command.resources
+    return Settings(
+        budget, algorithm, model, resources, command.reward, command.seed + index,
+        None if command.start is None else Path(command.start), command.imitate,
+    )  # fmt: skip
+
+
+def _from_artifact(scenario: Scenario, job: Study, index: int) -> dict[str, Any]:
+    """Play a policy that was trained elsewhere; what its training took isn't known here."""
+    folder = job.artifacts[index]
+    artifact = load_artifact(folder)
+    if artifact.manifest["scenario"] != scenario.name:
+        raise ConfigError(
+            f"artifact '{folder}' was trained on scenario '{artifact.manifest['scenario']}'; "
+            f"expected '{scenario.name}'."
+        )
+    base = artifact.manifest["base_policy"]
+    scenario = seen_in_training(artifact, scenario)
+    correction = learned_correction(artifact.policy.actors, scenario)
+    learned = Competitor("learned", base["name"], base["parameters"], correction, "artifact")
+    played = _play(scenario, learned, job, sku_classes(scenario.compiled))
+    return {**asdict(TrainedSeed(index, played, None, 0.0, 0, 1)), "curve": []}
+
+
+class _Prefixed:
+    """Progress that says which seed it is of."""
+
+    def __init__(self, progress: Progress, prefix: str) -> None:
+        self._progress, self._prefix = progress, prefix
+
+    def phase(self, text: str, total: float | None = None) -> None:
+        """Hand on."""
+        self._progress.phase(f"{self._prefix}, {text}", total)
+
+    def update(self, done: float, text: str = "") -> None:
+        """Hand on."""
+        self._progress.update(done, text)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Hand on."""
+        self._progress.metrics(step, values)

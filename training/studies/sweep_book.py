@@ -1,0 +1,83 @@
+"""What is written down while a sweep runs: curves, the ledger, a child run per trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+
+from evaluation.console import ConsoleProgress
+from evaluation.tracking.tracker import Tracker
+from training.studies.sweep import Ledger, State, Trial
+
+__all__ = ["Book"]
+
+
+class Book(Callback):
+    """Tune tells it what happens to trials."""
+
+    def __init__(
+        self,
+        folder: Path,
+        trials: int,
+        tracker: Tracker,
+        progress: ConsoleProgress,
+        arguments: Callable[[int], tuple[str, ...]],
+    ) -> None:
+        self._ledger, self._tracker, self._progress = (
+            Ledger(folder / "ledger.jsonl"),
+            tracker,
+            progress,
+        )
+        self._arguments, self._trials = arguments, trials
+        self._curves: dict[int, list[tuple[float, float]]] = {}
+        self._complete: set[int] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune keeps a copy for its own way of going on, and the ledger is ours."""
+        return {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A validation, or the end."""
+        number = int(trial.config["trial"])
+        if result.get("ended"):
+            self._complete.add(number)
+            return
+        curve = self._curves.setdefault(number, [])
+        curve.append((float(result["seconds"]), float(result["cost"])))
+        best = min(cost for points in self._curves.values() for _, cost in points)
+        self._progress.update(
+            len(self._ledger.read()),
+            f"trial {number}, {result['seconds']:.0f} s: {result['cost']:.5g}, best {best:.5g}",
+        )
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """It ended by itself, or ASHA stopped it."""
+        number = int(trial.config["trial"])
+        self._end(number, "finished" if number in self._complete else "stopped early")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """It raised."""
+        lines = str(trial.get_error() or "unknown").strip().splitlines()
+        self._end(int(trial.config["trial"]), "failed", lines[-1][:300])
+
+    def _end(self, number: int, state: State, why: str = "") -> None:
+        curve = tuple(self._curves.get(number, ()))
+        trial = Trial(number, self._arguments(number), state, curve, why)
+        self._ledger.add(trial)
+        child = self._tracker.child(f"trial_{number:03d}")
+        child.start(
+            f"trial {number}",
+            params=dict(argument.split("=", 1) for argument in trial.arguments),
+            tags={"command": "sweep", "state": state, "why": why},
+        )
+        for step, (seconds, cost) in enumerate(curve):
+            child.log_metrics(
+                step, {"validation/cost_per_period": cost, "time/train_seconds": seconds}
+            )
+        child.finish("FAILED" if state == "failed" else "FINISHED")
+        self._progress.update(len(self._ledger.read()), f"trial {number}: {state}")
