@@ -19,7 +19,7 @@ from envs.errors import ArtifactError, NonFiniteError
 from envs.policies import View, build_policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
-from envs.simulation.feasibility import Change, explain_orders
+from envs.simulation.explain import Change, explain_orders
 from evaluation.artifact.artifact import Artifact
 from evaluation.artifact.network_io import scenario_from_plain
 from serving.learning import Learner

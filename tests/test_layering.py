@@ -86,6 +86,69 @@ def wrong_imports(root: Path) -> list[str]:
     return wrong
 
 
+def circles(root: Path) -> list[list[str]]:
+    """Paths of files that import each other in a ring, directly or through others."""
+    paths = {file.relative_to(root).as_posix() for file in sources(root)}
+
+    def file_of(module: str) -> str | None:
+        plain = module.replace(".", "/")
+        found = {f"{plain}.py", f"{plain}/__init__.py"} & paths
+        return found.pop() if found else None
+
+    graph = {
+        path: {target for name in names_of(root, path) if (target := file_of(name))} - {path}
+        for path in paths
+    }
+    while leaves := {path for path, targets in graph.items() if not targets & graph.keys()}:
+        graph = {path: targets for path, targets in graph.items() if path not in leaves}
+    return [sorted([path, *(targets & graph.keys())]) for path, targets in sorted(graph.items())]
+
+
+def names_of(root: Path, path: str) -> set[str]:
+    """Dotted names of what a file imports: modules, and names that may be modules."""
+    found = set()
+    file = root / path
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = file.relative_to(root).parent.parts
+            package = package[: len(package) + 1 - node.level] if node.level else ()
+            base = ".".join([*package, *([node.module] if node.module else [])])
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_imports_form_no_circle() -> None:
+    """File by file, imports inside functions and under TYPE_CHECKING included."""
+    assert circles(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    "sources_of",
+    [
+        pytest.param({"envs/a.py": "import envs.b", "envs/b.py": "import envs.a"}, id="two files"),
+        pytest.param(
+            {
+                "envs/a.py": "from envs import b",
+                "envs/b.py": "def f():\n    from envs.c import x",
+                "envs/c.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import a",
+            },
+            id="three files",
+        ),
+        pytest.param(
+            {"envs/p/__init__.py": "from envs.p.a import x", "envs/p/a.py": "import envs.p"},
+            id="through a package",
+        ),
+    ],
+)
+def test_a_circle_is_found(tmp_path: Path, sources_of: dict[str, str]) -> None:
+    """Each kind, in a tree that has nothing else."""
+    for path, source in sources_of.items():
+        write(tmp_path, path, source)
+    assert {path for ring in circles(tmp_path) for path in ring} == set(sources_of)
+
+
 def test_no_import_goes_against_an_arrow() -> None:
     """The tree as it is."""
     wrong = wrong_imports(ROOT)
@@ -112,7 +175,7 @@ def test_the_rules_see_every_package(package: str) -> None:
             "envs/network/network.py", "import conf.schemas", id="conf below the entry points"
         ),
         pytest.param(
-            "envs/network/network.py", "from ..serving import app", id="relative, out of envs"
+            "envs/network/network.py", "from ...serving import app", id="relative, out of envs"
         ),
         pytest.param(
             "evaluation/comparison/rollout.py", "from training.rllib.ppo import P", id="to training"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from envs.errors import ConfigError
 from envs.observation.companions import CompanionsOf
+from envs.reward import RewardConfig
 
 __all__ = [
     "AlgorithmConfig",
     "AppoConfig",
+    "Budget",
     "ImitationConfig",
     "ImpalaConfig",
     "MappoConfig",
@@ -18,6 +21,7 @@ __all__ = [
     "PathwiseConfig",
     "PpoConfig",
     "ResourcesConfig",
+    "Settings",
     "TrainingConfig",
 ]
 
@@ -294,3 +298,40 @@ class TrainingConfig:
         if isinstance(self.algorithm, PpoConfig) and self.algorithm.final_std is not None:
             low, high = self.model.lowest_std, self.model.highest_std
             _check("algorithm", "final_std", self.algorithm.final_std, low, high)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Seeds and sizes. Episodes of training, tuning, validation and test never meet."""
+
+    tune_traces: int
+    tune_budget: int
+    tune_seed: int
+    validation_traces: int
+    validation_every: int  # iterations
+    validation_seed: int
+    test_traces: int
+    test_seed: int
+    time_limit: float | None  # seconds of training
+    checkpoint_every: int  # iterations
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides a training run, apart from the scenario."""
+
+    budget: Budget
+    algorithm: AlgorithmConfig
+    model: ModelConfig
+    resources: ResourcesConfig
+    reward: RewardConfig
+    seed: int
+    start: Path | None = None  # folder of an exported policy, or of a run, to begin with
+    imitate: ImitationConfig = field(default_factory=ImitationConfig)
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.imitate.policy is not None:
+            raise ConfigError(
+                f"start={self.start} and imitate.policy={self.imitate.policy} both say what "
+                "learning begins with; expected one of them."
+            )

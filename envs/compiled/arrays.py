@@ -5,16 +5,31 @@ Letters: N nodes, P stocked pairs, Q lanes, R resources, K calendars, C cost col
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Csr", "NetworkArrays"]
+__all__ = ["CostColumn", "Csr", "NetworkArrays"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+
+class CostColumn(IntEnum):
+    """Every kind of cost, in currency per period; revenue and salvage are negative costs."""
+
+    HOLDING = 0
+    IN_TRANSIT = 1
+    BACKLOG = 2
+    LOST_SALE = 3
+    PURCHASE = 4
+    FIXED_ORDER = 5
+    REVENUE = 6
+    SALVAGE = 7
+    LOAD = 8
 
 
 class Csr(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from envs.compiled.arrays import Csr, NetworkArrays
+from envs.compiled.arrays import CostColumn, Csr, NetworkArrays
 from envs.errors import NetworkError
 from envs.network.network import (
     InTransitPayer,
@@ -22,7 +22,6 @@ from envs.network.network import (
     SupplyNetwork,
 )
 from envs.network.regime import Regime
-from envs.simulation.state import CostColumn
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

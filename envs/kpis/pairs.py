@@ -37,11 +37,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.compiled.arrays import CostColumn
 from envs.compiled.network import CompiledNetwork
 from envs.environment.batched_env import BatchedEnv
 from envs.kpis.lanes import LaneTally, LaneTotals, ResourceTotals, lane_groups, resource_figures
 from envs.kpis.resilience import Failure, ResilienceTally, resilience_figures
-from envs.simulation.state import CostColumn
 
 __all__ = ["EXCESS_COVER", "FORWARD", "EpisodeKpis", "KpiTally"]
 

@@ -2,13 +2,12 @@
 
 Rules, in order: calendar (and suppliers that take no orders), non-negative, storage, maximum
 order, minimum order, order multiple, full loads, budget. The executed quantity is what is logged,
-learned from and recommended; `explain_orders` says which rule changed what.
+learned from and recommended; `envs.simulation.explain` says which rule changed what.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,24 +16,13 @@ from envs.compiled.arrays import NetworkArrays
 from envs.kernel import entry, kernel
 from envs.simulation.state import Flows, State
 
-if TYPE_CHECKING:
-    from envs.simulation.simulator import Simulator
-
-__all__ = ["Change", "execute", "executed_quantity", "explain_orders", "is_open", "limit_budget",
+__all__ = ["execute", "executed_quantity", "is_open", "limit_budget",
            "limit_storage"]  # fmt: skip
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _HALF = 0.5 - 1e-9  # half a pack or more becomes a pack, whatever the last bit of the sum
-
-
-class Change(NamedTuple):
-    """A rule that changed an order [units]."""
-
-    rule: str
-    before: float
-    after: float
 
 
 @entry
@@ -160,48 +148,3 @@ def _cut(net: NetworkArrays, q: int, quantity: float) -> float:
     if multiple > 0.0:
         quantity = math.floor(quantity / multiple + 1e-9) * multiple
     return quantity if quantity >= net.minimum_order[q] else 0.0
-
-
-def explain_orders(simulator: Simulator, raw_order: Floats) -> list[list[Change]]:
-    """Return for every lane the rules that change row 0 of raw_order [Q, B], one after the other.
-
-    The last `after`, or the raw order where no rule speaks, is what the simulator executes.
-    """
-    arrays = simulator.net.arrays
-    net, _, state, flows = simulator.handles
-    trace = simulator.trace
-    changes: list[list[Change]] = [[] for _ in range(len(raw_order))]
-    order = np.array(raw_order[:, :1], float)
-
-    def note(rule: str, after: Floats) -> None:
-        for q in np.flatnonzero(np.abs(after[:, 0] - order[:, 0]) > 1e-9):
-            changes[q].append(Change(rule, float(order[q, 0]), float(after[q, 0])))
-        order[...] = after
-
-    offset = int(trace.offset[0])
-    is_closed = [
-        not is_open(net, trace.factor, q, simulator.period, offset, 0) for q in range(len(order))
-    ]
-    note("calendar", np.where(np.array(is_closed)[:, None], 0.0, order))
-    note("non_negative", np.maximum(order, 0.0))
-    room = order.copy()
-    limit_storage(net, state, room, 0, 1)
-    note("storage", room)
-    zero, most, least = 0.0 * order, arrays.maximum_order, arrays.minimum_order
-    multiple, load = arrays.order_multiple, arrays.load_multiple
-    for rule, limits in (
-        ("maximum_order", (zero, most, zero, zero)),
-        ("minimum_order", (least, most, zero, zero)),
-        ("order_multiple", (least, most, multiple, zero)),
-        ("full_loads", (least, most, multiple, load)),
-    ):
-        rows = [np.ravel(limit) for limit in limits]
-        after = [
-            executed_quantity(room[q, 0], *(float(row[q]) for row in rows))
-            for q in range(len(order))
-        ]
-        note(rule, np.array(after)[:, None])
-    cut = order.copy()
-    limit_budget(net, flows, trace.factor, cut, 0, 1)
-    note("budget", cut)
-    return changes

@@ -8,32 +8,19 @@ everywhere: loops over it vectorise.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.compiled.arrays import CostColumn
+
 if TYPE_CHECKING:
     from envs.compiled.network import CompiledNetwork
 
-__all__ = ["CostColumn", "Flows", "State"]
+__all__ = ["Flows", "State"]
 
 Floats = NDArray[np.float64]
-
-
-class CostColumn(IntEnum):
-    """Every kind of cost, in currency per period; revenue and salvage are negative costs."""
-
-    HOLDING = 0
-    IN_TRANSIT = 1
-    BACKLOG = 2
-    LOST_SALE = 3
-    PURCHASE = 4
-    FIXED_ORDER = 5
-    REVENUE = 6
-    SALVAGE = 7
-    LOAD = 8
 
 
 class State(NamedTuple):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from envs.compiled.arrays import CostColumn
 from envs.compiled.network import CompiledNetwork
 from envs.environment.batched_env import BatchedEnv
 from envs.network.demand import Demand
@@ -22,9 +23,8 @@ from envs.network.network import SupplyNetwork
 from envs.policies import Policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
-from envs.simulation.feasibility import Change, explain_orders
+from envs.simulation.explain import Change, explain_orders
 from envs.simulation.simulator import Simulator
-from envs.simulation.state import CostColumn
 
 __all__ = ["ChangedOrder", "Replay", "replay_orders", "replay_policy", "with_given_demand"]
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.compiled.arrays import CostColumn
 from envs.compiled.network import compile_network
 from envs.network.network import SupplyNetwork
 from envs.scenario import Scenario
-from envs.simulation.state import CostColumn
 from tests.envs.laws import SCRATCH, costs_add_up
 from tests.envs.networks import random_network
 from tests.envs.runs import play_actions, play_orders, random_actions, random_orders, same

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from envs.compiled.arrays import CostColumn
 from envs.compiled.network import compile_network
 from envs.errors import ConfigError, NetworkError
 from envs.network.demand import Demand, DemandConfig
@@ -28,7 +29,6 @@ from envs.network.network import (
     SupplyNetwork,
 )
 from envs.simulation.simulator import Simulator
-from envs.simulation.state import CostColumn
 from envs.trace.trace import Trace
 
 PERIODS = 140  # more than a block

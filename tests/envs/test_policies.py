@@ -21,7 +21,7 @@ from envs.policies import POLICIES, Parameter, build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.serial import SerialConfig, StageConfig
-from envs.simulation.feasibility import explain_orders
+from envs.simulation.explain import explain_orders
 from tests.envs.networks import random_network
 from tests.envs.runs import Run, play_actions, same
 

@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from envs.compiled.arrays import CostColumn
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from envs.network.network import Sku
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
-from envs.simulation.state import CostColumn
 
 
 def play(

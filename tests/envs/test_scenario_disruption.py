@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from conf.compose import compose_runs
+from envs.compiled.arrays import CostColumn
 from envs.environment.batched_env import BatchedEnv
 from envs.kpis.pairs import EpisodeKpis
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.simulation.state import CostColumn
 from evaluation.comparison.rollout import play
 from tests.envs.runs import same
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from conf.compose import compose_runs
+from envs.compiled.arrays import CostColumn
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.simulation.state import CostColumn
 from evaluation.comparison.compare import Estimate, compare
 from evaluation.comparison.rollout import Competitor
 from evaluation.tuning.search import tune_policy

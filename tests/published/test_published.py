@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from envs.compiled.arrays import CostColumn
 from envs.environment.batched_env import BatchedEnv
 from envs.network.demand import DemandConfig
 from envs.network.network import InTransitPayer, ServeOrder, Timing
@@ -17,7 +18,6 @@ from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.serial import SerialConfig, StageConfig
 from envs.scenarios.single_node import SingleNodeConfig
-from envs.simulation.state import CostColumn
 
 DATA = Path(__file__).parent / "data"
 

@@ -15,7 +15,8 @@ from envs.kpis.pairs import EpisodeKpis
 from envs.reward import Preference, RewardConfig
 from evaluation.comparison.rollout import Competitor, play
 from tests.training.conftest import small_config, small_factory
-from training.job.train import Budget, _cost_scale
+from training.config import Budget
+from training.job.train import _cost_scale
 from training.objective import objective
 from training.rllib.algorithms import build_algorithm, iteration_metrics
 from training.rllib.batched_runner import _dearest

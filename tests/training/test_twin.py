@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from conf.compose import compose_runs
+from envs.compiled.arrays import CostColumn
 from envs.compiled.network import compile_network
 from envs.environment.batched_env import BatchedEnv
 from envs.network.demand import DemandConfig
@@ -20,7 +21,6 @@ from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig
 from envs.simulation.actions import compile_heads
 from envs.simulation.simulator import Simulator
-from envs.simulation.state import CostColumn
 from evaluation.artifact.actor import Actor
 from evaluation.artifact.models import build_network
 from tests.envs.networks import random_network

@@ -69,7 +69,7 @@ def _run(composed: Composed) -> None:
 
 def settings_of(command: Any) -> Any:
     """Return the `training.job.train.Settings` of a command."""
-    from training.job.train import Budget, Settings
+    from training.config import Budget, Settings
 
     budget = Budget(
         command.tune.traces, command.tune.budget, command.tune.seed,

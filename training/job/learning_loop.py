@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -16,12 +15,11 @@ from envs.simulation.action_spaces import ActionSpace
 from evaluation.artifact.actor import Actor
 from evaluation.artifact.correction import learned_correction
 from evaluation.comparison.rollout import play
+from evaluation.progress import Progress
+from training.config import Settings
 from training.job.checkpoint import Checkpoint, CheckpointStore
 from training.objective import objective
 from training.rllib.algorithms import iteration_metrics, trained_actors
-
-if TYPE_CHECKING:
-    from training.job.train import Progress, Settings
 
 __all__ = ["LearningLoop"]
 

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +25,9 @@ from evaluation.artifact.actor import Actor
 from evaluation.artifact.correction import learned_correction
 from evaluation.comparison.compare import Comparison, compare, verdict
 from evaluation.comparison.rollout import Competitor, play
+from evaluation.progress import Progress
 from evaluation.tuning.search import Tuned, tune_reported
-from training.config import (
-    AlgorithmConfig,
-    ImitationConfig,
-    ModelConfig,
-    ResourcesConfig,
-    TrainingConfig,
-)
+from training.config import Budget, Settings, TrainingConfig
 from training.job.checkpoint import CheckpointStore
 from training.job.learning_loop import LearningLoop
 from training.job.warm_start import Imitated, imitate_policy, load_start
@@ -41,57 +36,7 @@ from training.rllib.algorithms import build_algorithm, set_actors, trained_actor
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.modules import seen_by
 
-__all__ = ["Budget", "Outcome", "Progress", "Settings", "prepare_scenario", "train"]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Seeds and sizes. Episodes of training, tuning, validation and test never meet."""
-
-    tune_traces: int
-    tune_budget: int
-    tune_seed: int
-    validation_traces: int
-    validation_every: int  # iterations
-    validation_seed: int
-    test_traces: int
-    test_seed: int
-    time_limit: float | None  # seconds of training
-    checkpoint_every: int  # iterations
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All that decides a training run, apart from the scenario."""
-
-    budget: Budget
-    algorithm: AlgorithmConfig
-    model: ModelConfig
-    resources: ResourcesConfig
-    reward: RewardConfig
-    seed: int
-    start: Path | None = None  # folder of an exported policy, or of a run, to begin with
-    imitate: ImitationConfig = field(default_factory=ImitationConfig)
-
-    def __post_init__(self) -> None:
-        if self.start is not None and self.imitate.policy is not None:
-            raise ConfigError(
-                f"start={self.start} and imitate.policy={self.imitate.policy} both say what "
-                "learning begins with; expected one of them."
-            )
-
-
-class Progress(Protocol):
-    """Who is told how far the job is."""
-
-    def phase(self, text: str, total: float | None = None) -> None:
-        """A phase begins; total: steps it may take."""
-
-    def update(self, done: float, text: str = "") -> None:
-        """So many steps of the phase are done."""
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers of an iteration."""
+__all__ = ["Outcome", "prepare_scenario", "train"]
 
 
 @dataclass(eq=False)

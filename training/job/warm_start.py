@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
@@ -21,12 +21,10 @@ from evaluation.artifact.artifact import load_artifact
 from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.transfer import base_parameters
 from evaluation.comparison.rollout import play
+from evaluation.progress import Progress
 from evaluation.tuning.search import tune_reported
-from training.config import ImitationConfig
+from training.config import Budget, ImitationConfig
 from training.job.imitation import check_teacher, imitate
-
-if TYPE_CHECKING:
-    from training.job.train import Budget, Progress
 
 __all__ = ["Imitated", "Start", "imitate_policy", "load_start"]
 

@@ -24,6 +24,7 @@ from evaluation.artifact.artifact import load_artifact
 from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.transfer import seen_in_training
 from evaluation.comparison.rollout import Competitor, play
+from evaluation.progress import Progress
 from evaluation.tuning.search import tune_policy
 from evaluation.value.candidates import candidates
 from evaluation.value.features import features_of, sku_classes
@@ -36,11 +37,11 @@ from evaluation.value.record import (
     write_part,
 )
 from evaluation.value.verdict import TrainedSeed
-from training.config import AlgorithmConfig, ModelConfig, ResourcesConfig
+from training.config import AlgorithmConfig, Budget, ModelConfig, ResourcesConfig, Settings
 from training.job.checkpoint import CheckpointStore
 from training.job.cluster import ray_session
 from training.job.export import export
-from training.job.train import Budget, Progress, Settings, train
+from training.job.train import train
 
 __all__ = ["Study", "find_bound", "study"]
 

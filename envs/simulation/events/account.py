@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled.arrays import NetworkArrays
+from envs.compiled.arrays import CostColumn, NetworkArrays
 from envs.kernel import kernel
-from envs.simulation.state import CostColumn, Flows, State
+from envs.simulation.state import Flows, State
 
 __all__ = ["account"]
 
