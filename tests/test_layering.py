@@ -132,7 +132,7 @@ def test_imports_form_no_circle() -> None:
             {
                 "envs/a.py": "from envs import b",
                 "envs/b.py": "def f():\n    from envs.c import x",
-                "envs/c.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import a",
+                "envs/c.py": "if TYPE_CHECKING:\n    from . import a",
             },
             id="three files",
         ),
@@ -223,7 +223,7 @@ def test_a_wrong_import_is_found(tmp_path: Path, path: str, source: str) -> None
         ),
         ("envs/policies/base.py", "from ..network import Node"),
         ("evaluation/artifact/actor.py", "import torch\nfrom envs import network"),
-        ("evaluation/commands/evaluate.py", "from conf.compose import compose_runs\nimport hydra"),
+        ("evaluation/commands/evaluate.py", "from conf.compose import compose_runs"),
         (
             "training/rllib/ppo.py",
             "import ray\nimport torch\nfrom evaluation.artifact.actor import Actor",
