@@ -29,7 +29,7 @@ class ScenarioConfig:
     companions: other rows whose stock and demand each (node, SKU) row sees, at most: neighbours
     along internal lanes, other SKUs of its node, or both (companions_of: lanes | node |
     lanes_and_node). identity: rows see their number within the node kind. Networks that need
-    these ask for them by themselves; see docs/models.md.
+    these ask for them by themselves; see docs/how_to/models.md.
     bootstrap_length: periods; replayed demand is resampled in stretches of that length in training
     (null: as it was); whole weeks keep the day of the week.
     preference: service against cost, drawn per episode and seen by agents, so that one policy

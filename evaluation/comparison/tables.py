@@ -14,7 +14,7 @@ from evaluation.comparison.compare import Comparison, Evaluated, verdict
 
 __all__ = ["SCHEMA_VERSION", "as_json", "as_table", "write_json"]
 
-SCHEMA_VERSION = 1  # of evaluation.json; docs/evaluation.md describes it
+SCHEMA_VERSION = 1  # of evaluation.json; docs/how_to/evaluation.md describes it
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

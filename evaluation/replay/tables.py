@@ -1,6 +1,6 @@
 """What a replay leaves behind: tables by stock, by lane and by period, and a summary.
 
-docs/replay.md describes every column.
+docs/how_to/replay.md describes every column.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from evaluation.replay.replay import Replay
 
 __all__ = ["SCHEMA_VERSION", "must_be_free", "summarise", "tables", "write_replay"]
 
-SCHEMA_VERSION = 1  # of summary.json; docs/replay.md describes it
+SCHEMA_VERSION = 1  # of summary.json; docs/how_to/replay.md describes it
 
 Floats = NDArray[np.float64]
 

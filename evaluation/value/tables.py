@@ -18,7 +18,7 @@ __all__ = [
     "with_interval",
 ]  # fmt: skip
 
-SCHEMA_VERSION = 1  # of report.json; docs/report.md describes it
+SCHEMA_VERSION = 1  # of report.json; docs/how_to/value_of_learning.md describes it
 
 HEADINGS = (
     "scenario", "best rule", "cost of the rule", "learned", "bound", "saving", "captured share",
