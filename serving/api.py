@@ -17,16 +17,14 @@ from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from serving.recommender import Recommender
-from serving.schemas import (
-    ErrorAnswer,
+from evaluation.recommendation.recommender import Recommender
+from evaluation.recommendation.schemas import (
     FieldError,
-    Health,
-    Policies,
     RecommendationRequest,
     RecommendationResponse,
 )
-from serving.snapshot import RequestError
+from evaluation.recommendation.snapshot import RequestError
+from serving.schemas import ErrorAnswer, Health, Policies
 
 __all__ = ["MAX_BODY_BYTES", "Served", "build_api"]
 

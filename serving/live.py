@@ -26,8 +26,9 @@ from evaluation.artifact.registry import (
     resolve_artifact,
 )
 from evaluation.files.atomic_folder import write_file, write_folder
-from serving.recommender import Recommender
-from serving.schemas import Health, RecentSales, RecommendationRequest
+from evaluation.recommendation.recommender import Recommender
+from evaluation.recommendation.schemas import RecentSales, RecommendationRequest
+from serving.schemas import Health
 
 __all__ = ["LivePolicy", "Source"]
 

@@ -30,6 +30,8 @@ ALLOWED = {
     # Libraries that stay behind one door each.
     "torch": ("evaluation/*", "training/*", "serving/*"),
     "ray": ("training/*", "serving/app.py", "serving/cli.py"),
+    "fastapi": ("serving/*",),
+    "starlette": ("serving/*",),
     "mlflow": ("evaluation/tracking/mlflow_destination.py", "evaluation/artifact/registry.py"),
     "hydra": ("conf/schemas.py", "conf/compose.py"),
     "omegaconf": ("conf/schemas.py", "conf/compose.py"),
@@ -190,7 +192,10 @@ def test_the_rules_see_every_package(package: str) -> None:
         pytest.param("training/job/export.py", "import mlflow", id="mlflow past its door"),
         pytest.param("training/config.py", "from omegaconf import MISSING", id="omegaconf"),
         pytest.param("serving/app.py", "from training import ppo", id="serving to training"),
-        pytest.param("serving/recommender.py", "import ray.serve", id="ray past the thin app"),
+        pytest.param("serving/live.py", "import ray.serve", id="ray past the thin app"),
+        pytest.param(
+            "evaluation/recommendation/recommender.py", "import fastapi", id="HTTP below serving"
+        ),
         pytest.param("conf/schemas.py", "import ray", id="ray in conf"),
         pytest.param(
             "echelon.py", "import training.commands.train", id="a command imported at once"

@@ -1,4 +1,4 @@
-"""A served scenario, its artifact and its recommender."""
+"""An artifact that is served, and a registry."""
 
 from __future__ import annotations
 
@@ -7,42 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from envs.network.demand import DemandConfig
-from envs.scenario import Scenario
-from envs.scenarios import build_scenario
-from envs.scenarios.one_warehouse import OneWarehouseConfig
-from evaluation.artifact.artifact import load_artifact
-from serving.recommender import Recommender
-from tests.serving.policies import Registry, write_artifact
+from tests.evaluation.recommendation.artifacts import artifact_folder, chain
+from tests.serving.registry import Registry
 
-
-@pytest.fixture(scope="session")
-def chain() -> Scenario:
-    """A warehouse, three stores, two items; forecasts learn from sales."""
-    return build_scenario(
-        OneWarehouseConfig(
-            kind="one_warehouse",
-            name="chain",
-            horizon=40,
-            demand=DemandConfig(mean=5.0),
-            stores=3,
-            skus=2,
-            lost_sale_cost=9.0,
-            smoothing=0.1,
-        )
-    )
-
-
-@pytest.fixture(scope="session")
-def artifact_folder(chain: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("artifact") / "policy"
-    write_artifact(folder, chain)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def recommender(artifact_folder: Path) -> Recommender:
-    return Recommender(load_artifact(artifact_folder), version="3", run_id="run")
+__all__ = ["artifact_folder", "chain"]
 
 
 @pytest.fixture(scope="session")

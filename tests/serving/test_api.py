@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from evaluation.recommendation.schemas import RecommendationRequest, RecommendationResponse
 from serving.api import MAX_BODY_BYTES, build_api
 from serving.live import LivePolicy, Source
-from serving.schemas import ErrorAnswer, RecommendationRequest, RecommendationResponse
+from serving.schemas import ErrorAnswer
 
 URL = "/v1/recommendations"
 STOCK: dict[str, Any] = {"location": "store_000", "item": "item_00", "on_hand": 3}

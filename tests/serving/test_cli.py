@@ -22,7 +22,8 @@ from echelon import main
 from envs.errors import ConfigError
 from envs.scenario import Scenario
 from serving.config import ServeConfig
-from tests.serving.policies import Registry, spoil_weights, wait_for, write_artifact
+from tests.evaluation.recommendation.artifacts import write_artifact
+from tests.serving.registry import Registry, spoil_weights, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOT = {"stock": [{"location": "store_000", "item": "item_00", "on_hand": 3}]}

@@ -12,9 +12,10 @@ from mlflow import MlflowClient
 
 from envs.errors import ArtifactError
 from envs.scenario import Scenario
+from evaluation.recommendation.schemas import RecommendationRequest
 from serving.live import LivePolicy, Source
-from serving.schemas import RecommendationRequest
-from tests.serving.policies import Registry, spoil_weights, wait_for, write_artifact
+from tests.evaluation.recommendation.artifacts import write_artifact
+from tests.serving.registry import Registry, spoil_weights, wait_for
 
 
 def source(registry: Registry, poll_seconds: float = 60.0) -> Source:

@@ -17,7 +17,7 @@ from envs.compiled.network import CompiledNetwork
 from envs.errors import EchelonError, did_you_mean
 from envs.network.network import Lane
 from envs.scenario import Scenario
-from serving.schemas import FieldError, Notice, OpenOrder, RecommendationRequest
+from evaluation.recommendation.schemas import FieldError, Notice, OpenOrder, RecommendationRequest
 
 __all__ = ["RequestError", "Snapshot", "SnapshotReader"]
 

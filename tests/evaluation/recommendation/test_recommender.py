@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,11 +26,12 @@ from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.simulation.events import forget_receipts
 from evaluation.artifact.artifact import load_artifact
-from serving.recommender import Recommender
-from serving.schemas import RecommendationRequest, RecommendationResponse
-from serving.snapshot import SnapshotReader
-from tests.serving.policies import write_artifact
+from evaluation.recommendation.recommender import Recommender
+from evaluation.recommendation.schemas import RecommendationRequest, RecommendationResponse
+from evaluation.recommendation.snapshot import SnapshotReader
+from tests.evaluation.recommendation.artifacts import write_artifact
 
+ROOT = Path(__file__).resolve().parents[3]
 PERIODS = 9
 
 
@@ -131,6 +134,24 @@ def test_a_snapshot_of_a_simulation_is_answered_as_the_simulation_goes_on(
         assert sum(quantities) > 0
         assert answer.warnings == []
         assert not answer.fallback.used
+
+
+def test_orders_need_no_server(artifact_folder: Path) -> None:
+    """An artifact is loaded and asked in a process that imports nothing of serving."""
+    code = """
+import sys
+from pathlib import Path
+from evaluation.artifact.artifact import load_artifact
+from evaluation.recommendation.recommender import Recommender
+from evaluation.recommendation.schemas import RecommendationRequest
+answer = Recommender(load_artifact(Path(sys.argv[1]))).recommend(RecommendationRequest(stock=[]))
+assert answer.lines
+packages = {name.partition(".")[0] for name in sys.modules}
+print(*packages & {"serving", "training", "conf", "ray", "fastapi", "starlette", "mlflow", "hydra"})
+"""
+    command = [sys.executable, "-c", code, str(artifact_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "\n"
 
 
 def test_the_base_policy_alone_is_the_column_classical(

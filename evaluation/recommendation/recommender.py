@@ -22,8 +22,8 @@ from envs.simulation.action_spaces import ActionSpace
 from envs.simulation.explain import Change, explain_orders
 from evaluation.artifact.artifact import Artifact
 from evaluation.artifact.network_io import scenario_from_plain
-from serving.learning import Learner
-from serving.schemas import (
+from evaluation.recommendation.learning import Learner
+from evaluation.recommendation.schemas import (
     Fallback,
     Guardrail,
     Line,
@@ -32,7 +32,7 @@ from serving.schemas import (
     RecommendationResponse,
     Summary,
 )
-from serving.snapshot import Snapshot, SnapshotReader
+from evaluation.recommendation.snapshot import Snapshot, SnapshotReader
 
 __all__ = ["Recommender"]
 
@@ -65,7 +65,8 @@ class Recommender:
     ) -> None:
         if artifact.network is None:
             raise ArtifactError(
-                "the artifact has no network.json, which serving needs; train and export again."
+                "the artifact has no network.json, which orders are computed on; train and export "
+                "again."
             )
         manifest = artifact.manifest
         self.scenario: Scenario = scenario_from_plain(artifact.network)

@@ -1,0 +1,1 @@
+"""Snapshot in, order lines out: what serving and every other caller of a policy share."""

@@ -1,0 +1,224 @@
+"""Request and answer of a recommendation, the same for every caller. Strict: nothing is guessed.
+
+No text for numbers, no NaN or infinity, no unknown keys, bounded lists. Names of locations, items
+and lanes are checked later, against the artifact's network (`evaluation.recommendation.snapshot`).
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+__all__ = [
+    "Fallback",
+    "FieldError",
+    "Guardrail",
+    "Line",
+    "ModelInfo",
+    "Notice",
+    "OpenOrder",
+    "RecentSales",
+    "RecommendationRequest",
+    "RecommendationResponse",
+    "StockLevel",
+    "Strict",
+    "Summary",
+]
+
+_MOST_UNITS = 1e9  # beyond it a number is a typing error, and float32 loses whole units
+_MOST_ROWS = 100_000
+_MOST_PERIODS = 1_000  # of recent sales; older ones no longer matter
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Units = Annotated[FiniteFloat, Field(ge=0, le=_MOST_UNITS)]
+MoreThanZero = Annotated[FiniteFloat, Field(gt=0, le=_MOST_UNITS)]
+
+
+class Strict(BaseModel):
+    """Base of all models: exact types, no unknown fields, no changes, no NaN or infinity."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+
+class StockLevel(Strict):
+    """Stock of an item at a location.
+
+    on_hand: units on the shelf.
+    backorders: units that customers already wait for.
+    """
+
+    location: Name
+    item: Name
+    on_hand: Units
+    backorders: Units = 0.0
+
+
+class OpenOrder(Strict):
+    """An order placed and not received: the lane by its id, or by to, item and (where there is
+    more than one) from.
+
+    quantity: units.
+    eta or due_in_periods: when it arrives; neither: the sender has not shipped it.
+    """
+
+    lane: Name | None = None
+    source: Name | None = Field(default=None, alias="from")
+    to: Name | None = None
+    item: Name | None = None
+    quantity: MoreThanZero
+    eta: date | None = None
+    due_in_periods: Annotated[int, Field(ge=0, le=10_000)] | None = None
+
+    @model_validator(mode="after")
+    def _one_way_each(self) -> Self:
+        by_parts = (self.source, self.to, self.item)
+        if self.lane is not None and any(part is not None for part in by_parts):
+            raise ValueError("give either lane, or to and item (and from), not both")
+        if self.lane is None and (self.to is None or self.item is None):
+            raise ValueError("give lane, or to and item")
+        if self.eta is not None and self.due_in_periods is not None:
+            raise ValueError("give eta or due_in_periods, not both")
+        return self
+
+
+class RecentSales(Strict):
+    """What was sold of an item at a location.
+
+    quantities: units per period, oldest first; the last one is the last period whose demand is
+        known when orders are placed. At a location without customers: units other locations
+        asked of it.
+    """
+
+    location: Name
+    item: Name
+    quantities: Annotated[list[Units], Field(min_length=1, max_length=_MOST_PERIODS)]
+
+
+class RecommendationRequest(Strict):
+    """A snapshot of the whole network.
+
+    as_of: the period (a day, where the network has a calendar) in which orders are placed.
+    policy: `champion` for the model that is loaded, `classical` for its base policy without the
+        learned correction.
+    include_zero: answer lines with quantity 0 too.
+    """
+
+    request_id: Annotated[str, Field(max_length=200)] | None = None
+    as_of: date | None = None
+    policy: Literal["champion", "classical"] = "champion"
+    include_zero: bool = False
+    stock: Annotated[list[StockLevel], Field(max_length=_MOST_ROWS)]
+    open_orders: Annotated[list[OpenOrder], Field(max_length=_MOST_ROWS)] = []
+    recent_sales: Annotated[list[RecentSales], Field(max_length=_MOST_ROWS)] = []
+
+
+class ModelInfo(Strict):
+    """Which model answered.
+
+    version, run_id: of the registry; None where a folder was loaded.
+    artifact: SHA-256 of the manifest.
+    network_hash: SHA-256 of the network.
+    """
+
+    name: str
+    version: str | None
+    run_id: str | None
+    artifact: str
+    scenario: str
+    network_hash: str
+
+
+class Guardrail(Strict):
+    """A rule changed the quantity of a line [units].
+
+    rule: calendar, non_negative, storage, maximum_order, minimum_order, order_multiple,
+        full_loads or budget (`envs.simulation.explain`).
+    """
+
+    rule: str
+    before: float
+    after: float
+
+
+class Line(Strict):
+    """One order on one lane, units. source: locations it takes from; empty: an outside supplier.
+
+    quantity: to order now, after all limits.
+    classical: what the base policy alone would order, after the same limits.
+    delta: quantity - classical.
+    expected_arrival_in_periods: mean lead time, if the sender ships at once.
+    """
+
+    location: str
+    item: str
+    lane: str
+    source: list[str]
+    quantity: float
+    classical: float
+    delta: float
+    expected_arrival_in_periods: float
+    guardrails: list[Guardrail]
+
+
+class Summary(Strict):
+    """Sums over all lanes, those left out of the lines included.
+
+    lines: lanes with an order.
+    changed_lines: lanes whose delta is not 0.
+    units, classical_units: ordered.
+    order_cost, classical_order_cost: purchase and fixed costs [currency].
+    """
+
+    lines: int
+    changed_lines: int
+    units: float
+    classical_units: float
+    order_cost: float
+    classical_order_cost: float
+    currency: str
+
+
+class Fallback(Strict):
+    """Whether the base policy answered in the place of the model, and why."""
+
+    used: bool = False
+    reasons: list[str] = []
+
+
+class Notice(Strict):
+    """Something assumed.
+
+    rows: how many rows it concerns.
+    where: the first of them.
+    """
+
+    code: str
+    message: str
+    rows: int
+    where: list[str]
+
+
+class RecommendationResponse(Strict):
+    """Orders for all lanes."""
+
+    request_id: str | None
+    model: ModelInfo
+    policy: Literal["champion", "classical"]
+    lines: list[Line]
+    summary: Summary
+    fallback: Fallback
+    warnings: list[Notice]
+
+
+class FieldError(Strict):
+    """What is wrong with a request.
+
+    field: path into it, such as stock[3].on_hand; empty for the whole.
+    """
+
+    field: str
+    message: str
