@@ -16,15 +16,11 @@ from envs.scenarios import BUILDERS
 from evaluation.tracking.mlflow_destination import TrackingConfig
 from serving.config import ServeConfig
 from training.config import (
-    AppoConfig,
     ImitationConfig,
-    ImpalaConfig,
-    MappoConfig,
     ModelConfig,
-    PathwiseConfig,
-    PpoConfig,
     ResourcesConfig,
 )
+from training.rllib.algorithms import ALGORITHMS
 
 __all__ = [
     "BoundCommand",
@@ -40,15 +36,6 @@ __all__ = [
     "register",
     "scenario_schema",
 ]
-
-
-ALGORITHMS = {
-    "ppo": PpoConfig,
-    "mappo": MappoConfig,
-    "appo": AppoConfig,
-    "impala": ImpalaConfig,
-    "pathwise": PathwiseConfig,
-}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from envs.environment.batched_env import BatchedEnv
 from envs.errors import EchelonError
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
+from training.rllib.algorithms import ALGORITHMS
 
 SCENARIOS = sorted(p.stem for p in Path("conf/scenario").glob("*.yaml"))
 
@@ -51,6 +52,14 @@ def test_every_command_composes_and_explains_itself(command: str) -> None:
         if key not in ("scenario", "algorithm", "model", "resources", "reward", "tracking"):
             assert f"{key}:" in text
     assert "scenario=<" in text or command in WITHOUT_SCENARIO
+
+
+def test_every_algorithm_has_a_yaml_and_none_is_left_over() -> None:
+    """`algorithm=NAME` gives the settings that are registered under the name."""
+    assert {path.stem for path in Path("conf/algorithm").glob("*.yaml")} == set(ALGORITHMS)
+    for name, settings in ALGORITHMS.items():
+        [composed] = compose_runs("train", ["scenario=lost_sales", f"algorithm={name}"])
+        assert type(composed.command.algorithm) is settings
 
 
 def test_every_number_of_a_single_node_is_an_override() -> None:

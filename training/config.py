@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from envs.errors import ConfigError
 from envs.observation.companions import CompanionsOf
 from envs.reward import RewardConfig
 
+if TYPE_CHECKING:
+    from training.rllib.env_factory import EnvFactory
+
 __all__ = [
     "AlgorithmConfig",
-    "AppoConfig",
     "Budget",
     "ImitationConfig",
-    "ImpalaConfig",
-    "MappoConfig",
     "ModelConfig",
-    "PathwiseConfig",
-    "PpoConfig",
     "ResourcesConfig",
     "Settings",
     "TrainingConfig",
@@ -51,8 +51,11 @@ def _check(
 
 
 @dataclass(frozen=True)
-class AlgorithmConfig:
-    """What every algorithm needs.
+class AlgorithmConfig(ABC):
+    """What every algorithm has: settings, what it can do, and RLlib's configuration of it.
+
+    An algorithm is one file in training/rllib/algorithms/, a subclass of this, and a line in
+    `training.rllib.algorithms.ALGORITHMS`.
 
     Raises:
         ConfigError: a value is out of range.
@@ -62,77 +65,42 @@ class AlgorithmConfig:
     gradient_clip: float = 1.0  # largest norm of one node kind's gradient
     iterations: int = 100  # sample-then-learn rounds
 
-    def __post_init__(self) -> None:
-        section = "algorithm"
-        _check(section, "learning_rate", self.learning_rate, 0.0, 1.0, open_low=True)
-        _check(section, "gradient_clip", self.gradient_clip, 0.0, open_low=True)
-        _check(section, "iterations", self.iterations, 1, whole=True)
-
-
-@dataclass(frozen=True)
-class PathwiseConfig(AlgorithmConfig):
-    """Gradients of the cost of whole trajectories (Madeka et al. 2022).
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    learning_rate: float = 2e-3
-    gradient_clip: float = 0.5
-    final_share: float = 0.03  # of the learning rate, at the end; it falls linearly
-    iterations: int = 100  # trajectories per learner, each of resources.envs_per_runner episodes
-    periods: int | None = None  # of a trajectory; None: from the longest way to the customer
-    tail: int | None = None  # periods at the end that only show what earlier orders led to
-    whole_packs: bool = False  # round orders to packs while training, too
+    # Capabilities: what else in the code asks of an algorithm. As here for most of RLlib's own.
+    samples: ClassVar[str] = "episodes"  # what it learns from, see RunnerSettings.output
+    asynchronous: ClassVar[bool] = False  # samples while it learns, so it needs a remote runner
+    holds_fill_rate: ClassVar[bool] = False  # moves the price that reward.target_fill_rate needs
+    learns_from_tail: ClassVar[bool] = False  # of a sample's costs: reward.tail_share
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        section = "algorithm"
-        _check(section, "final_share", self.final_share, 0.0, 1.0)
-        if self.periods is not None:
-            _check(section, "periods", self.periods, 2, whole=True)
-        if self.tail is not None:
-            _check(section, "tail", self.tail, 0, whole=True)
+        self.check("learning_rate", 0.0, 1.0, open_low=True)
+        self.check("gradient_clip", 0.0, open_low=True)
+        self.check("iterations", 1, whole=True)
 
+    def check(
+        self,
+        name: str,
+        low: float,
+        high: float = math.inf,
+        *,
+        open_low: bool = False,
+        whole: bool = False,
+    ) -> None:
+        """Raise ConfigError unless the setting is a number in [low, high], or ]low, high]."""
+        value = getattr(self, name)
+        _check("algorithm", name, value, low, high, open_low=open_low, whole=whole)
 
-@dataclass(frozen=True)
-class PpoConfig(AlgorithmConfig):
-    """PPO (Schulman et al. 2017) over (node, SKU) rows.
+    @abstractmethod
+    def build(self, config: TrainingConfig) -> Any:
+        """Return RLlib's configuration, with what only this algorithm sets; learning rate, gradient
+        clip, runners, learners, modules and seed are set for it.
 
-    Raises:
-        ConfigError: a value is out of range.
-    """
+        Raises:
+            ConfigError: something in `config` does not go with the settings.
+        """
 
-    discount: float = 0.99  # per period [gamma]; 1 / (1 - gamma) should exceed 3 lead times
-    gae_lambda: float = 0.95  # share [lambda]: 0 trusts the critic, 1 the measured costs
-    clip: float = 0.2  # largest change of the action's probability ratio per iteration
-    epochs: int = 4  # passes over each batch
-    minibatch_rows: int = 8192  # (node, SKU) rows of the largest node kind per gradient step
-    entropy_weight: float = 0.0  # loss per nat of entropy, at the start; it falls linearly to 0
-    value_weight: float = 0.5  # loss per unit of squared error of the critic
-    final_share: float = 1.0  # of the learning rate, at the end; it falls linearly
-    final_std: float | None = None  # ceiling of exploration at the end; None: model.highest_std
-    critic_first: int = 0  # iterations at the beginning in which only the critic learns
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        section = "algorithm"
-        _check(section, "discount", self.discount, 0.0, 1.0, open_low=True)
-        if self.discount == 1.0:
-            raise ConfigError(
-                "algorithm.discount is 1.0; expected less than 1, as episodes are cut by a "
-                "time limit and their value would be infinite; try 0.99"
-            )
-        _check(section, "gae_lambda", self.gae_lambda, 0.0, 1.0)
-        _check(section, "clip", self.clip, 0.0, 1.0, open_low=True)
-        _check(section, "epochs", self.epochs, 1, whole=True)
-        _check(section, "minibatch_rows", self.minibatch_rows, 16, whole=True)
-        _check(section, "entropy_weight", self.entropy_weight, 0.0)
-        _check(section, "value_weight", self.value_weight, 0.0)
-        _check(section, "final_share", self.final_share, 0.0, 1.0)
-        if self.final_std is not None:
-            _check(section, "final_std", self.final_std, 0.0, open_low=True)
-        _check(section, "critic_first", self.critic_first, 0, whole=True)
+    def env_factory(self, factory: EnvFactory) -> EnvFactory:
+        """Return how to build the simulator it learns from."""
+        return factory
 
 
 @dataclass(frozen=True)
@@ -154,46 +122,6 @@ class ImitationConfig:
         _check(section, "rounds", self.rounds, 1, whole=True)
         _check(section, "passes", self.passes, 1, whole=True)
         _check(section, "learning_rate", self.learning_rate, 0.0, 1.0, open_low=True)
-
-
-@dataclass(frozen=True)
-class MappoConfig(PpoConfig):
-    """PPO whose critics see the whole network and true regimes (Yu et al. 2022)."""
-
-
-@dataclass(frozen=True)
-class ImpalaConfig(AlgorithmConfig):
-    """IMPALA (Espeholt et al. 2018): samples arrive while it learns, corrected by V-trace.
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    discount: float = 0.95  # per period [gamma]
-    entropy_weight: float = 0.0  # loss per nat of entropy
-    value_weight: float = 0.5  # loss per unit of squared error of the critic
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        section = "algorithm"
-        _check(section, "discount", self.discount, 0.0, 0.9999, open_low=True)
-        _check(section, "entropy_weight", self.entropy_weight, 0.0)
-        _check(section, "value_weight", self.value_weight, 0.0)
-
-
-@dataclass(frozen=True)
-class AppoConfig(ImpalaConfig):
-    """APPO: IMPALA whose steps are clipped as PPO's (Luo et al. 2020).
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    clip: float = 0.2  # largest change of the action's probability ratio
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check("algorithm", "clip", self.clip, 0.0, 1.0, open_low=True)
 
 
 @dataclass(frozen=True)
@@ -288,16 +216,13 @@ class TrainingConfig:
         ConfigError: a value is out of range.
     """
 
-    algorithm: AlgorithmConfig = field(default_factory=PpoConfig)
+    algorithm: AlgorithmConfig
     model: ModelConfig = field(default_factory=ModelConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     seed: int = 0  # one number decides weights, noise, shuffling and demand
 
     def __post_init__(self) -> None:
         _check("training", "seed", self.seed, 0, 2**31 - 1, whole=True)
-        if isinstance(self.algorithm, PpoConfig) and self.algorithm.final_std is not None:
-            low, high = self.model.lowest_std, self.model.highest_std
-            _check("algorithm", "final_std", self.algorithm.final_std, low, high)
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,10 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from envs.network.demand import DemandConfig
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig
-from training.config import PpoConfig, ResourcesConfig, TrainingConfig
-from training.rllib.algorithms import build_algorithm, configure, set_ppo
+from training.config import ResourcesConfig, TrainingConfig
+from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.env_factory import EnvFactory, ScenarioEnvFactory
+from training.rllib.trainer import build_algorithm, configure
 
 PERIODS = 32  # per fragment
 
@@ -71,7 +72,7 @@ def rllibs(factory: EnvFactory, envs: int, output: str) -> Algorithm:
     config = settings(envs)
     assert isinstance(config.algorithm, PpoConfig)
     rllib = configure(PPOConfig(), factory, config, output)
-    set_ppo(rllib, config)
+    config.algorithm.fill(rllib)
     # It refuses minibatches of more rows than the batch has env steps: the largest it takes.
     rllib.training(minibatch_size=min(config.algorithm.minibatch_rows, envs * PERIODS))
     return rllib.build_algo()

@@ -11,7 +11,8 @@ import ray
 from envs.network.demand import DemandConfig
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig
-from training.config import PpoConfig, ResourcesConfig, TrainingConfig
+from training.config import ResourcesConfig, TrainingConfig
+from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.env_factory import ScenarioEnvFactory
 
 

@@ -18,9 +18,9 @@ from tests.training.conftest import small_config, small_factory
 from training.config import Budget
 from training.job.train import _cost_scale
 from training.objective import objective
-from training.rllib.algorithms import build_algorithm, iteration_metrics
 from training.rllib.batched_runner import _dearest
 from training.rllib.env_factory import ScenarioEnvFactory
+from training.rllib.trainer import build_algorithm, iteration_metrics
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

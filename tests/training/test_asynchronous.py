@@ -14,9 +14,11 @@ from envs.reward import RewardConfig
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
 from evaluation.artifact.artifact import load_artifact
-from training.config import AppoConfig, ImpalaConfig, ResourcesConfig, TrainingConfig
-from training.rllib.algorithms import build_algorithm
+from training.config import ResourcesConfig, TrainingConfig
+from training.rllib.algorithms.appo import AppoConfig
+from training.rllib.algorithms.impala import ImpalaConfig
 from training.rllib.env_factory import ScenarioEnvFactory
+from training.rllib.trainer import build_algorithm
 
 COUNT = "sampling/num_env_steps_sampled_lifetime"
 
@@ -54,7 +56,7 @@ def test_a_run_is_measured_resumed_and_exported(
 
 @pytest.mark.parametrize("algorithm", [AppoConfig(), ImpalaConfig()])
 def test_what_they_cannot_do_is_refused(algorithm: ImpalaConfig) -> None:
-    """No runner beside the learner; a service target that nobody would move the price for."""
+    """No runner beside the learner; a service target without its price; the worst episodes."""
     scenario = build_scenario(
         SingleNodeConfig(
             kind="single_node",
@@ -68,6 +70,12 @@ def test_what_they_cannot_do_is_refused(algorithm: ImpalaConfig) -> None:
     with pytest.raises(ConfigError, match=r"reward.target_fill_rate is set; expected null"):
         build_algorithm(
             ScenarioEnvFactory(scenario, reward=RewardConfig(target_fill_rate=0.95)),
+            TrainingConfig(algorithm=algorithm, resources=ResourcesConfig(env_runners=1)),
+        )
+    others = "take algorithm=pathwise or ppo or mappo"
+    with pytest.raises(ConfigError, match=rf"reward.tail_share is 0.1; expected 1, .*{others}"):
+        build_algorithm(
+            ScenarioEnvFactory(scenario, reward=RewardConfig(tail_share=0.1)),
             TrainingConfig(algorithm=algorithm, resources=ResourcesConfig(env_runners=1)),
         )
 

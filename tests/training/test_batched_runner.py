@@ -19,12 +19,11 @@ from envs.errors import ConfigError, NonFiniteError, TrainingStopped
 from tests.training.conftest import small_config, small_factory
 from tests.training.faulty import Flaky, FlakyFactory, SpoiledFactory
 from training.config import TrainingConfig
-from training.rllib.algorithms import configure, set_ppo
 from training.rllib.batched_runner import BatchedEnvRunner
 from training.rllib.batches import advantages_of, normalise
 from training.rllib.env_factory import EnvFactory
 from training.rllib.episodes import episodes_of
-from training.rllib.ppo import BatchedPPOConfig
+from training.rllib.trainer import configure
 
 B, T = 8, 10  # as in small_config
 
@@ -37,8 +36,7 @@ def runner(
 ) -> BatchedEnvRunner:
     """A sampler on its own, without an Algorithm or a cluster."""
     config = config or small_config()
-    rllib = configure(BatchedPPOConfig(), factory or small_factory(), config, output)
-    set_ppo(rllib, config)
+    rllib = configure(config.algorithm.build(config), factory or small_factory(), config, output)
     return BatchedEnvRunner(config=rllib, worker_index=worker)
 
 

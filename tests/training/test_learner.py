@@ -19,11 +19,12 @@ from envs.errors import ConfigError
 from tests.training.conftest import small_config, small_factory
 from training.config import ModelConfig, ResourcesConfig, TrainingConfig
 from training.rllib import tanh_gradient
-from training.rllib.algorithms import build_algorithm, trained_actors
+from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.modules import NodeKindModule
 from training.rllib.ppo import BatchedPPOConfig
 from training.rllib.ppo_learner import BatchedPPOLearner, minibatches
 from training.rllib.tanh_gradient import has_written_gradient, set_ppo_gradient
+from training.rllib.trainer import build_algorithm, trained_actors
 
 ROWS, FEATURES = 300, 7
 
@@ -154,7 +155,7 @@ def test_minibatches_keep_columns_apart() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_said() -> None:
     """In one line, before anything is built."""
-    config = TrainingConfig(resources=ResourcesConfig(device="cuda"))
+    config = TrainingConfig(PpoConfig(), resources=ResourcesConfig(device="cuda"))
     with pytest.raises(ConfigError, match="torch finds no GPU on this machine"):
         build_algorithm(small_factory(), config)
     with pytest.raises(ConfigError, match="device is 'tpu'; expected cpu or cuda"):

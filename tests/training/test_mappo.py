@@ -17,9 +17,11 @@ from envs.scenarios import build_scenario
 from evaluation.artifact.correction import learned_correction
 from evaluation.comparison.rollout import Competitor, play
 from tests.training.conftest import small_factory
-from training.config import MappoConfig, PpoConfig, ResourcesConfig, TrainingConfig
-from training.rllib.algorithms import build_algorithm, iteration_metrics, trained_actors
+from training.config import ResourcesConfig, TrainingConfig
+from training.rllib.algorithms.mappo import MappoConfig
+from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.env_factory import ScenarioEnvFactory, with_central_view
+from training.rllib.trainer import build_algorithm, iteration_metrics, trained_actors
 
 
 def scenario_of(name: str) -> Scenario:

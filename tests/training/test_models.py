@@ -21,17 +21,12 @@ from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.models import NETWORKS
 from evaluation.artifact.network_io import network_hash, scenario_from_plain, scenario_to_plain
 from tests.training.conftest import small_factory
-from training.config import (
-    AlgorithmConfig,
-    ModelConfig,
-    PathwiseConfig,
-    PpoConfig,
-    ResourcesConfig,
-    TrainingConfig,
-)
-from training.rllib.algorithms import build_algorithm, trained_actors
+from training.config import AlgorithmConfig, ModelConfig, ResourcesConfig, TrainingConfig
+from training.rllib.algorithms.pathwise import PathwiseConfig
+from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.modules import seen_by
+from training.rllib.trainer import build_algorithm, trained_actors
 
 MODELS = sorted(path.stem for path in Path("conf/model").glob("*.yaml"))
 ALGORITHMS = {

@@ -15,10 +15,11 @@ from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.artifact.correction import learned_correction
 from evaluation.comparison.rollout import Competitor, play
-from training.config import PathwiseConfig, ResourcesConfig, TrainingConfig
-from training.rllib.algorithms import build_algorithm, iteration_metrics, trained_actors
+from training.config import ResourcesConfig, TrainingConfig
+from training.rllib.algorithms.pathwise import PathwiseConfig
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.pathwise import Pathwise
+from training.rllib.trainer import build_algorithm, iteration_metrics, trained_actors
 
 
 def lost_sales() -> Scenario:

@@ -28,17 +28,17 @@ from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
 from tests.training.conftest import small_config, small_factory
 from tests.training.faulty import HangingFactory, SpoiledFactory
-from training.config import ModelConfig, PpoConfig, ResourcesConfig, TrainingConfig
-from training.rllib.algorithms import (
-    build_algorithm,
-    configure,
-    iteration_metrics,
-    set_ppo,
-    trained_actors,
-)
+from training.config import ModelConfig, ResourcesConfig, TrainingConfig
+from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.ppo import BatchedPPO, merged
 from training.rllib.ppo_learner import minibatches
+from training.rllib.trainer import (
+    build_algorithm,
+    configure,
+    iteration_metrics,
+    trained_actors,
+)
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -211,7 +211,8 @@ def test_rllibs_own_ppo_trains_the_same_modules(output: str) -> None:
     """From our episodes of rows, and from its own sampler's dicts of nodes."""
     config = small_config()
     rllib = configure(PPOConfig(), small_factory(skus=2), config, output)
-    set_ppo(rllib, config)
+    assert isinstance(config.algorithm, PpoConfig)
+    config.algorithm.fill(rllib)
     algorithm = rllib.build_algo()
     before = fingerprint(algorithm)
     result = algorithm.train()
@@ -392,7 +393,7 @@ def test_a_badly_set_base_policy_is_corrected() -> None:
         (ModelConfig, {"initial_std": 0.7}, "initial_std is 0.7"),  # above highest_std
         (ModelConfig, {"initial_std": 0.6}, "equal to model.highest_std"),  # infinite logit
         (ResourcesConfig, {"envs_per_runner": 0}, "envs_per_runner is 0"),
-        (TrainingConfig, {"seed": -1}, "seed is -1"),
+        (TrainingConfig, {"algorithm": PpoConfig(), "seed": -1}, "seed is -1"),
     ],
 )
 def test_settings_out_of_range_are_refused(

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """
 import hashlib
 from tests.training.conftest import small_config, small_factory
-from training.rllib.algorithms import build_algorithm, trained_actors
+from training.rllib.trainer import build_algorithm, trained_actors
 from training.job.cluster import ray_session
 
 config = small_config(seed=5)

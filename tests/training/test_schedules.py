@@ -14,11 +14,12 @@ from envs.errors import ConfigError
 from envs.scenarios import build_scenario
 from tests.training.conftest import small_config, small_factory
 from training.commands.train import settings_of
-from training.config import ModelConfig, PpoConfig, TrainingConfig
+from training.config import ModelConfig, TrainingConfig
 from training.job.train import train
-from training.rllib.algorithms import build_algorithm
+from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.ppo import BatchedPPO
 from training.rllib.ppo_learner import Schedule
+from training.rllib.trainer import build_algorithm
 
 FALLING: dict[str, Any] = {
     "final_share": 0.1, "final_std": 0.05, "entropy_weight": 0.02, "learning_rate": 1e-3
@@ -154,5 +155,6 @@ class Nobody:
 )
 def test_schedules_out_of_range_are_refused(values: dict[str, Any], message: str) -> None:
     """The end of exploration must lie between the model's own bounds."""
+    model = ModelConfig(lowest_std=0.01, highest_std=0.6)
     with pytest.raises(ConfigError, match=message):
-        TrainingConfig(PpoConfig(**values), ModelConfig(lowest_std=0.01, highest_std=0.6))
+        build_algorithm(small_factory(), TrainingConfig(PpoConfig(**values), model))

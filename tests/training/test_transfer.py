@@ -20,9 +20,10 @@ from evaluation.artifact.actor import Actor
 from evaluation.artifact.artifact import load_artifact
 from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.transfer import base_parameters, parameters_for
-from training.config import PpoConfig, ResourcesConfig, TrainingConfig
-from training.rllib.algorithms import build_algorithm, trained_actors
+from training.config import ResourcesConfig, TrainingConfig
+from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.env_factory import ScenarioEnvFactory
+from training.rllib.trainer import build_algorithm, trained_actors
 
 LEVELS = {"level": {"warehouse": 160.0, "store": 20.0}}
 

@@ -17,10 +17,11 @@ from evaluation.artifact.actor import Actor
 from evaluation.artifact.artifact import load_artifact
 from tests.training.conftest import small_config, small_factory
 from training.commands.train import settings_of
-from training.config import PathwiseConfig, TrainingConfig
+from training.config import TrainingConfig
 from training.job.checkpoint import CheckpointStore
 from training.job.warm_start import load_start
-from training.rllib.algorithms import build_algorithm, set_actors, trained_actors
+from training.rllib.algorithms.pathwise import PathwiseConfig
+from training.rllib.trainer import build_algorithm, set_actors, trained_actors
 
 SMALL = [
     "scenario=lost_sales",

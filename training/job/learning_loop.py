@@ -19,7 +19,7 @@ from evaluation.progress import Progress
 from training.config import Settings
 from training.job.checkpoint import Checkpoint, CheckpointStore
 from training.objective import objective
-from training.rllib.algorithms import iteration_metrics, trained_actors
+from training.rllib.trainer import iteration_metrics, trained_actors
 
 __all__ = ["LearningLoop"]
 

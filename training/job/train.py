@@ -32,9 +32,10 @@ from training.job.checkpoint import CheckpointStore
 from training.job.learning_loop import LearningLoop
 from training.job.warm_start import Imitated, imitate_policy, load_start
 from training.objective import objective
-from training.rllib.algorithms import build_algorithm, set_actors, trained_actors
+from training.rllib.algorithms import check_capabilities
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.modules import seen_by
+from training.rllib.trainer import build_algorithm, set_actors, trained_actors
 
 __all__ = ["Outcome", "prepare_scenario", "train"]
 
@@ -78,6 +79,8 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
 
     Raises TrainingStopped, NonFiniteError or CheckpointError with the cause.
     """
+    config = TrainingConfig(settings.algorithm, settings.model, settings.resources, settings.seed)
+    check_capabilities(config.algorithm, config.resources, settings.reward)
     scenario = seen_by(scenario, settings.model)
     budget = settings.budget
     store = CheckpointStore(folder / "checkpoints")
@@ -102,7 +105,6 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
     factory = ScenarioEnvFactory(
         scenario, reward=reward, cost_scale=_cost_scale(scenario, reward, budget)
     )
-    config = TrainingConfig(settings.algorithm, settings.model, settings.resources, settings.seed)
     algorithm = build_algorithm(factory, config)
     try:
         learner = LearningLoop(scenario, settings, store, progress, objective(base, reward))

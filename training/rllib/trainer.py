@@ -1,6 +1,6 @@
 """RLlib's configuration, through the options that Echelon names; nowhere else.
 
-algorithm = build_algorithm(ScenarioEnvFactory(scenario), TrainingConfig(seed=3))
+algorithm = build_algorithm(ScenarioEnvFactory(scenario), TrainingConfig(PpoConfig(), seed=3))
 for _ in range(100):
     numbers = iteration_metrics(algorithm.train())
 actors = trained_actors(algorithm)
@@ -11,15 +11,12 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig as RLlibConfig
-from ray.rllib.algorithms.appo import APPOConfig
-from ray.rllib.algorithms.impala import IMPALAConfig
-from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
@@ -37,28 +34,18 @@ from ray.rllib.utils.metrics import (
 
 from envs.errors import ConfigError
 from evaluation.artifact.actor import Actor
-from training.config import (
-    AlgorithmConfig,
-    AppoConfig,
-    ImpalaConfig,
-    MappoConfig,
-    PathwiseConfig,
-    PpoConfig,
-    TrainingConfig,
-)
+from training.config import TrainingConfig
+from training.rllib.algorithms import check_capabilities
 from training.rllib.batched_runner import BatchedEnvRunner, RunnerSettings
-from training.rllib.env_factory import EnvFactory, with_central_view, without_packs
+from training.rllib.env_factory import EnvFactory
 from training.rllib.modules import module_specs, node_spaces, row_spaces
 from training.rllib.multi_agent_env import NodeAgentsEnv
-from training.rllib.pathwise import PathwiseRLlibConfig
-from training.rllib.ppo import BatchedPPOConfig
 
 __all__ = [
     "build_algorithm",
     "configure",
     "iteration_metrics",
     "set_actors",
-    "set_ppo",
     "trained_actors",
 ]
 
@@ -75,17 +62,21 @@ _LEARNING = ("policy_loss", "vf_loss", "vf_explained_var", "entropy", "gradient_
 
 
 def configure(
-    rllib: RLlibConfig, env_factory: EnvFactory, config: TrainingConfig, output: str = "batch"
+    rllib: RLlibConfig,
+    env_factory: EnvFactory,
+    config: TrainingConfig,
+    output: str | None = None,
 ) -> RLlibConfig:
     """Set what every algorithm needs on RLlib's configuration, and return it.
 
     Args:
-        rllib: BatchedPPOConfig, or with another output any algorithm's configuration.
+        rllib: an algorithm's configuration.
         env_factory: builds the simulator where it is sampled.
         config: our settings.
         output: "batch", or "episodes" of rows from our sampler, or "agents": whole nodes from
-            RLlib's own sampler, some tens of times slower.
+            RLlib's own sampler, some tens of times slower. None: what the algorithm learns from.
     """
+    output = output or config.algorithm.samples
     algorithm, resources = config.algorithm, config.resources
     env = env_factory(1)
     kind_of_agent = {
@@ -145,7 +136,7 @@ def build_algorithm(env_factory: EnvFactory, config: TrainingConfig) -> Algorith
     """An algorithm ready to train; starts Ray only if runners or learners are remote.
 
     Raises:
-        ConfigError: a GPU is asked for and there is none.
+        ConfigError: a GPU is asked for and there is none, or the algorithm can't do what is asked.
     """
     torch.set_num_threads(config.resources.threads)
     resources = config.resources
@@ -154,88 +145,10 @@ def build_algorithm(env_factory: EnvFactory, config: TrainingConfig) -> Algorith
             "resources.device is cuda, but torch finds no GPU on this machine; expected one; set "
             "resources.device=cpu, or install a torch built for this GPU's driver"
         )
-    make, fill = _ALGORITHMS[type(config.algorithm)]
-    if isinstance(config.algorithm, PathwiseConfig) and not config.algorithm.whole_packs:
-        env_factory = without_packs(env_factory)
-    if isinstance(config.algorithm, MappoConfig):
-        env_factory = with_central_view(env_factory)
-    # RLlib's own algorithms take its episodes; ours take columns.
-    output = "episodes" if isinstance(config.algorithm, ImpalaConfig) else "batch"
-    rllib = configure(make(), env_factory, config, output)
-    fill(rllib, config)
+    algorithm = config.algorithm
+    rllib = configure(algorithm.build(config), algorithm.env_factory(env_factory), config)
+    check_capabilities(algorithm, resources, rllib.env_config["reward"])
     return rllib.build_algo()
-
-
-def set_ppo(rllib: PPOConfig, config: TrainingConfig) -> None:
-    """Set what PPO alone needs; RLlib's own PPO takes it too."""
-    algorithm = config.algorithm
-    assert isinstance(algorithm, PpoConfig)
-    rllib.training(
-        gamma=algorithm.discount,
-        lambda_=algorithm.gae_lambda,
-        clip_param=algorithm.clip,
-        num_epochs=algorithm.epochs,
-        minibatch_size=algorithm.minibatch_rows,
-        entropy_coeff=algorithm.entropy_weight,
-        vf_loss_coeff=algorithm.value_weight,
-        vf_clip_param=math.inf,
-        use_kl_loss=False,
-        shuffle_batch_per_epoch=True,
-    )
-    if isinstance(rllib, BatchedPPOConfig):
-        rllib.highest_std, rllib.final_std = config.model.highest_std, algorithm.final_std
-        rllib.final_share, rllib.critic_first = algorithm.final_share, algorithm.critic_first
-
-
-def _set_impala(rllib: IMPALAConfig, config: TrainingConfig) -> None:
-    """Set what IMPALA and APPO need. Their critics learn returns in reward units, as V-trace takes
-    them: rewards are in units of what the base policy pays, so that is no burden.
-
-    Raises:
-        ConfigError: no runner samples beside the learner, or a service target is set.
-    """
-    algorithm, resources = config.algorithm, config.resources
-    assert isinstance(algorithm, ImpalaConfig)
-    if not resources.env_runners:
-        raise ConfigError(
-            "resources.env_runners is 0; expected at least 1, as appo and impala sample while they "
-            "learn; set resources.env_runners=1, or take algorithm=ppo"
-        )
-    if rllib.env_config["reward"].target_fill_rate is not None:
-        raise ConfigError(
-            "reward.target_fill_rate is set; expected null, as appo and impala move no shortage "
-            "price; set reward.target_fill_rate=null, or take algorithm=ppo or pathwise"
-        )
-    rllib.training(
-        gamma=algorithm.discount,
-        entropy_coeff=algorithm.entropy_weight,
-        vf_loss_coeff=algorithm.value_weight,
-    )
-    # Weights are sent to the runners: ours ask no server for them.
-    rllib.env_runners(use_env_runner_state_server=False)
-    # An iteration is a batch, however short: RLlib would go on for 10 s.
-    batch = resources.fragment_periods * resources.envs_per_runner * resources.env_runners
-    rllib.reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=batch)
-    if isinstance(algorithm, AppoConfig):
-        rllib.training(clip_param=algorithm.clip, use_kl_loss=False)
-
-
-def _set_pathwise(rllib: PathwiseRLlibConfig, config: TrainingConfig) -> None:
-    algorithm = config.algorithm
-    assert isinstance(algorithm, PathwiseConfig)
-    rllib.trajectory_periods, rllib.tail_periods = algorithm.periods, algorithm.tail
-    rllib.final_share = algorithm.final_share
-
-
-# By the type of their settings: RLlib's configuration, and what fills it. Add an algorithm here,
-# its settings in training/config.py and conf/schemas.py, its YAML in conf/algorithm/.
-_ALGORITHMS: dict[type[AlgorithmConfig], tuple[Callable[[], Any], Callable[..., None]]] = {
-    PpoConfig: (BatchedPPOConfig, set_ppo),
-    MappoConfig: (BatchedPPOConfig, set_ppo),
-    AppoConfig: (APPOConfig, _set_impala),
-    ImpalaConfig: (IMPALAConfig, _set_impala),
-    PathwiseConfig: (PathwiseRLlibConfig, _set_pathwise),
-}
 
 
 def iteration_metrics(result: Mapping[str, Any]) -> dict[str, float]:

@@ -1,0 +1,56 @@
+"""Pathwise gradients: the cost of trajectories, differentiated (training/rllib/pathwise.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from training.config import AlgorithmConfig, TrainingConfig
+from training.rllib.env_factory import EnvFactory, without_packs
+
+if TYPE_CHECKING:
+    from training.rllib.pathwise import PathwiseRLlibConfig
+
+__all__ = ["PathwiseConfig"]
+
+
+@dataclass(frozen=True)
+class PathwiseConfig(AlgorithmConfig):
+    """Gradients of the cost of whole trajectories (Madeka et al. 2022).
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    learning_rate: float = 2e-3
+    gradient_clip: float = 0.5
+    final_share: float = 0.03  # of the learning rate, at the end; it falls linearly
+    iterations: int = 100  # trajectories per learner, each of resources.envs_per_runner episodes
+    periods: int | None = None  # of a trajectory; None: from the longest way to the customer
+    tail: int | None = None  # periods at the end that only show what earlier orders led to
+    whole_packs: bool = False  # round orders to packs while training, too
+
+    samples: ClassVar[str] = "batch"
+    holds_fill_rate: ClassVar[bool] = True
+    learns_from_tail: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check("final_share", 0.0, 1.0)
+        if self.periods is not None:
+            self.check("periods", 2, whole=True)
+        if self.tail is not None:
+            self.check("tail", 0, whole=True)
+
+    def build(self, config: TrainingConfig) -> PathwiseRLlibConfig:
+        """Ours, without sampling."""
+        from training.rllib.pathwise import PathwiseRLlibConfig  # Ray takes seconds to import
+
+        rllib = PathwiseRLlibConfig()
+        rllib.trajectory_periods, rllib.tail_periods = self.periods, self.tail
+        rllib.final_share = self.final_share
+        return rllib
+
+    def env_factory(self, factory: EnvFactory) -> EnvFactory:
+        """With orders of any size, unless asked to round them to packs."""
+        return factory if self.whole_packs else without_packs(factory)
