@@ -56,6 +56,7 @@ class NetworkArrays(NamedTuple):
     allocation: Ints  # [P] how outbound lanes share: 0 proportional, 1 priority, 2 fair share
     shares_simply: Bools  # [P] proportional, and no learned weights
     demand_rate: Floats  # [P] units per period, own customers and all below; > 0
+    expedite_periods: Ints  # [P] within which expedited goods arrive; -1: no expedite lanes
     joint_of: Ints  # [P] resource whose fixed cost or loads the pair shares with others, or -1
     capacitated: Ints  # [K] nodes with a finite storage capacity
     storage_capacity: Floats  # [N] volume units

@@ -54,6 +54,7 @@ class CompiledNetwork:
     review: Ints  # [P] periods between orders that an order must also cover
     lane_lead: Floats  # [Q] periods, mean, from ordering on
     lane_lead_sd: Floats  # [Q]
+    expedite_lead: Floats  # [P] periods, the longest mean of its expedite lanes; -1: none
     path_lead: Floats  # [P] periods from ordering here to the customer, the longest way down
     path_lead_sd: Floats  # [P] periods
     multiplier: Floats | None  # [D, C] factors known ahead, or None: no calendar
@@ -104,6 +105,7 @@ def compile_network(network: SupplyNetwork) -> CompiledNetwork:
     terms = parts.lane_terms(network, lane_to, inputs, outbound)
     payer, rate = parts.in_transit(network, lane_to, inputs)
     lane_lead, lane_lead_sd = parts.lane_lead(network)
+    expedite_lead = parts.expedite_lead(lanes, lane_lead, lane_to, len(stocks))
     lead_mean, lead_sd = parts.pair_lead(lane_lead, lane_lead_sd, lane_to, regular, len(stocks))
     path, path_sd = parts.path_lead(lane_to, inputs, regular, lead_mean, lead_sd)
     exposures, rows = compile_exposures(network, resources)
@@ -140,6 +142,7 @@ def compile_network(network: SupplyNetwork) -> CompiledNetwork:
             bool,
         ),
         demand_rate=np.where(mean > 0, mean, typical),
+        expedite_periods=np.round(expedite_lead).astype(np.int64),
         joint_of=parts.joint_resource(lane_to, uses, resources, len(stocks)),
         capacitated=np.flatnonzero(np.isfinite(capacity)).astype(np.int64),
         storage_capacity=capacity,
@@ -204,6 +207,7 @@ def compile_network(network: SupplyNetwork) -> CompiledNetwork:
         review=parts.review_gap(network, lane_to, regular) - int(demand_first),
         lane_lead=lane_lead,
         lane_lead_sd=lane_lead_sd,
+        expedite_lead=expedite_lead,
         path_lead=path,
         path_lead_sd=path_sd,
         multiplier=multiplier,

@@ -90,6 +90,14 @@ def regular_share(lanes: tuple[Lane, ...], share: Floats) -> Floats:
     return np.where([q.speed is Speed.expedite for q in lanes], 0.0, share)
 
 
+def expedite_lead(lanes: tuple[Lane, ...], lane_lead: Floats, lane_to: Ints, pairs: int) -> Floats:
+    """[P] periods from ordering on, the longest mean of the expedite lanes; -1: there are none."""
+    fast = np.array([q.speed is Speed.expedite for q in lanes], bool)
+    lead = np.full(pairs, -1.0)
+    np.maximum.at(lead, lane_to[fast], lane_lead[fast])
+    return lead
+
+
 def _flow(lane_to: Ints, share: Floats, inputs: Csr, pairs: int) -> Matrix:
     """[P, P] units of a pair (row) that ordering one unit at a pair (column) consumes."""
     lane = np.repeat(np.arange(len(lane_to)), np.diff(inputs.pointer))

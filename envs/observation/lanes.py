@@ -48,7 +48,6 @@ class LaneObservationArrays(NamedTuple):
     usable: Floats  # [Q, G, states] share of orders that go through in a state
     speed: Floats  # [Q, G, states] usable / lead-time factor, of what is forecast
     scale: Floats  # [P] expected lead time and review, periods
-    expedite_lead: Ints  # [P] periods, -1: no expedite lanes
 
 
 def compile_lane_observation(net: CompiledNetwork) -> tuple[LaneObservationArrays, tuple[str, ...]]:
@@ -85,9 +84,6 @@ def compile_lane_observation(net: CompiledNetwork) -> tuple[LaneObservationArray
     ):
         place[key] = len(names) if used else -1
         names += [name] if used else []
-    expedite_lead = np.full(len(network.stocks), -1, np.int64)
-    fast = np.flatnonzero(arrays.expedite)
-    np.maximum.at(expedite_lead, arrays.lane_to[fast], np.round(net.lane_lead[fast]).astype(int))
     usable, speed = _by_state(net)
     return LaneObservationArrays(
         slots=slots,
@@ -101,7 +97,6 @@ def compile_lane_observation(net: CompiledNetwork) -> tuple[LaneObservationArray
         usable=usable,
         speed=speed,
         scale=np.maximum(net.lead_mean + net.review, 1.0),
-        expedite_lead=expedite_lead,
     ), tuple(names)
 
 
@@ -181,9 +176,9 @@ def write_lanes(
         for b in range(lo, hi):
             closed = _periods_closed(net, net.inbound.index[first], period + offset[b])
             out[arrays.wait, b] = closed / arrays.scale[p]
-    if arrays.soon >= 0 and arrays.expedite_lead[p] >= 0:
+    if arrays.soon >= 0 and net.expedite_periods[p] >= 0:
         for b in range(lo, hi):
-            out[arrays.soon, b] = _signed(_position_soon(net, arrays, state, p, period, b, scale))
+            out[arrays.soon, b] = _signed(state.expedite_position[p, b] * float(scale))
 
 
 @kernel
@@ -238,19 +233,3 @@ def _put_room(
         for j in range(net.stored.pointer[n], net.stored.pointer[n + 1]):
             free -= net.stored.value[j] * state.on_hand[net.stored.index[j], b]
         out[b] = _signed(max(0.0, free) / max(net.volume[p], 1e-9) * scale)
-
-
-@kernel
-def _position_soon(
-    net: NetworkArrays, arrays: LaneObservationArrays, state: State, p: int, period: int, b: int,
-    scale: np.float32,
-) -> float:  # fmt: skip
-    """Stock - backlog + what arrives within the expedite lead time, scaled."""
-    slots = state.in_transit.shape[1]
-    late = 1 if net.receive_after_ship else 0
-    position: float = state.inventory_level[p, b]
-    for ahead in range(1 - late, min(arrays.expedite_lead[p], slots - 1) + 1):
-        for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
-            q = net.inbound.index[i]
-            position += net.expected_yield[q] * state.in_transit[q, (period + ahead) % slots, b]
-    return position * float(scale)

@@ -19,7 +19,6 @@ from envs.compiled.network import CompiledNetwork
 from envs.network.regime import Regime
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import critical_ratio
-from envs.policies.dual_sourcing import expedite_lead, expedite_position
 
 __all__ = ["CapacityChecked", "outage_cover"]
 
@@ -52,7 +51,7 @@ class CapacityChecked:
         start = stats.norm.ppf(critical_ratio(net))
         ones, checked = np.ones(len(start)), np.zeros(len(start))
         checked[_checked(net).pair] = 1.0
-        has_expedite, _ = expedite_lead(net)
+        has_expedite = net.arrays.expedite_periods >= 0
         step: Floats = 0.5 * ones
         at_risk = (outage_cover(net) > 0) & ~has_expedite
         return {
@@ -65,13 +64,14 @@ class CapacityChecked:
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._parameters = dict(parameters)
         arrays, pairs = net.arrays, len(net.network.stocks)
-        self._has_expedite, self._expedite_lead = expedite_lead(net)
+        self._has_expedite = arrays.expedite_periods >= 0
         cover = np.where(self._has_expedite, 0.0, outage_cover(net)) * net.demand_mean
         self._cover = parameters["outage_factor"] * cover[:, None]
         self._below: Matrix = sparse.csr_array(net.echelon_weight)
         # Demand over the expedite lead time, as a part of that over the regular one.
         span = np.maximum(net.lead_mean + net.review, 1.0)
-        self._part = np.minimum((self._expedite_lead + net.review) / span, 1.0)[:, None]
+        expedite_span = np.maximum(arrays.expedite_periods, 0) + net.review
+        self._part = np.minimum(expedite_span / span, 1.0)[:, None]
         self._checked = checked = _checked(net)
         share = np.zeros(len(arrays.lane_to))
         share[arrays.inbound.index] = arrays.inbound.value
@@ -120,7 +120,7 @@ class CapacityChecked:
         state, factor = view.state, self._parameters["expedite_factor"]
         level = self._part * state.forecast_mean
         level += factor * np.sqrt(self._part) * state.forecast_sd
-        wanted = level + waiting - expedite_position(view, self._expedite_lead)
+        wanted = level + waiting - state.expedite_position
         return np.where(self._has_expedite[:, None], wanted, 0.0)
 
     def _release(self, view: View, order: Floats) -> tuple[Floats, Floats]:

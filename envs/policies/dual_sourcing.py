@@ -1,7 +1,8 @@
 """Dual sourcing: regular lanes bring the bulk, expedite lanes what can't wait.
 
-IP is the inventory position with everything on order; IP_e counts only what arrives within the
-expedite lead time L_e. Pairs without expedite lanes follow a base-stock policy at `level`.
+IP is the inventory position with everything on order; IP_e, `State.expedite_position`, counts only
+what arrives within the expedite lead time L_e. Pairs without expedite lanes follow a base-stock
+policy at `level`.
 
 single index (Scarf-Federgruen): q = [S - IP]+, of which [S_e - IP]+ is expedited.
 dual index (Veeraraghavan and Scheller-Wolf 2008): q_e = [S_e - IP_e]+, q_r = [S - IP - q_e]+.
@@ -26,38 +27,9 @@ __all__ = [
     "DualIndex",
     "SingleIndex",
     "TailoredBaseSurge",
-    "expedite_lead",
-    "expedite_position",
 ]
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-
-def expedite_lead(net: CompiledNetwork) -> tuple[NDArray[np.bool_], Ints]:
-    """Return which pairs have expedite lanes [P], and the longest mean lead time of those [P],
-    in whole periods."""
-    arrays = net.arrays
-    fast = np.flatnonzero(arrays.expedite)
-    has = np.zeros(len(net.network.stocks), bool)
-    has[arrays.lane_to[fast]] = True
-    lead = np.zeros(len(has))
-    np.maximum.at(lead, arrays.lane_to[fast], net.lane_lead[fast])
-    return has, np.round(lead).astype(np.int64)
-
-
-def expedite_position(view: View, lead: Ints) -> Floats:
-    """Return IP_e [P, B]: stock - backlog + what arrives within `lead` [P] periods [units]."""
-    net, state = view.net, view.state
-    arrays, slots = net.arrays, state.in_transit.shape[1]
-    late = 1 if arrays.receive_after_ship else 0  # today's arrivals are still to come
-    position = state.inventory_level.copy()
-    lane_lead, good = lead[arrays.lane_to], arrays.expected_yield[:, None]
-    for ahead in range(1 - late, min(int(lead.max()), slots - 1) + 1):
-        soon = np.flatnonzero(lane_lead >= ahead)
-        due = good[soon] * state.in_transit[soon, (view.period + ahead) % slots]
-        np.add.at(position, arrays.lane_to[soon], due)
-    return position
 
 
 class DualIndex:
@@ -68,9 +40,9 @@ class DualIndex:
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        _, lead = expedite_lead(net)
         level, sd = newsvendor_level(net, net.lead_mean, net.review)
-        low, low_sd = newsvendor_level(net, lead.astype(float), net.review)
+        lead = np.maximum(net.arrays.expedite_periods, 0).astype(float)
+        low, low_sd = newsvendor_level(net, lead, net.review)
         whole = whole_units(net)
         return {
             "level": Parameter(level, sd, whole=whole),
@@ -79,7 +51,7 @@ class DualIndex:
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._parameters = dict(parameters)
-        self._has, self._lead = expedite_lead(net)
+        self._has = net.arrays.expedite_periods >= 0
 
     def reset(self, batch_size: int) -> None:
         """Nothing to forget."""
@@ -92,7 +64,7 @@ class DualIndex:
         return view.state.forecast_sd
 
     def _expedite(self, view: View) -> Floats:
-        wanted = self._parameters["expedite_level"] - expedite_position(view, self._lead)
+        wanted = self._parameters["expedite_level"] - view.state.expedite_position
         return np.where(self._has[:, None], wanted, 0.0)
 
 
@@ -121,7 +93,7 @@ class CappedDualIndex(DualIndex):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        has, _ = expedite_lead(net)
+        has = net.arrays.expedite_periods >= 0
         mean = net.demand_mean * np.maximum(net.review, 1)
         cap = np.where(has, np.maximum(np.ceil(mean), 1.0), 1e12)
         step = np.where(has, np.maximum(np.round(0.5 * mean), 1.0), 0.0)

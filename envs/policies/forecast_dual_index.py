@@ -25,7 +25,6 @@ from scipy import sparse, stats
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import critical_ratio
-from envs.policies.dual_sourcing import expedite_lead, expedite_position
 
 __all__ = ["ForecastDualIndex"]
 
@@ -42,7 +41,7 @@ class ForecastDualIndex:
 
     @staticmethod
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
-        has, _ = expedite_lead(net)
+        has = net.arrays.expedite_periods >= 0
         one = np.ones(len(has))
         return {
             "safety_factor": Parameter(stats.norm.ppf(critical_ratio(net)), 0.5 * one, -4.0, 12.0),
@@ -52,8 +51,8 @@ class ForecastDualIndex:
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._parameters = dict(parameters)
-        self._has, self._lead = expedite_lead(net)
-        self._cover = _Cover(net, np.flatnonzero(self._has), self._lead)
+        self._has = net.arrays.expedite_periods >= 0
+        self._cover = _Cover(net, np.flatnonzero(self._has))
         periods = np.maximum(np.round(net.path_lead).astype(np.int64) + net.review, 1)
         self._review_share = (np.maximum(net.review, 1) / periods)[:, None]
 
@@ -67,7 +66,7 @@ class ForecastDualIndex:
         if self._has.any():
             mean, sd = self._cover.forecast(view)
             below = state.echelon_inventory_position - state.inventory_position
-            soon = (expedite_position(view, self._lead) + below)[self._has]
+            soon = (state.expedite_position + below)[self._has]
             expedite[self._has] = mean + p["expedite_factor"][self._has] * sd - soon
         cap = p["cap_factor"] * self._review_share * state.echelon_forecast_mean
         return Target(level - state.echelon_inventory_position, expedite=expedite, cap=cap)
@@ -79,7 +78,7 @@ class ForecastDualIndex:
 class _Cover:
     """Demand that expedited goods must cover: from now until the next ones are with customers."""
 
-    def __init__(self, net: CompiledNetwork, pairs: Ints, lead: Ints) -> None:
+    def __init__(self, net: CompiledNetwork, pairs: Ints) -> None:
         leaves, fast = net.arrays.leaves, np.flatnonzero(net.arrays.expedite)
         shape = (len(net.network.stocks), len(net.customer_pair))
         units: Matrix = sparse.csr_matrix(
@@ -89,6 +88,7 @@ class _Cover:
         np.maximum.at(variance, net.arrays.lane_to[fast], net.lane_lead_sd[fast] ** 2)
         variance += np.maximum(net.path_lead_sd**2 - net.lead_sd**2, 0.0)
         down = net.path_lead - net.lead_mean
+        lead = net.arrays.expedite_periods
         periods = np.round(lead + down + net.review).astype(np.int64)[pairs]
         self._lead_share = (np.sqrt(variance)[pairs] / np.maximum(periods, 1))[:, None]
         self._pairs = len(pairs)

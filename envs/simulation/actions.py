@@ -135,8 +135,7 @@ def compile_heads(
     full = np.bincount(arrays.lane_to, arrays.expected_yield < 1.0, minlength=pairs) == 0
     any_decided = bool(set(decides) - {"order"})
     simple = alone & plain & full & has_lanes[:, 0] & (not any_decided)
-    expedite_lead = np.zeros(pairs)
-    np.maximum.at(expedite_lead, arrays.lane_to, np.where(arrays.expedite, net.lane_lead, 0.0))
+    expedite_lead = np.maximum(net.expedite_lead, 0.0)
     scale = np.sqrt((expedite_lead + 1.0) / np.maximum(net.lead_mean + net.review, 1.0))
     return HeadArrays(
         simple=simple,

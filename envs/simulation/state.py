@@ -39,6 +39,7 @@ class State(NamedTuple):
     on_order: Floats  # [P, B] in transit + owed by suppliers + orders on the way
     inventory_position: Floats  # [P, B] inventory_level + on_order
     echelon_inventory_position: Floats  # [P, B] with all stock below, customers' backorders off
+    expedite_position: Floats  # [P, B] of inventory_position what expedited goods find; else 0
     incoming: Floats  # [P, B] units asked of the pair since the last observation
     demand_level: Floats  # [D, B] smoothed demand at multiplier 1
     demand_variance: Floats  # [D, B] of one period at multiplier 1

@@ -18,7 +18,6 @@ from torch.nn.functional import pad
 from envs.compiled.network import CompiledNetwork
 from envs.observation.companions import COMPANION_FLAGS, CompanionArrays
 from envs.simulation.state import State
-from training.twin.base_policy import Arrivals
 from training.twin.physics import Positions
 from training.twin.state import TwinState
 
@@ -70,18 +69,11 @@ class ObservationSlopes:
             self._cover = self._column(
                 share[inputs] * inverse_scale[above] / inverse_scale[below]  # in `below`'s units
             )
-        self._soon = None
-        if "expedite_position" in names:
-            lead = np.full(self._pairs, -1, np.int64)
-            fast = np.flatnonzero(arrays.expedite)
-            whole = np.round(net.lane_lead[fast]).astype(np.int64)
-            np.maximum.at(lead, arrays.lane_to[fast], whole)
-            self._soon = Arrivals(net, lead, dtype, device)
-            self._expedites = self._column(lead >= 0)
+        self._expedites = "expedite_position" in names
         columns = ["on_hand", "backorders", *_ARRIVING[: len(self._buckets)], "owed_to_me"]
         columns += ["base_order"]
         columns += ["owed_by_me", "downstream_shortage_sum", "upstream_cover"] * self._network
-        columns += ["stock_gap"] + ["expedite_position"] * (self._soon is not None)
+        columns += ["stock_gap"] + ["expedite_position"] * self._expedites
         self._columns = self._index(np.array([names.index(name) for name in columns]))
         self._companions = companions
         self._companion = self._index(
@@ -117,9 +109,8 @@ class ObservationSlopes:
             [torch.stack(parts, dim=1), at_pairs, torch.stack(more, dim=1)], dim=1
         ).clamp(min=0.0)
         signed = [order / self._horizon]
-        if self._soon is not None:
-            soon = positions.inventory_level + self._soon.of(pipeline, self._pairs)
-            signed.append(soon * self._expedites)
+        if self._expedites:
+            signed.append(positions.expedite_position)
         x = torch.cat([plain, torch.stack(signed, dim=1)], dim=1) * self._scale
         squashed = _squash(x)
         moved = squashed - squashed.detach()

@@ -35,6 +35,7 @@ class Positions(NamedTuple):
     on_order: Tensor
     inventory_position: Tensor
     echelon_inventory_position: Tensor
+    expedite_position: Tensor
     owed_to_lanes: Tensor
 
 
@@ -70,6 +71,7 @@ class Twin:
         self._has_delay = bool((a.information_delay > 0).any())
         self._hears_at_once = tables.column(a.information_delay == 0)
         self._serve_limit, self._p_wait = tables.column(a.serve_limit), tables.column(a.p_wait)
+        self._soon = _Soon(tables)
         self._customers = tables.index(np.flatnonzero(a.demand_of >= 0))
         self._stream = tables.index(a.demand_of[a.demand_of >= 0])
         self._served: Served | None = None  # before orders, where customers come first
@@ -92,7 +94,8 @@ class Twin:
             below = (level + tables.at_pairs(on_way))[self._downstream.column]
             echelon = echelon.index_add(0, self._downstream.row, self._downstream.value * below)
         inner = level - owed_to
-        return Positions(inner, on_order, inner + on_order, echelon, owed_to)
+        soon = self._soon.position(inner, state.in_transit)
+        return Positions(inner, on_order, inner + on_order, echelon, soon, owed_to)
 
     def close_period(
         self,
@@ -176,3 +179,25 @@ class Twin:
             backorders=state.backorders + (unmet - lost) - older,
         )
         return state, (sold, older, lost)
+
+
+class _Soon:
+    """What expedited goods find: the inventory level, and what arrives before or with them."""
+
+    def __init__(self, tables: Tables) -> None:
+        arrays = tables.net.arrays
+        late = 1 if arrays.receive_after_ship else 0  # today's are still to come, in slot 0
+        slot = np.arange(tables.net.slots)[:, None]
+        counted = (slot + late >= 1) & (slot <= arrays.expedite_periods[arrays.lane_to])
+        weight = np.where(counted, arrays.expected_yield, 0.0)  # [L, Q]
+        last = int(np.flatnonzero(counted.any(axis=1)).max(initial=-1)) + 1
+        self._tables, self._has_any = tables, bool((arrays.expedite_periods >= 0).any())
+        self._has = tables.column(arrays.expedite_periods >= 0)
+        self._weight = torch.stack([tables.column(row) for row in weight])[:last]
+
+    def position(self, level: Tensor, in_transit: Tensor) -> Tensor:
+        """[P, B] of level [P, B] and in_transit [L, Q, B]; 0 where a pair has no expedite lanes."""
+        if not self._has_any:
+            return torch.zeros_like(level)
+        due = (in_transit[: len(self._weight)] * self._weight).sum(0)
+        return (level + self._tables.at_pairs(due)) * self._has

@@ -127,7 +127,7 @@ class Trajectories:
         env, twin = self.env, self._twin
         positions = twin.positions(state)
         order = anchor(env.target, self._policy.order(positions))
-        expedite = self._policy.expedite(positions, state.in_transit)
+        expedite = self._policy.expedite(positions)
         decision, spread = env.simulator.decision, self._tensor(env.spread)
         if expedite is not None:
             expedite = anchor(decision.expedite, expedite)

@@ -35,7 +35,7 @@ def observe(
         _learn_demand(net, state, flows, lo, hi)
         if state.history.shape[1] > 0:
             _remember(state, period, lo, hi)
-    _positions(net, state, lo, hi)
+    _positions(net, state, period, lo, hi)
     if first or forecast.smoothing > 0.0 or forecast.has_multiplier:  # else they never change
         _forecasts(net, forecast, state, calendar, lo, hi)
 
@@ -84,7 +84,7 @@ def _remember(state: State, period: int, lo: int, hi: int) -> None:
 
 
 @kernel
-def _positions(net: NetworkArrays, state: State, lo: int, hi: int) -> None:
+def _positions(net: NetworkArrays, state: State, period: int, lo: int, hi: int) -> None:
     pairs = net.holding_cost.size
     for p in range(pairs):
         on_hand, backorders = state.on_hand[p, lo:hi], state.backorders[p, lo:hi]
@@ -110,8 +110,25 @@ def _positions(net: NetworkArrays, state: State, lo: int, hi: int) -> None:
                 _add(on_order, good, state.orders_on_way_total[q, lo:hi])
         for b in range(hi - lo):
             position[b] = level[b] + on_order[b]
+        if net.expedite_periods[p] >= 0:
+            _expedite_position(net, state, p, period, lo, hi)
     for p in range(pairs):
         _echelon_position(net, state, p, lo, hi)
+
+
+@kernel
+def _expedite_position(
+    net: NetworkArrays, state: State, p: int, period: int, lo: int, hi: int
+) -> None:
+    """Inventory level + what arrives before or with goods that are expedited now."""
+    slots, first = state.in_transit.shape[1], 0 if net.receive_after_ship else 1
+    position = state.expedite_position[p, lo:hi]
+    copy_row(position, state.inventory_level[p, lo:hi])
+    for ahead in range(first, min(net.expedite_periods[p], slots - 1) + 1):
+        for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
+            q = net.inbound.index[i]
+            due = state.in_transit[q, (period + ahead) % slots, lo:hi]
+            _add(position, net.expected_yield[q], due)
 
 
 @kernel
