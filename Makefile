@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train serve test nightly check format benchmark clean
+.PHONY: help install train serve test nightly check format results benchmark clean
 
 help:
 	@echo "make train      install if needed, then: echelon train \$$(ARGS)"
@@ -18,6 +18,7 @@ help:
 	@echo "make check      lint and types only"
 	@echo "make format     rewrite the sources as ruff wants them"
 	@echo "make benchmark  measure speed"
+	@echo "make results    measure scenarios again: docs/results (ARGS=\"scenarios=[lost_sales]\")"
 	@echo "make install    only set up $(VENV)"
 	@echo "make clean      remove $(VENV) and caches, keep runs"
 
@@ -43,6 +44,9 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+results: $(STAMP)
+	$(BIN)/echelon report pages=docs/results $(ARGS)
 
 benchmark: $(STAMP)
 	@set -e; for file in tests/benchmarks/[a-z]*.py; do \

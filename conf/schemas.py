@@ -212,6 +212,7 @@ class ReportCommand:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     tune: TimedTuneConfig = field(default_factory=TimedTuneConfig)
     choose: ChooseConfig = field(default_factory=ChooseConfig)
+    pages: str | None = None
     out: str | None = None
     smoke: bool = False
     smoke_overrides: dict[str, Any] = field(default_factory=dict)

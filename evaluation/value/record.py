@@ -10,7 +10,6 @@ A step whose file is there isn't done again: that is how a report is resumed.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import ConfigError
+from evaluation.files.atomic_folder import write_file
 from evaluation.optima.bound import Bound, BoundKind
 from evaluation.value.measure import Played
 from evaluation.value.verdict import Judgement, Prices, TrainedSeed, judge
@@ -101,9 +101,7 @@ def folder_name(label: str) -> str:
 def write_part(path: Path, part: Mapping[str, Any]) -> None:
     """Write plain data as JSON, whole or not at all. Refuses NaN: one here is a bug."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(part, allow_nan=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_file(path, (json.dumps(part, allow_nan=False) + "\n").encode())
 
 
 def read_part(path: Path) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ ARGUMENTS = [
     "train=['resources.envs_per_runner=4']",
     "seeds=1",
     "tracking.system_metrics=false",
+    "pages=pages",
 ]
 
 
@@ -57,6 +58,18 @@ def test_the_page_needs_no_other_file(workplace: Path) -> None:
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert "failed:" in page
     assert "| lost_sales |" in (workplace / "run" / "report.md").read_text()
+
+
+def test_pages_for_readers_are_dated_and_say_how(workplace: Path) -> None:
+    """One page, of the scenario that has a verdict, and the index with its row."""
+    assert {p.name for p in (workplace / "pages").iterdir()} == {"lost_sales.md", "README.md"}
+    page = (workplace / "pages" / "lost_sales.md").read_text()
+    assert "echelon report smoke=true" in page
+    assert re.search(r"^Measured 20\d\d-\d\d-\d\d\.", page, re.M)
+    assert (
+        "| [lost_sales](lost_sales.md) | base_stock |"
+        in (workplace / "pages" / "README.md").read_text()
+    )
 
 
 def test_it_is_tracked(workplace: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import logging
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ from envs.errors import ConfigError
 from envs.policies import policy_class
 from envs.scenarios import build_scenario
 from evaluation.console import ConsoleProgress, make_console
+from evaluation.files.atomic_folder import write_file
 from evaluation.tracking.tracker import Tracker
 from evaluation.value.features import features_of
 from evaluation.value.page import as_html
+from evaluation.value.pages import write_pages
 from evaluation.value.plots import curves_picture
 from evaluation.value.record import Entry, folder_name, load_entry, write_part
 from evaluation.value.tables import HEADINGS, as_json, as_markdown, row_of, tree_text
@@ -90,9 +94,7 @@ class _Desk:
             ("report.md", as_markdown(entries, tree, advice)),
             ("report.html", as_html(entries, tree, advice, _facts(self.command))),
         ):
-            temporary = self.folder / f"{name}.tmp"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(self.folder / name)
+            write_file(self.folder / name, text.encode())
         for one, entry in zip(self.studies, entries, strict=True):
             if picture := curves_picture(entry):
                 (one.folder / "curves.png").write_bytes(picture)
@@ -115,6 +117,7 @@ def _run(composed: Composed) -> bool:
         )  # fmt: skip
         _work(desk, console)
         entries, tree, advice = desk.publish()
+        _write_pages(composed, entries, console)
         tracker.log_metrics(0, _metrics(entries))
         for name in ("report.html", "report.md", "report.json"):
             tracker.log_artifacts(composed.folder / name)
@@ -156,6 +159,16 @@ def _work(desk: _Desk, console: Console) -> None:
             progress.update(ended)
 
         run_jobs(jobs, desk.command.workers, on_news=news, on_end=end)
+
+
+def _write_pages(composed: Composed, entries: Sequence[Entry], console: Console) -> None:
+    command = composed.command
+    if command.pages is None:
+        return
+    typed = f"echelon report {shlex.join(composed.arguments)}"
+    today = dt.date.today().isoformat()
+    for page in write_pages(Path(command.pages), entries, typed, today, _facts(command)):
+        console.print(f"Wrote {page}", highlight=False, soft_wrap=True)
 
 
 def _check(command: Any) -> None:
