@@ -14,7 +14,6 @@ from evaluation.optima.eoq import economic_order_quantity, lot_under_disruptions
 from evaluation.optima.finite_horizon import finite_horizon
 from evaluation.optima.guaranteed_service import Stage, place_safety_stock
 from evaluation.optima.r_q import best_reorder_point
-from evaluation.optima.s_s import best_s_s
 from evaluation.optima.serial import best_chain
 from evaluation.optima.single_period import newsvendor, with_additive_yield
 
@@ -40,42 +39,6 @@ def test_reorder_point() -> None:
     lead = 1.0 / 12.0
     found = best_reorder_point(8, 0.225, 7.5, 1300, 1300 * lead, 150 * lead**0.5)
     assert found == pytest.approx((126.867, 328.449, 78.0712), rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("mean", "fixed", "backlog", "lead", "wanted"),
-    [
-        (10, 64, 9, 0, (6, 40, 35.0216)),
-        (64, 64, 9, 0, (55, 74, 78.4023)),
-        (6, 5, 4, 0, (4, 10, 8.0341)),
-        (5, 24, 19, 3, (22, 37, 20.3693)),
-    ],
-)
-def test_order_up_to(
-    mean: float, fixed: float, backlog: float, lead: int, wanted: tuple[float, ...]
-) -> None:
-    """Zheng and Federgruen (1991), table 1, and others by renewal enumeration."""
-    found = best_s_s(pmf(stats.poisson(mean)), fixed, 1.0, backlog, lead)
-    assert found == pytest.approx(wanted, abs=1e-4)
-
-
-def test_order_up_to_of_lumpy_demand() -> None:
-    """No pair on a grid around the found one costs less: renewal-reward by hand."""
-    demand = np.array([0.6, 0.0, 0.1, 0.0, 0.0, 0.3])
-    found = best_s_s(demand, 12.0, 1.0, 6.0)
-
-    def cost(s: int, top: int) -> float:
-        visits = np.zeros(top - s)
-        visits[0] = 1.0 / (1.0 - demand[0])
-        for j in range(1, top - s):
-            later = sum(demand[k] * visits[j - k] for k in range(1, min(j, 5) + 1))
-            visits[j] = later / (1.0 - demand[0])
-        left = [top - j - np.arange(6) for j in range(top - s)]
-        held = [demand @ np.where(x > 0, x, -6.0 * x) for x in left]
-        return float((12.0 + visits @ held) / visits.sum())
-
-    best = min((cost(s, top), s, top) for s in range(-8, 9) for top in range(s + 1, 25))
-    assert found.cost == pytest.approx(best[0])
 
 
 def test_chains() -> None:
@@ -172,7 +135,6 @@ def test_finite_horizon() -> None:
     [
         lambda: economic_order_quantity(0.0, 1.0, 1.0),
         lambda: best_reorder_point(1, 1, 0, 1, 1, 1),
-        lambda: best_s_s(np.array([0.5, 0.4]), 1, 1, 1),
         lambda: best_chain([1.0], 1.0, []),
         lambda: place_safety_stock([Stage("a", 1, 1, ("b",))], 1.0),
         lambda: place_safety_stock([Stage("a", 1, 1), Stage("b", 1, 1)], 1.0),
