@@ -13,6 +13,7 @@ from envs.environment.batched_env import BatchedEnv
 from envs.errors import EchelonError
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
+from tests.envs.networks import rows_are_the_stocks
 from training.rllib.algorithms import ALGORITHMS
 
 SCENARIOS = sorted(p.stem for p in Path("conf/scenario").glob("*.yaml"))
@@ -37,6 +38,7 @@ def test_every_scenario_runs_at_its_smoke_size(name: str) -> None:
         assert np.isfinite(observation).all()
         assert np.isfinite(reward).all()
     assert env.elapsed == scenario.horizon
+    rows_are_the_stocks(scenario.network, scenario.compiled)
 
 
 COMMANDS = ("train", "evaluate", "tune", "bound", "report", "verify", "replay", "show", "serve")

@@ -1,12 +1,13 @@
 """A supply network as index arrays: what the kernels loop over.
 
 Letters: N nodes, P stocked pairs, Q lanes, D demand streams (customer-facing pairs), R resources.
-Pairs are sorted by node kind, then node, so that each kind owns one run of rows.
+The rows P are the network's stocks, in their order: each node kind owns one run of rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from scipy import sparse
 from envs.compiled import parts
 from envs.compiled.arrays import Csr, NetworkArrays
 from envs.compiled.rules import Exposure, compile_exposures, compile_lane_rules, with_lane_loads
+from envs.errors import NetworkError
 from envs.network.network import (
     Allocation,
     Limits,
@@ -35,10 +37,7 @@ Matrix = Any  # SciPy's sparse matrices
 
 @dataclass(frozen=True, eq=False)
 class CompiledNetwork:
-    """The network, its arrays and the facts that policies and forecasts start from.
-
-    `network` has its stocks sorted as the rows P are.
-    """
+    """The network, its arrays and the facts that policies and forecasts start from."""
 
     network: SupplyNetwork
     arrays: NetworkArrays
@@ -74,11 +73,18 @@ class CompiledNetwork:
         below = sparse.csr_matrix((down.value, down.index, down.pointer), shape=(size, size))
         return below + sparse.identity(size, format="csr")
 
+    @cached_property
+    def leaf_weight(self) -> Matrix:
+        """[P, D] units of a pair in one unit that a customer below it buys."""
+        leaves, shape = self.arrays.leaves, (len(self.network.stocks), len(self.customer_pair))
+        return sparse.csr_matrix((leaves.value, leaves.index, leaves.pointer), shape=shape)
+
 
 def compile_network(network: SupplyNetwork) -> CompiledNetwork:
     """Turn a checked network into arrays. Raises NetworkError."""
-    network, agent_nodes = parts.sorted_by_kind(network)
-    stocks, lanes = network.stocks, network.lanes
+    stocks, lanes, agent_nodes = network.stocks, network.lanes, network.agent_nodes
+    if not stocks:
+        raise NetworkError("The network stocks nothing; expected at least one stocked pair.")
     pair = {(s.node, s.sku): p for p, s in enumerate(stocks)}
     skus = {s.id: s for s in network.skus}
     node_index = {n.id: i for i, n in enumerate(agent_nodes)}

@@ -1,4 +1,4 @@
-"""The steps of compiling a network: sorting, sparse rows, flows, lead times, exposures, loads."""
+"""The steps of compiling a network: sparse rows, flows, lead times, exposures, loads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from envs.network.network import (
     InTransitPayer,
     Lane,
     Limits,
-    Node,
     Receive,
     Resource,
     Speed,
@@ -26,19 +25,6 @@ from envs.network.regime import Regime
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Matrix = Any  # SciPy's sparse matrices
-
-
-def sorted_by_kind(network: SupplyNetwork) -> tuple[SupplyNetwork, tuple[Node, ...]]:
-    kinds = list(dict.fromkeys(n.kind for n in network.nodes))
-    order = sorted(range(len(network.nodes)), key=lambda i: (kinds.index(network.nodes[i].kind), i))
-    place = {network.nodes[i].id: rank for rank, i in enumerate(order)}
-    stocks = tuple(sorted(network.stocks, key=lambda s: place[s.node]))
-    if not stocks:
-        raise NetworkError("The network stocks nothing; expected at least one stocked pair.")
-    holding = {s.node for s in stocks}
-    nodes = tuple(network.nodes[i] for i in order if network.nodes[i].id in holding)
-    fields = {name: getattr(network, name) for name in network.__dataclass_fields__}
-    return SupplyNetwork(**{**fields, "stocks": stocks}), nodes
 
 
 def csr(rows: list[list[tuple[int, float]]]) -> Csr:

@@ -1,7 +1,8 @@
 """The environment agents are trained in: B episodes of a scenario, stepped together.
 
 `MultiAgentEnv`, PettingZoo and Gymnasium views are thin layers over this
-(envs/environment/multi_agent.py, envs/vector.py, training/rllib/multi_agent_env.py).
+(envs/environment/multi_agent.py, envs/environment/vector_env.py,
+training/rllib/multi_agent_env.py).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace, replace_level
 from envs.simulation.actions import KindHeads, compile_heads
 from envs.simulation.simulator import Simulator
+from envs.simulation.snapshot import Snapshot
 from envs.simulation.state import Flows, State
 
 __all__ = ["BatchedEnv", "Group", "feature_names", "row_groups"]
@@ -236,6 +238,24 @@ class BatchedEnv:
         self.simulator.refresh()
         self._decide()
         return self.observe()
+
+    def restore(self, snapshot: Snapshot) -> NDArray[np.float32]:
+        """Put a system into every replication; return observations. Call `reset` once before.
+
+        Forecasts, demand statistics and the base policy's memory are what the snapshot's sales
+        leave behind, and nothing else.
+        """
+        simulator, view = self.simulator, self._view
+        self.elapsed = 0
+        simulator.restore(snapshot)
+        self.base_policy.reset(self.batch_size)
+        for ago in reversed(range(len(snapshot.sales))):
+            simulator.learn(snapshot, ago)
+            if ago:  # the policy's own memory; the last period it sees in `refresh`
+                view.period = simulator.period - ago
+                self.base_policy.target(view)
+        simulator.trace.calendar[:] = snapshot.calendar
+        return self.refresh()
 
     @property
     def no_action(self) -> NDArray[np.float32]:

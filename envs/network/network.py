@@ -182,7 +182,11 @@ class Stock:
 
 @dataclass(frozen=True)
 class SupplyNetwork:
-    """A whole network. Raises NetworkError where the parts don't fit together."""
+    """A whole network. Raises NetworkError where the parts don't fit together.
+
+    stocks: kept by node kind, then node, in the order of `nodes`: each kind owns one run of rows.
+      It is the order of every array over stocked pairs.
+    """
 
     nodes: tuple[Node, ...]
     skus: tuple[Sku, ...]
@@ -235,6 +239,20 @@ class SupplyNetwork:
                     "lane with this node and sku."
                 )
         _check_bill_of_materials(self.lanes, [s.id for s in self.skus])
+        place = {node.id: i for i, node in enumerate(self._nodes_by_kind)}
+        by_kind = sorted(self.stocks, key=lambda s: place[s.node])
+        object.__setattr__(self, "stocks", tuple(by_kind))
+
+    @property
+    def agent_nodes(self) -> tuple[Node, ...]:
+        """The nodes that hold stock, in the order of the stocks."""
+        holding = {s.node for s in self.stocks}
+        return tuple(n for n in self._nodes_by_kind if n.id in holding)
+
+    @property
+    def _nodes_by_kind(self) -> list[Node]:
+        kinds = list(dict.fromkeys(n.kind for n in self.nodes))
+        return sorted(self.nodes, key=lambda n: kinds.index(n.kind))
 
 
 def _must_be_stocked(where: str, node: str, sku: str, pairs: set[tuple[str, str]]) -> None:

@@ -37,6 +37,7 @@ from envs.simulation.events import (
     ship,
 )
 from envs.simulation.forecast import ForecastArrays, compile_forecast
+from envs.simulation.snapshot import Snapshot, split_sales
 from envs.simulation.state import Flows, State
 from envs.trace.trace import Bootstrap, Trace
 
@@ -45,6 +46,11 @@ __all__ = ["Simulator"]
 Floats = NDArray[np.float64]
 
 _TILE = 256  # replications worked on together: their state fits the L2 cache
+_LONG_RUNNING = 1_000_000  # period of a restored system: past any policy's start-up rule
+
+# What `observe` learns: of a pair from all that is asked of it, of its customers from theirs.
+_LEARNED_OF_PAIRS = ("incoming", "mean_7", "mean_28", "square_28", "zero_share_28", "history")
+_LEARNED_OF_CUSTOMERS = ("demand_level", "demand_variance")
 
 
 class World(NamedTuple):
@@ -89,21 +95,22 @@ def _close_period(
 @entry
 def _open_period(
     world: World, demand: Floats, calendar: NDArray[np.int64], factor: Floats, period: int,
-    refresh: bool,
+    plays: bool, first: bool, seen: bool,
 ) -> None:  # fmt: skip
-    """Events 1-2 of a new period (and 5, where customers come first); refresh: only 2."""
+    """Events 1-2 of a new period (and 5, where customers come first); plays: else only 2.
+
+    first, seen: see `observe`.
+    """
     net, forecast, state, flows = world.net, world.forecast, world.state, world.flows
     batch = state.on_hand.shape[1]
     for lo in range(0, batch, _TILE):
         hi = min(lo + _TILE, batch)
-        if not (net.receive_after_ship or refresh):
+        if plays and not net.receive_after_ship:
             receive(net, state, flows, factor, period, lo, hi)  # 1
-        if net.demand_first and not refresh:
+        if plays and net.demand_first:
             serve(net, state, flows, demand, lo, hi)  # 5
-        if not refresh:
+        if plays:
             believe_receipts(net, state, flows, period, lo, hi)
-        seen = (net.demand_first or period > 0) and not refresh
-        first = period == 0 or refresh
         observe(net, forecast, state, flows, calendar, period, first, seen, lo, hi)  # 2
 
 
@@ -170,7 +177,7 @@ class Simulator:
         for array in (*self.state, *self.flows):
             array[...] = 0.0
         self._fill_initial()
-        self._open()
+        self._open(0, plays=True, first=True, seen=self.net.arrays.demand_first)
         forget_receipts(self.net, self.state, self.period)  # what has just come tells nothing
 
     def close_period(
@@ -202,19 +209,58 @@ class Simulator:
         """Move to the next period, up to where agents act."""
         self.period += 1
         self.trace.advance()
-        self._open()
+        self._open(self.period, plays=True, first=False, seen=True)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put the snapshot's goods and orders into every replication, long after any start.
+
+        Nothing is remembered: what is believed of demand and lanes is the network's own figures.
+        What the trace holds stays. Call `reset` once before; then `learn` for each period of sales,
+        then `refresh`.
+        """
+        state, self.period = self.state, _LONG_RUNNING
+        for array in (*state, *self.flows):
+            array[...] = 0.0
+        state.on_hand[...] = snapshot.on_hand[:, None]
+        state.backorders[...] = snapshot.backorders[:, None]
+        state.owed[...] = snapshot.owed[:, None]
+        slots = (self.period + np.arange(self.net.slots)) % self.net.slots
+        state.in_transit[:, slots] = snapshot.in_transit[..., None]
+        state.in_transit_total[...] = snapshot.in_transit.sum(axis=1)[:, None]
+        self._forget()
+        state.incoming[...] = self.net.demand_mean[:, None]
+
+    def learn(self, snapshot: Snapshot, ago: int) -> None:
+        """Show a period's sales to the demand forecasts and statistics; the oldest period first.
+
+        A pair whose sales are unknown keeps what is believed of it. ago: periods since; 0: the
+        last one before the next orders.
+        """
+        state, trace = self.state, self.trace
+        sold, calendar = snapshot.sales[-1 - ago], snapshot.sold_in[-1 - ago]
+        known, demand, requested = split_sales(self.net, sold)
+        self.flows.demand[...], self.flows.requested[...] = demand[:, None], requested[:, None]
+        unknown = {name: ~known for name in _LEARNED_OF_PAIRS}
+        unknown |= dict.fromkeys(_LEARNED_OF_CUSTOMERS, np.isnan(sold[self.net.customer_pair]))
+        old = {name: getattr(state, name)[rows] for name, rows in unknown.items()}
+        trace.calendar[:] = calendar + self.forecast.seen_lag
+        self._open(self.period - ago, plays=False, first=True, seen=True)
+        for name, rows in unknown.items():
+            getattr(state, name)[rows] = old[name]
 
     def refresh(self) -> None:
-        """Recompute what is derived, after the state was set from outside (a stock snapshot)."""
-        self._open(refresh=True)
+        """Recompute what is derived, after the state was set from outside."""
+        self._open(self.period, plays=False, first=True, seen=False)
 
-    def _open(self, refresh: bool = False) -> None:
+    def _open(self, period: int, plays: bool, first: bool, seen: bool) -> None:
         trace = self.trace
-        _open_period(self._world, trace.demand, trace.calendar, trace.factor, self.period, refresh)
+        _open_period(
+            self._world, trace.demand, trace.calendar, trace.factor, period, plays, first, seen
+        )
 
     def _fill_initial(self) -> None:
         net, state = self.net, self.state
-        self.forget()
+        self._forget()
         state.on_hand[...] = net.arrays.initial_stock[:, None]
         for q, lane in enumerate(net.network.lanes):
             for period, quantity in enumerate(lane.initial_in_transit):
@@ -224,7 +270,7 @@ class Simulator:
         state.in_transit_total[...] = state.in_transit.sum(axis=1)
         state.orders_on_way_total[...] = state.orders_on_way.sum(axis=1)
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """Believe what is believed before any demand or receipt was seen."""
         net, state = self.net, self.state
         forget_receipts(net, state, self.period)

@@ -12,17 +12,15 @@ import threading
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ArtifactError, NonFiniteError
-from envs.policies import View, build_policy
+from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 from envs.simulation.explain import Change, explain_orders
 from evaluation.artifact.artifact import Artifact
 from evaluation.artifact.network_io import scenario_from_plain
-from evaluation.recommendation.learning import Learner
 from evaluation.recommendation.schemas import (
     Fallback,
     Guardrail,
@@ -32,18 +30,13 @@ from evaluation.recommendation.schemas import (
     RecommendationResponse,
     Summary,
 )
-from evaluation.recommendation.snapshot import Snapshot, SnapshotReader
+from evaluation.recommendation.snapshot import SnapshotReader
 
 __all__ = ["Recommender"]
 
 Floats = NDArray[np.float64]
 
-_PERIOD = 1_000_000  # of the order: past any start-up rule of a classical policy
 _DIGITS = 6  # of quantities between the limits, in units
-
-# What the observe event learns: of a pair from all that is asked of it, and from its customers.
-_ASKED = ("incoming", "mean_7", "mean_28", "square_28", "zero_share_28", "history")
-_LEVELS = ("demand_level", "demand_variance")
 
 _log = logging.getLogger(__name__)
 
@@ -85,8 +78,6 @@ class Recommender:
         self._check_fit(artifact)
         self._reader = SnapshotReader(self.scenario)
         self._env.simulator.reset(0)
-        self._learner = Learner(self._env.simulator)
-        self._leaves = _leaf_weights(self._env)
         self._lock = threading.Lock()
         self.info = ModelInfo(
             name=name,
@@ -99,9 +90,9 @@ class Recommender:
 
     def recommend(self, request: RecommendationRequest) -> RecommendationResponse:
         """Answer with orders for all lanes. Raises RequestError for names the network lacks."""
-        snapshot = self._reader.read(request)
+        snapshot, notices = self._reader.read(request)
         with self._lock:
-            observation = self.fill(snapshot)
+            observation = self._env.restore(snapshot)
             classical_raw, classical = self._orders(self._env.no_action)
             raw, quantity, fallback = classical_raw, classical, Fallback()
             if request.policy == "champion":
@@ -118,67 +109,8 @@ class Recommender:
             lines=self._lines(raw, quantity, classical, request.include_zero),
             summary=self._summary(quantity, classical),
             fallback=fallback,
-            warnings=snapshot.notices,
+            warnings=notices,
         )
-
-    def fill(self, snapshot: Snapshot) -> NDArray[np.float32]:
-        """Put the snapshot into the simulator; returns the observation [P, F, 1]."""
-        env, state = self._env, self._env.state
-        simulator = env.simulator
-        for array in (*state, *env.flows):
-            array[...] = 0.0
-        env.elapsed, simulator.period = 0, _PERIOD
-        state.on_hand[:, 0] = snapshot.on_hand
-        state.backorders[:, 0] = snapshot.backorders
-        state.owed[:, 0] = snapshot.owed
-        slots = state.in_transit.shape[1]
-        for ahead in range(slots):
-            state.in_transit[:, (_PERIOD + ahead) % slots, 0] = snapshot.in_transit[:, ahead]
-        state.in_transit_total[:, 0] = snapshot.in_transit.sum(axis=1)
-        simulator.forget()
-        state.incoming[:, 0] = env.net.demand_mean
-        env.base_policy.reset(1)
-        self._learn_demand(snapshot)
-        simulator.trace.calendar[:] = self._reader.calendar_period(snapshot.day)
-        return env.refresh()
-
-    def _learn_demand(self, snapshot: Snapshot) -> None:
-        """Let the observe event see the recent sales, period by period.
-
-        A pair whose sales of a period aren't told keeps what it believed. What other locations
-        asked of a pair is, where not told, what was sold below it.
-        """
-        env, state, flows = self._env, self._env.state, self._env.flows
-        net, simulator, periods = env.net, env.simulator, len(snapshot.sales)
-        lag = simulator.forecast.seen_lag
-        for t, told in enumerate(snapshot.sales):
-            known, demand, requested = self._asked(told)
-            flows.demand[:, 0], flows.requested[:, 0] = demand, requested
-            old = {name: getattr(state, name).copy() for name in (*_ASKED, *_LEVELS)}
-            seen = self._reader.calendar_period(snapshot.day - (periods - 1 - t) - lag)
-            when = _PERIOD - (periods - 1 - t)
-            self._learner.observe(seen + lag, when)
-            untold = np.isnan(told[net.customer_pair])
-            for name in _ASKED:
-                getattr(state, name)[~known] = old[name][~known]
-            for name in _LEVELS:
-                getattr(state, name)[untold] = old[name][untold]
-            if t < periods - 1:  # its own memory; the last period is looked at by `refresh`
-                trace = simulator.trace
-                env.base_policy.target(
-                    View(net, state, when, trace.seen, trace.forecast, trace.calendar)
-                )
-
-    def _asked(self, told: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
-        """[P] units told, NaN where not -> (known, asked by customers, asked by lanes)."""
-        net = self._env.net
-        sells = net.arrays.demand_of >= 0
-        demand = np.where(sells & ~np.isnan(told), told, 0.0)
-        below = self._leaves @ demand[net.customer_pair] - demand
-        missing = (self._leaves @ np.isnan(told[net.customer_pair])) > 0
-        given_inner = ~sells & ~np.isnan(told)
-        requested = np.where(given_inner, told, np.maximum(below, 0.0))
-        return given_inner | ~missing, demand, requested
 
     def _act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
         if not np.isfinite(observation).all():
@@ -258,9 +190,3 @@ class Recommender:
                 f"gives {env.observation_size} ({', '.join(env.feature_names)}) and {wanted} on "
                 "its network. Train and export again with this version."
             )
-
-
-def _leaf_weights(env: BatchedEnv) -> sparse.csr_matrix:
-    """[P, D] units of a pair in one unit that a customer below it buys."""
-    leaves, size = env.net.arrays.leaves, (env.num_rows, len(env.net.customer_pair))
-    return sparse.csr_matrix((leaves.value, leaves.index, leaves.pointer), shape=size)

@@ -17,9 +17,10 @@ from envs.compiled.network import CompiledNetwork
 from envs.errors import EchelonError, did_you_mean
 from envs.network.network import Lane
 from envs.scenario import Scenario
+from envs.simulation.snapshot import Snapshot
 from evaluation.recommendation.schemas import FieldError, Notice, OpenOrder, RecommendationRequest
 
-__all__ = ["RequestError", "Snapshot", "SnapshotReader"]
+__all__ = ["RequestError", "SnapshotReader"]
 
 Floats = NDArray[np.float64]
 
@@ -45,19 +46,6 @@ class RequestError(EchelonError):
     def __init__(self, errors: list[FieldError]) -> None:
         self.errors = errors[:_MOST_ERRORS]
         super().__init__("; ".join(f"{e.field}: {e.message}" for e in self.errors))
-
-
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """What the simulator's state is filled with."""
-
-    on_hand: Floats  # [P] units
-    backorders: Floats  # [P] units
-    owed: Floats  # [Q] units
-    in_transit: Floats  # [Q, L] units by periods from now until arrival
-    sales: Floats  # [T, P] units, oldest first; NaN where unknown
-    day: int  # calendar period of the order; may lie outside the calendar
-    notices: list[Notice]
 
 
 @dataclass
@@ -99,8 +87,11 @@ class SnapshotReader:
         self._calendar_start = None if start is None else dt.date.fromisoformat(start)
         self._with_dates = scenario.period_name == "day"
 
-    def read(self, request: RecommendationRequest) -> Snapshot:
-        """Return the arrays. Raises RequestError naming every field that doesn't fit."""
+    def read(self, request: RecommendationRequest) -> tuple[Snapshot, list[Notice]]:
+        """Return the snapshot and what was assumed in it.
+
+        Raises RequestError naming every field that doesn't fit.
+        """
         found = _Findings()
         day = self._day(request, found)
         on_hand, backorders = self._stock(request, found)
@@ -108,9 +99,15 @@ class SnapshotReader:
         sales = self._sales(request, found)
         if found.errors:
             raise RequestError(found.errors)
-        return Snapshot(on_hand, backorders, owed, in_transit, sales, day, found.notices())
+        # Where customers are served before orders are placed, the last sales are of the same day.
+        first = day - len(sales) + int(self._net.arrays.demand_first)
+        sold_in = tuple(self._calendar_period(first + t) for t in range(len(sales)))
+        snapshot = Snapshot(
+            on_hand, backorders, owed, in_transit, self._calendar_period(day), sales, sold_in
+        )
+        return snapshot, found.notices()
 
-    def calendar_period(self, day: int) -> int:
+    def _calendar_period(self, day: int) -> int:
         """Return the period within the calendar that stands for `day`.
 
         Outside it, `day` moves by whole weeks, so that it stays the same day of the week, and by

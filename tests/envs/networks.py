@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import groupby
 from random import Random
 
 import numpy as np
 
+from envs.compiled.network import CompiledNetwork
 from envs.network.demand import Demand, DemandConfig
 from envs.network.lead_time import LeadTime
 from envs.network.network import (
@@ -37,7 +39,7 @@ from envs.network.network import (
     Unfilled,
 )
 
-__all__ = ["CALENDAR", "random_network"]
+__all__ = ["CALENDAR", "random_network", "rows_are_the_stocks"]
 
 CALENDAR = 10  # periods of every history and multiplier; shorter than a run, so that it wraps
 
@@ -132,6 +134,18 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
         regimes,
         timing,
     )
+
+
+def rows_are_the_stocks(network: SupplyNetwork, net: CompiledNetwork) -> None:
+    """Row p of the arrays is stock p of the network, and each node kind owns one run of rows."""
+    nodes = [net.agent_nodes[n].id for n in net.node_of_pair]
+    assert nodes == [s.node for s in network.stocks]
+    assert net.arrays.holding_cost.tolist() == [s.holding_cost for s in network.stocks]
+    assert net.arrays.initial_stock.tolist() == [s.initial_stock for s in network.stocks]
+    delivered = [(network.stocks[p].node, network.stocks[p].sku) for p in net.arrays.lane_to]
+    assert delivered == [(q.node, q.sku) for q in network.lanes]
+    kinds = [net.agent_nodes[n].kind for n in net.node_of_pair]
+    assert len([k for k, _ in groupby(kinds)]) == len(set(kinds))
 
 
 def _resource(random: Random, name: str, regimes: tuple[Regime, ...]) -> Resource:

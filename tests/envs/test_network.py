@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from envs.network.network import (
     Stock,
     SupplyNetwork,
 )
+from tests.envs.networks import random_network, rows_are_the_stocks
 
 DEMAND = Demand.from_config(DemandConfig(mean=5.0), 0)
 
@@ -238,3 +240,16 @@ def test_bill_of_materials_reaches_suppliers() -> None:
     assert net.demand_sd == pytest.approx([4.0 * 5.0**0.5, 5.0**0.5])
     assert net.path_lead.tolist() == [4.0, 1.0]
     assert net.echelon_weight.toarray().tolist() == [[1.0, 4.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_rows_of_the_arrays_are_the_stocks(seed: int) -> None:
+    """Whatever order the kinds and the stocks are declared in."""
+    random = Random(seed)
+    drawn = random_network(random)
+    shuffled = replace(
+        drawn,
+        nodes=tuple(random.sample(drawn.nodes, len(drawn.nodes))),
+        stocks=tuple(random.sample(drawn.stocks, len(drawn.stocks))),
+    )
+    rows_are_the_stocks(shuffled, compile_network(shuffled))

@@ -122,7 +122,7 @@ def test_a_snapshot_of_a_simulation_is_answered_as_the_simulation_goes_on(
         body = snapshot_of(env, demand, requested)
         recommender = Recommender(artifact)
         reader = SnapshotReader(recommender.scenario)
-        observation = recommender.fill(reader.read(request(**body)))
+        observation = recommender._env.restore(reader.read(request(**body))[0])
         # A snapshot tells nothing of past deliveries: what was learned of them is left out.
         forget_receipts(env.net, env.state, env.simulator.period)
         np.testing.assert_array_equal(observation, env.observe(), err_msg=scenario.name)
