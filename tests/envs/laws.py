@@ -102,7 +102,8 @@ def customers_get_what_is_there(run: Run) -> None:
 
 def nothing_is_negative(run: Run) -> None:
     """Stock, backlog, pipelines and flows stay at or above zero."""
-    signed = {"inventory_level", "inventory_position", "echelon_inventory_position", "raw_order"}
+    signed = {"inventory_level", "inventory_position", "echelon_inventory_position",
+              "expedite_position", "raw_order"}  # fmt: skip
     for record_ in (run.opened, run.closed, run.flows):
         for name, values in record_._asdict().items():
             if name not in signed | SCRATCH | {"cost", "total_cost"}:

@@ -1,44 +1,61 @@
-"""Run the property checks on whatever `envs` is first on the path, without compiling anything.
+"""Run the property checks on copies of `envs`, without compiling anything.
 
-`python -m tests.envs.mutant_run SEEDS` exits with 0 when all checks hold, and with 3, naming
-what is wrong, as soon as one fails. `test_mutations.py` runs it on copies of the package.
+`python -m tests.envs.mutant_run SEEDS FOLDER...` checks the `envs` of every folder in turn, each in
+a process of its own that begins with the libraries loaded, and prints a JSON line for each: which
+copy it looked at and what it found (null: nothing).
 """
 
 from __future__ import annotations
 
+import importlib
+import json
+import multiprocessing
 import sys
 from pathlib import Path
 from random import Random
 
-import envs
-from envs.trace import trace
-from tests.envs.comparisons import COMPARISONS
-from tests.envs.laws import LAWS
-from tests.envs.runs import random_run
+import gymnasium  # noqa: F401  # loaded once for all copies: they take longer than the checks
+import hydra  # noqa: F401
+import numba  # noqa: F401
+import pandas  # noqa: F401
+import scipy.optimize
+import scipy.sparse
+import scipy.stats  # noqa: F401
 
-__all__ = ["CAUGHT", "main"]
-
-CAUGHT = 3
+__all__ = ["check"]
 
 
-def main(seeds: int) -> int:
-    """Check random networks; the first broken check ends the run."""
-    print(f"checking {Path(envs.__file__).parent}")
+def check(seeds: int, folder: str) -> None:
+    """Check random networks with the folder's `envs`; the first broken check ends the run."""
+    sys.path.insert(0, folder)
+    envs = importlib.import_module("envs")
+    trace = importlib.import_module("envs.trace.trace")
+    laws = importlib.import_module("tests.envs.laws").LAWS
+    comparisons = importlib.import_module("tests.envs.comparisons").COMPARISONS
+    random_run = importlib.import_module("tests.envs.runs").random_run
     trace._BLOCK_VALUES = 64  # draws the same, but hardly more than is played
+    found = None
     try:
         for seed in range(seeds):
             run = random_run(Random(seed), periods=12)
-            for law in LAWS.values():
+            for law in laws.values():
                 law(run)
             if seed % 6 == 0:  # they take longer, and find what no law can
-                for compare in COMPARISONS.values():
+                for compare in comparisons.values():
                     compare(Random(seed))
     except AssertionError as error:
-        print(f"caught: {error}")
-        return CAUGHT
-    print("nothing found")
-    return 0
+        found = f"{error}" or "a check without a message"
+    print(json.dumps([str(Path(str(envs.__file__)).parent), found]), flush=True)
+
+
+def main(seeds: int, folders: list[str]) -> None:
+    """Check every folder. A check that breaks otherwise prints its traceback and no line."""
+    context = multiprocessing.get_context("fork")
+    for folder in folders:
+        process = context.Process(target=check, args=(seeds, folder))
+        process.start()
+        process.join()
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    main(int(sys.argv[1]), sys.argv[2:])
