@@ -6,9 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install train serve test nightly check format results benchmark clean
+.PHONY: help install train serve test kernels nightly check format results benchmark clean
 
 help:
 	@echo "make train      install if needed, then: echelon train \$$(ARGS)"
@@ -30,8 +31,13 @@ train: $(STAMP)
 serve: $(STAMP)
 	$(BIN)/echelon serve $(ARGS)
 
-test: check
-	$(BIN)/python -m pytest -m "not nightly" $(ARGS)
+test: $(STAMP)
+	@$(MAKE) --no-print-directory -j $(WORKERS) check kernels
+	$(BIN)/python -m pytest -m "not nightly" -n $(WORKERS) --dist loadgroup $(ARGS)
+
+# Both workers of `make test` find the simulator's machine code on the disk.
+kernels: $(STAMP)
+	@$(BIN)/python -m tests.kernels
 
 nightly: $(STAMP)
 	$(BIN)/python -m pytest -m nightly $(ARGS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from envs.network.demand import DemandConfig
@@ -9,6 +11,16 @@ from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig
 from envs.scenarios.single_node import SingleNodeConfig
+
+ROOT = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, those of a file stay together; all that train share one Ray."""
+    for item in items:
+        path = item.path.relative_to(ROOT)
+        group = "training" if path.parts[0] == "training" else path.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture
