@@ -1,38 +1,36 @@
-"""MLflow as a destination of what a run records; the only training module that imports it.
+"""MLflow as the destination of what a run records.
 
-``evaluation.tracking.tracker`` is what a run uses, ``evaluation.tracking.delivery`` the thread
-between the two. An unconfirmed delivery is repeated, so every call here may be made twice with the
-same effect as once: MLflow takes the same metric (key, value, step and timestamp) twice as one, and
-a run or a model version is looked up by its key before it is made.
+An unconfirmed record is sent again, so every call here may be made twice with the same effect as
+once: MLflow takes the same metric (key, value, step and timestamp) twice as one, and a run or a
+model version is looked up by its key before it is made.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import getpass
+import functools
 import json
 import logging
 import os
 import re
+import threading
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.errors import ConfigError
-from evaluation.tracking.delivery import Undeliverable, read_state
-from evaluation.tracking.metrics_log import MetricsRecord
+from evaluation.tracking.outbox import read_state
 
 if TYPE_CHECKING:  # importing it costs seconds: the background thread does that
     from mlflow import MlflowClient
 
-__all__ = ["MlflowDestination", "TrackingConfig", "system_sampler"]
+__all__ = ["MlflowDestination", "Refused", "TrackingConfig", "system_metrics"]
 
 _LONGEST_VALUE = 500  # characters of a parameter or tag; servers before 2.8 take no more
-_BATCH = 100  # parameters or tags per call: MLflow's limit
-_METRICS_PER_CALL = 1000  # MLflow's limit
+_LIMITS = {"metrics": 1000, "params": 100, "tags": 100}  # of one MLflow request
 _DIGEST = 36  # characters: MLflow's limit
 
 # A path that is gone or impossible, here or at a local artifact store.
@@ -70,17 +68,22 @@ class TrackingConfig:
             object.__setattr__(self, "uri", f"sqlite:///{Path(match[1]).absolute()}")
 
 
+class Refused(Exception):
+    """The server will never take this record."""
+
+
 class MlflowDestination:
     """Puts the records of one run folder into MLflow; used by the background thread alone."""
 
     def __init__(self, config: TrackingConfig) -> None:
         self._config = config
-        self._client_or_none: MlflowClient | None = None
+        self.opened = threading.Event()  # MLflow is imported, the database migrated
 
-    def open(self) -> None:
+    @functools.cached_property
+    def _client(self) -> MlflowClient:
         """Import MLflow; open, and migrate if need be, a local database. No network."""
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(self._config.request_timeout))
-        # The courier retries, and looks first whether the lost request was done: the HTTP client
+        # The sender retries, and looks first whether the lost request was done: the HTTP client
         # would send it twice.
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -88,197 +91,150 @@ class MlflowDestination:
         uri = _move_credentials(self._config.uri)
         from mlflow import MlflowClient
 
-        self._client_or_none = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self.opened.set()
+        return client
 
-    @property
-    def _client(self) -> MlflowClient:
-        if self._client_or_none is None:
-            raise RuntimeError("open() comes first")
-        return self._client_or_none
+    def send(self, records: Sequence[Mapping[str, Any]], state: dict[str, Any]) -> None:
+        """Deliver the metrics of some steps, or one event; ``state`` is kept between processes.
 
-    def event(self, event: dict[str, Any], state: dict[str, Any]) -> None:
-        """Deliver one event."""
+        Raises Refused for what will never be taken; anything else may work later.
+        """
+        record, kind = records[0], records[0].get("kind")
+        if kind == "start":  # refused or not, nothing is taken without the run: try it again
+            state["run_id"] = self._start(record, state.get("run_id"))
+        if "run_id" not in state:
+            raise Refused("it was recorded before the start of the run")
+        run_id = state["run_id"]
+        from mlflow.entities import Metric, Param, RunTag
+
         with _refusals():
-            if event["kind"] == "start":
-                self._start(event, state)
-                return
-            run_id = state.get("run_id")
-            if run_id is None:
-                raise Undeliverable("the run could not be created")
-            if event["kind"] == "tags":
-                self._log_texts(run_id, {}, event["tags"])
-            elif event["kind"] == "artifact":
-                self._log_artifact(run_id, Path(event["path"]), event["name"])
-            elif event["kind"] == "dataset":
-                self._log_dataset(run_id, event)
-            elif event["kind"] == "register":
-                state.setdefault("versions", {})[event["id"]] = self._register(run_id, event)
-            elif event["kind"] == "finish":
-                end = round(event["time"] * 1000)
-                self._client.set_terminated(run_id, event["status"], end_time=end)
-            else:
-                raise Undeliverable(f"unknown kind '{event['kind']}'")
+            match kind:
+                case None:
+                    metrics = [
+                        Metric(_key(name), float(value), round(1000 * r["time"]), r["step"])
+                        for r in records
+                        for name, value in r["metrics"].items()
+                    ]
+                    self._log(run_id, metrics=metrics)
+                case "start":
+                    params, tags = record["params"], record["tags"]
+                    self._log(run_id, params=[Param(_key(k), _cut(v)) for k, v in params.items()])
+                    self._log(run_id, tags=[RunTag(_key(k), _cut(v)) for k, v in tags.items()])
+                case "artifact":
+                    self._upload(run_id, Path(record["path"]), record["name"])
+                case "dataset":
+                    self._log_dataset(run_id, record)
+                case "register":
+                    state.setdefault("versions", {})[record["id"]] = self._register(run_id, record)
+                case "finish":
+                    end = round(record["time"] * 1000)
+                    self._client.set_terminated(run_id, record["status"], end_time=end)
+                case _:
+                    raise Refused("this kind of event is unknown")
 
-    def metrics(self, records: list[MetricsRecord], state: dict[str, Any]) -> None:
-        """One ``log_batch`` for the metrics of several steps."""
-        from mlflow.entities import Metric
-
-        metrics = [
-            Metric(_plain_key(name), value, round(record.time * 1000), record.step)
-            for record in records
-            for name, value in record.metrics.items()
-        ]
-        for start in range(0, len(metrics), _METRICS_PER_CALL):
-            with _refusals():
-                batch = metrics[start : start + _METRICS_PER_CALL]
-                self._client.log_batch(state["run_id"], metrics=batch)
-
-    def _start(self, event: dict[str, Any], state: dict[str, Any]) -> None:
-        if "run_id" in state:  # resumed: its parameters stand
-            self._client.update_run(state["run_id"], status="RUNNING")
-            self._log_texts(state["run_id"], {}, event["tags"])
-            return
+    def _start(self, event: Mapping[str, Any], run_id: str | None) -> str:
+        """Return the MLflow run: a new one, or the one that goes on."""
+        if run_id is not None:
+            self._client.update_run(run_id, status="RUNNING")
+            return run_id
         tags = {
             "echelon.key": event["key"],
-            "mlflow.user": getpass.getuser(),
+            "mlflow.user": os.environ.get("USER", str(os.getuid())),
             "mlflow.source.name": "echelon",
-            **event["tags"],
         }
         if event["parent"] is not None:
             parent = read_state(Path(event["parent"])).get("run_id")
             if parent is None:
                 raise RuntimeError("the parent run is not delivered yet")
             tags["mlflow.parentRunId"] = parent
-        experiment = self._experiment_id()
+        found = self._client.get_experiment_by_name(self._config.experiment)
+        if found is None:
+            place = self._artifact_location()
+            experiment = self._client.create_experiment(self._config.experiment, place)
+        else:
+            experiment = found.experiment_id
         # The answer to an earlier attempt may have been lost: look before creating a second run.
-        found = self._client.search_runs(
-            [experiment], f"tags.`echelon.key` = '{event['key']}'", max_results=1
-        )
-        run = (
-            found[0]
-            if found
-            else self._client.create_run(
-                experiment, round(event["time"] * 1000), dict(_texts(tags)), event["name"]
-            )
-        )
-        self._log_texts(run.info.run_id, event["params"], {})
-        state["run_id"] = run.info.run_id
-
-    def _experiment_id(self) -> str:
-        name = self._config.experiment
-        experiment = self._client.get_experiment_by_name(name)
-        if experiment is None:
-            return str(self._client.create_experiment(name, self._artifact_location()))
-        if experiment.lifecycle_stage != "active":
-            raise RuntimeError(
-                f"experiment '{name}' is deleted on the server; restore it, or set "
-                "tracking.experiment to another name and replay"
-            )
-        return str(experiment.experiment_id)
+        key = f"tags.`echelon.key` = '{event['key']}'"
+        runs = self._client.search_runs([experiment], key, max_results=1)
+        run = runs[0] if runs else self._client.create_run(
+            experiment, round(event["time"] * 1000), tags, event["name"]
+        )  # fmt: skip
+        return str(run.info.run_id)
 
     def _artifact_location(self) -> str | None:
         """Artifacts lie beside a local database, whatever the working directory is."""
-        if not self._config.uri.startswith("sqlite:///"):
-            return None
-        database = Path(self._config.uri.removeprefix("sqlite:///"))
+        match = re.fullmatch("sqlite:///(.+)", self._config.uri)
         folder = re.sub(r"[^\w.-]", "_", self._config.experiment)
-        return (database.parent / "mlruns" / folder).as_uri()
+        return (Path(match[1]).parent / "mlruns" / folder).as_uri() if match else None
 
-    def _log_texts(self, run_id: str, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param, RunTag
+    def _log(self, run_id: str, **entities: Sequence[Any]) -> None:
+        """Log `metrics`, `params` or `tags`, in as many requests as MLflow's limits ask for."""
+        for kind, items in entities.items():
+            for start in range(0, len(items), _LIMITS[kind]):
+                batch: Any = {kind: items[start : start + _LIMITS[kind]]}
+                self._client.log_batch(run_id, **batch)
 
-        for batch in _batches([Param(*pair) for pair in _texts(params)]):
-            self._client.log_batch(run_id, params=batch)
-        for batch in _batches([RunTag(*pair) for pair in _texts(tags)]):
-            self._client.log_batch(run_id, tags=batch)
-
-    def _log_artifact(self, run_id: str, path: Path, name: str | None) -> None:
+    def _upload(self, run_id: str, path: Path, name: str | None) -> None:
         if path.is_dir():
             self._client.log_artifacts(run_id, str(path), name)
         elif path.is_file():
             self._client.log_artifact(run_id, str(path), name)
         else:
-            raise Undeliverable(f"'{path}' is gone")
+            raise Refused(f"'{path}' is gone")
 
     def _log_dataset(self, run_id: str, event: Mapping[str, Any]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        dataset = Dataset(
-            name=event["name"],
-            digest=event["digest"][:_DIGEST],
-            source_type="local",
-            source=json.dumps({"uri": event["source"]}),
-        )
-        tags = [InputTag("mlflow.data.context", event["context"])]
+        source = json.dumps({"uri": event["source"]})
+        dataset = Dataset(event["name"], event["digest"][:_DIGEST], "local", source)
+        tags = [InputTag("mlflow.data.context", "training")]
         self._client.log_inputs(run_id, [DatasetInput(dataset, tags)])
 
     def _register(self, run_id: str, event: Mapping[str, Any]) -> str:
         """Upload, then make the version, then move the alias: a reader never sees half of it."""
         client, name = self._client, event["name"]
         if not Path(event["path"]).is_dir():
-            raise Undeliverable(f"'{event['path']}' is no folder")
-        self._log_artifact(run_id, Path(event["path"]), event["artifact"])
+            raise Refused(f"'{event['path']}' is no folder")
+        # In a folder of its own: the files of a version never change again.
+        artifact = f"{Path(event['path']).name}_{event['id'][:8]}"
+        self._upload(run_id, Path(event["path"]), artifact)
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
-        key = f"tags.`echelon.key` = '{event['id']}'"
-        found = client.search_model_versions(f"name = '{name}' AND {key}", max_results=1)
-        source = f"{client.get_run(run_id).info.artifact_uri}/{event['artifact']}"
+        key = f"name = '{name}' AND tags.`echelon.key` = '{event['id']}'"
+        found = client.search_model_versions(key, max_results=1)
+        source = f"{client.get_run(run_id).info.artifact_uri}/{artifact}"
         tags = {"echelon.key": event["id"], "echelon.time": str(event["time"])}
         made = found[0] if found else client.create_model_version(name, source, run_id, tags)
-        if event["alias"] is not None:
-            self._move_alias(name, event["alias"], str(made.version), event["time"])
-        return str(made.version)
-
-    def _move_alias(self, name: str, alias: str, version: str, asked_at: float) -> None:
-        """Unless it was given to another version since: a late replay must not take it back."""
-        holder = self._client.get_registered_model(name).aliases.get(alias)
-        if holder is not None:
-            tags = self._client.get_model_version(name, str(holder)).tags
-            if float(tags.get("echelon.time", 0.0)) > asked_at:
-                _log.warning(
-                    "Tracking: '%s' version %s came later than version %s and keeps the alias @%s.",
-                    name,
-                    holder,
-                    version,
-                    alias,
-                )
-                return
-        self._client.set_registered_model_alias(name, alias, version)
+        version = str(made.version)
+        if event["alias"] is None:
+            return version
+        holder = client.get_registered_model(name).aliases.get(event["alias"])
+        held = {} if holder is None else client.get_model_version(name, str(holder)).tags
+        if float(held.get("echelon.time", 0.0)) > event["time"]:  # a replay that comes late
+            _log.warning(
+                f"Tracking: version {holder} of '{name}' is newer than version {version} and keeps "
+                f"the alias @{event['alias']}."
+            )
+        else:
+            client.set_registered_model_alias(name, event["alias"], version)
+        return version
 
 
-def system_sampler() -> Callable[[], dict[str, float]]:
-    """A function that reads processor, memory, disk, network and GPU, named as MLflow does.
+def system_metrics() -> Iterator[dict[str, float]]:
+    """Read processor, memory, disk, network and GPU at every step, named as MLflow does.
 
-    MLflow's own monitor thread stops for good at the first failed request, and makes the end of
-    a run wait for it; only its gauges are used.
+    Of MLflow's monitor only the gauges are used: its thread stops for good at the first failed
+    request, and the end of a run waits for it.
     """
-    from mlflow.system_metrics.metrics import (
-        cpu_monitor,
-        disk_monitor,
-        gpu_monitor,
-        network_monitor,
-    )
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    kinds: list[Any] = [
-        cpu_monitor.CPUMonitor,
-        disk_monitor.DiskMonitor,
-        network_monitor.NetworkMonitor,
-        gpu_monitor.GPUMonitor,
-    ]
-    gauges = []
-    for kind in kinds:
-        with contextlib.suppress(Exception):  # the GPU's raises where there is none
-            gauges.append(kind())
-
-    def sample() -> dict[str, float]:
-        values: dict[str, float] = {}
-        for gauge in gauges:
-            gauge.collect_metrics()
-            values |= {f"system/{name}": value for name, value in gauge.aggregate_metrics().items()}
+    monitor = SystemMetricsMonitor(run_id="")
+    while True:
+        monitor.collect_metrics()
+        yield {f"system/{name}": value for name, value in monitor.aggregate_metrics().items()}
+        for gauge in monitor.monitors:
             gauge.clear_metrics()
-        return values
-
-    return sample
 
 
 @contextlib.contextmanager
@@ -291,12 +247,12 @@ def _refusals() -> Iterator[None]:
     except MlflowException as problem:
         # A deleted run answers INVALID_PARAMETER_VALUE too; restored, it takes everything.
         refused = problem.error_code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
-        if refused and "lifecycle_stage" not in str(problem):
-            raise Undeliverable(str(problem)) from problem
+        if refused and "must be in the 'active'" not in str(problem):
+            raise Refused(str(problem)) from problem
         raise
     except OSError as problem:
         if problem.errno in _HOPELESS:
-            raise Undeliverable(str(problem)) from problem
+            raise Refused(str(problem)) from problem
         raise
 
 
@@ -313,20 +269,12 @@ def _move_credentials(uri: str) -> str:
     return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def _texts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    texts = ((_plain_key(key), str(value)) for key, value in values.items())
-    return [
-        (key, text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "...")
-        for key, text in texts
-    ]
+def _cut(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."
 
 
-def _plain_key(key: str) -> str:
+def _key(key: str) -> str:
     """The key with what MLflow refuses in names replaced by ``_``, at most 250 characters."""
     key = re.sub(r"[^\w./ :-]", "_", key, flags=re.ASCII)[:250]
     return "/".join(part if part not in ("", ".", "..") else "_" for part in key.split("/"))
-
-
-def _batches(items: list[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(items), _BATCH):
-        yield items[start : start + _BATCH]

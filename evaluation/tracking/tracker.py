@@ -1,8 +1,7 @@
 """Tracking that never holds up or ends a run.
 
-Everything is written to the run folder first (``metrics.jsonl``, ``tracking_events.jsonl``) and
-delivered to MLflow from there by a background thread. Whatever could not be delivered when the
-run ends stays there: ``replay`` delivers it later.
+Everything is written to the run folder first and sent to MLflow from there by a background
+thread. What could not be sent when the run ends stays there: ``replay`` sends it later.
 
     with Tracker(config, run_folder) as tracker:
         tracker.start("beer_game seed 3", params=flat, tags={}, config=resolved)
@@ -16,6 +15,7 @@ from __future__ import annotations
 import atexit
 import concurrent.futures.thread  # noqa: F401 - MLflow needs it, and at exit it's too late to import
 import contextlib
+import itertools
 import logging
 import secrets
 import sys
@@ -30,8 +30,9 @@ import yaml
 
 from envs.errors import ConfigError
 from evaluation.files.redact import redact, redact_tree
-from evaluation.tracking.delivery import Courier, Outbox
-from evaluation.tracking.mlflow_destination import MlflowDestination, TrackingConfig, system_sampler
+from evaluation.tracking.mlflow_destination import MlflowDestination, TrackingConfig, system_metrics
+from evaluation.tracking.outbox import Outbox, read_lines
+from evaluation.tracking.sender import Sender
 
 __all__ = ["Status", "Tracker", "replay"]
 
@@ -49,15 +50,15 @@ class Tracker:
     def __init__(
         self, config: TrackingConfig, run_folder: Path, *, parent: Path | None = None
     ) -> None:
-        self._config = config
         self.folder = Path(run_folder).absolute()
-        self._parent = parent
+        self._config, self._parent = config, parent
         self._outbox = Outbox(self.folder)
-        self._courier = Courier(self._outbox, MlflowDestination(config))
-        self._stop_sampling = threading.Event()
+        self._destination = MlflowDestination(config)
+        self._sender = Sender(self._outbox, self._destination)
         self._sampler = threading.Thread(target=self._sample, name="system metrics", daemon=True)
-        self._started = self._finished = False
-        self._disk_refused = False
+        self._started = False
+        self._finished = threading.Event()
+        self._warned = False
 
     def start(
         self,
@@ -68,10 +69,11 @@ class Tracker:
     ) -> None:
         """Begin. ``params`` is flat; ``config``, the resolved one, is kept as ``config.yaml``."""
         self._started = True
+        resumed = self._outbox.events.size > 0  # its parameters stand
         self._event(
             "start",
             name=run_name,
-            params={key: str(value) for key, value in redact_tree(dict(params or {})).items()},
+            params={} if resumed else redact_tree(dict(params or {})),
             tags=redact_tree(dict(tags or {})),
             key=secrets.token_hex(16),
             parent=None if self._parent is None else str(self._parent),
@@ -86,7 +88,7 @@ class Tracker:
                 self.log_artifacts(path)
         atexit.register(self._at_exit)
         if self._config.enabled:
-            self._courier.start()
+            self._sender.start()
             if self._config.system_metrics:
                 self._sampler.start()
 
@@ -94,7 +96,7 @@ class Tracker:
         """Record the metrics of one step, once; ``group/name`` makes a section in MLflow."""
         with self._never_fatal():
             self._outbox.metrics.record(step, metrics)
-        self._courier.wake()
+        self._sender.wake()
 
     def log_artifacts(self, path: Path, name: str | None = None) -> None:
         """A file or folder that stays where it is; ``name`` is its folder in MLflow."""
@@ -104,13 +106,9 @@ class Tracker:
         """A picture, under ``figures`` in MLflow."""
         self.log_artifacts(path, "figures")
 
-    def log_dataset(self, name: str, digest: str, source: str, context: str = "training") -> None:
+    def log_dataset(self, name: str, digest: str, source: str) -> None:
         """Which data was used, with its hash."""
-        self._event("dataset", name=name, digest=digest, source=redact(source), context=context)
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Add tags to the run."""
-        self._event("tags", tags=redact_tree(dict(tags)))
+        self._event("dataset", name=name, digest=digest, source=redact(source))
 
     def register_model(self, name: str, folder: Path, alias: str | None = None) -> str | None:
         """Register the folder as a version of the model and give it the alias.
@@ -119,22 +117,11 @@ class Tracker:
         None when the server did not take it (yet): ``replay`` does it later.
         """
         identity = secrets.token_hex(16)
-        folder = Path(folder).absolute()
-        self._event(
-            "register",
-            name=name,
-            path=str(folder),
-            # A folder of its own: the files of a version never change again.
-            artifact=f"{folder.name}_{identity[:8]}",
-            alias=alias,
-            id=identity,
-        )
-        if not self._config.enabled or not self._started or self._finished:
+        path = str(Path(folder).absolute())
+        self._event("register", name=name, path=path, alias=alias, id=identity)
+        if not self._config.enabled or not self._started or self._finished.is_set():
             return None
-        end = self._outbox.events.size
-        self._courier.wait_until(
-            lambda: self._outbox.delivered(self._outbox.events) >= end, self._config.flush_timeout
-        )
+        self._sender.wait([self._outbox.events], self._config.flush_timeout)
         version: str | None = self._outbox.state.get("versions", {}).get(identity)
         if version is None:
             _log.warning("Tracking: model '%s' is not registered: see the lines before.", name)
@@ -151,26 +138,19 @@ class Tracker:
 
     def finish(self, status: Status = "FINISHED") -> None:
         """End the run; waits for delivery, at most ``flush_timeout`` without progress."""
-        if self._finished:
+        if self._finished.is_set():
             return
-        self._finished = True
+        self._finished.set()
         atexit.unregister(self._at_exit)
-        self._stop_sampling.set()
         if self._started:
             if self._sampler.is_alive():
                 self._sampler.join(timeout=1.0)
             self._event("finish", status=status)
-        if self._started and self._config.enabled:
-            self._courier.wait_until(self._outbox.is_empty, self._config.flush_timeout)
-            self._courier.stop()
-            if left := self._outbox.count_pending():
+            if self._config.enabled and (left := self._sender.close(self._config.flush_timeout)):
                 _log.warning(
-                    "Tracking: %d records did not reach %s; nothing is lost, they are in '%s'. "
-                    "When the server is back: python -m evaluation.tracking.tracker '%s'",
-                    left,
-                    redact(self._config.uri),
-                    self.folder,
-                    self.folder,
+                    f"Tracking: {left} records did not reach {redact(self._config.uri)}; nothing "
+                    f"is lost, they are in '{self.folder}'. When the server is back: "
+                    f"python -m evaluation.tracking.tracker '{self.folder}'"
                 )
         self._outbox.close()
 
@@ -183,10 +163,8 @@ class Tracker:
         problem: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self.finish("FINISHED")
-        else:
-            self.finish("FAILED" if issubclass(kind, Exception) else "KILLED")
+        failed = kind is not None and issubclass(kind, Exception)
+        self.finish("FINISHED" if kind is None else "FAILED" if failed else "KILLED")
 
     def _at_exit(self) -> None:
         """The process ends without finish(): after an uncaught error, or by sys.exit."""
@@ -195,7 +173,7 @@ class Tracker:
     def _event(self, kind: str, **fields: Any) -> None:
         with self._never_fatal():
             self._outbox.events.append({"kind": kind, "time": time.time(), **fields})
-        self._courier.wake()
+        self._sender.wake()
 
     @contextlib.contextmanager
     def _never_fatal(self) -> Iterator[None]:
@@ -203,29 +181,28 @@ class Tracker:
         try:
             yield
         except (OSError, TypeError, ValueError, yaml.YAMLError) as problem:
-            if not self._disk_refused:
-                self._disk_refused = True
+            if not self._warned:
+                self._warned = True
                 _log.warning(
-                    "Tracking: not recorded in '%s' (%s). The run goes on.", self.folder, problem
+                    f"Tracking: not recorded in '{self.folder}' ({problem}). The run goes on."
                 )
 
     def _sample(self) -> None:
+        """Record the machine's load until the end."""
         log = self._outbox.system_metrics
-        self._courier.opened.wait()  # MLflow is imported once, in the courier's thread
+        self._destination.opened.wait()  # MLflow is imported once, by the sender
         with contextlib.suppress(Exception):  # gauges differ by machine: better none than a stop
-            sample = system_sampler()
-            sample()  # the first processor reading has nothing to compare with
-            step = 0
-            while not self._stop_sampling.wait(self._config.system_metrics_interval):
-                values = sample()
-                step = step or 1 + max((log.last_step(name) for name in values), default=-1)
-                log.record(step, values)
-                step += 1
-                self._courier.wake()
+            samples = system_metrics()
+            next(samples)  # the first processor reading has nothing to compare with
+            for step in itertools.count(log.next_step):
+                if self._finished.wait(self._config.system_metrics_interval):
+                    return
+                log.record(step, next(samples))
+                self._sender.wake()
 
 
 def replay(run_folder: Path, config: TrackingConfig | None = None) -> int:
-    """Deliver what an ended run left undelivered, and return the number of records that remain.
+    """Send what an ended run left behind, and return the number of records that remain.
 
     A run whose process was killed is closed as KILLED. ``config`` is needed where the tracking
     address holds a password, which no file has. Raises ConfigError when there is nothing to
@@ -237,30 +214,22 @@ def replay(run_folder: Path, config: TrackingConfig | None = None) -> int:
             f"Folder '{run_folder}' has no tracking_events.jsonl; expected the folder of a run. "
             "Check the path."
         )
-    outbox = Outbox(run_folder)
-    try:
-        events = [event for event, _ in outbox.events.read(0, 1 << 62) if event]
+    with contextlib.closing(Outbox(run_folder)) as outbox:
+        events = [e for e in read_lines(outbox.events.path)[0] if e["kind"] in ("start", "finish")]
         if not events:
             return 0
         if config is None:
-            start = next(event for event in events if event["kind"] == "start")
-            if "***" in start["uri"]:
+            if "***" in events[0]["uri"]:
                 raise ConfigError(
                     f"The tracking address of '{run_folder}' held a password, which is not kept. "
                     "Give replay() a TrackingConfig with the whole address."
                 )
-            config = TrackingConfig(uri=start["uri"], experiment=start["experiment"])
-        if [event["kind"] for event in events if event["kind"] in ("start", "finish")][
-            -1
-        ] == "start":
+            config = TrackingConfig(uri=events[0]["uri"], experiment=events[0]["experiment"])
+        if events[-1]["kind"] == "start":
             outbox.events.append({"kind": "finish", "time": time.time(), "status": "KILLED"})
-        courier = Courier(outbox, MlflowDestination(config))
-        courier.start()
-        courier.wait_until(outbox.is_empty, config.flush_timeout)
-        courier.stop()
-        return outbox.count_pending()
-    finally:
-        outbox.close()
+        sender = Sender(outbox, MlflowDestination(config))
+        sender.start()
+        return sender.close(config.flush_timeout)
 
 
 if __name__ == "__main__":

@@ -242,7 +242,7 @@ def test_no_secret_in_files_logs_or_server(
     tmp_path: Path, server: Server, caplog: pytest.LogCaptureFixture, capfd: Any
 ) -> None:
     """A password in the address is used, and is found nowhere after."""
-    caplog.set_level(logging.DEBUG, logger="training")
+    caplog.set_level(logging.DEBUG)  # of every library too
     secret = "canary-s3cret"
     address = server.uri.replace("//", f"//ann:{secret}@")
     offline = f"http://ann:{secret}@127.0.0.1:9"
@@ -262,6 +262,7 @@ def test_no_secret_in_files_logs_or_server(
             assert history(server.uri, tracker.run_id, "a") == [(1, 1.0)]
     with pytest.raises(ConfigError, match="held a password"):
         replay(tmp_path / "offline")
+    assert "records did not reach http://***@127.0.0.1:9" in caplog.text
     assert secret not in caplog.text
     assert secret not in "".join(capfd.readouterr())
     places = [*tmp_path.rglob("*"), *server.folder.rglob("*")]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
 from envs.errors import ConfigError
-from evaluation.tracking.metrics_log import read_metrics
 from evaluation.tracking.mlflow_destination import TrackingConfig
+from evaluation.tracking.outbox import read_lines
 from evaluation.tracking.tracker import Tracker, replay
 from tests.evaluation.conftest import EXPERIMENT
 
@@ -63,7 +64,6 @@ def test_run_arrives_complete(tmp_path: Path, local: TrackingConfig) -> None:
         (folder / "tables" / "kpis.json").write_text("[]")
         tracker.log_artifacts(folder / "tables", "tables")
         tracker.log_dataset("demand", "ab" * 32, "data/demand.parquet")
-        tracker.set_tags({"winner": "yes"})
     run = only_run(local.uri)
     assert run.info.run_name == "first"
     assert run.info.status == "FINISHED"
@@ -72,7 +72,6 @@ def test_run_arrives_complete(tmp_path: Path, local: TrackingConfig) -> None:
     assert len(run.data.params["long"]) == 500
     assert run.data.params["odd_name_"] == "None"
     assert run.data.tags["scenario"] == "beer"
-    assert run.data.tags["winner"] == "yes"
     expected = [(step, step / 2) for step in range(1, 6)]
     assert history(local.uri, run.info.run_id, "return/mean") == expected
     assert math.isnan(run.data.metrics["bad"])
@@ -81,9 +80,9 @@ def test_run_arrives_complete(tmp_path: Path, local: TrackingConfig) -> None:
     assert (files / "figures" / "cost.png").read_bytes() == b"picture"
     assert (files / "tables" / "kpis.json").exists()
     assert yaml.safe_load((files / "config.yaml").read_text()) == {"seed": 0, "nested": {"a": [1]}}
-    recorded = [(record.step, record.metrics) for record in read_metrics(folder / "metrics.jsonl")]
-    assert [step for step, _ in recorded] == [1, 2, 3, 4, 5]
-    assert recorded[0][1]["return/mean"] == 0.5
+    recorded = read_lines(folder / "metrics.jsonl")[0]
+    assert [record["step"] for record in recorded] == [1, 2, 3, 4, 5]
+    assert recorded[0]["metrics"]["return/mean"] == 0.5
 
 
 def test_model_version_is_found_by_its_alias(tmp_path: Path, local: TrackingConfig) -> None:
@@ -224,7 +223,7 @@ def test_disabled_tracking_keeps_the_files(tmp_path: Path) -> None:
         tracker.log_metrics(1, {"a": 1.0})
         assert tracker.register_model("beer", tmp_path) is None
     assert time.monotonic() - begin < 1.0
-    assert [record.step for record in read_metrics(tmp_path / "run/metrics.jsonl")] == [1]
+    assert [r["step"] for r in read_lines(tmp_path / "run/metrics.jsonl")[0]] == [1]
 
 
 def test_what_the_server_refuses_stops_nothing(
@@ -244,6 +243,43 @@ def test_what_the_server_refuses_stops_nothing(
     assert "nowhere' is gone" in warnings(caplog)
     assert "'register' was refused" in warnings(caplog)
     assert "not recorded" in warnings(caplog)
+
+
+def test_deleted_run_loses_nothing(tmp_path: Path, local: TrackingConfig) -> None:
+    """Somebody deletes the run in MLflow's page: restored, it takes what was recorded meanwhile."""
+    client = MlflowClient(local.uri)
+    folder = tmp_path / "run"
+    with Tracker(replace(local, flush_timeout=0.5), folder) as tracker:
+        tracker.start("deleted")
+        wait_for(lambda: tracker.run_id is not None, 60.0)
+        client.delete_run(tracker.run_id)
+        tracker.log_metrics(1, {"a": 1.0})
+    assert history(local.uri, tracker.run_id or "", "a") == []
+    client.restore_run(tracker.run_id or "")
+    assert replay(folder, local) == 0
+    assert history(local.uri, tracker.run_id or "", "a") == [(1, 1.0)]
+    assert only_run(local.uri).info.status == "FINISHED"
+
+
+def test_failing_upload_holds_no_metrics_up(
+    tmp_path: Path, local: TrackingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The artifact store is down, the tracking server is not."""
+
+    def fail(*_: object) -> None:
+        raise ConnectionError("the artifact store does not answer")
+
+    with Tracker(local, tmp_path / "run") as tracker, monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_artifact", fail)
+        tracker.start("uploads", config={"seed": 0})
+        tracker.log_metrics(1, {"a": 1.0})
+        wait_for(lambda: tracker.run_id is not None, 60.0)
+        wait_for(lambda: bool(history(local.uri, tracker.run_id or "", "a")), 60.0)
+    run_id = tracker.run_id or ""
+    assert (
+        Path(download_artifacts(run_id=run_id, tracking_uri=local.uri)) / "config.yaml"
+    ).exists()
+    assert only_run(local.uri).info.status == "FINISHED"
 
 
 @pytest.mark.parametrize(

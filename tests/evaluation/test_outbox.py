@@ -1,25 +1,33 @@
-"""The JSON-lines log: what a kill, a full disk and a resume leave behind."""
+"""The files of a run folder: what a kill, a full disk and a resume leave behind."""
 
 from __future__ import annotations
 
+import json
 import math
+import resource
 from pathlib import Path
 
 import pytest
 
-from evaluation.tracking.metrics_log import JsonLines, MetricsLog, read_metrics
+from evaluation.tracking.outbox import JsonLines, MetricsLog, read_lines
+
+
+def numbers(path: Path) -> list[int]:
+    return [record["n"] for record in read_lines(path)[0]]
 
 
 def test_records_come_back_as_written(tmp_path: Path) -> None:
     """Also the numbers that JSON has no notation for."""
-    log = MetricsLog(tmp_path / "metrics.jsonl")
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path)
     log.record(1, {"a": 0.1, "b": math.inf})
     log.record(2, {"a": math.nan})
-    first, second = read_metrics(tmp_path / "metrics.jsonl")
-    assert (first.step, first.metrics) == (1, {"a": 0.1, "b": math.inf})
-    assert second.step == 2
-    assert math.isnan(second.metrics["a"])
-    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+    first, second = read_lines(path)[0]
+    assert (first["step"], first["metrics"]["a"], second["step"]) == (1, 0.1, 2)
+    assert float(first["metrics"]["b"]) == math.inf
+    assert math.isnan(float(second["metrics"]["a"]))
+    for line in path.read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20])
@@ -33,18 +41,36 @@ def test_line_cut_by_a_kill_is_dropped(tmp_path: Path, cut: int) -> None:
     path.write_bytes(path.read_bytes()[:-cut])
     log = JsonLines(path)
     log.append({"n": 3})
-    assert [record["n"] for record, _ in log.read(0, 10)] == [1, 3]
+    assert numbers(path) == [1, 3]
+
+
+def test_line_cut_by_a_full_disk_is_dropped(tmp_path: Path) -> None:
+    """The half that fitted goes away again, and the record with it is refused."""
+    path = tmp_path / "log.jsonl"
+    log = JsonLines(path)
+    log.append({"n": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.size + 10, limits[1]))
+    try:
+        for _ in range(2):
+            with pytest.raises(OSError, match=r"space|large"):
+                log.append({"n": 2, "text": "x" * 30})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert numbers(path) == [1]
+    log.append({"n": 3})
+    assert numbers(path) == [1, 3]
 
 
 def test_reading_goes_on_from_an_offset(tmp_path: Path) -> None:
-    """Each record's offset is where the next one begins."""
+    """Where one reading ends the next one begins."""
     log = JsonLines(tmp_path / "log.jsonl")
     for number in range(5):
         log.append({"n": number})
-    first = log.read(0, 2)
-    rest = log.read(first[-1][1], 10)
-    assert [record["n"] for record, _ in first + rest] == [0, 1, 2, 3, 4]
-    assert rest[-1][1] == log.size
+    first, middle = read_lines(log.path, 0, 2)
+    rest, end = read_lines(log.path, middle, 10)
+    assert [record["n"] for record in first + rest] == [0, 1, 2, 3, 4]
+    assert end == log.size
 
 
 def test_damaged_line_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -54,7 +80,7 @@ def test_damaged_line_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     with path.open("ab") as file:
         file.write(b'{"step": 2, "ti\x00me"\n')
     MetricsLog(path).record(3, {"a": 3.0})
-    assert [record.step for record in read_metrics(path)] == [1, 3]
+    assert [record["step"] for record in read_lines(path)[0]] == [1, 3]
     assert "damaged line" in caplog.text
 
 
@@ -68,9 +94,9 @@ def test_resume_records_no_step_twice(tmp_path: Path) -> None:
     resumed = MetricsLog(path)
     for step in (2, 3, 4):
         resumed.record(step, {"loss": step + 10, "new": step})
-    found = [(r.step, name, v) for r in read_metrics(path) for name, v in r.metrics.items()]
+    found = [(r["step"], n, v) for r in read_lines(path)[0] for n, v in r["metrics"].items()]
     assert [(step, value) for step, name, value in found if name == "loss"] == [
         (1, 1), (2, 2), (3, 3), (4, 14),
     ]  # fmt: skip
     assert [step for step, name, _ in found if name == "new"] == [2, 3, 4]
-    assert resumed.last_step("loss") == 3
+    assert resumed.next_step == 4

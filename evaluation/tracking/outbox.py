@@ -1,0 +1,172 @@
+"""What a run records, on its own disk first.
+
+``metrics.jsonl``, ``system_metrics.jsonl`` and ``tracking_events.jsonl`` only grow;
+``tracking_state.json`` says up to which byte of each the server has confirmed. So nothing is lost
+with the process, and a later process goes on where this one stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from envs.errors import ConfigError
+from evaluation.files.atomic_folder import write_file
+
+__all__ = ["JsonLines", "MetricsLog", "Outbox", "read_lines", "read_state"]
+
+_STATE = "tracking_state.json"
+_RECORDS_AT_ONCE = 200
+
+_log = logging.getLogger(__name__)
+
+
+class JsonLines:
+    """Append-only file, one record a line; a line cut by a kill or a full disk is taken away."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._file = path.open("ab", buffering=0)
+        self._file.truncate(path.read_bytes().rfind(b"\n") + 1)
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Hand one line to the operating system (it survives a kill of ours)."""
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        with self._lock:
+            start = self.size
+            try:
+                if self._file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                self._file.truncate(start)
+                raise
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class MetricsLog(JsonLines):
+    """``metrics.jsonl``: {"step": ..., "time": seconds since 1970, "metrics": {...}} per line.
+
+    JSON has no NaN or infinity: they are the texts "nan", "inf", "-inf".
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        # A resumed run goes over the steps since its last checkpoint again. What was recorded
+        # first stays: then no step is there twice, here or at the tracking server.
+        self._last: dict[str, int] = {}
+        for record in read_lines(path)[0]:
+            for name in record["metrics"]:
+                self._last[name] = max(record["step"], self._last.get(name, -1))
+
+    def record(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append the metrics of a step, less those an earlier process recorded already."""
+        values = {n: float(v) for n, v in metrics.items() if step > self._last.get(n, -1)}
+        new = {n: value if math.isfinite(value) else str(value) for n, value in values.items()}
+        if new:
+            self.append({"step": int(step), "time": time.time(), "metrics": new})
+
+    @property
+    def next_step(self) -> int:
+        """The first step that no earlier process recorded a metric of."""
+        return 1 + max(self._last.values(), default=-1)
+
+
+class Outbox:
+    """The files of one run folder; one process at a time has them open.
+
+    state: what has to outlast the process: `run_id` and `versions` of MLflow, and `sent`, bytes
+        of each file that the server has confirmed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._lock = (folder / "tracking.lock").open("ab")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as problem:
+            self._lock.close()
+            raise ConfigError(
+                f"Run folder '{folder}' is in use by a live process; expected one run per folder. "
+                "Wait for it to end, or choose another folder."
+            ) from problem
+        self.metrics = MetricsLog(folder / "metrics.jsonl")
+        self.system_metrics = MetricsLog(folder / "system_metrics.jsonl")
+        self.events = JsonLines(folder / "tracking_events.jsonl")
+        self.logs = (self.metrics, self.system_metrics, self.events)
+        self.state = {"sent": {}, **read_state(folder)}
+
+    def pending(self) -> tuple[JsonLines, list[dict[str, Any]], int] | None:
+        """The records to send next, their file, and the byte that `confirm` is called with.
+
+        Metrics go first, once the run exists: no upload, nor the end of the run, holds them up.
+        """
+        for log in self.logs if "run_id" in self.state else (self.events,):
+            begin = self.sent(log)
+            limit = 1 if log is self.events else _RECORDS_AT_ONCE
+            records, end = read_lines(log.path, begin, limit)
+            if end > begin:
+                return log, records, end
+        return None
+
+    def sent(self, log: JsonLines) -> int:
+        """Bytes of this file that the server has confirmed."""
+        return int(self.state["sent"].get(log.path.name, 0))
+
+    def confirm(self, log: JsonLines, end: int) -> None:
+        """Note that everything before this byte was sent."""
+        self.state["sent"][log.path.name] = end
+        write_file(self.folder / _STATE, json.dumps(self.state, indent=2).encode())
+
+    def count_pending(self) -> int:
+        """Records not yet sent."""
+        return sum(len(read_lines(log.path, self.sent(log))[0]) for log in self.logs)
+
+    def close(self) -> None:
+        for file in (*self.logs, self._lock):
+            file.close()
+
+
+def read_lines(
+    path: Path, offset: int = 0, limit: int = sys.maxsize
+) -> tuple[list[dict[str, Any]], int]:
+    """Return up to ``limit`` records from a byte on, and where the next one begins.
+
+    Unfinished lines are left for later, damaged ones left out with a warning.
+    """
+    records: list[dict[str, Any]] = []
+    with path.open("rb") as file:
+        file.seek(offset)
+        while len(records) < limit and (line := file.readline()).endswith(b"\n"):
+            offset = file.tell()
+            try:
+                records.append(dict(json.loads(line)))
+            except ValueError as problem:
+                _log.warning(f"File '{path}': a damaged line was left out ({problem}).")
+    return records, offset
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What is known at the server of this run folder; see `Outbox`."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return dict(json.loads((folder / _STATE).read_text(encoding="utf-8")))
+    return {}  # or damaged: everything is sent again, which changes nothing at the server
