@@ -50,13 +50,18 @@ class Sender:
     def wait(self, logs: Sequence[JsonLines], timeout: float) -> None:
         """Wait until the files are sent, at most ``timeout`` seconds after the last success."""
         ends = [(log, log.size) for log in logs]
+
+        def is_sent() -> bool:
+            return all(self._outbox.sent(log) >= end for log, end in ends)
+
+        if is_sent():
+            return
         self._hurry.set()
         self._destination.opened.wait(_LONGEST_START)
         begin = now = time.monotonic()
-        while any(self._outbox.sent(log) < end for log, end in ends):
-            limit = min(max(begin, self._last_success) + timeout, begin + _LONGEST_WAIT)
-            if now > limit:
-                break
+        while not is_sent() and now < min(
+            max(begin, self._last_success) + timeout, begin + _LONGEST_WAIT
+        ):
             time.sleep(0.02)
             now = time.monotonic()
         self._hurry.clear()
