@@ -252,7 +252,7 @@ def test_deleted_run_loses_nothing(tmp_path: Path, local: TrackingConfig) -> Non
     with Tracker(replace(local, flush_timeout=0.5), folder) as tracker:
         tracker.start("deleted")
         wait_for(lambda: tracker.run_id is not None, 60.0)
-        client.delete_run(tracker.run_id)
+        client.delete_run(tracker.run_id or "")
         tracker.log_metrics(1, {"a": 1.0})
     assert history(local.uri, tracker.run_id or "", "a") == []
     client.restore_run(tracker.run_id or "")
