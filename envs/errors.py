@@ -3,6 +3,7 @@
 EchelonError
 ├── ConfigError        a setting is missing, unknown or out of range
 ├── NetworkError       the supply network contradicts itself
+├── ActionError        an environment got an action that it can't play
 ├── DataError          a table or file is missing or unreadable as documented
 ├── ArtifactError      an exported policy does not verify
 ├── CheckpointError    a training checkpoint does not verify
@@ -19,6 +20,7 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "ActionError",
     "ArtifactError",
     "CheckpointError",
     "ConfigError",
@@ -41,6 +43,10 @@ class ConfigError(EchelonError):
 
 class NetworkError(EchelonError):
     """The supply network contradicts itself."""
+
+
+class ActionError(EchelonError):
+    """An environment got an action that it can't play."""
 
 
 class DataError(EchelonError):

@@ -41,7 +41,7 @@ from envs.simulation.simulator import Simulator
 from envs.simulation.snapshot import Snapshot
 from envs.simulation.state import Flows, State
 
-__all__ = ["BatchedEnv", "Group", "feature_names", "row_groups"]
+__all__ = ["BatchedEnv", "Group", "feature_names", "newsvendor_scale", "row_groups"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,7 @@ class BatchedEnv:
         self.observation_size = len(self.feature_names)
         self.horizon = scenario.episode_length(split)
         self.reward_config = reward or RewardConfig()
-        scale = _newsvendor_scale(net) if cost_scale is None else np.asarray(cost_scale, float)
+        scale = newsvendor_scale(net) if cost_scale is None else np.asarray(cost_scale, float)
         self.cost_scale = scale.reshape(-1, 1)
         self._calendar = scenario.starts(split), scenario.bootstrap(split)
         self._space = scenario.action_space if action_space is None else action_space
@@ -351,7 +351,7 @@ def _groups(net: CompiledNetwork, kinds: tuple[KindHeads, ...]) -> tuple[Group, 
     )
 
 
-def _newsvendor_scale(net: CompiledNetwork) -> NDArray[np.float64]:
+def newsvendor_scale(net: CompiledNetwork) -> NDArray[np.float64]:
     """[P] a cost per period to scale rewards by where the base policy's own isn't known."""
     rate = np.maximum(net.arrays.holding_cost, 1e-3)
     return 2.0 * rate * np.maximum(net.demand_sd, 0.1 * net.demand_mean) + 1e-9

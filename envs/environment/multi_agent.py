@@ -1,18 +1,28 @@
-"""One agent per node, as dictionaries: for people, conformance tests and other libraries.
+"""One agent per node, as dictionaries: for PettingZoo and RLlib's own runner.
 
-Training does not go through here: packing dictionaries costs more than the simulation.
+Echelon's own training does not go through here: packing dictionaries costs more than the
+simulation.
+
+A node's agent has the node's K (node, SKU) pairs. Observation: their features, one pair after the
+other, [K * F]; no unit, as in `BatchedEnv.feature_names`. Action: their heads, one pair after the
+other, [K * A] in [-1, 1]; zero is the base policy. Reward: the sum over the pairs, in units of what
+the base policy pays for each. Info: "cost" [currency] of the node in the period.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import gymnasium
 import numpy as np
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
-from envs.environment.batched_env import BatchedEnv, Group
+from envs.environment.batched_env import BatchedEnv
+from envs.environment.player import Player, checked_action
+from envs.errors import ActionError, ConfigError
+from envs.reward import RewardConfig
 from envs.scenario import Scenario
 
 __all__ = ["NodeAgents", "SupplyChainParallelEnv"]
@@ -22,92 +32,118 @@ ByAgent = dict[str, FloatArray]
 
 
 class NodeAgents:
-    """One episode at a time, by agent: node n owns its K (node, SKU) rows.
+    """One episode at a time, by agent; the core of the views.
 
-    Observation [K, F], action [K, A] in [-1, 1] (zero: the base policy), reward the sum over rows.
+    agents: names of the nodes. observation_spaces, action_spaces: Box of each agent, [K * F] and
+    [K * A] in [-1, 1].
+
+    Raises:
+        ConfigError: the environment has more than one replication.
     """
 
-    def __init__(self, env: BatchedEnv, seed: int = 0) -> None:
+    def __init__(self, env: BatchedEnv) -> None:
         if env.batch_size != 1:
-            raise ValueError(f"NodeAgents: the environment has {env.batch_size} rows; expected 1.")
-        self._env, self._seed, self._episode = env, seed, 0
-        self._rows: dict[str, tuple[Group, NDArray[np.int64]]] = {}
+            raise ConfigError(
+                f"NodeAgents: the environment has {env.batch_size} replications; expected 1."
+            )
+        self._player = Player(env)
+        self._rows: dict[str, NDArray[np.int64]] = {}
+        self.observation_spaces: dict[str, Box] = {}
+        self.action_spaces: dict[str, Box] = {}
         for group in env.groups:
             for node in np.unique(group.node_of_row):
+                agent = env.agent_ids[int(node)]
                 rows = group.start + np.flatnonzero(group.node_of_row == node)
-                self._rows[env.agent_ids[int(node)]] = (group, rows)
+                self._rows[agent] = rows
+                seen, heads = rows.size * env.observation_size, rows.size * group.action_size
+                self.observation_spaces[agent] = Box(-np.inf, np.inf, (seen,), np.float32)
+                self.action_spaces[agent] = Box(-1.0, 1.0, (heads,), np.float32)
         self.agents = list(self._rows)
-        self._action = np.zeros((env.num_rows, env.action_size, 1), np.float32)
-
-    def observation_space(self, agent: str) -> gymnasium.spaces.Box:
-        """[K, F], unbounded."""
-        shape = (self._rows[agent][1].size, self._env.observation_size)
-        return gymnasium.spaces.Box(-np.inf, np.inf, shape, np.float32)
-
-    def action_space(self, agent: str) -> gymnasium.spaces.Box:
-        """[K, A] in [-1, 1]."""
-        group, rows = self._rows[agent]
-        return gymnasium.spaces.Box(-1.0, 1.0, (rows.size, group.action_size), np.float32)
 
     def reset(self, seed: int | None = None) -> ByAgent:
         """Begin the next episode of the seed; a new seed begins with its episode 0."""
-        if seed is not None:
-            self._seed, self._episode = seed, 0
-        observation = self._env.reset(self._seed, self._episode)
-        self._episode += 1
-        return self._by_agent(observation)
+        return self._by_agent(self._player.reset(seed))
 
-    def step(self, actions: ByAgent) -> tuple[ByAgent, dict[str, float], bool]:
-        """Play one period. Returns observations, rewards, and whether the horizon is reached."""
-        for agent, (group, rows) in self._rows.items():
-            self._action[rows, : group.action_size, 0] = actions[agent]
-        np.clip(self._action, -1.0, 1.0, out=self._action)
-        observation, reward, truncated = self._env.step(self._action)
-        rewards = {agent: float(reward[rows, 0].sum()) for agent, (_, rows) in self._rows.items()}
-        return self._by_agent(observation), rewards, truncated
+    def step(
+        self, actions: Mapping[str, FloatArray]
+    ) -> tuple[ByAgent, dict[str, float], dict[str, dict[str, Any]], bool]:
+        """Play one period. Returns observations, rewards, infos, and whether the horizon is
+        reached.
+
+        Raises:
+            ActionError: an agent's action is missing, has another shape or a NaN, or no episode
+                goes on.
+        """
+        if actions.keys() != self._rows.keys():
+            missing, unknown = self._rows.keys() - actions.keys(), actions.keys() - self._rows
+            raise ActionError(
+                f"actions are missing for {sorted(missing)} and given for unknown "
+                f"{sorted(unknown)}; expected one for each agent: {self.agents}."
+            )
+        for agent, rows in self._rows.items():
+            action = checked_action(actions[agent], self.action_spaces[agent].shape, agent)
+            by_row = action.reshape(rows.size, -1)
+            self._player.action[rows, : by_row.shape[1], 0] = by_row
+        observation, reward, truncated = self._player.step()
+        rewards = {agent: float(reward[rows, 0].sum()) for agent, rows in self._rows.items()}
+        cost = self._player.cost
+        infos: dict[str, dict[str, Any]] = {
+            agent: {"cost": float(cost[rows, 0].sum())} for agent, rows in self._rows.items()
+        }
+        return self._by_agent(observation), rewards, infos, truncated
 
     def _by_agent(self, observation: FloatArray) -> ByAgent:
-        return {agent: observation[rows, :, 0] for agent, (_, rows) in self._rows.items()}
+        """Copies: the next step overwrites the observation."""
+        return {agent: observation[rows, :, 0].ravel() for agent, rows in self._rows.items()}
 
 
-class SupplyChainParallelEnv(ParallelEnv):
-    """A scenario as PettingZoo's parallel API. Episodes are truncated at the horizon."""
+class SupplyChainParallelEnv(ParallelEnv[str, FloatArray, FloatArray]):
+    """A scenario as PettingZoo's parallel API. Episodes are truncated at the horizon.
+
+    Args:
+        scenario: the network, its horizon and its base policy.
+        split: of a scenario with real demand: "train", "tune" or "test".
+        reward: what nodes share; None: each its own cost, and what is left in stock at the horizon
+            counts nothing, as a trainer values it by its critic.
+    """
 
     metadata: ClassVar[dict[str, Any]] = {"name": "echelon_supply_chain_v0", "render_modes": []}
 
-    def __init__(self, scenario: Scenario, split: str = "train") -> None:
-        self._view = NodeAgents(BatchedEnv(scenario, 1, split=split))
+    def __init__(
+        self, scenario: Scenario, split: str = "train", reward: RewardConfig | None = None
+    ) -> None:
+        reward = reward or RewardConfig(salvage_share=0.0)
+        self._view = NodeAgents(BatchedEnv(scenario, 1, split=split, reward=reward))
         self.possible_agents = list(self._view.agents)
         self.agents: list[str] = []
-        self._observation_spaces = {a: self._view.observation_space(a) for a in self._view.agents}
-        self._action_spaces = {a: self._view.action_space(a) for a in self._view.agents}
 
-    def observation_space(self, agent: str) -> gymnasium.spaces.Box:
-        """[K, F] of the agent; the same object every time."""
-        return self._observation_spaces[agent]
+    def observation_space(self, agent: str) -> Box:
+        """[K * F] of the agent; the same object every time."""
+        return self._view.observation_spaces[agent]
 
-    def action_space(self, agent: str) -> gymnasium.spaces.Box:
-        """[K, A] of the agent; the same object every time."""
-        return self._action_spaces[agent]
+    def action_space(self, agent: str) -> Box:
+        """[K * A] of the agent, in [-1, 1]; the same object every time."""
+        return self._view.action_spaces[agent]
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[ByAgent, dict[str, dict[str, Any]]]:
-        """Begin an episode."""
+        """Begin the next episode of the seed; a new seed begins with its episode 0."""
         self.agents = list(self.possible_agents)
         return self._view.reset(seed), {agent: {} for agent in self.agents}
 
     def step(
-        self, actions: ByAgent
+        self, actions: dict[str, FloatArray]
     ) -> tuple[
         ByAgent, dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]
     ]:
-        """Play one period."""
-        observations, rewards, truncated = self._view.step(actions)
-        agents = self.agents
-        if truncated:
-            self.agents = []
-        return (
-            observations, rewards, dict.fromkeys(agents, False), dict.fromkeys(agents, truncated),
-            {agent: {} for agent in agents},
-        )  # fmt: skip
+        """Play one period.
+
+        Raises:
+            ActionError: an agent's action is missing, has another shape or a NaN, or no episode
+                goes on.
+        """
+        observations, rewards, infos, truncated = self._view.step(actions)
+        agents, self.agents = self.agents, [] if truncated else self.agents
+        ends, cuts = dict.fromkeys(agents, False), dict.fromkeys(agents, truncated)
+        return observations, rewards, ends, cuts, infos

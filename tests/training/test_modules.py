@@ -16,8 +16,8 @@ from training.config import ModelConfig
 from training.rllib.modules import NodeKindModule, module_specs, node_spaces, row_spaces
 
 
-def row_module(model: ModelConfig | None = None) -> NodeKindModule:
-    env = small_factory()(1)
+def row_module(model: ModelConfig | None = None, skus: int = 1) -> NodeKindModule:
+    env = small_factory(skus=skus)(1)
     return module_specs(env, row_spaces(env), model or ModelConfig()).build()["store"]
 
 
@@ -48,21 +48,26 @@ def test_exploration_stays_within_its_bounds(logit: float, bound: float) -> None
 
 
 def test_a_node_is_the_sum_of_its_rows() -> None:
-    """Log-probability, entropy and value of [K, F] are those of its K rows together."""
-    module = node_module(skus=3)
-    for network in (module.actor, module.critic):
+    """Log-probability, entropy and value of [K * F] are those of its K rows together."""
+    node, row = node_module(skus=3), row_module(skus=3)
+    for network in (row.actor, row.critic):
         torch.nn.init.normal_(network.get_parameter("layers.4.weight"))
-    seen = observation(module, 4, 3)
-    inputs = module.forward_train({Columns.OBS: seen})[Columns.ACTION_DIST_INPUTS]
-    nodes = module.get_train_action_dist_cls().from_logits(inputs)
-    rows = TorchDiagGaussian.from_logits(inputs)
+    node.load_state_dict(row.state_dict())
+    seen = observation(node, 4)
+    by_row = seen.reshape(4, 3, -1)
+    nodes, rows = (
+        TorchDiagGaussian.from_logits(
+            module.forward_train({Columns.OBS: observed})[Columns.ACTION_DIST_INPUTS]
+        )
+        for module, observed in ((node, seen), (row, by_row))
+    )
     action = nodes.sample()
-    assert action.shape == (4, 3, module.action_space.shape[-1])
-    torch.testing.assert_close(nodes.logp(action), rows.logp(action).sum(-1))
+    assert action.shape == (4, *node.action_space.shape)
+    split = action.reshape(4, 3, -1)
+    torch.testing.assert_close(nodes.logp(action), rows.logp(split).sum(-1))
     torch.testing.assert_close(nodes.entropy(), rows.entropy().sum(-1))
-    torch.testing.assert_close(nodes.kl(nodes), torch.zeros(4))
-    by_row = module.critic(seen).squeeze(-1)
-    torch.testing.assert_close(module.compute_values({Columns.OBS: seen}), by_row.sum(-1))
+    values = row.compute_values({Columns.OBS: by_row}).sum(-1)
+    torch.testing.assert_close(node.compute_values({Columns.OBS: seen}), values)
 
 
 def test_value_units_travel_with_the_weights() -> None:

@@ -40,7 +40,6 @@ from torch import Tensor
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError, EchelonError, TrainingStopped
 from training.rllib.batches import action_log_probability, advantages_of
-from training.rllib.env_factory import EnvFactory
 from training.rllib.episodes import episodes_of
 from training.rllib.modules import row_spaces
 from training.rllib.sampler import BaseRun, Fragment, Roller
@@ -57,7 +56,6 @@ ALL_AGENTS = "all"  # counters are kept for all nodes together
 class RunnerSettings:
     """What the runner needs beyond RLlib's own configuration; travels in env_config."""
 
-    env_factory: EnvFactory
     output: str = "batch"  # "batch", "episodes", or "agents" with RLlib's own runner
     threads: int = 1  # torch threads of a runner process
     env_failures: int = 20  # episode blocks that may fail before training stops
@@ -94,7 +92,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     def make_env(self) -> None:
         """Build the simulator anew, and begin new episodes with the next sample."""
         self.num_envs = self.config.num_envs_per_env_runner
-        self.env = self.settings.env_factory(self.num_envs)
+        self.env = self.config.env_config["env_factory"](self.num_envs)
         self._price_shortage()
         self._roller = None
 

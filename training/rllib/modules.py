@@ -1,8 +1,8 @@
 """The network of one node kind as an RLlib module: actor, critic and exploration noise.
 
 One module serves every node and SKU of its kind. A batch row is one (node, SKU) pair of
-one replication: observation [F], action [A]. Observations of whole nodes, [K, F], are
-accepted too, so that RLlib's own runner and environments train the same module.
+one replication: observation [F], action [A]. Whole nodes, [K * F] and [K * A], are accepted
+too, so that RLlib's own runner and environments train the same module.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from evaluation.artifact.models import build_network
 from training.config import ModelConfig
 
 __all__ = [
-    "NodeGaussian",
     "NodeKindModule",
     "Spaces",
     "module_specs",
@@ -46,22 +45,6 @@ __all__ = [
 ]
 
 Spaces = dict[str, tuple[gym.spaces.Box, gym.spaces.Box]]  # kind -> (observation, action)
-
-
-class NodeGaussian(TorchDiagGaussian):
-    """Independent normals over a node's actions [K, A]: one log-probability per node."""
-
-    def logp(self, value: Tensor) -> Tensor:
-        """Log-density of [..., K, A]: [...]."""
-        return super().logp(value).sum(-1)
-
-    def entropy(self) -> Tensor:
-        """Nats of [..., K, A]: [...]."""
-        return super().entropy().sum(-1)
-
-    def kl(self, other: TorchDiagGaussian) -> Tensor:
-        """Divergence from `other` in nats: [...]."""
-        return super().kl(other).sum(-1)
 
 
 class NodeKindModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):
@@ -83,15 +66,16 @@ class NodeKindModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):
         """
         names = {item.name for item in fields(ModelConfig)}
         model = ModelConfig(**{k: v for k, v in self.model_config.items() if k in names})
-        observation, action = self.observation_space.shape, self.action_space.shape
-        self.per_node = len(observation) == 2
-        self.action_dist_cls = NodeGaussian if self.per_node else TorchDiagGaussian
-        features = self.model_config.get("features", [""] * observation[-1])
+        [seen], [acted] = self.observation_space.shape, self.action_space.shape
+        self.action_dist_cls = TorchDiagGaussian
+        features = self.model_config.get("features", [""] * seen)
+        self.node_rows = seen // len(features)  # K; 1 where rows come one by one
+        heads = acted // self.node_rows
         rows = self.model_config.get("rows", 0)
         # The actor sees the first features; what only a critic may see stands behind them.
         acting = [name for name in features if not name.startswith(CENTRAL)]
         self._acting = len(acting)
-        self.actor = build_network(model.network, acting, action[-1], model.hidden, rows)
+        self.actor = build_network(model.network, acting, heads, model.hidden, rows)
         self.critic = (
             build_network(model.network, features, 1, model.hidden, rows)
             if len(acting) == len(features)
@@ -103,7 +87,7 @@ class NodeKindModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):
         self.register_buffer("highest_log_std", torch.tensor(high))
         # The logit keeps the standard deviation between its bounds with a gradient everywhere;
         # a clamp would hold it for ever once it is outside.
-        self.std_logit = nn.Parameter(torch.full((action[-1],), math.log(share / (1.0 - share))))
+        self.std_logit = nn.Parameter(torch.full((heads,), math.log(share / (1.0 - share))))
         self.register_buffer("value_offset", torch.zeros(()))
         self.register_buffer("value_scale", torch.ones(()))
 
@@ -135,14 +119,25 @@ class NodeKindModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):
         return (target - self.value_offset) / self.value_scale
 
     def action_inputs(self, observation: Tensor) -> Tensor:
-        """Mean and log standard deviation of the action: [..., F] -> [..., 2 A]."""
-        mean = self.actor(observation[..., : self._acting])
-        return torch.cat((mean, self.log_std().expand_as(mean)), dim=-1)
+        """Mean and log standard deviation of the action: [..., K * F] -> [..., 2 K * A]."""
+        return self._inputs_of(self.actor, observation, self.log_std())
+
+    def _inputs_of(self, actor: Actor, observation: Tensor, log_std: Tensor) -> Tensor:
+        mean = actor(self._by_row(observation)[..., : self._acting])
+        if self.node_rows > 1:
+            mean, log_std = mean.flatten(-2), log_std.repeat(self.node_rows)
+        return torch.cat((mean, log_std.expand_as(mean)), dim=-1)
 
     def values(self, observation: Tensor) -> Tensor:
-        """Critic output in value units: [..., F] -> [...]; a node's is the sum of its rows'."""
-        values: Tensor = self.critic(observation).squeeze(-1)
-        return values.sum(-1) if self.per_node else values
+        """Critic output in value units: [..., K * F] -> [...]; a node's: the sum of its rows'."""
+        values: Tensor = self.critic(self._by_row(observation)).squeeze(-1)
+        return values.sum(-1) if self.node_rows > 1 else values
+
+    def _by_row(self, observation: Tensor) -> Tensor:
+        """[..., K * F] -> [..., K, F]; rows one by one stay [..., F]."""
+        return (
+            observation.unflatten(-1, (self.node_rows, -1)) if self.node_rows > 1 else observation
+        )
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return {Columns.ACTION_DIST_INPUTS: self.action_inputs(batch[Columns.OBS])}
@@ -161,20 +156,17 @@ class NodeKindModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):
 
     def forward_target(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """What the slow actor would do."""
-        mean = self.target_actor(batch[Columns.OBS][..., : self._acting])
-        inputs = torch.cat((mean, self.log_std().detach().expand_as(mean)), dim=-1)
+        inputs = self._inputs_of(self.target_actor, batch[Columns.OBS], self.log_std().detach())
         return {TARGET_NETWORK_ACTION_DIST_INPUTS: inputs}
 
 
 def row_spaces(env: BatchedEnv) -> Spaces:
     """Of one (node, SKU) row, by kind: observation [F], action [A] in [-1, 1]."""
-    return {
-        group.name: _spaces((), env.observation_size, group.action_size) for group in env.groups
-    }
+    return {group.name: _spaces(1, env.observation_size, group.action_size) for group in env.groups}
 
 
 def node_spaces(env: BatchedEnv) -> Spaces:
-    """Of one node with its K rows, by kind: observation [K, F], action [K, A].
+    """Of one node with its K rows, by kind: observation [K * F], action [K * A].
 
     Raises:
         ConfigError: nodes of a kind differ in their number of SKUs.
@@ -187,16 +179,14 @@ def node_spaces(env: BatchedEnv) -> Spaces:
                 f"nodes of kind '{group.name}' stock {counts} SKUs; expected the same number, as "
                 "RLlib stacks whole nodes; use output 'episodes' or 'batch', which go by rows"
             )
-        result[group.name] = _spaces((counts[0],), env.observation_size, group.action_size)
+        result[group.name] = _spaces(counts[0], env.observation_size, group.action_size)
     return result
 
 
-def _spaces(
-    rows: tuple[int, ...], features: int, actions: int
-) -> tuple[gym.spaces.Box, gym.spaces.Box]:
+def _spaces(rows: int, features: int, heads: int) -> tuple[gym.spaces.Box, gym.spaces.Box]:
     return (
-        gym.spaces.Box(-np.inf, np.inf, (*rows, features), np.float32),
-        gym.spaces.Box(-1.0, 1.0, (*rows, actions), np.float32),
+        gym.spaces.Box(-np.inf, np.inf, (rows * features,), np.float32),
+        gym.spaces.Box(-1.0, 1.0, (rows * heads,), np.float32),
     )
 
 

@@ -82,7 +82,8 @@ class PathwiseLearner(TorchLearner):
         """Build the simulator; returns what the base policy does in it."""
         settings = self.config.env_config["settings"]
         torch.set_num_threads(settings.threads)
-        self._env: BatchedEnv = settings.env_factory(self.config.num_envs_per_env_runner)
+        factory = self.config.env_config["env_factory"]
+        self._env: BatchedEnv = factory(self.config.num_envs_per_env_runner)
         base = Roller(self._env, self._stream_seed).roll_base_policy(self.config.gamma)
         self._unit = max(abs(float(base.cost.sum())), 1e-9)
         self._size = horizon_of(self._env, self.config.trajectory_periods, self.config.tail_periods)

@@ -28,7 +28,7 @@ def has_written_gradient(module: nn.Module) -> bool:
     """Whether `set_ppo_gradient` knows this module: tanh networks on rows, on a processor."""
     return bool(
         type(module) is NodeKindModule
-        and not module.per_node
+        and module.node_rows == 1
         and type(module.actor) is type(module.critic) is Actor
         and (module.actor.hidden or module.actor.observation_size == module.critic.observation_size)
         and module.std_logit.device.type == "cpu"

@@ -39,7 +39,7 @@ from training.rllib.algorithms import check_capabilities
 from training.rllib.batched_runner import BatchedEnvRunner, RunnerSettings
 from training.rllib.env_factory import EnvFactory
 from training.rllib.modules import module_specs, node_spaces, row_spaces
-from training.rllib.multi_agent_env import NodeAgentsEnv
+from training.rllib.multi_agent_env import SupplyChainMultiAgentEnv
 
 __all__ = [
     "build_algorithm",
@@ -83,12 +83,13 @@ def configure(
         env.agent_ids[int(node)]: group.name for group in env.groups for node in group.node_of_row
     }
     spaces = node_spaces(env) if output == "agents" else row_spaces(env)
-    settings = RunnerSettings(env_factory, output, resources.threads, resources.env_failures)
+    settings = RunnerSettings(output, resources.threads, resources.env_failures)
     periods = resources.fragment_periods
     batch = periods * resources.envs_per_runner * max(1, resources.env_runners)
     rllib.environment(
-        NodeAgentsEnv,
+        SupplyChainMultiAgentEnv,
         env_config={
+            "env_factory": env_factory,
             "settings": settings,
             "empty_iterations": resources.empty_iterations,
             "restart_wait": resources.restart_wait,
