@@ -1,4 +1,4 @@
-"""Judging and exporting policies: rollouts, comparisons, bounds, the exported artifact.
+"""Policies compared, tuned, exported, tracked and asked for orders.
 
 Nothing is imported here: some modules need torch, and those that don't should start at once.
 """

@@ -27,7 +27,7 @@ class ServeConfig:
         if not _is_loopback(self.host):
             raise ConfigError(
                 f"serve.host is {self.host}; expected a loopback address such as 127.0.0.1, "
-                "because nobody is asked for a key. Put a reverse proxy with authentication in "
+                "because requests are not authenticated. Put a reverse proxy with authentication in "
                 "front to open it."
             )
         if not 0 <= self.port <= 65535:

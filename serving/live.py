@@ -1,8 +1,8 @@
 """The policy that is served now, and how a newly promoted one takes its place.
 
-A candidate is loaded, verified and asked once before it is swapped in, by one assignment; one that
-fails leaves the old one serving and its reason in `last_load_error`. A copy of what was served
-last is kept, so that a process started again never comes up with nothing.
+A new version is loaded, verified and asked once before it is swapped in, by one assignment; one
+that fails leaves the old one serving and its reason in `last_load_error`. A copy of what was served
+last is kept, so that a restarted process always has something to serve.
 """
 
 from __future__ import annotations
@@ -37,8 +37,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """Where policies come from. artifact: champion, challenger, a version or a folder; only an
-    alias is polled. state_folder: keeps a copy of what was served last; None: none is kept."""
+    """Where policies come from.
+
+    artifact: an alias (champion, challenger), a version or a folder; only an alias is polled.
+    model: name of the registered model.
+    state_folder: keeps a copy of what was served last; None: none is kept.
+    """
 
     artifact: str = "champion"
     model: str = "echelon"
@@ -52,7 +56,7 @@ class LivePolicy:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._born = time.monotonic()
+        self._started = time.monotonic()
         self._stopped = threading.Event()
         self._last_poll: str | None = None
         self._last_load_error: str | None = None
@@ -63,7 +67,7 @@ class LivePolicy:
             last_good = self._kept()
             if last_good is None:
                 raise
-            _log.error("%s Serving what was served last.", error)
+            _log.error("%s Serving the last version that worked.", error)
             self._recommender = self._load(last_good)
         self._loaded_at = _now()
 
@@ -75,7 +79,9 @@ class LivePolicy:
     def start_polling(self) -> None:
         """Look at the registry every `poll_seconds` in the background, if an alias is served."""
         if self._source.artifact in ALIASES:
-            threading.Thread(target=self._poll_for_ever, name="champion poll", daemon=True).start()
+            threading.Thread(
+                target=self._keep_polling, name="registry poll", daemon=True
+            ).start()
 
     def stop(self) -> None:
         """End the polling."""
@@ -94,12 +100,12 @@ class LivePolicy:
                 return False
             self._recommender = self._load(self._resolve())
             self._loaded_at, self._last_load_error = _now(), None
-            _log.warning("Version %s serves in the place of %s.", version, serving)
+            _log.warning("Version %s is served instead of %s.", version, serving)
             return True
-        except Exception as problem:  # a poll that dies would freeze the champion for ever
+        except Exception as problem:  # a poll that dies would serve this version for ever
             text = str(problem) if isinstance(problem, EchelonError) else repr(problem)
             if text != self._last_load_error:
-                _log.error("%s Version %s serves on.", text, serving)
+                _log.error("%s Version %s is still served.", text, serving)
             self._last_load_error = text
             return False
 
@@ -109,12 +115,12 @@ class LivePolicy:
             status="ok",
             model=self._recommender.info,
             loaded_at=self._loaded_at,
-            uptime_seconds=round(time.monotonic() - self._born, 1),
+            uptime_seconds=round(time.monotonic() - self._started, 1),
             last_poll=self._last_poll,
             last_load_error=self._last_load_error,
         )
 
-    def _poll_for_ever(self) -> None:
+    def _keep_polling(self) -> None:
         while not self._stopped.wait(self._source.poll_seconds):
             self.poll()
 

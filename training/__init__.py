@@ -1,4 +1,4 @@
-"""Training: batched runners, algorithms, checkpoints, tracking.
+"""Training: RLlib algorithms, pathwise gradients, checkpoints, studies of many trainings.
 
 Nothing is imported here: some modules need Ray or torch, and those that don't should start at
 once.

@@ -42,7 +42,7 @@ class ResolvedArtifact:
 
 
 def model_name(scenario: str) -> str:
-    """Return the registered model of a scenario: a champion only replaces its own kind."""
+    """Return the name of a scenario's registered model: one has policies of one scenario only."""
     return f"echelon-{scenario}"
 
 

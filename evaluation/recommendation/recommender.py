@@ -1,8 +1,8 @@
 """From a snapshot to orders: the simulator's own observation, policy and feasibility code.
 
-Pure Python, NumPy and torch: no HTTP, no Ray, no registry. Nothing of the simulator is written
-again here: a request fills its State, its observe event learns from the recent sales, its own
-`close_period` turns the policy's action into feasible orders.
+Without HTTP, Ray or a model registry: a service, a nightly batch and a script call the same code.
+Nothing of the simulator is written again here: it restores the snapshot, its observe event learns
+from the recent sales, its `close_period` turns the policy's action into feasible orders.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 from envs.simulation.explain import Change, explain_orders
+from envs.types import Floats
 from evaluation.artifact.artifact import Artifact
 from evaluation.artifact.network_io import scenario_from_plain
 from evaluation.recommendation.schemas import (
@@ -33,8 +34,6 @@ from evaluation.recommendation.schemas import (
 from evaluation.recommendation.snapshot import SnapshotReader
 
 __all__ = ["Recommender"]
-
-Floats = NDArray[np.float64]
 
 _DIGITS = 6  # of quantities between the limits, in units
 

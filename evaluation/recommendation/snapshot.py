@@ -1,7 +1,7 @@
 """From a request to arrays: names looked up in the network, dates turned into periods.
 
-Everything that a request can get wrong about the network is found here and told with the path of
-the field; what it leaves out is assumed and told as a notice.
+Everything that a request can get wrong about the network is found here and reported with the path
+of the field; what it leaves out is assumed and reported as a notice.
 """
 
 from __future__ import annotations
@@ -11,20 +11,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.errors import EchelonError, did_you_mean
 from envs.network.network import Lane
 from envs.scenario import Scenario
 from envs.simulation.snapshot import Snapshot
+from envs.types import Floats
 from evaluation.recommendation.schemas import FieldError, Notice, OpenOrder, RecommendationRequest
 
 __all__ = ["RequestError", "SnapshotReader"]
 
-Floats = NDArray[np.float64]
-
-_MOST_ERRORS = 20  # told in one answer
+_MOST_ERRORS = 20  # in one answer
 _MOST_NAMED = 20  # rows named in one notice
 _WEEKS_OF_YEAR = 364  # days
 
@@ -72,7 +70,6 @@ class SnapshotReader:
     """Reads requests for one scenario."""
 
     def __init__(self, scenario: Scenario) -> None:
-        self._scenario = scenario
         self._net: CompiledNetwork = scenario.compiled
         network = self._net.network
         self._pair = {(s.node, s.sku): p for p, s in enumerate(network.stocks)}
@@ -151,7 +148,7 @@ class SnapshotReader:
                     "goes into open_orders, without eta",
                 )
             on_hand[p], backorders[p] = row.on_hand, row.backorders
-        self._tell_missing("MISSING_STOCK", given, range(len(self._pair)), found)
+        self._note_missing("MISSING_STOCK", given, range(len(self._pair)), found)
         return on_hand, backorders
 
     def _sales(self, request: RecommendationRequest, found: _Findings) -> Floats:
@@ -163,7 +160,7 @@ class SnapshotReader:
             if p is not None:
                 sales[longest - len(row.quantities) :, p] = row.quantities
         customers = [int(p) for p in self._net.customer_pair]
-        self._tell_missing("MISSING_SALES", given, customers, found)
+        self._note_missing("MISSING_SALES", given, customers, found)
         return sales
 
     def _open_orders(
@@ -249,7 +246,7 @@ class SnapshotReader:
         found: _Findings,
         location: str = "location",
     ) -> int | None:
-        """Return the row of a pair, or None after telling what is wrong with it."""
+        """Return the row of a pair, or None after noting what is wrong with it."""
         p = self._pair.get((node, item))
         if p is None:
             if node not in self._locations:
@@ -266,7 +263,7 @@ class SnapshotReader:
             given.add(p)
         return p
 
-    def _tell_missing(
+    def _note_missing(
         self, code: str, given: set[int], wanted: Iterable[int], found: _Findings
     ) -> None:
         for p in wanted:
