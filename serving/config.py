@@ -27,8 +27,8 @@ class ServeConfig:
         if not _is_loopback(self.host):
             raise ConfigError(
                 f"serve.host is {self.host}; expected a loopback address such as 127.0.0.1, "
-                "because requests are not authenticated. Put a reverse proxy with authentication in "
-                "front to open it."
+                "because requests are not authenticated. To open it, put a reverse proxy with "
+                "authentication in front."
             )
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"serve.port is {self.port}; expected 0 to 65535.")
