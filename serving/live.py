@@ -79,9 +79,7 @@ class LivePolicy:
     def start_polling(self) -> None:
         """Look at the registry every `poll_seconds` in the background, if an alias is served."""
         if self._source.artifact in ALIASES:
-            threading.Thread(
-                target=self._keep_polling, name="registry poll", daemon=True
-            ).start()
+            threading.Thread(target=self._keep_polling, name="registry poll", daemon=True).start()
 
     def stop(self) -> None:
         """End the polling."""
