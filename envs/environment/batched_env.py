@@ -221,11 +221,10 @@ class BatchedEnv:
 
     def observe(self) -> NDArray[np.float32]:
         """Write and return the observation [P, F, B]."""
-        simulator = self.simulator
-        net, forecast, state, _ = simulator.handles
+        simulator, parts = self.simulator, self.simulator.handles
         write_observation(
-            net, forecast, self._layout_handle, state, self._target, simulator.trace.calendar,
-            simulator.period, self._scratch, self._observation,
+            parts.net, parts.forecast, self._layout_handle, parts.state, self._target,
+            simulator.trace.calendar, simulator.period, self._scratch, self._observation,
         )  # fmt: skip
         write_companions(self.companions, self._observation)
         if self._central is not None:

@@ -12,6 +12,7 @@ from envs.compiled.arrays import NetworkArrays
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.parts import ships_after
 from envs.kernel import Handle, copy_row, entry, kernel
+from envs.simulation.simulator import Simulator
 from envs.simulation.state import Flows, State
 
 __all__ = ["LaneTally", "LaneTotals", "ResourceTotals", "lane_groups", "resource_figures"]
@@ -175,13 +176,13 @@ class LaneTally:
         """[P, B] whether anything arrived in the period."""
         return self._work.arrived
 
-    def add(self, handles: tuple[Handle, ...], flows: Flows, factor: Floats) -> None:
-        """Count a closed period. handles: `Simulator.handles`. factor [V, B]: the trace's."""
-        net, _, state, flow_handle = handles
-        _count_lanes(net, state, flow_handle, factor, *self._handles, self._period)
+    def add(self, simulator: Simulator) -> None:
+        """Count the period that the simulator has just closed."""
+        parts, factor = simulator.handles, simulator.trace.factor
+        _count_lanes(parts.net, parts.state, parts.flows, factor, *self._handles, self._period)
         self._period += 1
         if len(self._net.resource_ids):
-            self._count_resources(flows.resource_used, factor)
+            self._count_resources(simulator.flows.resource_used, factor)
 
     def _count_resources(self, used: Floats, factor: Floats) -> None:
         arrays, totals = self._net.arrays, self.resources

@@ -266,7 +266,7 @@ class KpiTally:
         """Count the period just closed."""
         env, rows = self._env, self._customers
         flows, state, trace = env.flows, env.state, env.simulator.trace
-        self._lanes.add(env.simulator.handles, flows, trace.factor)
+        self._lanes.add(env.simulator)
         self._resilience.add(trace.true_regime, flows, self._lanes.order)
         self._cost.append(flows.total_cost.sum(axis=0))
         if len(self._cost) == 1 and self._opening.any():

@@ -29,7 +29,7 @@ def explain_orders(simulator: Simulator, raw_order: Floats) -> list[list[Change]
     The last `after`, or the raw order where no rule speaks, is what the simulator executes.
     """
     arrays = simulator.net.arrays
-    net, _, state, flows = simulator.handles
+    net, state = simulator.handles.net, simulator.handles.state
     trace = simulator.trace
     changes: list[list[Change]] = [[] for _ in range(len(raw_order))]
     order = np.array(raw_order[:, :1], float)
@@ -63,6 +63,6 @@ def explain_orders(simulator: Simulator, raw_order: Floats) -> list[list[Change]
         ]
         note(rule, np.array(after)[:, None])
     cut = order.copy()
-    limit_budget(net, flows, trace.factor, cut, 0, 1)
+    limit_budget(net, simulator.scratch.resource_need, trace.factor, cut, 0, 1)
     note("budget", cut)
     return changes

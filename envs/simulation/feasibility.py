@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from envs.compiled.arrays import NetworkArrays
 from envs.kernel import entry, kernel
-from envs.simulation.state import Flows, State
+from envs.simulation.state import State
 
 __all__ = ["execute", "executed_quantity", "is_open", "limit_budget",
            "limit_storage"]  # fmt: skip
@@ -112,13 +112,13 @@ def execute(net: NetworkArrays, q: int, raw: Floats, ordered: Floats) -> None:
 
 @entry
 def limit_budget(
-    net: NetworkArrays, flows: Flows, factor: Floats, ordered: Floats, lo: int, hi: int
+    net: NetworkArrays, need: Floats, factor: Floats, ordered: Floats, lo: int, hi: int
 ) -> None:
     """Cut ordered [Q, B] in proportion where lanes use more of a budget than there is.
 
     Cut orders are rounded down to their multiples; below its minimum an order is dropped.
+    need [R, B] is overwritten.
     """
-    need = flows.resource_need
     for r in range(net.capacity.size):
         need[r, lo:hi] = 0.0
     for q in range(net.lane_to.size):

@@ -38,12 +38,11 @@ from envs.simulation.events import (
 )
 from envs.simulation.forecast import ForecastArrays, compile_forecast
 from envs.simulation.snapshot import Snapshot, split_sales
-from envs.simulation.state import Flows, State
+from envs.simulation.state import Flows, Scratch, State
 from envs.trace.trace import Bootstrap, Trace
+from envs.types import Floats, Ints
 
 __all__ = ["Simulator"]
-
-Floats = NDArray[np.float64]
 
 _TILE = 256  # replications worked on together: their state fits the L2 cache
 _LONG_RUNNING = 1_000_000  # period of a restored system: past any policy's start-up rule
@@ -54,38 +53,37 @@ _LEARNED_OF_CUSTOMERS = ("demand_level", "demand_variance")
 
 
 class World(NamedTuple):
-    """All that a period works on; kernels get it as one pointer."""
+    """All that a period works on; kernels get it, and each part of it, as one pointer."""
 
     net: NetworkArrays
     forecast: ForecastArrays
     state: State
     flows: Flows
+    scratch: Scratch
     heads: HeadArrays
     decision: Decision
-    offset: NDArray[np.int64]  # [B] calendar period in which each episode began
-    scratch: Floats  # [B]
+    offset: Ints  # [B] calendar period in which each episode began
 
 
 @entry
 def _close_period(
     world: World, target: Floats, spread: Floats, action: NDArray[np.float32], demand: Floats,
-    lead_time: NDArray[np.int64], factor: Floats, period: int, salvage: float,
+    lead_time: Ints, factor: Floats, period: int, salvage: float,
 ) -> None:  # fmt: skip
     """Events 3-6. Orders come from target and action, or are in flows.raw_order (target empty)."""
-    net, state, flows, heads = world.net, world.state, world.flows, world.heads
+    net, state, flows, scratch = world.net, world.state, world.flows, world.scratch
+    heads = world.heads
     batch = state.on_hand.shape[1]
     for lo in range(0, batch, _TILE):
         hi = min(lo + _TILE, batch)
         if target.size > 0:
-            decide(net, heads, world.decision, flows, target, spread, action, lo, hi)
-        order(net, state, flows, factor, world.offset, period, lo, hi)  # 3
-        ship(
-            net, state, flows, heads, action, lead_time, factor, world.scratch, period, lo, hi
-        )  # 4
+            decide(net, heads, world.decision, flows, scratch, target, spread, action, lo, hi)
+        order(net, state, flows, scratch, factor, world.offset, period, lo, hi)  # 3
+        ship(net, state, flows, scratch, heads, action, lead_time, factor, period, lo, hi)  # 4
         if net.receive_after_ship:
-            receive(net, state, flows, factor, period, lo, hi)  # 1
+            receive(net, state, flows, scratch, factor, period, lo, hi)  # 1
         else:
-            receive_at_once(net, state, flows, factor, period, lo, hi)
+            receive_at_once(net, state, flows, scratch, factor, period, lo, hi)
         if not net.demand_first:
             serve(net, state, flows, demand, lo, hi)  # 5
         account(net, state, flows, factor, salvage, lo, hi)  # 6
@@ -94,7 +92,7 @@ def _close_period(
 
 @entry
 def _open_period(
-    world: World, demand: Floats, calendar: NDArray[np.int64], factor: Floats, period: int,
+    world: World, demand: Floats, calendar: Ints, factor: Floats, period: int,
     plays: bool, first: bool, seen: bool,
 ) -> None:  # fmt: skip
     """Events 1-2 of a new period (and 5, where customers come first); plays: else only 2.
@@ -102,11 +100,12 @@ def _open_period(
     first, seen: see `observe`.
     """
     net, forecast, state, flows = world.net, world.forecast, world.state, world.flows
+    scratch = world.scratch
     batch = state.on_hand.shape[1]
     for lo in range(0, batch, _TILE):
         hi = min(lo + _TILE, batch)
         if plays and not net.receive_after_ship:
-            receive(net, state, flows, factor, period, lo, hi)  # 1
+            receive(net, state, flows, scratch, factor, period, lo, hi)  # 1
         if plays and net.demand_first:
             serve(net, state, flows, demand, lo, hi)  # 5
         if plays:
@@ -152,12 +151,12 @@ class Simulator:
         self.forecast = compile_forecast(net, smoothing)
         self.state = State.empty(net, batch_size, memory)
         self.flows = Flows.empty(net, batch_size)
-        self.handles = tuple(
-            Handle(arrays) for arrays in (net.arrays, self.forecast, self.state, self.flows)
-        )
+        self.scratch = Scratch.empty(net, batch_size)
         self.trace = Trace(net, batch_size)
-        own = (Handle(heads), Handle(self.decision), self.trace.offset, np.zeros(batch_size))
-        self._world = Handle(World._make((*self.handles, *own)))
+        arrays = (net.arrays, self.forecast, self.state, self.flows, self.scratch, heads)
+        handles = (*(Handle(tuple_) for tuple_ in arrays), Handle(self.decision))
+        self.handles = World._make((*handles, self.trace.offset))
+        self._world = Handle(self.handles)
         self.period = 0
 
     def reset(
@@ -182,8 +181,8 @@ class Simulator:
 
     def close_period(
         self,
-        target: NDArray[np.float64],
-        spread: NDArray[np.float64],
+        target: Floats,
+        spread: Floats,
         action: NDArray[np.float32],
         salvage_share: float = 0.0,
     ) -> None:
@@ -198,9 +197,7 @@ class Simulator:
             self.period, salvage_share,
         )  # fmt: skip
 
-    def close_period_with_orders(
-        self, raw_order: NDArray[np.float64], salvage_share: float = 0.0
-    ) -> None:
+    def close_period_with_orders(self, raw_order: Floats, salvage_share: float = 0.0) -> None:
         """Order the given quantities [Q, B] on the lanes, made feasible; ship, serve, account."""
         self.flows.raw_order[...] = raw_order
         self.close_period(_NO_TARGET, _NO_TARGET, _NO_ACTION, salvage_share)

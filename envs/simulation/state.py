@@ -1,4 +1,5 @@
-"""What carries over between periods (`State`) and what happened in one (`Flows`).
+"""What carries over between periods (`State`), what happened in one (`Flows`), and the events'
+working memory (`Scratch`).
 
 Letters, fixed here once: **B** replications, **N** nodes, **P** stocked (node, SKU) pairs,
 **Q** lanes, **R** resources, **D** demand streams, **L** pipeline slots, **K** lanes with beliefs,
@@ -11,16 +12,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.arrays import CostColumn
+from envs.types import Floats
 
 if TYPE_CHECKING:
     from envs.compiled.network import CompiledNetwork
 
-__all__ = ["Flows", "State"]
-
-Floats = NDArray[np.float64]
+__all__ = ["Flows", "Scratch", "State"]
 
 
 class State(NamedTuple):
@@ -96,40 +95,61 @@ class Flows(NamedTuple):
     requested: Floats  # [P, B] units asked by outbound lanes
     cost: Floats  # [C, P, B] currency
     total_cost: Floats  # [P, B] currency
-    need: Floats  # [P, B] scratch of the ship event
-    share: Floats  # [Q, B] scratch of the ship event
-    resource_need: Floats  # [R, B] scratch of the ship event
     resource_left: Floats  # [R, B] capacity left in the period
     resource_used: Floats  # [R, B] used in the period by shipments, or orders if it limits those
-    let_in: Floats  # [N, B] share of what is due that fits; scratch of the receive event
-    limit: Floats  # [Q, B] scratch of the ship event; empty where all sharing is simple
-    weight: Floats  # [Q, B] the same
-    offset: Floats  # [Q, B] the same
+    limit: Floats  # [Q, B] units that sharing by rule left at most; empty where all is simple
 
     @classmethod
     def empty(cls, net: CompiledNetwork, batch_size: int) -> Flows:
         """Allocate the arrays."""
         shapes = _shapes(net)
-        arrays = net.arrays
-        simple = arrays.shares_simply.all() and not arrays.capacity_by_priority.any()
-        ruled = 0 if simple else shapes["Q"]
-        lane_fields = (
-            "raw_order",
-            "ordered",
-            "shipped",
-            "cancelled",
-            "received",
-            "scrapped",
-            "share",
-        )
+        lane_fields = ("raw_order", "ordered", "shipped", "cancelled", "received", "scrapped")
         odd = {
             **dict.fromkeys(lane_fields, (shapes["Q"],)),
-            **dict.fromkeys(("resource_need", "resource_left", "resource_used"), (shapes["R"],)),
-            "let_in": (shapes["N"],),
-            **dict.fromkeys(("limit", "weight", "offset"), (ruled,)),
+            **dict.fromkeys(("resource_left", "resource_used"), (shapes["R"],)),
+            "limit": (_ruled_lanes(net),),
             "cost": (len(CostColumn), shapes["P"]),
         }
         return cls(*(np.zeros((*odd.get(n, (shapes["P"],)), batch_size)) for n in cls._fields))
+
+
+class Scratch(NamedTuple):
+    """Working memory of the events: nothing in it outlives the event that writes it."""
+
+    triggered: Floats  # [R, B] decide: 1 where a joint order is due
+    wanted: Floats  # [Q, B] order: units, before each rule; empty where no rule limits orders
+    need: Floats  # [P, B] ship: units that lanes want of a pair
+    resource_need: Floats  # [R, B] order, ship: use that lanes want of a resource
+    share: Floats  # [Q, B] ship: units in one round; empty where there is only one
+    weight: Floats  # [Q, B] ship: see `allocate`; empty where all sharing is simple
+    offset: Floats  # [Q, B] ship: the same
+    row: Floats  # [B] ship: units a lane wants
+    let_in: Floats  # [N, B] receive: share of what is due that fits
+
+    @classmethod
+    def empty(cls, net: CompiledNetwork, batch_size: int) -> Scratch:
+        """Allocate the arrays."""
+        shapes, arrays = _shapes(net), net.arrays
+        lanes, ruled = shapes["Q"], _ruled_lanes(net)
+        rows = {
+            "triggered": shapes["R"],
+            "wanted": lanes if arrays.has_order_rules else 0,
+            "need": shapes["P"],
+            "resource_need": shapes["R"],
+            "share": lanes if arrays.ship_rounds > 1 else 0,
+            "weight": ruled,
+            "offset": ruled,
+            "let_in": shapes["N"],
+        }
+        fields = {name: np.zeros((count, batch_size)) for name, count in rows.items()}
+        return cls(**fields, row=np.zeros(batch_size))
+
+
+def _ruled_lanes(net: CompiledNetwork) -> int:
+    """All lanes where some of them share by a rule, else none."""
+    arrays = net.arrays
+    is_simple = arrays.shares_simply.all() and not arrays.capacity_by_priority.any()
+    return 0 if is_simple else len(arrays.lane_to)
 
 
 def _shapes(net: CompiledNetwork) -> dict[str, int]:

@@ -17,9 +17,7 @@ from envs.network.network import InTransitPayer, Limits, ServeOrder, Unfilled
 from tests.envs.lane_laws import LANE_LAWS
 from tests.envs.runs import Floats, Run, at_most, same
 
-__all__ = ["LAWS", "SCRATCH", "costs_add_up"]
-
-SCRATCH = {"need", "share", "resource_need", "resource_left", "let_in", "limit", "weight", "offset"}
+__all__ = ["LAWS", "costs_add_up"]
 
 
 def units_are_conserved(run: Run) -> None:
@@ -106,7 +104,7 @@ def nothing_is_negative(run: Run) -> None:
               "expedite_position", "raw_order"}  # fmt: skip
     for record_ in (run.opened, run.closed, run.flows):
         for name, values in record_._asdict().items():
-            if name not in signed | SCRATCH | {"cost", "total_cost"}:
+            if name not in signed | {"cost", "total_cost", "resource_left"}:
                 assert np.isfinite(values).all(), f"{name} isn't finite"
                 at_most(f"minus {name}", -values, 0.0)
 

@@ -56,7 +56,7 @@ def play(net: CompiledNetwork, orders: Any) -> LaneTally:
     tally = LaneTally(net, orders.shape[2])
     for order in orders:
         simulator.close_period_with_orders(order)
-        tally.add(simulator.handles, simulator.flows, simulator.trace.factor)
+        tally.add(simulator)
         simulator.open_period()
     return tally
 

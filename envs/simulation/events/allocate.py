@@ -21,7 +21,7 @@ from envs.compiled.arrays import Csr, NetworkArrays
 from envs.kernel import copy_row, kernel
 from envs.network.network import Allocation
 from envs.simulation.actions import SHARE_RANGE, HeadArrays
-from envs.simulation.state import Flows, State
+from envs.simulation.state import Flows, Scratch, State
 
 __all__ = ["limit_shares"]
 
@@ -36,8 +36,8 @@ _EXACT = 1e-13  # relative
 
 @kernel
 def limit_shares(
-    net: NetworkArrays, state: State, flows: Flows, heads: HeadArrays, action: Actions,
-    want: Floats, lo: int, hi: int,
+    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, heads: HeadArrays,
+    action: Actions, want: Floats, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """limit [Q, B] = what a lane gets at most of all that isn't shared simply.
 
@@ -48,24 +48,25 @@ def limit_shares(
     for p in range(net.shares_simply.size):
         if not net.shares_simply[p]:
             for b in range(lo, hi):
-                if flows.need[p, b] > state.on_hand[p, b]:
-                    _draw_lines(net, state, flows, heads, action, want, p, b)
-                    _give_out(net.outbound, p, state.on_hand[p, b], want, flows, b)
+                if scratch.need[p, b] > state.on_hand[p, b]:
+                    _draw_lines(net, state, flows, scratch, heads, action, want, p, b)
+                    _give_out(net.outbound, p, state.on_hand[p, b], want, flows.limit, scratch, b)
     for r in range(net.capacity.size):
         if net.capacity_by_priority[r]:
+            left = flows.resource_left[r]
             for b in range(lo, hi):
-                if flows.resource_need[r, b] > flows.resource_left[r, b]:
+                if scratch.resource_need[r, b] > left[b]:
                     for i in range(net.users.pointer[r], net.users.pointer[r + 1]):
                         q = net.users.index[i]
-                        flows.weight[q, b] = want[q, b]
-                        flows.offset[q, b] = net.priority[q] * want[q, b]
-                    _give_out(net.users, r, flows.resource_left[r, b], want, flows, b)
+                        scratch.weight[q, b] = want[q, b]
+                        scratch.offset[q, b] = net.priority[q] * want[q, b]
+                    _give_out(net.users, r, left[b], want, flows.limit, scratch, b)
 
 
 @kernel
 def _draw_lines(
-    net: NetworkArrays, state: State, flows: Flows, heads: HeadArrays, action: Actions,
-    want: Floats, p: int, b: int,
+    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, heads: HeadArrays,
+    action: Actions, want: Floats, p: int, b: int,
 ) -> None:  # fmt: skip
     """Fill weight and offset of the outbound lanes of pair p, by its rule and its action."""
     rule = net.allocation[p]
@@ -80,7 +81,7 @@ def _draw_lines(
         head = heads.weight_head[i]
         if head >= 0 and action.size > 0:
             weight *= math.exp(SHARE_RANGE * action[p, head, b])
-        flows.weight[q, b], flows.offset[q, b] = weight, offset
+        scratch.weight[q, b], scratch.offset[q, b] = weight, offset
 
 
 @kernel
@@ -99,30 +100,32 @@ def _stock_of_receiver(net: NetworkArrays, state: State, flows: Flows, to: int, 
 
 
 @kernel
-def _give_out(takers: Csr, row: int, available: float, want: Floats, flows: Flows, b: int) -> None:
+def _give_out(
+    takers: Csr, row: int, available: float, want: Floats, limit: Floats, scratch: Scratch, b: int
+) -> None:
     """Lower limit to what each taker gets; together they take what is available, never more."""
     available = max(0.0, available)
-    level = _find_level(takers, row, available, want, flows, b) if available > 0.0 else 0.0
+    level = _find_level(takers, row, available, want, scratch, b) if available > 0.0 else 0.0
     given = 0.0
     for i in range(takers.pointer[row], takers.pointer[row + 1]):
-        given += takers.value[i] * _part(want, flows, takers.index[i], level, b)
+        given += takers.value[i] * _part(want, scratch, takers.index[i], level, b)
     rounding = available / given if given > available else 1.0
     for i in range(takers.pointer[row], takers.pointer[row + 1]):
         q = takers.index[i]
-        part = _part(want, flows, q, level, b) * rounding
-        flows.limit[q, b] = min(flows.limit[q, b], part)
+        part = _part(want, scratch, q, level, b) * rounding
+        limit[q, b] = min(limit[q, b], part)
 
 
 @kernel
-def _part(want: Floats, flows: Flows, q: int, level: float, b: int) -> float:
-    line = flows.weight[q, b] * level - flows.offset[q, b]
+def _part(want: Floats, scratch: Scratch, q: int, level: float, b: int) -> float:
+    line = scratch.weight[q, b] * level - scratch.offset[q, b]
     part: float = min(max(line, 0.0), want[q, b])
     return part
 
 
 @kernel
 def _find_level(
-    takers: Csr, row: int, available: float, want: Floats, flows: Flows, b: int
+    takers: Csr, row: int, available: float, want: Floats, scratch: Scratch, b: int
 ) -> float:
     """The level at which what is given out is what is available: Newton's method on a rising line
     of straight pieces, bisection where it leaves the bracket."""
@@ -130,18 +133,18 @@ def _find_level(
     for i in range(takers.pointer[row], takers.pointer[row + 1]):
         q = takers.index[i]
         if want[q, b] > 0.0:
-            low = min(low, flows.offset[q, b] / flows.weight[q, b])
-            high = max(high, (flows.offset[q, b] + want[q, b]) / flows.weight[q, b])
+            low = min(low, scratch.offset[q, b] / scratch.weight[q, b])
+            high = max(high, (scratch.offset[q, b] + want[q, b]) / scratch.weight[q, b])
             wanted += takers.value[i] * want[q, b]
     level = low + (high - low) * available / wanted
     for _ in range(_STEPS):
         given, slope = 0.0, 0.0
         for i in range(takers.pointer[row], takers.pointer[row + 1]):
             q = takers.index[i]
-            part = _part(want, flows, q, level, b)
+            part = _part(want, scratch, q, level, b)
             given += takers.value[i] * part
             if 0.0 < part < want[q, b]:
-                slope += takers.value[i] * flows.weight[q, b]
+                slope += takers.value[i] * scratch.weight[q, b]
         if abs(given - available) <= _EXACT * available:
             break
         if given > available:

@@ -20,7 +20,7 @@ from envs.simulation.actions import (
     HeadArrays,
 )
 from envs.simulation.feasibility import execute, is_open, limit_budget, limit_storage
-from envs.simulation.state import Flows, State
+from envs.simulation.state import Flows, Scratch, State
 
 __all__ = ["decide", "order"]
 
@@ -33,8 +33,8 @@ _SLOWEST, _FASTEST = SMOOTHING_BOUNDS
 
 @kernel
 def decide(
-    net: NetworkArrays, heads: HeadArrays, decision: Decision, flows: Flows, target: Floats,
-    spread: Floats, action: Actions, lo: int, hi: int,
+    net: NetworkArrays, heads: HeadArrays, decision: Decision, flows: Flows, scratch: Scratch,
+    target: Floats, spread: Floats, action: Actions, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """Turn the base policy's decision and the residual action into raw orders on lanes.
 
@@ -42,7 +42,7 @@ def decide(
     in [-1, 1]. The zero action asks for exactly what the base policy does.
     """
     if heads.joint:
-        _find_triggers(net, heads, decision, flows.resource_need, target, spread, action, lo, hi)
+        _find_triggers(net, heads, decision, scratch.triggered, target, spread, action, lo, hi)
     for p in range(target.shape[0]):
         want, sd, level = target[p, lo:hi], spread[p, lo:hi], action[p, 0, lo:hi]
         if heads.simple[p]:
@@ -54,7 +54,7 @@ def decide(
             act = action[p, :, b]
             quick = _expedite_quantity(heads, decision, p, b, spread[p, b], act)
             regular = _regular_quantity(
-                net, heads, decision, flows.resource_need, p, b, target[p, b], spread[p, b],
+                net, heads, decision, scratch.triggered, p, b, target[p, b], spread[p, b],
                 quick, act,
             )  # fmt: skip
             _split_over_lanes(net, heads, decision, p, b, False, regular, act, flows.raw_order)
@@ -175,14 +175,14 @@ def _split_over_lanes(
 
 @kernel
 def order(
-    net: NetworkArrays, state: State, flows: Flows, factor: Floats, offset: Ints, period: int,
-    lo: int, hi: int,
+    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, factor: Floats, offset: Ints,
+    period: int, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """Make raw orders feasible; they join `owed`, after the information delay if there is one."""
     for p in range(flows.requested.shape[0]):
         flows.requested[p, lo:hi] = 0.0
     if net.has_order_rules:
-        _apply_order_rules(net, state, flows, factor, offset, period, lo, hi)
+        _apply_order_rules(net, state, flows, scratch, factor, offset, period, lo, hi)
     for q in range(net.lane_to.size):
         if not net.has_order_rules:
             execute(net, q, flows.raw_order[q, lo:hi], flows.ordered[q, lo:hi])
@@ -191,11 +191,11 @@ def order(
 
 @kernel
 def _apply_order_rules(
-    net: NetworkArrays, state: State, flows: Flows, factor: Floats, offset: Ints, period: int,
-    lo: int, hi: int,
+    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, factor: Floats, offset: Ints,
+    period: int, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """Calendars, storage and budgets: rules beyond a lane's own quantities."""
-    wanted = flows.share  # scratch
+    wanted = scratch.wanted
     for q in range(net.lane_to.size):
         for b in range(lo, hi):
             is_on = is_open(net, factor, q, period, offset[b], b)
@@ -203,7 +203,7 @@ def _apply_order_rules(
     limit_storage(net, state, wanted, lo, hi)
     for q in range(net.lane_to.size):
         execute(net, q, wanted[q, lo:hi], flows.ordered[q, lo:hi])
-    limit_budget(net, flows, factor, flows.ordered, lo, hi)
+    limit_budget(net, scratch.resource_need, factor, flows.ordered, lo, hi)
 
 
 @kernel

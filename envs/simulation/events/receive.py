@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from envs.compiled.arrays import NetworkArrays
 from envs.kernel import kernel
-from envs.simulation.state import Flows, State
+from envs.simulation.state import Flows, Scratch, State
 
 __all__ = ["receive", "receive_at_once"]
 
@@ -21,8 +21,9 @@ Floats = NDArray[np.float64]
 
 @kernel
 def receive(
-    net: NetworkArrays, state: State, flows: Flows, factor: Floats, period: int, lo: int, hi: int
-) -> None:
+    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, factor: Floats, period: int,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
     """on_hand += in_transit due now; owed += orders on the way due now. factor [V, B]."""
     slot = period % state.in_transit.shape[1]
     all_plain = True
@@ -46,13 +47,14 @@ def receive(
         if net.information_delay[q] > 0:
             _receive_orders(net, state, flows, period, q, lo, hi)
     if not all_plain:
-        _receive_disturbed(net, state, flows, factor, slot, False, lo, hi)
+        _receive_disturbed(net, state, flows, scratch, factor, slot, False, lo, hi)
 
 
 @kernel
 def receive_at_once(
-    net: NetworkArrays, state: State, flows: Flows, factor: Floats, period: int, lo: int, hi: int
-) -> None:
+    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, factor: Floats, period: int,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
     """The same for what was shipped in this period with lead time 0."""
     slot = period % state.in_transit.shape[1]
     all_plain = True
@@ -74,7 +76,7 @@ def receive_at_once(
             if net.transit_row[q] >= 0:  # only today's goods: the others have been paused already
                 _wait(state.in_transit[q], factor[net.transit_row[q]], slot, lo, hi)
     if not all_plain:
-        _receive_disturbed(net, state, flows, factor, slot, True, lo, hi)
+        _receive_disturbed(net, state, flows, scratch, factor, slot, True, lo, hi)
 
 
 @kernel
@@ -117,22 +119,22 @@ def _wait(in_transit: Floats, factor: Floats, slot: int, lo: int, hi: int) -> No
 
 @kernel
 def _receive_disturbed(
-    net: NetworkArrays, state: State, flows: Flows, factor: Floats, slot: int, at_once: bool,
-    lo: int, hi: int,
+    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, factor: Floats, slot: int,
+    at_once: bool, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """Lanes whose receipts pauses, yields or storage change; at_once: only those of lead time 0."""
     for q in range(net.lane_to.size):
         if _is_disturbed(net, q, at_once) and net.receiving_row[q] >= 0:
             _wait(state.in_transit[q], factor[net.receiving_row[q]], slot, lo, hi)
     if net.capacitated.size > 0:
-        _find_room(net, state, flows, factor, slot, at_once, lo, hi)
+        _find_room(net, state, scratch, factor, slot, at_once, lo, hi)
     later = (slot + 1) % state.in_transit.shape[1]
     for q in range(net.lane_to.size):
         if not _is_disturbed(net, q, at_once):
             continue
         due, waiting = state.in_transit[q, slot, lo:hi], state.in_transit[q, later, lo:hi]
         if _needs_room(net, q):
-            let_in = flows.let_in[net.node_of[net.lane_to[q]], lo:hi]
+            let_in = scratch.let_in[net.node_of[net.lane_to[q]], lo:hi]
             for b in range(hi - lo):
                 kept_out = due[b] - due[b] * let_in[b]
                 waiting[b] += kept_out
@@ -170,16 +172,16 @@ def _yield(net: NetworkArrays, factor: Floats, q: int, b: int) -> float:
 
 @kernel
 def _find_room(
-    net: NetworkArrays, state: State, flows: Flows, factor: Floats, slot: int, at_once: bool,
+    net: NetworkArrays, state: State, scratch: Scratch, factor: Floats, slot: int, at_once: bool,
     lo: int, hi: int,
 ) -> None:  # fmt: skip
     """let_in [N, B]: the share of what is due at a node that fits in, the same for all lanes."""
     for i in range(net.capacitated.size):
-        flows.let_in[net.capacitated[i], lo:hi] = 0.0
+        scratch.let_in[net.capacitated[i], lo:hi] = 0.0
     for q in range(net.lane_to.size):  # first: the volume of what is due
         if _is_disturbed(net, q, at_once) and _needs_room(net, q):
             to = net.lane_to[q]
-            need, due = flows.let_in[net.node_of[to], lo:hi], state.in_transit[q, slot, lo:hi]
+            need, due = scratch.let_in[net.node_of[to], lo:hi], state.in_transit[q, slot, lo:hi]
             for b in range(hi - lo):
                 need[b] += net.volume[to] * due[b] * _yield(net, factor, q, lo + b)
     for i in range(net.capacitated.size):
@@ -188,5 +190,5 @@ def _find_room(
             free = net.storage_capacity[n]
             for j in range(net.stored.pointer[n], net.stored.pointer[n + 1]):
                 free -= net.stored.value[j] * state.on_hand[net.stored.index[j], b]
-            need, free = flows.let_in[n, b], max(0.0, free)
-            flows.let_in[n, b] = 1.0 if need <= free else free / need
+            need, free = scratch.let_in[n, b], max(0.0, free)
+            scratch.let_in[n, b] = 1.0 if need <= free else free / need

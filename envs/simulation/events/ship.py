@@ -17,7 +17,7 @@ from envs.compiled.arrays import NetworkArrays
 from envs.kernel import copy_row, kernel
 from envs.simulation.actions import HeadArrays
 from envs.simulation.events.allocate import limit_shares
-from envs.simulation.state import Flows, State
+from envs.simulation.state import Flows, Scratch, State
 
 __all__ = ["ship"]
 
@@ -28,22 +28,22 @@ Actions = NDArray[np.float32]
 
 @kernel
 def ship(
-    net: NetworkArrays, state: State, flows: Flows, heads: HeadArrays, action: Actions,
-    lead_time: Ints, factor: Floats, scratch: Floats, period: int, lo: int, hi: int,
+    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, heads: HeadArrays,
+    action: Actions, lead_time: Ints, factor: Floats, period: int, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """shipped <= owed; inputs leave the shelf; shipments enter the slot of their lead time."""
     _open_resources(net, flows, factor, lo, hi)
-    shares = flows.shipped  # what a lane gets in a round: all it ships, where there is only one
+    shares = flows.shipped  # where there is one round, what a lane gets in it is all it ships
     if net.ship_rounds > 1:
-        shares = flows.share
+        shares = scratch.share
         for q in range(net.lane_to.size):
             flows.shipped[q, lo:hi] = 0.0
     by_rule = flows.limit.shape[0] > 0
     for done in range(net.ship_rounds):
-        _sum_needs(net, state, flows, factor, shares, done > 0, lo, hi)
+        _sum_needs(net, state, flows, scratch, factor, shares, done > 0, lo, hi)
         if by_rule:
-            limit_shares(net, state, flows, heads, action, shares, lo, hi)
-        _share_out(net, state, flows, shares, scratch[lo:hi], lo, hi)
+            limit_shares(net, state, flows, scratch, heads, action, shares, lo, hi)
+        _share_out(net, state, flows, scratch, shares, lo, hi)
         if by_rule:
             for q in range(net.lane_to.size):
                 _lower(shares[q, lo:hi], flows.limit[q, lo:hi])
@@ -87,15 +87,15 @@ def _open_resources(net: NetworkArrays, flows: Flows, factor: Floats, lo: int, h
 
 @kernel
 def _sum_needs(
-    net: NetworkArrays, state: State, flows: Flows, factor: Floats, shares: Floats, again: bool,
-    lo: int, hi: int,
+    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, factor: Floats,
+    shares: Floats, again: bool, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """share = what each lane still wants; need = the sums of it per input and per resource."""
     for p in range(net.demand_of.size):
         if net.outbound.pointer[p] < net.outbound.pointer[p + 1]:
-            flows.need[p, lo:hi] = 0.0
+            scratch.need[p, lo:hi] = 0.0
     for r in range(net.capacity.size):
-        flows.resource_need[r, lo:hi] = 0.0
+        scratch.resource_need[r, lo:hi] = 0.0
     for q in range(net.lane_to.size):
         want, owed = shares[q, lo:hi], state.owed[q, lo:hi]
         if net.availability_row[q] < 0:
@@ -107,11 +107,11 @@ def _sum_needs(
         if again:
             _want_less(net, state, flows, q, want, lo, hi)
         for i in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
-            _add_scaled(flows.need[net.inputs.index[i], lo:hi], net.inputs.value[i], want)
+            _add_scaled(scratch.need[net.inputs.index[i], lo:hi], net.inputs.value[i], want)
         for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
             r = net.resources.index[i]
             if _is_limit(net, r):
-                _add_scaled(flows.resource_need[r, lo:hi], net.resources.value[i], want)
+                _add_scaled(scratch.resource_need[r, lo:hi], net.resources.value[i], want)
 
 
 @kernel
@@ -137,9 +137,11 @@ def _want_less(
 
 @kernel
 def _share_out(
-    net: NetworkArrays, state: State, flows: Flows, shares: Floats, want: Floats, lo: int, hi: int
-) -> None:
+    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, shares: Floats,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
     """share becomes what each lane gets: its part of the scarcest thing shared in proportion."""
+    want = scratch.row[lo:hi]
     for q in range(net.lane_to.size):
         share = shares[q, lo:hi]
         if net.ship_rounds > 1:
@@ -148,7 +150,7 @@ def _share_out(
             p = net.inputs.index[i]
             if not net.shares_simply[p]:
                 continue
-            available, need = state.on_hand[p, lo:hi], flows.need[p, lo:hi]
+            available, need = state.on_hand[p, lo:hi], scratch.need[p, lo:hi]
             if net.ship_rounds > 1:
                 _limit(share, want, available, need)
             else:
@@ -157,7 +159,7 @@ def _share_out(
             r = net.resources.index[i]
             if net.capacity_by_priority[r] or not _is_limit(net, r):
                 continue
-            available, need = flows.resource_left[r, lo:hi], flows.resource_need[r, lo:hi]
+            available, need = flows.resource_left[r, lo:hi], scratch.resource_need[r, lo:hi]
             if net.ship_rounds > 1:
                 _limit(share, want, available, need)
             else:
