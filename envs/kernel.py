@@ -6,6 +6,7 @@ with atomic operations, which is most of the time of a small batch. It also mean
 can't allocate: the compiler refuses it.
 
 `Handle` carries a named tuple of arrays into kernels as one pointer: `handle.field` reads a field.
+A field that is a named tuple itself is a handle to its part of the memory, and costs nothing.
 Unpacking sixty arrays costs more than a period of a small network, and a function with hundreds of
 arguments compiles slowly.
 """
@@ -91,7 +92,7 @@ def copy_row(row: NDArray[Any], values: NDArray[Any]) -> None:
 class _HandleType(types.Type):
     """A pointer to the 8-byte words of a named tuple: numbers, arrays, named tuples, handles."""
 
-    def __init__(self, value: types.NamedTuple) -> None:
+    def __init__(self, value: Any) -> None:
         self.value = value
         super().__init__(f"Handle({value})")
 
@@ -140,7 +141,10 @@ class _HandleAttributes(AttributeTemplate):
 
     def generic_resolve(self, kind: Any, name: str) -> Any:  # type: ignore[override]
         fields = kind.value.fields
-        return types.unliteral(kind.value.types[fields.index(name)]) if name in fields else None
+        if name not in fields:
+            return None
+        field = types.unliteral(kind.value.types[fields.index(name)])
+        return _HandleType(field) if isinstance(field, types.BaseNamedTuple) else field
 
 
 @lower_getattr_generic(_HandleType)
@@ -148,17 +152,24 @@ def _get_field(context: Any, builder: Any, kind: Any, pointer: Any, name: str) -
     place = kind.value.fields.index(name)
     first = sum(_width(k) for k in kind.value.types[:place])
     words = builder.bitcast(pointer, ir.IntType(64).as_pointer())
-    return _load(context, builder, types.unliteral(kind.value.types[place]), words, first)
+    field = types.unliteral(kind.value.types[place])
+    if isinstance(field, types.BaseNamedTuple):
+        part = builder.gep(words, [ir.IntType(64)(first)])
+        return builder.bitcast(part, context.get_value_type(_HandleType(field)))
+    return _load(context, builder, field, words, first)
 
 
 def _width(kind: Any) -> int:
     if isinstance(kind, types.Array):
         return 3 + 2 * int(kind.ndim)
-    return sum(_width(k) for k in kind.types) if isinstance(kind, types.NamedTuple) else 1
+    if isinstance(kind, types.BaseNamedTuple):
+        items: Any = kind
+        return sum(_width(item) for item in items.types)
+    return 1
 
 
 def _load(context: Any, builder: Any, kind: Any, words: Any, first: int) -> Any:
-    """Emit the loads of one field; what is not used of it, the compiler drops."""
+    """Emit the loads of one number, array or handle; what is not used, the compiler drops."""
 
     def word(i: int) -> Any:
         return builder.load(builder.gep(words, [ir.IntType(64)(first + i)]))
@@ -172,12 +183,6 @@ def _load(context: Any, builder: Any, kind: Any, words: Any, first: int) -> Any:
             [word(3 + n + i) for i in range(n)], word(1), None,
         )  # fmt: skip
         return array._getvalue()
-    if isinstance(kind, types.NamedTuple):
-        items = []
-        for item in kind.types:
-            items.append(_load(context, builder, types.unliteral(item), words, first))
-            first += _width(item)
-        return context.make_tuple(builder, kind, items)
     if isinstance(kind, _HandleType):
         return builder.inttoptr(word(0), llvm_type)
     if isinstance(kind, types.Float):

@@ -8,14 +8,21 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+from envs.types import Bools, Floats, Ints
 
-__all__ = ["CostColumn", "Csr", "NetworkArrays"]
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+__all__ = [
+    "BeliefArrays",
+    "CostColumn",
+    "Csr",
+    "FactorRows",
+    "LaneArrays",
+    "NetworkArrays",
+    "NodeArrays",
+    "OrderRules",
+    "ResourceArrays",
+    "StockArrays",
+    "Switches",
+]
 
 
 class CostColumn(IntEnum):
@@ -36,12 +43,12 @@ class Csr(NamedTuple):
     """Rows of (index, value) pairs: row i is index[pointer[i]:pointer[i + 1]]."""
 
     pointer: Ints
-    index: Ints  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    index: Ints  # type: ignore[assignment]  # hides tuple.index, unused here
     value: Floats
 
 
-class NetworkArrays(NamedTuple):
-    """The network for the kernels."""
+class StockArrays(NamedTuple):
+    """Stocked pairs: costs, demand, and what is next to them."""
 
     holding_cost: Floats  # [P] currency per unit per period
     backlog_cost: Floats  # [P] currency per unit per period
@@ -53,29 +60,42 @@ class NetworkArrays(NamedTuple):
     initial_stock: Floats  # [P] units
     volume: Floats  # [P] storage units per unit
     node_of: Ints  # [P] node
+    demand_of: Ints  # [P] demand stream, or -1
+    demand_rate: Floats  # [P] units per period, own customers and all below; > 0
     allocation: Ints  # [P] how outbound lanes share: 0 proportional, 1 priority, 2 fair share
     shares_simply: Bools  # [P] proportional, and no learned weights
-    demand_rate: Floats  # [P] units per period, own customers and all below; > 0
-    expedite_periods: Ints  # [P] within which expedited goods arrive; -1: no expedite lanes
     joint_of: Ints  # [P] resource whose fixed cost or loads the pair shares with others, or -1
+    expedite_periods: Ints  # [P] within which expedited goods arrive; -1: no expedite lanes
+    inbound: Csr  # [P] -> lanes, value: base share
+    outbound: Csr  # [P] -> lanes, value: units of the pair per unit on the lane
+    waiting_cost: Floats  # per entry of outbound: currency per unit owed and period
+    downstream: Csr  # [P] -> pairs below it, value: units of the pair per unit there
+    leaves: Csr  # [P] -> demand streams it serves, value: units of the pair per unit sold
+
+
+class NodeArrays(NamedTuple):
+    """Room at the nodes."""
+
     capacitated: Ints  # [K] nodes with a finite storage capacity
     storage_capacity: Floats  # [N] volume units
     stored: Csr  # [N] -> pairs, value: volume per unit
-    demand_of: Ints  # [P] demand stream, or -1
-    inbound: Csr  # [P] -> lanes, value: base share
-    waiting_cost: Floats  # per entry of outbound: currency per unit owed and period
-    outbound: Csr  # [P] -> lanes, value: units of the pair per unit on the lane
-    downstream: Csr  # [P] -> pairs below it, value: units of the pair per unit there
-    leaves: Csr  # [P] -> demand streams it serves, value: units of the pair per unit sold
-    lane_to: Ints  # [Q] pair
+
+
+class LaneArrays(NamedTuple):
+    """Lanes: what they connect, cost and take."""
+
+    to: Ints  # [Q] pair
     inputs: Csr  # [Q] -> pairs, value: units per unit on the lane
-    resources: Csr  # [Q] -> resources, value: use per unit
-    users: Csr  # [R] -> lanes, value: use per unit
+    uses: Csr  # [Q] -> resources, value: use per unit
     unit_cost: Floats  # [Q] currency per unit
     fixed_cost: Floats  # [Q] currency per order
-    minimum_order: Floats  # [Q] units
-    maximum_order: Floats  # [Q] units
-    order_multiple: Floats  # [Q] units, 0: divisible
+    seller: Ints  # [Q] pair that earns the lane's price and pays for what it leaves unfilled
+    price: Floats  # [Q] currency per unit shipped
+    unfilled_cost: Floats  # [Q] currency per unit owed and period, or cancelled; where set
+    in_transit_cost: Floats  # [Q] currency per unit per period
+    in_transit_payer: Ints  # [Q] pair that pays it
+    priority: Floats  # [Q] 0 is served first
+    expedite: Bools  # [Q]
     information_delay: Ints  # [Q] periods
     lead_time: Ints  # [Q] periods; used where lead_row is -1
     lead_row: Ints  # [Q] row of the trace's lead times, or -1
@@ -85,38 +105,73 @@ class NetworkArrays(NamedTuple):
     expected_yield: Floats  # [Q] with the mean of its regimes
     split_share: Floats  # [Q] of a shipment that comes later
     split_delay: Ints  # [Q] periods
-    expedite: Bools  # [Q]
-    priority: Floats  # [Q] 0 is served first
-    load_multiple: Floats  # [Q] units: orders are rounded to whole loads of them; 0: not
-    calendar_row: Ints  # [Q] row of open_periods, or -1: always open
-    open_periods: Bools  # [K, longest cycle]
-    cycle: Ints  # [K] periods
-    belief_row: Ints  # [Q] row of the beliefs about lanes whose service varies, or -1
-    belief_lane: Ints  # [K] lane of each such row
-    promised: Ints  # [K] periods from order to receipt, mean + one standard deviation
-    availability_row: Ints  # [Q] row of the trace's factors, or -1: always 1
-    yield_row: Ints  # [Q]
-    cost_row: Ints  # [Q]
-    ordering_row: Ints  # [Q]
-    transit_row: Ints  # [Q]
-    receiving_row: Ints  # [Q]
-    seller: Ints  # [Q] pair that earns the lane's price and pays for what it leaves unfilled
-    lane_price: Floats  # [Q] currency per unit shipped
-    unfilled_cost: Floats  # [Q] currency per unit owed and period, or cancelled; where set
-    has_lane_terms: bool  # prices or costs of unfilled orders on some lane
-    in_transit_cost: Floats  # [Q] currency per unit per period
-    in_transit_payer: Ints  # [Q] pair that pays it
+
+
+class ResourceArrays(NamedTuple):
+    """Resources that lanes share: capacities, budgets, joint costs, loads."""
+
+    users: Csr  # [R] -> lanes, value: use per unit
     capacity: Floats  # [R] per period
-    capacity_row: Ints  # [R] row of the trace's factors, or -1
-    capacity_by_priority: Bools  # [R]
+    by_priority: Bools  # [R] how the capacity is shared; else in proportion
     limits_orders: Bools  # [R] the capacity is a budget for orders, not a limit on shipments
     joint_cost: Floats  # [R] currency per period of use
     load_size: Floats  # [R] capacity units per load; 0: no loads
     load_cost: Floats  # [R] currency per load
-    column_used: NDArray[np.bool_]  # [C] cost columns that can differ from 0
+
+
+class OrderRules(NamedTuple):
+    """What an order on a lane has to keep to."""
+
+    minimum_order: Floats  # [Q] units
+    maximum_order: Floats  # [Q] units
+    order_multiple: Floats  # [Q] units, 0: divisible
+    load_multiple: Floats  # [Q] units: orders are rounded to whole loads of them; 0: not
+    calendar_row: Ints  # [Q] row of open_periods, or -1: always open
+    open_periods: Bools  # [K, longest cycle]
+    cycle: Ints  # [K] periods
+
+
+class FactorRows(NamedTuple):
+    """Rows of the trace's factors, -1: always 1. What regimes multiply."""
+
+    availability: Ints  # [Q]
+    yield_share: Ints  # [Q]
+    cost: Ints  # [Q]
+    ordering: Ints  # [Q]
+    transit: Ints  # [Q]
+    receiving: Ints  # [Q]
+    capacity: Ints  # [R]
+
+
+class BeliefArrays(NamedTuple):
+    """Lanes whose service varies: buyers have beliefs about them."""
+
+    row: Ints  # [Q] row of the beliefs, or -1
+    lane: Ints  # [K] lane of each row
+    promised: Ints  # [K] periods from order to receipt, mean + one standard deviation
+
+
+class Switches(NamedTuple):
+    """What holds for the whole network."""
+
+    column_used: Bools  # [C] cost columns that can differ from 0
     ship_rounds: int  # passes of joint allocation
     receive_after_ship: bool
     demand_first: bool
     cancel_unfilled: bool
     has_order_rules: bool  # calendars, pauses, storage or budgets limit orders
     has_use_costs: bool  # joint fixed costs or loads
+    has_lane_terms: bool  # prices or costs of unfilled orders on some lane
+
+
+class NetworkArrays(NamedTuple):
+    """The network for the kernels."""
+
+    stocks: StockArrays
+    nodes: NodeArrays
+    lanes: LaneArrays
+    resources: ResourceArrays
+    rules: OrderRules
+    factor_rows: FactorRows
+    beliefs: BeliefArrays
+    switches: Switches

@@ -1,22 +1,19 @@
-"""Compile what limits and disturbs lanes: regimes, calendars, loads, storage."""
+"""Compile what limits orders on lanes, and what regimes multiply."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from envs.compiled.arrays import Csr
-from envs.compiled.parts import can_be_at_once, csr, rows
-from envs.network.network import Calendar, Lane, Resource, Speed, SupplyNetwork
+from envs.compiled.arrays import FactorRows, OrderRules
+from envs.compiled.links import Links
+from envs.network.network import Calendar, Lane, SupplyNetwork
 from envs.network.regime import MULTIPLIERS
+from envs.types import Bools, Floats, Ints
 
-__all__ = ["Exposure", "compile_exposures", "compile_lane_rules", "with_lane_loads"]
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+__all__ = ["Exposure", "compile_exposures", "compile_rules", "lane_calendar"]
 
 
 class Exposure(NamedTuple):
@@ -27,28 +24,10 @@ class Exposure(NamedTuple):
     mode: str = ""  # of the lanes; "" where none of the regimes looks at it
 
 
-def with_lane_loads(network: SupplyNetwork) -> tuple[tuple[Resource, ...], Csr]:
-    """Return all resources and which lanes use them: a lane's own loads are a resource of its
-    own, behind the declared ones, so that there is one kind of load."""
-    resources = list(network.resources)
-    index = {r.id: i for i, r in enumerate(resources)}
-    uses: list[list[tuple[int, float]]] = []
-    for lane in network.lanes:
-        used = [(index[u.resource], u.per_unit) for u in lane.resources]
-        if lane.load_cost > 0.0:
-            used.append((len(resources), 1.0))
-            resources.append(
-                Resource(f"{lane.id} loads", load_size=lane.load_size, load_cost=lane.load_cost)
-            )
-        uses.append(used)
-    return tuple(resources), csr(uses)
-
-
-def compile_exposures(
-    network: SupplyNetwork, resources: tuple[Resource, ...]
-) -> tuple[tuple[Exposure, ...], dict[str, Ints]]:
+def compile_exposures(links: Links) -> tuple[tuple[Exposure, ...], FactorRows]:
     """Return the distinct rows of factors, and for each multiplier the row of every lane (and
-    "capacity": of every resource), -1 where it is always 1."""
+    capacity: of every resource), -1 where it is always 1."""
+    network, resources = links.network, links.resources
     known: dict[Exposure, int] = {}
 
     def row(multiplier: str, exposed_to: tuple[str, ...], mode: str = "") -> int:
@@ -68,56 +47,27 @@ def compile_exposures(
         name: np.array([row(name, lane.regimes, lane.mode) for lane in network.lanes], np.int64)
         for name in MULTIPLIERS
     }
-    of["capacity"] = np.array([row("availability", r.regimes) for r in resources], np.int64)
-    return tuple(known), of
+    capacity = np.array([row("availability", r.regimes) for r in resources], np.int64)
+    return tuple(known), FactorRows(**of, capacity=capacity)
 
 
-def compile_lane_rules(
-    network: SupplyNetwork,
-    node_index: dict[str, int],
-    storage: Floats,
-    lead_row: Ints,
-    row_of: dict[str, Ints],
-) -> dict[str, Any]:
-    """Return the fields of NetworkArrays about yields, pauses, splits, speeds and calendars."""
+def compile_rules(network: SupplyNetwork) -> OrderRules:
+    """Compile what kernels read of the rules for orders."""
     lanes = network.lanes
-    limited = np.array([np.isfinite(storage[node_index[q.node]]) for q in lanes], bool)
-    yields = np.array([q.yield_share for q in lanes], float)
-    disturbed = np.zeros(len(lanes), bool)
-    for name in ("yield_share", "transit", "receiving"):
-        disturbed |= row_of[name] >= 0
-    unsure = (lead_row >= 0) | disturbed
-    unsure |= (row_of["availability"] >= 0) | (row_of["ordering"] >= 0)
     calendar_row, open_periods, cycle = _calendars(network)
-    return {
-        "at_once": np.array([can_be_at_once(network, q) for q in lanes], bool),
-        "plain_receipt": ~(limited | disturbed | (yields < 1.0)),
-        "yield_share": yields,
-        "expected_yield": np.array([_expected_yield(network, q) for q in lanes], float),
-        "split_share": np.array([q.split_share for q in lanes], float),
-        "split_delay": np.array([q.split_delay for q in lanes], np.int64),
-        "expedite": np.array([q.speed is Speed.expedite for q in lanes], bool),
-        "priority": np.array([q.priority for q in lanes], float),
-        "load_multiple": np.array([(q.load_size or 0.0) * q.full_loads for q in lanes], float),
-        "calendar_row": calendar_row,
-        "open_periods": open_periods,
-        "cycle": cycle,
-        "belief_row": rows(list(unsure)),
-        "availability_row": row_of["availability"],
-        "yield_row": row_of["yield_share"],
-        "cost_row": row_of["cost"],
-        "ordering_row": row_of["ordering"],
-        "transit_row": row_of["transit"],
-        "receiving_row": row_of["receiving"],
-    }
 
+    def of(name: str) -> Floats:
+        return np.array([getattr(q, name) for q in lanes], float)
 
-def _expected_yield(network: SupplyNetwork, lane: Lane) -> float:
-    share = lane.yield_share
-    for regime in network.regimes:
-        if regime.id in lane.regimes:
-            share *= regime.for_mode(lane.mode).mean("yield_share")
-    return max(share, 1e-3)
+    return OrderRules(
+        minimum_order=of("minimum_order"),
+        maximum_order=of("maximum_order"),
+        order_multiple=of("order_multiple"),
+        load_multiple=np.array([(q.load_size or 0.0) * q.full_loads for q in lanes], float),
+        calendar_row=calendar_row,
+        open_periods=open_periods,
+        cycle=cycle,
+    )
 
 
 def lane_calendar(lane: Lane, review: Calendar | None) -> Calendar | None:
@@ -132,7 +82,7 @@ def lane_calendar(lane: Lane, review: Calendar | None) -> Calendar | None:
     )
 
 
-def _calendars(network: SupplyNetwork) -> tuple[Ints, NDArray[np.bool_], Ints]:
+def _calendars(network: SupplyNetwork) -> tuple[Ints, Bools, Ints]:
     known: dict[Calendar, int] = {}
     row = np.full(len(network.lanes), -1, np.int64)
     reviews = {n.id: n.review for n in network.nodes}

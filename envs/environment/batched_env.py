@@ -194,7 +194,7 @@ class BatchedEnv:
             cost = np.subtract(cost, base_cost, out=self._cost)
             self.twin.open_period()
         compute_reward(
-            cost, self.net.arrays.downstream, self.cost_scale, self.reward_config,
+            cost, self.net.arrays.stocks.downstream, self.cost_scale, self.reward_config,
             self._reward,
         )  # fmt: skip
         self.open_period()
@@ -352,5 +352,5 @@ def _groups(net: CompiledNetwork, kinds: tuple[KindHeads, ...]) -> tuple[Group, 
 
 def newsvendor_scale(net: CompiledNetwork) -> NDArray[np.float64]:
     """[P] a cost per period to scale rewards by where the base policy's own isn't known."""
-    rate = np.maximum(net.arrays.holding_cost, 1e-3)
+    rate = np.maximum(net.arrays.stocks.holding_cost, 1e-3)
     return 2.0 * rate * np.maximum(net.demand_sd, 0.1 * net.demand_mean) + 1e-9

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.arrays import NetworkArrays
+from envs.compiled.lead_times import ships_after
 from envs.compiled.network import CompiledNetwork
-from envs.compiled.parts import ships_after
 from envs.kernel import Handle, copy_row, entry, kernel
 from envs.simulation.simulator import Simulator
 from envs.simulation.state import Flows, State
@@ -64,22 +64,22 @@ def _count_lanes(
     totals: LaneTotals, period: int,
 ) -> None:  # fmt: skip
     """Add a closed period to the totals. period: 0 for the first one counted."""
-    for q in range(net.lane_to.size):
+    for q in range(net.lanes.to.size):
         shipped, scrapped = flows.shipped[q], _sum(flows.scrapped[q])
-        units, row = _sum(shipped), net.cost_row[q]
+        units, row = _sum(shipped), net.factor_rows.cost[q]
         totals.shipped[q] += units
         totals.spent[q] += units if row < 0 else _sum_of_products(shipped, factor[row])
         totals.arrived[q] += _sum(flows.received[q]) + scrapped
         totals.scrapped[q] += scrapped
         totals.in_transit[q] += _sum(state.in_transit_total[q])
         _count_orders(net, state, flows, work, totals, q, period)
-    for p in range(net.holding_cost.size):
+    for p in range(net.stocks.holding_cost.size):
         order, arrived = work.order[p], work.arrived[p]
         changed = 0.0
         for b in range(order.size):
             asked, some = 0.0, False
-            for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
-                q = net.inbound.index[i]
+            for i in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
+                q = net.stocks.inbound.index[i]
                 asked += flows.ordered[q, b]
                 some |= flows.received[q, b] > 0.0
             changed += abs(asked - order[b])
@@ -100,7 +100,7 @@ def _count_orders(
     )
     ordered, later = flows.ordered[q], work.later[q]
     copy_row(now, ordered)
-    if net.cancel_unfilled:
+    if net.switches.cancel_unfilled:
         cut = work.placed[(period - work.ships_after[q]) % slots, q]
         for b in range(cut.size):
             cut[b] = -abs(cut[b]) if flows.cancelled[q, b] > _ROUNDING else cut[b]
@@ -187,14 +187,16 @@ class LaneTally:
     def _count_resources(self, used: Floats, factor: Floats) -> None:
         arrays, totals = self._net.arrays, self.resources
         batch = used.shape[1]
-        there = np.where(np.isfinite(arrays.capacity), arrays.capacity, 0.0)
-        struck = arrays.capacity_row >= 0
+        there = np.where(np.isfinite(arrays.resources.capacity), arrays.resources.capacity, 0.0)
+        struck = arrays.factor_rows.capacity >= 0
         share = np.full(len(there), float(batch))
-        share[struck] = factor[arrays.capacity_row[struck]].sum(axis=1)
+        share[struck] = factor[arrays.factor_rows.capacity[struck]].sum(axis=1)
         totals.used[...] += used.sum(axis=1)
         totals.capacity[...] += there * share
-        if (arrays.load_size > 0.0).any():
-            size = np.where(arrays.load_size > 0.0, arrays.load_size, np.inf)[:, None]
+        if (arrays.resources.load_size > 0.0).any():
+            size = np.where(arrays.resources.load_size > 0.0, arrays.resources.load_size, np.inf)[
+                :, None
+            ]
             totals.loads[...] += np.ceil(used / size - 1e-9).sum(axis=1)
 
 
@@ -209,9 +211,9 @@ def lane_groups(net: CompiledNetwork, totals: LaneTotals) -> dict[str, dict[str,
     per_lane = {
         "orders": totals.orders,
         "shipped": totals.shipped,
-        "purchase": arrays.unit_cost * totals.spent,
-        "fixed_order": arrays.fixed_cost * totals.orders,
-        "in_transit": arrays.in_transit_cost * totals.in_transit,
+        "purchase": arrays.lanes.unit_cost * totals.spent,
+        "fixed_order": arrays.lanes.fixed_cost * totals.orders,
+        "in_transit": arrays.lanes.in_transit_cost * totals.in_transit,
         "co2": totals.shipped * [lane.co2 for lane in net.network.lanes],
     }
     figures = {}
@@ -234,7 +236,9 @@ def resource_figures(net: CompiledNetwork, totals: ResourceTotals) -> dict[str, 
             entry["utilisation"] = float(totals.used[r] / totals.capacity[r])
         if totals.loads[r] > 0.0:
             entry["loads"] = float(totals.loads[r])
-            entry["load_fill"] = float(totals.used[r] / (totals.loads[r] * net.arrays.load_size[r]))
+            entry["load_fill"] = float(
+                totals.used[r] / (totals.loads[r] * net.arrays.resources.load_size[r])
+            )
         if entry:
             figures[resource.id] = entry
     return figures

@@ -113,9 +113,9 @@ class EpisodeKpis:
         figures: dict[str, float] = {}
         if lanes.due.any():
             figures["otif_inbound"] = float(lanes.on_time.sum() / lanes.due.sum())
-        if (net.arrays.p_wait[net.customer_pair] > 0.0).any():
+        if (net.arrays.stocks.p_wait[net.customer_pair] > 0.0).any():
             figures["backlog_age"] = _ratio(self.backorders.sum(), self.backlogged.sum(), 0.0)
-        ordered = np.bincount(net.arrays.lane_to, lanes.ordered, minlength=len(lanes.changed))
+        ordered = np.bincount(net.arrays.lanes.to, lanes.ordered, minlength=len(lanes.changed))
         kinds = np.array([n.kind for n in net.agent_nodes])[net.node_of_pair]
         # The first period has none before it: its share of the orders is left out.
         later = (self.periods - 1) / self.periods
@@ -134,7 +134,7 @@ class EpisodeKpis:
             figures["bottleneck_utilisation"] = float((used[limited] / there[limited]).max())
         if loads.any():
             begun = loads > 0.0
-            worth = used[begun] / net.arrays.load_size[begun]
+            worth = used[begun] / net.arrays.resources.load_size[begun]
             figures["load_fill"] = float(worth.sum() / loads[begun].sum())
         return {**figures, **resilience_figures(self.failures)}
 
@@ -238,8 +238,8 @@ class KpiTally:
         self._customers = net.customer_pair
         self._lanes = LaneTally(net, batch)
         self._resilience = ResilienceTally(net, batch)
-        self._cover = EXCESS_COVER * net.arrays.demand_rate[:, None]
-        self._used_columns = np.flatnonzero(net.arrays.column_used)
+        self._cover = EXCESS_COVER * net.arrays.stocks.demand_rate[:, None]
+        self._used_columns = np.flatnonzero(net.arrays.switches.column_used)
         self._cost: list[Floats] = []
         self._demand: list[Floats] = []
         self._stock: list[Floats] = []
@@ -256,10 +256,10 @@ class KpiTally:
         """[P, B] currency: what `account` pays for stock at the horizon, as it is now."""
         state, net = self._env.state, self._env.net.arrays
         stock = state.on_hand.copy()
-        for q in np.flatnonzero(net.salvage[net.lane_to] > 0.0):
-            stock[net.lane_to[q]] += net.expected_yield[q] * state.in_transit_total[q]
+        for q in np.flatnonzero(net.stocks.salvage[net.lanes.to] > 0.0):
+            stock[net.lanes.to[q]] += net.lanes.expected_yield[q] * state.in_transit_total[q]
         share = self._env.reward_config.salvage_share
-        worth: Floats = share * net.salvage[:, None] * stock
+        worth: Floats = share * net.stocks.salvage[:, None] * stock
         return worth
 
     def add(self) -> None:

@@ -169,17 +169,17 @@ def _exposed(net: CompiledNetwork, g: int, regime: Regime) -> _Exposed | None:
     if not (stops.any() and hit.any()):
         return None
     share = np.zeros(len(hit))
-    share[arrays.inbound.index] = arrays.inbound.value
+    share[arrays.stocks.inbound.index] = arrays.stocks.inbound.value
     lost = np.bincount(
-        arrays.lane_to, share * (hit & ~arrays.expedite), minlength=len(network.stocks)
+        arrays.lanes.to, share * (hit & ~arrays.lanes.expedite), minlength=len(network.stocks)
     )
     pairs = np.flatnonzero(lost >= 0.5 - 1e-9)
-    leaves = arrays.leaves
+    leaves = arrays.stocks.leaves
     below = [leaves.index[leaves.pointer[p] : leaves.pointer[p + 1]] for p in pairs]
     customers = np.unique(np.concatenate(below)) if below else np.zeros(0, np.int64)
     if not customers.size:
         return None
-    others = np.flatnonzero(~hit & np.isin(arrays.lane_to, pairs))
+    others = np.flatnonzero(~hit & np.isin(arrays.lanes.to, pairs))
     return _Exposed(g, stops, pairs, others, customers, math.ceil(net.path_lead[pairs].max()))
 
 

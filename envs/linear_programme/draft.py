@@ -143,10 +143,10 @@ class Draft:
         balance = equal.new((periods, pairs))
         equal.put(balance, on_hand[1:], 1.0)
         equal.put(balance, on_hand[:-1], -1.0)
-        comes_late = np.full(pairs, arrays.receive_after_ship)
-        comes_late[arrays.lane_to[arrays.at_once]] = True
-        goes = np.diff(arrays.outbound.pointer) > 0
-        goes |= arrays.demand_first & (arrays.demand_of >= 0)
+        comes_late = np.full(pairs, arrays.switches.receive_after_ship)
+        comes_late[arrays.lanes.to[arrays.lanes.at_once]] = True
+        goes = np.diff(arrays.stocks.outbound.pointer) > 0
+        goes |= arrays.switches.demand_first & (arrays.stocks.demand_of >= 0)
         floor = at_most.new((periods, pairs), where=comes_late & goes)
         at_most.put(floor, on_hand[:-1], -1.0)
         weight = (np.arange(periods) >= pricing.first_counted).astype(float)

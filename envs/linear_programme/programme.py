@@ -69,7 +69,7 @@ class Start(NamedTuple):
         slots, order_slots = state.in_transit.shape[1], state.orders_on_way.shape[1]
         due = (period + np.arange(slots)) % slots
         known = (period + np.arange(order_slots)) % order_slots
-        today = flows if net.arrays.demand_first else None
+        today = flows if net.arrays.switches.demand_first else None
         nothing = np.zeros(len(state.on_hand))
         return cls(
             state.on_hand[:, b].copy(),
@@ -95,7 +95,10 @@ class Pricing(NamedTuple):
     @classmethod
     def plain(cls, net: CompiledNetwork, salvage_share: float, first_counted: int = 0) -> Pricing:
         """Price stock as key figures do: at its salvage value, at the start and at the end."""
-        worth, nothing = salvage_share * net.arrays.salvage, np.zeros(len(net.arrays.salvage))
+        worth, nothing = (
+            salvage_share * net.arrays.stocks.salvage,
+            np.zeros(len(net.arrays.stocks.salvage)),
+        )
         return cls(first_counted, worth, worth, nothing, nothing, nothing)
 
 
@@ -205,13 +208,13 @@ def record_outlooks(trace: Trace, net: CompiledNetwork, period: int, periods: in
     arrays = net.arrays
     batch = trace.offset.size
     demand = np.zeros((batch, periods, len(net.customer_pair)))
-    lead = np.zeros((batch, periods, len(arrays.lane_to)), np.int64)
+    lead = np.zeros((batch, periods, len(arrays.lanes.to)), np.int64)
     factor = np.ones((batch, periods, len(net.exposures)))
-    drawn = np.flatnonzero(arrays.lead_row >= 0)
-    lead[:] = arrays.lead_time
+    drawn = np.flatnonzero(arrays.lanes.lead_row >= 0)
+    lead[:] = arrays.lanes.lead_time
     for t in range(periods):
         demand[:, t], factor[:, t] = trace.demand.T, trace.factor.T
-        lead[:, t, drawn] = trace.lead_time[arrays.lead_row[drawn]].T
+        lead[:, t, drawn] = trace.lead_time[arrays.lanes.lead_row[drawn]].T
         trace.advance()
     return [
         Outlook(demand[b], lead[b], factor[b], period, int(trace.offset[b])) for b in range(batch)
@@ -223,14 +226,16 @@ def relaxations(net: CompiledNetwork) -> tuple[str, ...]:
     for keeping goods back."""
     arrays, lanes = net.arrays, net.network.lanes
     found = {
-        "fixed order costs": bool(arrays.fixed_cost.any() or arrays.joint_cost.any()),
-        "whole loads": bool(arrays.load_cost.any() or arrays.load_multiple.any()),
-        "minimum orders": bool(arrays.minimum_order.any()),
-        "order multiples": bool(arrays.order_multiple.any()),
-        "storage room": bool(np.isfinite(arrays.storage_capacity).any()),
+        "fixed order costs": bool(
+            arrays.lanes.fixed_cost.any() or arrays.resources.joint_cost.any()
+        ),
+        "whole loads": bool(arrays.resources.load_cost.any() or arrays.rules.load_multiple.any()),
+        "minimum orders": bool(arrays.rules.minimum_order.any()),
+        "order multiples": bool(arrays.rules.order_multiple.any()),
+        "storage room": bool(np.isfinite(arrays.nodes.storage_capacity).any()),
         "partial waiting": any(0.0 < s.p_wait < 1.0 for s in net.network.stocks),
         "packs of split deliveries": bool(
-            ((arrays.split_share > 0.0) & (arrays.order_multiple > 0.0)).any()
+            ((arrays.lanes.split_share > 0.0) & (arrays.rules.order_multiple > 0.0)).any()
         ),
         "partial availability": any(
             0.0 < state.availability < 1.0

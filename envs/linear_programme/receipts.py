@@ -35,7 +35,7 @@ class _Shipments(NamedTuple):
 def write_receipts(draft: Draft, shipped: Ints, served: Ints) -> None:
     """Write when shipments [T, Q] arrive and what they cost until then; served [T, P]: columns of
     what customers get."""
-    good = draft.net.yield_share * factors(draft.outlook, draft.net.yield_row)
+    good = draft.net.lanes.yield_share * factors(draft.outlook, draft.net.factor_rows.yield_share)
     doors = _Doors(draft, good)
     for part in _shipments(draft, shipped):
         came = _arrival(draft.net, draft.outlook, part)
@@ -52,19 +52,19 @@ def _shipments(draft: Draft, shipped: Ints) -> list[_Shipments]:
     old_due = np.repeat(slots[:, None], due.shape[1], axis=1)
     whole = np.ones(due.shape[1])
     parts = [_Shipments(columns.given(start.in_transit), 0 * slots, old_due, whole, True)]
-    later, split = due + net.split_delay, net.split_share > 0.0
+    later, split = due + net.lanes.split_delay, net.lanes.split_share > 0.0
     if not split.any():
         return [*parts, _Shipments(shipped, left, due, whole, False)]
     # Of packs whole ones come later: up to a pack less than the share says.
-    packs = split & (net.order_multiple > 0.0)
+    packs = split & (net.rules.order_multiple > 0.0)
     late = columns.new(shipped.shape, where=packs)
     rows = draft.at_most.new(shipped.shape, where=packs)
     draft.at_most.put(rows, late, 1.0)
-    draft.at_most.put(rows, shipped, -net.split_share)
-    rows = draft.at_most.new(shipped.shape, net.order_multiple, packs)
+    draft.at_most.put(rows, shipped, -net.lanes.split_share)
+    rows = draft.at_most.new(shipped.shape, net.rules.order_multiple, packs)
     draft.at_most.put(rows, late, -1.0)
-    draft.at_most.put(rows, shipped, net.split_share)
-    share = np.where(packs, 0.0, net.split_share)
+    draft.at_most.put(rows, shipped, net.lanes.split_share)
+    share = np.where(packs, 0.0, net.lanes.split_share)
     return [
         *parts,
         _Shipments(shipped, left, due, 1.0 - share, False),
@@ -79,22 +79,24 @@ def _arrival(net: NetworkArrays, outlook: Outlook, part: _Shipments) -> Ints:
     receiving is paused. T: not in this outlook."""
     periods = len(outlook.lead_time)
     came = np.minimum(part.due, periods)
-    paused = np.flatnonzero((net.transit_row >= 0) | (net.receiving_row >= 0))
+    paused = np.flatnonzero((net.factor_rows.transit >= 0) | (net.factor_rows.receiving >= 0))
     if paused.size == 0:
         return came
-    moves = factors(outlook, net.transit_row[paused]) > 0.0
-    opens = factors(outlook, net.receiving_row[paused]) > 0.0
+    moves = factors(outlook, net.factor_rows.transit[paused]) > 0.0
+    opens = factors(outlook, net.factor_rows.receiving[paused]) > 0.0
     due, waits = part.due[:, paused].copy(), np.ones((len(part.left), len(paused)), bool)
     for t in range(periods):
         is_old = part.left < t
-        if part.is_old or net.receive_after_ship:
+        if part.is_old or net.switches.receive_after_ship:
             is_old = part.left <= t
-        if part.is_old and not net.receive_after_ship and t == 0:
+        if part.is_old and not net.switches.receive_after_ship and t == 0:
             continue  # today's receipts are over
         on_way = waits & is_old[:, None]
         due += on_way & ~moves[t]
         due += on_way & (due == t) & ~opens[t]
-        if not (net.receive_after_ship or part.is_old):  # what is shipped now may be there at once
+        if not (
+            net.switches.receive_after_ship or part.is_old
+        ):  # what is shipped now may be there at once
             now = (part.left == t)[:, None] & (due == t)
             due += now & ~(moves[t] & opens[t])
             on_way |= now
@@ -107,18 +109,18 @@ def _charge_transit(draft: Draft, door: Bools, good: Floats, part: _Shipments, c
     """In-transit cost, and what goods on their way are worth where stock is valued."""
     net, pricing, periods = draft.net, draft.pricing, draft.periods
     counted = np.concatenate([[0.0], np.cumsum(draft.weight)])
-    cost = net.in_transit_cost * (counted[came] - counted[part.left][:, None])
-    worth = pricing.end_worth[net.lane_to] * net.expected_yield
+    cost = net.lanes.in_transit_cost * (counted[came] - counted[part.left][:, None])
+    worth = pricing.end_worth[net.lanes.to] * net.lanes.expected_yield
     cost = cost - np.where(came >= periods, worth, 0.0)
     first = pricing.first_counted
-    opening = pricing.opening_worth[net.lane_to]
-    expected = opening * net.expected_yield
+    opening = pricing.opening_worth[net.lanes.to]
+    expected = opening * net.lanes.expected_yield
     if first == 0:
         cost = cost + (expected if part.is_old else 0.0)
     else:
-        is_early = not net.receive_after_ship
+        is_early = not net.switches.receive_after_ship
         on_way = came >= first + is_early
-        just_came = opening * np.where(door, net.expected_yield, good[first])
+        just_came = opening * np.where(door, net.lanes.expected_yield, good[first])
         value = np.where(on_way, expected, np.where((came == first) & is_early, just_came, 0.0))
         cost = cost + np.where((part.left < first)[:, None], value, 0.0)
     draft.columns.charge(part.columns, part.share * cost)
@@ -133,9 +135,9 @@ def _deliver(draft: Draft, doors: _Doors, good: Floats, part: _Shipments, came: 
     doors.bring(column[to_door], when[to_door], lane[to_door], share[to_door], at_once[to_door])
     when, lane, column = when[~to_door], lane[~to_door], column[~to_door]
     quantity = share[~to_door] * good[when, lane]
-    pair = net.lane_to[lane]
+    pair = net.lanes.to[lane]
     draft.equal.put(draft.balance[when, pair], column, -quantity)
-    if not net.receive_after_ship:
+    if not net.switches.receive_after_ship:
         early = ~at_once[~to_door]
         draft.at_most.put(draft.floor[when, pair][early], column[early], -quantity[early])
 
@@ -150,27 +152,33 @@ class _Doors:
     def __init__(self, draft: Draft, good: Floats) -> None:
         net, columns, periods = draft.net, draft.columns, draft.periods
         self._draft, self._good = draft, good
-        capacity = net.storage_capacity[net.node_of]
-        self.at: Bools = ((net.volume > 0.0) & np.isfinite(capacity))[net.lane_to]
+        capacity = net.nodes.storage_capacity[net.stocks.node_of]
+        self.at: Bools = ((net.stocks.volume > 0.0) & np.isfinite(capacity))[net.lanes.to]
         shape = good.shape
-        late = net.receive_after_ship
-        is_open = factors(draft.outlook, net.transit_row) * factors(
-            draft.outlook, net.receiving_row
+        late = net.switches.receive_after_ship
+        is_open = factors(draft.outlook, net.factor_rows.transit) * factors(
+            draft.outlook, net.factor_rows.receiving
         )
         upper = np.where(is_open > 0.0, np.inf, 0.0)
         today = upper.copy()
         if not late:
             today[0] = 0.0  # over already
         self._due = columns.new(shape, upper=today, where=self.at)
-        self._at_once = columns.new(shape, upper=upper, where=self.at & net.at_once & (not late))
+        self._at_once = columns.new(
+            shape, upper=upper, where=self.at & net.lanes.at_once & (not late)
+        )
         none = np.full((1, shape[1]), -1)
         self._waiting = np.concatenate([none, columns.new(shape, where=self.at)])
         self._balance = draft.equal.new(shape, where=self.at)
         self._due_limit = draft.at_most.new(shape, where=self.at & (not late))
         self._at_once_limit = draft.at_most.new(shape, where=self._at_once >= 0)
         self._capacity = np.maximum(
-            net.storage_capacity,
-            np.bincount(net.node_of, net.volume * draft.start.on_hand, len(net.storage_capacity)),
+            net.nodes.storage_capacity,
+            np.bincount(
+                net.stocks.node_of,
+                net.stocks.volume * draft.start.on_hand,
+                len(net.nodes.storage_capacity),
+            ),
         )
         self._periods = periods
 
@@ -192,38 +200,38 @@ class _Doors:
         for column, limit in zip(let_in, (self._due_limit, self._at_once_limit), strict=True):
             draft.equal.put(self._balance, column, 1.0)
             draft.at_most.put(limit, column, 1.0)
-            draft.equal.put(draft.balance[:, net.lane_to], column, -self._good)
+            draft.equal.put(draft.balance[:, net.lanes.to], column, -self._good)
         draft.at_most.put(self._due_limit, waiting[:-1], -1.0)
-        late = net.receive_after_ship
+        late = net.switches.receive_after_ship
         if not late:
-            draft.at_most.put(draft.floor[:, net.lane_to], self._due, -self._good)
-        draft.columns.charge(waiting[1:], draft.weight[:, None] * net.in_transit_cost)
-        worth = pricing.end_worth[net.lane_to] * net.expected_yield
+            draft.at_most.put(draft.floor[:, net.lanes.to], self._due, -self._good)
+        draft.columns.charge(waiting[1:], draft.weight[:, None] * net.lanes.in_transit_cost)
+        worth = pricing.end_worth[net.lanes.to] * net.lanes.expected_yield
         draft.columns.charge(waiting[-1], -worth)
         first = pricing.first_counted
         if first > 0:
-            opening = pricing.opening_worth[net.lane_to]
-            draft.columns.charge(waiting[first], opening * net.expected_yield)
+            opening = pricing.opening_worth[net.lanes.to]
+            draft.columns.charge(waiting[first], opening * net.lanes.expected_yield)
             if not late:
-                gain = opening * (self._good[first] - net.expected_yield)
+                gain = opening * (self._good[first] - net.lanes.expected_yield)
                 draft.columns.charge(self._due[first], gain)
         self._write_room(served)
 
     def _write_room(self, served: Ints) -> None:
         """Whenever goods have been let in, all fits."""
         draft, net, good = self._draft, self._draft.net, self._good
-        node, lane_node = net.node_of, net.node_of[net.lane_to]
+        node, lane_node = net.stocks.node_of, net.stocks.node_of[net.lanes.to]
         capacity = np.broadcast_to(self._capacity, (self._periods, len(self._capacity)))
-        has_room = np.isfinite(net.storage_capacity)
-        if not net.receive_after_ship:
+        has_room = np.isfinite(net.nodes.storage_capacity)
+        if not net.switches.receive_after_ship:
             rows = draft.at_most.new(capacity.shape, capacity, has_room)
-            draft.at_most.put(rows[:, node], draft.on_hand[:-1], net.volume)
-            draft.at_most.put(rows[:, lane_node], self._due, net.volume[net.lane_to] * good)
+            draft.at_most.put(rows[:, node], draft.on_hand[:-1], net.stocks.volume)
+            draft.at_most.put(rows[:, lane_node], self._due, net.stocks.volume[net.lanes.to] * good)
         quick = np.zeros(len(has_room), bool)
-        quick[lane_node[net.at_once]] = True
+        quick[lane_node[net.lanes.at_once]] = True
         rows = draft.at_most.new(
-            capacity.shape, capacity, has_room & (quick | net.receive_after_ship)
+            capacity.shape, capacity, has_room & (quick | net.switches.receive_after_ship)
         )
-        draft.at_most.put(rows[:, node], draft.on_hand[1:], net.volume)
-        if not net.demand_first:
-            draft.at_most.put(rows[:, node], served, net.volume)
+        draft.at_most.put(rows[:, node], draft.on_hand[1:], net.stocks.volume)
+        if not net.switches.demand_first:
+            draft.at_most.put(rows[:, node], served, net.stocks.volume)

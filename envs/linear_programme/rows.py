@@ -50,7 +50,7 @@ def build_programme(
 def _write_stock(draft: Draft) -> None:
     """What stock costs, what it is worth, and what a safety stock that isn't there costs."""
     net, pricing, columns, on_hand = draft.net, draft.pricing, draft.columns, draft.on_hand
-    columns.charge(on_hand[1:], draft.weight[:, None] * net.holding_cost)
+    columns.charge(on_hand[1:], draft.weight[:, None] * net.stocks.holding_cost)
     columns.charge(on_hand[-1], -pricing.end_worth)
     columns.charge(on_hand[pricing.first_counted], pricing.opening_worth)
     missing = columns.new(draft.balance.shape, where=pricing.safety_stock > 0.0)
@@ -67,18 +67,20 @@ def _write_lanes(draft: Draft) -> tuple[Ints, Ints]:
     helps: there what is ordered is what ships.
     """
     net, start, columns, equal = draft.net, draft.start, draft.columns, draft.equal
-    is_open, usable = _is_open(draft), factors(draft.outlook, net.availability_row)
+    is_open, usable = _is_open(draft), factors(draft.outlook, net.factor_rows.availability)
     shape = is_open.shape
-    lane_of_use = np.repeat(np.arange(shape[1]), np.diff(net.resources.pointer))
-    limited = np.isfinite(net.maximum_order)
-    limited[lane_of_use[net.limits_orders[net.resources.index]]] = True  # budgets
-    at_once = (net.information_delay == 0) & (start.owed <= 0.0) & ~limited
+    lane_of_use = np.repeat(np.arange(shape[1]), np.diff(net.lanes.uses.pointer))
+    limited = np.isfinite(net.rules.maximum_order)
+    limited[lane_of_use[net.resources.limits_orders[net.lanes.uses.index]]] = True  # budgets
+    at_once = (net.lanes.information_delay == 0) & (start.owed <= 0.0) & ~limited
     direct = at_once & is_open.all(axis=0) & ((usable == 0.0) | (usable == 1.0)).all(axis=0)
     shipped = columns.new(shape, upper=np.where(usable == 0.0, 0.0, np.inf))
-    placed = columns.new(shape, upper=np.where(is_open, net.maximum_order, 0.0), where=~direct)
+    placed = columns.new(
+        shape, upper=np.where(is_open, net.rules.maximum_order, 0.0), where=~direct
+    )
     known = _known_orders(draft, placed)
     left = np.concatenate([columns.given(start.owed[None]), columns.new(shape, where=~direct)])
-    stays = np.full((shape[0], 1), 0.0 if net.cancel_unfilled else 1.0)
+    stays = np.full((shape[0], 1), 0.0 if net.switches.cancel_unfilled else 1.0)
     stays[0] = 1.0  # what is owed when agents order is owed when goods ship
     rows = equal.new(shape, where=~direct)
     for column, value in ((left[1:], 1.0), (left[:-1], -stays), (known, -1.0), (shipped, 1.0)):
@@ -88,36 +90,40 @@ def _write_lanes(draft: Draft) -> tuple[Ints, Ints]:
         draft.at_most.put(partly, column, value)
 
     weight = draft.weight[:, None]
-    price = net.unit_cost * factors(draft.outlook, net.cost_row) - net.lane_price
+    price = net.lanes.unit_cost * factors(draft.outlook, net.factor_rows.cost) - net.lanes.price
     columns.charge(shipped, weight * price)
-    waiting = 0.0 if net.cancel_unfilled else _waiting_cost(draft)
-    columns.charge(left[1:], weight * (waiting + net.unfilled_cost))
-    largest = np.where(net.maximum_order > 0.0, net.maximum_order, np.inf)
-    columns.charge(placed, weight * net.fixed_cost / largest)
-    withdrawn = np.repeat(np.arange(shape[1]), np.diff(net.inputs.pointer))
-    draft.withdraw(shipped[:, withdrawn], net.inputs.value, net.inputs.index, early=True)
+    waiting = 0.0 if net.switches.cancel_unfilled else _waiting_cost(draft)
+    columns.charge(left[1:], weight * (waiting + net.lanes.unfilled_cost))
+    largest = np.where(net.rules.maximum_order > 0.0, net.rules.maximum_order, np.inf)
+    columns.charge(placed, weight * net.lanes.fixed_cost / largest)
+    withdrawn = np.repeat(np.arange(shape[1]), np.diff(net.lanes.inputs.pointer))
+    draft.withdraw(
+        shipped[:, withdrawn], net.lanes.inputs.value, net.lanes.inputs.index, early=True
+    )
     return np.where(direct, shipped, placed), shipped
 
 
 def _is_open(draft: Draft) -> Bools:
     """[T, Q] whether orders can be placed: calendars, and regimes that pause ordering."""
     net, outlook = draft.net, draft.outlook
-    is_open = factors(outlook, net.ordering_row) > 0.0
+    is_open = factors(outlook, net.factor_rows.ordering) > 0.0
     period = outlook.period + outlook.offset + np.arange(draft.periods)
-    for q in np.flatnonzero(net.calendar_row >= 0):
-        row = net.calendar_row[q]
-        is_open[:, q] &= net.open_periods[row, period % net.cycle[row]]
+    for q in np.flatnonzero(net.rules.calendar_row >= 0):
+        row = net.rules.calendar_row[q]
+        is_open[:, q] &= net.rules.open_periods[row, period % net.rules.cycle[row]]
     return is_open
 
 
 def _known_orders(draft: Draft, placed: Ints) -> Ints:
     """[T, Q] columns of the orders that the sender has heard of since goods were last shipped."""
     net, columns = draft.net, draft.columns
-    waiting = _waiting_cost(draft) + net.unfilled_cost
+    waiting = _waiting_cost(draft) + net.lanes.unfilled_cost
     known = placed.copy()
-    late = int(net.receive_after_ship)  # heard of when goods have left: owed, and shipped later
-    for q in np.flatnonzero(net.information_delay > 0):
-        delay = int(net.information_delay[q])
+    late = int(
+        net.switches.receive_after_ship
+    )  # heard of when goods have left: owed, and shipped later
+    for q in np.flatnonzero(net.lanes.information_delay > 0):
+        delay = int(net.lanes.information_delay[q])
         on_way = columns.given(draft.start.orders_on_way[:delay, q])
         line = np.concatenate([on_way, placed[:, q]])[: draft.periods]
         known[:, q] = np.concatenate([np.full(late, -1), line])[: draft.periods]
@@ -129,8 +135,8 @@ def _known_orders(draft: Draft, placed: Ints) -> Ints:
 def _waiting_cost(draft: Draft) -> Floats:
     """[Q] currency per unit owed and period, of the senders."""
     net = draft.net
-    cost = np.zeros(len(net.lane_to))
-    np.add.at(cost, net.outbound.index, net.waiting_cost)
+    cost = np.zeros(len(net.lanes.to))
+    np.add.at(cost, net.stocks.outbound.index, net.stocks.waiting_cost)
     return cost
 
 
@@ -138,12 +144,12 @@ def _write_customers(draft: Draft) -> Ints:
     """Customers are served, wait or are lost. Returns columns [T, P] of what they get (of pairs
     where some wait and some don't: what they get at once)."""
     net, columns, equal, at_most = draft.net, draft.columns, draft.equal, draft.at_most
-    pairs = np.flatnonzero(net.demand_of >= 0)
-    demand = draft.outlook.demand[:, net.demand_of[pairs]].copy()
+    pairs = np.flatnonzero(net.stocks.demand_of >= 0)
+    demand = draft.outlook.demand[:, net.stocks.demand_of[pairs]].copy()
     open_ = np.ones((draft.periods, 1))
-    if net.demand_first:
+    if net.switches.demand_first:
         open_[0] = demand[0] = 0.0  # they have been there already
-    share, most = net.p_wait[pairs], net.serve_limit[pairs]
+    share, most = net.stocks.p_wait[pairs], net.stocks.serve_limit[pairs]
     before = draft.start.backorders[pairs]
     waits = (share > 0.0) | (before > 0.0)
     mixed = waits & (share < 1.0)  # older and newer customers are counted apart
@@ -163,19 +169,19 @@ def _write_customers(draft: Draft) -> Ints:
     at_most.put(rows, later, 1.0)
     at_most.put(rows, waiting[:-1], -1.0)
     for column in (now, later):
-        draft.withdraw(column, 1.0, pairs, net.demand_first)
+        draft.withdraw(column, 1.0, pairs, net.switches.demand_first)
 
     weight, gone = draft.weight[:, None], np.where(waits & ~mixed, 0.0, 1.0 - share)
-    loss, price = net.lost_sale_cost[pairs], net.price[pairs]
+    loss, price = net.stocks.lost_sale_cost[pairs], net.stocks.price[pairs]
     columns.charge(now, -weight * (price + gone * loss))
     columns.charge(later, -weight * price)
-    columns.charge(waiting[1:], weight * net.backlog_cost[pairs])
+    columns.charge(waiting[1:], weight * net.stocks.backlog_cost[pairs])
     columns.charge(waiting[-1], draft.pricing.end_backlog[pairs])
     columns.charge(columns.given(demand), weight * gone * loss)
-    columns.charge(columns.given(draft.start.served), -draft.weight[0] * net.price)
-    columns.charge(columns.given(draft.start.lost), draft.weight[0] * net.lost_sale_cost)
+    columns.charge(columns.given(draft.start.served), -draft.weight[0] * net.stocks.price)
+    columns.charge(columns.given(draft.start.lost), draft.weight[0] * net.stocks.lost_sale_cost)
     first = draft.pricing.first_counted
-    if net.demand_first and first > 0:  # served before stock is valued
+    if net.switches.demand_first and first > 0:  # served before stock is valued
         for column in (now, later):
             columns.charge(column[first], -draft.pricing.opening_worth[pairs])
     served = np.full(draft.balance.shape, -1, np.int64)
@@ -186,16 +192,24 @@ def _write_customers(draft: Draft) -> Ints:
 def _write_resources(draft: Draft, shipped: Ints, ordered: Ints) -> None:
     """Capacities and budgets; loads and joint costs by the part of them that is used."""
     net, columns, at_most = draft.net, draft.columns, draft.at_most
-    lane = np.repeat(np.arange(shipped.shape[1]), np.diff(net.resources.pointer))
-    used, per_unit = net.resources.index, net.resources.value
-    flow = np.where(net.limits_orders[used], ordered[:, lane], shipped[:, lane])
-    share = factors(draft.outlook, net.capacity_row)
-    capacity = np.where(share > 0.0, net.capacity * np.maximum(share, 1e-300), 0.0)
+    lane = np.repeat(np.arange(shipped.shape[1]), np.diff(net.lanes.uses.pointer))
+    used, per_unit = net.lanes.uses.index, net.lanes.uses.value
+    flow = np.where(net.resources.limits_orders[used], ordered[:, lane], shipped[:, lane])
+    share = factors(draft.outlook, net.factor_rows.capacity)
+    capacity = np.where(share > 0.0, net.resources.capacity * np.maximum(share, 1e-300), 0.0)
     rows = at_most.new(capacity.shape, capacity, np.isfinite(capacity))
     at_most.put(rows[:, used], flow, per_unit)
 
-    loads = np.where(net.load_size > 0.0, net.load_cost / np.maximum(net.load_size, 1e-300), 0.0)
-    joint = np.where(net.capacity > 0.0, net.joint_cost / np.maximum(net.capacity, 1e-300), 0.0)
-    cost_factor = factors(draft.outlook, net.cost_row)[:, lane]
+    loads = np.where(
+        net.resources.load_size > 0.0,
+        net.resources.load_cost / np.maximum(net.resources.load_size, 1e-300),
+        0.0,
+    )
+    joint = np.where(
+        net.resources.capacity > 0.0,
+        net.resources.joint_cost / np.maximum(net.resources.capacity, 1e-300),
+        0.0,
+    )
+    cost_factor = factors(draft.outlook, net.factor_rows.cost)[:, lane]
     rate = per_unit * (loads[used] * cost_factor + joint[used])
     columns.charge(flow, draft.weight[:, None] * rate)

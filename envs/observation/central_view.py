@@ -67,7 +67,7 @@ class CentralView:
 def _shares(net: CompiledNetwork) -> Floats:
     """[P, D] share of each customer in the mean demand that reaches a row, directly or not."""
     share = np.zeros((len(net.network.stocks), len(net.customer_pair)))
-    leaves = net.arrays.leaves
+    leaves = net.arrays.stocks.leaves
     for p in range(len(share)):
         entries = slice(leaves.pointer[p], leaves.pointer[p + 1])
         share[p, leaves.index[entries]] = leaves.value[entries]

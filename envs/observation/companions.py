@@ -91,8 +91,10 @@ def _companions(net: CompiledNetwork, of: CompanionsOf) -> list[dict[int, list[s
     along_lanes: list[dict[int, list[str]]] = [{} for _ in range(pairs)]
     same_node: list[dict[int, list[str]]] = [{} for _ in range(pairs)]
     if of is not CompanionsOf.node:
-        lane_of_input = np.repeat(np.arange(len(arrays.lane_to)), np.diff(arrays.inputs.pointer))
-        links = zip(arrays.inputs.index, arrays.lane_to[lane_of_input], strict=True)
+        lane_of_input = np.repeat(
+            np.arange(len(arrays.lanes.to)), np.diff(arrays.lanes.inputs.pointer)
+        )
+        links = zip(arrays.lanes.inputs.index, arrays.lanes.to[lane_of_input], strict=True)
         for supplier, customer in dict.fromkeys((int(s), int(c)) for s, c in links):
             along_lanes[customer].setdefault(supplier, []).append("is_supplier")
             along_lanes[supplier].setdefault(customer, []).append("is_customer")

@@ -53,22 +53,22 @@ class LaneObservationArrays(NamedTuple):
 def compile_lane_observation(net: CompiledNetwork) -> tuple[LaneObservationArrays, tuple[str, ...]]:
     """Lay out the features; returns the arrays and the names in order."""
     arrays, network = net.arrays, net.network
-    most = int(np.diff(arrays.inbound.pointer).max())
+    most = int(np.diff(arrays.stocks.inbound.pointer).max())
     regimes = network.regimes
     ahead = max((len(r.forecast_accuracy) for r in regimes), default=0)
-    cost = arrays.unit_cost
+    cost = arrays.lanes.unit_cost
     cheapest = np.full(len(network.stocks), np.inf)
-    np.minimum.at(cheapest, arrays.lane_to, np.where(cost > 0, cost, np.inf))
-    base = np.where(np.isfinite(cheapest), cheapest, 1.0)[arrays.lane_to]
+    np.minimum.at(cheapest, arrays.lanes.to, np.where(cost > 0, cost, np.inf))
+    base = np.where(np.isfinite(cheapest), cheapest, 1.0)[arrays.lanes.to]
     price = np.where(cost > 0, cost / base, 1.0) - 1.0
-    is_shown = most > 1 or len(arrays.belief_lane) > 0
+    is_shown = most > 1 or len(arrays.beliefs.lane) > 0
     parts = (
         ("belief", ("lead_time", "lead_time_sd", "on_time", "in_full", "overdue"),
-         len(arrays.belief_lane) > 0),
-        ("price", ("price",), bool(price.any()) or bool((arrays.cost_row >= 0).any())),
+         len(arrays.beliefs.lane) > 0),
+        ("price", ("price",), bool(price.any()) or bool((arrays.factor_rows.cost >= 0).any())),
         ("seen", ("usable_as_seen",), any(r.seen_after is not None for r in regimes)),
         ("ahead", tuple(f"speed_in_{f + 1}" for f in range(ahead)), ahead > 0),
-        ("open_now", ("open_now",), bool((arrays.calendar_row >= 0).any())),
+        ("open_now", ("open_now",), bool((arrays.rules.calendar_row >= 0).any())),
     )  # fmt: skip
     place: dict[str, int] = {}
     of_lane: list[str] = []
@@ -78,9 +78,9 @@ def compile_lane_observation(net: CompiledNetwork) -> tuple[LaneObservationArray
     slots = most if of_lane else 0
     names = [f"lane_{i}_{name}" for i in range(slots) for name in of_lane]
     for key, name, used in (
-        ("room", "storage_room", arrays.capacitated.size > 0),
-        ("wait", "periods_until_order", bool((arrays.calendar_row >= 0).any())),
-        ("soon", "expedite_position", bool(arrays.expedite.any())),
+        ("room", "storage_room", arrays.nodes.capacitated.size > 0),
+        ("wait", "periods_until_order", bool((arrays.rules.calendar_row >= 0).any())),
+        ("soon", "expedite_position", bool(arrays.lanes.expedite.any())),
     ):
         place[key] = len(names) if used else -1
         names += [name] if used else []
@@ -129,9 +129,13 @@ def write_static_lanes(
     """Fill what never changes in observation [P, F, B], whose lane features begin at `first`."""
     if arrays.slots == 0:
         return
-    for q, p in enumerate(net.lane_to):
-        pointer = net.inbound.pointer[p]
-        slot = int(np.flatnonzero(net.inbound.index[pointer : net.inbound.pointer[p + 1]] == q)[0])
+    for q, p in enumerate(net.lanes.to):
+        pointer = net.stocks.inbound.pointer[p]
+        slot = int(
+            np.flatnonzero(
+                net.stocks.inbound.index[pointer : net.stocks.inbound.pointer[p + 1]] == q
+            )[0]
+        )
         of_lane = observation[p, first + slot * arrays.size :]
         if arrays.belief >= 0:
             of_lane[arrays.belief + 2 : arrays.belief + 4] = 1.0  # on time, in full
@@ -151,13 +155,13 @@ def write_lanes(
     out: Features,
 ) -> None:  # fmt: skip
     """Fill the features of pair p, out [features, B], for the columns lo..hi."""
-    first, last = net.inbound.pointer[p], net.inbound.pointer[p + 1]
+    first, last = net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]
     for i in range(first, last if arrays.slots > 0 else first):
-        q, f = net.inbound.index[i], (i - first) * arrays.size
-        if arrays.belief >= 0 and net.belief_row[q] >= 0:
+        q, f = net.stocks.inbound.index[i], (i - first) * arrays.size
+        if arrays.belief >= 0 and net.beliefs.row[q] >= 0:
             for b in range(lo, hi):
                 _put_beliefs(net, arrays, state, p, q, scale, b, out[f + arrays.belief :])
-        row = net.cost_row[q]
+        row = net.factor_rows.cost[q]
         if arrays.price >= 0 and row >= 0:
             for b in range(lo, hi):
                 out[f + arrays.price, b] = (1.0 + arrays.static_price[q]) * factor[row, b] - 1.0
@@ -167,16 +171,16 @@ def write_lanes(
                     out[f + arrays.seen, b] = _product(arrays.usable[q], seen, b)
                 for k in range(forecast.shape[0]):
                     out[f + arrays.ahead + k, b] = _product(arrays.speed[q], forecast[k], b)
-        if arrays.open_now >= 0 and net.calendar_row[q] >= 0:
+        if arrays.open_now >= 0 and net.rules.calendar_row[q] >= 0:
             for b in range(lo, hi):
                 out[f + arrays.open_now, b] = _periods_closed(net, q, period + offset[b]) == 0
-    if arrays.room >= 0 and net.storage_capacity[net.node_of[p]] < np.inf:
+    if arrays.room >= 0 and net.nodes.storage_capacity[net.stocks.node_of[p]] < np.inf:
         _put_room(net, state, p, scale, lo, hi, out[arrays.room])
     if arrays.wait >= 0 and first < last:
         for b in range(lo, hi):
-            closed = _periods_closed(net, net.inbound.index[first], period + offset[b])
+            closed = _periods_closed(net, net.stocks.inbound.index[first], period + offset[b])
             out[arrays.wait, b] = closed / arrays.scale[p]
-    if arrays.soon >= 0 and net.expedite_periods[p] >= 0:
+    if arrays.soon >= 0 and net.stocks.expedite_periods[p] >= 0:
         for b in range(lo, hi):
             out[arrays.soon, b] = _signed(state.expedite_position[p, b] * float(scale))
 
@@ -186,7 +190,7 @@ def _put_beliefs(
     net: NetworkArrays, arrays: LaneObservationArrays, state: State, p: int, q: int,
     scale: np.float32, b: int, out: Features,
 ) -> None:  # fmt: skip
-    k = net.belief_row[q]
+    k = net.beliefs.row[q]
     mean = state.lead_belief[k, b]
     out[0, b] = mean / arrays.scale[p] - 1.0
     out[1, b] = math.sqrt(max(0.0, state.lead_square[k, b] - mean * mean)) / arrays.scale[p]
@@ -207,10 +211,10 @@ def _product(table: Floats, states: Ints, b: int) -> float:
 @kernel
 def _periods_closed(net: NetworkArrays, q: int, now: int) -> int:
     """Periods until orders can be placed on the lane; 0: now."""
-    row = net.calendar_row[q]
+    row = net.rules.calendar_row[q]
     closed = 0
     if row >= 0:
-        while not net.open_periods[row, (now + closed) % net.cycle[row]]:
+        while not net.rules.open_periods[row, (now + closed) % net.rules.cycle[row]]:
             closed += 1
     return closed
 
@@ -227,9 +231,9 @@ def _put_room(
     net: NetworkArrays, state: State, p: int, scale: np.float32, lo: int, hi: int, out: Features
 ) -> None:
     """Units of this pair that still fit into the node, in periods of its demand."""
-    n = net.node_of[p]
+    n = net.stocks.node_of[p]
     for b in range(lo, hi):
-        free = net.storage_capacity[n]
-        for j in range(net.stored.pointer[n], net.stored.pointer[n + 1]):
-            free -= net.stored.value[j] * state.on_hand[net.stored.index[j], b]
-        out[b] = _signed(max(0.0, free) / max(net.volume[p], 1e-9) * scale)
+        free = net.nodes.storage_capacity[n]
+        for j in range(net.nodes.stored.pointer[n], net.nodes.stored.pointer[n + 1]):
+            free -= net.nodes.stored.value[j] * state.on_hand[net.nodes.stored.index[j], b]
+        out[b] = _signed(max(0.0, free) / max(net.stocks.volume[p], 1e-9) * scale)

@@ -115,7 +115,7 @@ def compile_observation(
     chance: what the features of lanes are read from; not needed for the names. memory: periods of
     demand that agents see one by one.
     """
-    has_network = bool(net.arrays.outbound.index.size)
+    has_network = bool(net.arrays.stocks.outbound.index.size)
     has_calendar = net.multiplier is not None
     names: tuple[str, ...] = FLOW_FEATURES
     names += _NETWORK_FEATURES if has_network else ()
@@ -244,12 +244,12 @@ def _own_stock(
     """Features 0-6: stock, backorders, arrivals by periods ahead, what suppliers owe."""
     _put(state.on_hand[p, lo:hi], scale, out[0, lo:hi])
     _put(state.backorders[p, lo:hi], scale, out[1, lo:hi])
-    first, last = net.inbound.pointer[p], net.inbound.pointer[p + 1]
+    first, last = net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]
     if first == last:
         return  # nothing ever arrives
     slots = state.in_transit.shape[1]
     # Where goods are received after shipping, today's are still to come: they count as next.
-    late = 1 if net.receive_after_ship else 0
+    late = 1 if net.switches.receive_after_ship else 0
     last_ahead, ahead = slots + late, 1
     for bucket in range(4):
         end = min(_BUCKETS[bucket], last_ahead) if bucket < 3 else last_ahead
@@ -257,15 +257,15 @@ def _own_stock(
         while ahead < end:
             slot = (period + ahead - late) % slots
             for i in range(first, last):
-                due = state.in_transit[net.inbound.index[i], slot, lo:hi]
+                due = state.in_transit[net.stocks.inbound.index[i], slot, lo:hi]
                 _collect(tile, ahead == begin and i == first, due)
             ahead += 1
         if begin < end:  # else nothing ever travels that long
             _put(tile, scale, out[2 + bucket, lo:hi])
     for i in range(first, last):
-        q = net.inbound.index[i]
+        q = net.stocks.inbound.index[i]
         _collect(tile, i == first, state.owed[q, lo:hi])
-        if net.information_delay[q] > 0:
+        if net.lanes.information_delay[q] > 0:
             _collect(tile, False, state.orders_on_way_total[q, lo:hi])
     _put(tile, scale, out[6, lo:hi])
 
@@ -307,14 +307,17 @@ def _neighbours(
     draws on it: neither changes with the number of neighbours.
     """
     scale = inverse_scale[p]
-    first, last = net.outbound.pointer[p], net.outbound.pointer[p + 1]
+    first, last = net.stocks.outbound.pointer[p], net.stocks.outbound.pointer[p + 1]
     if first < last:
         _put(state.owed_to_lanes[p, lo:hi], scale, out[0, lo:hi])
         worst = out[2, lo:hi]
         tile[:] = 0.0
         worst[:] = 0.0
         for i in range(first, last):
-            below, quantity = net.lane_to[net.outbound.index[i]], net.outbound.value[i]
+            below, quantity = (
+                net.lanes.to[net.stocks.outbound.index[i]],
+                net.stocks.outbound.value[i],
+            )
             mean = state.forecast_mean[below, lo:hi]
             position = state.inventory_position[below, lo:hi]
             for b in range(tile.size):
@@ -326,12 +329,12 @@ def _neighbours(
             worst[b] = _squash(worst[b])
     tile[:] = 0.0
     supplied = False
-    for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
-        q = net.inbound.index[i]
-        for k in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
-            above = net.inputs.index[k]
+    for i in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
+        q = net.stocks.inbound.index[i]
+        for k in range(net.lanes.inputs.pointer[q], net.lanes.inputs.pointer[q + 1]):
+            above = net.lanes.inputs.index[k]
             on_hand = state.on_hand[above, lo:hi]
-            cover = net.inbound.value[i] * inverse_scale[above]
+            cover = net.stocks.inbound.value[i] * inverse_scale[above]
             for b in range(tile.size):
                 tile[b] += cover * on_hand[b]
             supplied = True
@@ -344,8 +347,8 @@ def _promotion_ahead(
     net: NetworkArrays, forecast: ForecastArrays, p: int, calendar: Ints, out: Features
 ) -> None:
     """The known multiplier of demand over the pair's horizon, of its first customer."""
-    leaf = net.leaves.pointer[p]
-    d = net.leaves.index[leaf] if leaf < net.leaves.pointer[p + 1] else 0
+    leaf = net.stocks.leaves.pointer[p]
+    d = net.stocks.leaves.index[leaf] if leaf < net.stocks.leaves.pointer[p + 1] else 0
     cumulative, horizon = forecast.cumulative[d], forecast.horizon[p]
     first_ahead = forecast.first_ahead
     one = np.float32(1.0)

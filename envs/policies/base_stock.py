@@ -21,10 +21,10 @@ Ints = NDArray[np.int64]
 def critical_ratio(net: CompiledNetwork) -> Floats:
     """Return [P] (b or p) / (b or p + h); the dearest customer below counts for inner nodes."""
     arrays = net.arrays
-    penalty = np.maximum(arrays.backlog_cost, arrays.lost_sale_cost)
+    penalty = np.maximum(arrays.stocks.backlog_cost, arrays.stocks.lost_sale_cost)
     weight = net.echelon_weight  # its rows hold at least the pair itself
     shortage = np.maximum.reduceat(penalty[weight.indices], weight.indptr[:-1])
-    holding = np.maximum(arrays.holding_cost, 1e-9)
+    holding = np.maximum(arrays.stocks.holding_cost, 1e-9)
     ratio: Floats = np.clip(shortage / (shortage + holding), 0.05, 0.9999)
     return ratio
 
@@ -44,7 +44,7 @@ def newsvendor_level(
 
 def whole_units(net: CompiledNetwork) -> bool:
     """Whether every lane orders whole multiples, so that levels between them are no use."""
-    return bool((net.arrays.order_multiple > 0).all())
+    return bool((net.arrays.rules.order_multiple > 0).all())
 
 
 class BaseStock:

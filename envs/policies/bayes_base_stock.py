@@ -83,7 +83,7 @@ class BayesBaseStock:
 
 def _leaves(net: CompiledNetwork, pair: int) -> list[tuple[int, float]]:
     """Return the customer pairs that a pair serves, itself included, and its units in theirs."""
-    leaves = net.arrays.leaves
+    leaves = net.arrays.stocks.leaves
     rows = range(leaves.pointer[pair], leaves.pointer[pair + 1])
     return [(int(net.customer_pair[leaves.index[i]]), float(leaves.value[i])) for i in rows]
 
@@ -117,7 +117,7 @@ def _lead_time_demand(
     total = one
     for _ in range(periods - 1):
         total = _sum(one, chain.transition @ total)
-    if net.arrays.demand_first:
+    if net.arrays.switches.demand_first:
         total = chain.transition @ total
     cdf = np.minimum(np.cumsum(total, axis=1), 1.0)
     cdf[:, -1] = 1.0
@@ -134,7 +134,7 @@ class _Calendar:
     """Known factors of the calendar: the forecast with them over that without."""
 
     def __init__(self, net: CompiledNetwork) -> None:
-        self._known, leaves = net.multiplier is not None, net.arrays.leaves
+        self._known, leaves = net.multiplier is not None, net.arrays.stocks.leaves
         periods = np.maximum(np.round(net.path_lead) + net.review, 1.0)
         shape = len(periods), len(net.customer_pair)
         self._units: Any = sparse.diags_array(periods) @ sparse.csr_array(

@@ -51,7 +51,7 @@ class CapacityChecked:
         start = stats.norm.ppf(critical_ratio(net))
         ones, checked = np.ones(len(start)), np.zeros(len(start))
         checked[_checked(net).pair] = 1.0
-        has_expedite = net.arrays.expedite_periods >= 0
+        has_expedite = net.arrays.stocks.expedite_periods >= 0
         step: Floats = 0.5 * ones
         at_risk = (outage_cover(net) > 0) & ~has_expedite
         return {
@@ -64,17 +64,17 @@ class CapacityChecked:
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._parameters = dict(parameters)
         arrays, pairs = net.arrays, len(net.network.stocks)
-        self._has_expedite = arrays.expedite_periods >= 0
+        self._has_expedite = arrays.stocks.expedite_periods >= 0
         cover = np.where(self._has_expedite, 0.0, outage_cover(net)) * net.demand_mean
         self._cover = parameters["outage_factor"] * cover[:, None]
         self._below: Matrix = sparse.csr_array(net.echelon_weight)
         # Demand over the expedite lead time, as a part of that over the regular one.
         span = np.maximum(net.lead_mean + net.review, 1.0)
-        expedite_span = np.maximum(arrays.expedite_periods, 0) + net.review
+        expedite_span = np.maximum(arrays.stocks.expedite_periods, 0) + net.review
         self._part = np.minimum(expedite_span / span, 1.0)[:, None]
         self._checked = checked = _checked(net)
-        share = np.zeros(len(arrays.lane_to))
-        share[arrays.inbound.index] = arrays.inbound.value
+        share = np.zeros(len(arrays.lanes.to))
+        share[arrays.stocks.inbound.index] = arrays.stocks.inbound.value
         size, resources = (len(net.resource_ids) + pairs, len(share)), len(net.resource_ids)
         every = _takes(net)
         self._taken: Matrix = sparse.csr_array((every.quantity, (every.limit, every.lane)), size)
@@ -86,7 +86,7 @@ class CapacityChecked:
         hours = checked.limit < resources
         np.maximum.at(periods, checked.limit[hours], parameters["workload"][checked.pair[hours]])
         # Nobody asks for a capacity without limit: 0 stands for it.
-        capacity = np.where(np.isfinite(arrays.capacity), arrays.capacity, 0.0)
+        capacity = np.where(np.isfinite(arrays.resources.capacity), arrays.resources.capacity, 0.0)
         self._most = periods * capacity[:, None]
         self._running = [
             # A state that can't be seen is taken for the first one.
@@ -98,7 +98,7 @@ class CapacityChecked:
         self._is_checked = np.zeros((pairs, 1), bool)
         self._is_checked[checked.pair] = True
         multiple = np.zeros(pairs)
-        np.maximum.at(multiple, arrays.lane_to, arrays.order_multiple)
+        np.maximum.at(multiple, arrays.lanes.to, arrays.rules.order_multiple)
         self._multiple = np.where(multiple > 0.0, multiple, 1e-6)[:, None]
 
     def reset(self, batch_size: int) -> None:
@@ -159,27 +159,27 @@ class _Takes(NamedTuple):
 def _takes(net: CompiledNetwork) -> _Takes:
     """All lanes, all that limits their shipments."""
     arrays = net.arrays
-    numbers = np.arange(len(arrays.lane_to))
-    limited = np.isfinite(arrays.capacity) & ~arrays.limits_orders
-    hours = limited[arrays.resources.index]
+    numbers = np.arange(len(arrays.lanes.to))
+    limited = np.isfinite(arrays.resources.capacity) & ~arrays.resources.limits_orders
+    hours = limited[arrays.lanes.uses.index]
     lane = np.concatenate(
         [
-            np.repeat(numbers, np.diff(arrays.resources.pointer))[hours],
-            np.repeat(numbers, np.diff(arrays.inputs.pointer)),
+            np.repeat(numbers, np.diff(arrays.lanes.uses.pointer))[hours],
+            np.repeat(numbers, np.diff(arrays.lanes.inputs.pointer)),
         ]
     )
     limit = np.concatenate(
-        [arrays.resources.index[hours], len(net.resource_ids) + arrays.inputs.index]
+        [arrays.lanes.uses.index[hours], len(net.resource_ids) + arrays.lanes.inputs.index]
     )
-    quantity = np.concatenate([arrays.resources.value[hours], arrays.inputs.value])
-    return _Takes(lane, arrays.lane_to[lane], limit, quantity)
+    quantity = np.concatenate([arrays.lanes.uses.value[hours], arrays.lanes.inputs.value])
+    return _Takes(lane, arrays.lanes.to[lane], limit, quantity)
 
 
 def _checked(net: CompiledNetwork) -> _Takes:
     """Only regular lanes that use a limited capacity: the ones whose orders are capped."""
     takes = _takes(net)
     uses_hours = np.unique(takes.lane[takes.limit < len(net.resource_ids)])
-    kept = np.isin(takes.lane, uses_hours) & ~net.arrays.expedite[takes.lane]
+    kept = np.isin(takes.lane, uses_hours) & ~net.arrays.lanes.expedite[takes.lane]
     return _Takes(takes.lane[kept], takes.pair[kept], takes.limit[kept], takes.quantity[kept])
 
 
@@ -191,9 +191,9 @@ def outage_cover(net: CompiledNetwork) -> Floats:
     exposed = {r.id: r.regimes for r in network.resources}
     ratio, cover = critical_ratio(net), np.zeros(len(network.stocks))
     for q, lane in enumerate(network.lanes):
-        p = net.arrays.lane_to[q]
+        p = net.arrays.lanes.to[q]
         for name in {*lane.regimes, *(g for use in lane.resources for g in exposed[use.resource])}:
-            if not net.arrays.expedite[q]:
+            if not net.arrays.lanes.expedite[q]:
                 cover[p] = max(cover[p], _time_down(regimes[name], ratio[p]))
     return cover
 

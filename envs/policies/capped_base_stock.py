@@ -33,7 +33,9 @@ class CappedBaseStock(BaseStock):
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
         level, sd = newsvendor_level(net, net.lead_mean, net.review)
         whole = whole_units(net)
-        gap = np.maximum(net.review + int(net.arrays.demand_first), 1)  # periods between orders
+        gap = np.maximum(
+            net.review + int(net.arrays.switches.demand_first), 1
+        )  # periods between orders
         spread = net.demand_sd * np.sqrt(gap)
         cap = net.demand_mean * gap + 0.5 * spread  # below the mean, stock runs dry
         return {

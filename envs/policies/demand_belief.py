@@ -84,7 +84,9 @@ class Chain:
             own = moving_regimes(net, p)
             demand = net.network.stocks[p].demand
             assert demand is not None
-            has_lanes = net.arrays.outbound.pointer[p + 1] > net.arrays.outbound.pointer[p]
+            has_lanes = (
+                net.arrays.stocks.outbound.pointer[p + 1] > net.arrays.stocks.outbound.pointer[p]
+            )
             if own and set(own) <= set(regimes) and demand.process is not None and not has_lanes:
                 self._evidence.append((int(p), d, *_probabilities(demand, self.factors(net, p))))
 
@@ -104,7 +106,7 @@ class Chain:
 
     def look(self, view: View) -> None:
         """Learn from the demand served since the last look; move on to today."""
-        first = view.net.arrays.demand_first  # then today's demand is known
+        first = view.net.arrays.switches.demand_first  # then today's demand is known
         if first and view.period > 0:
             self.belief = self.transition.T @ self.belief
         if first or view.period > 0:

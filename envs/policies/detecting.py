@@ -49,16 +49,16 @@ class DetectingBaseStock:
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._parameters, arrays = dict(parameters), net.arrays
-        share = np.zeros(len(arrays.lane_to))
-        share[arrays.inbound.index] = arrays.inbound.value
+        share = np.zeros(len(arrays.lanes.to))
+        share[arrays.stocks.inbound.index] = arrays.stocks.inbound.value
         self._lateral = lateral_lanes(net)
-        self._regular = np.flatnonzero(~(arrays.expedite | self._lateral))
-        self._in_use = np.flatnonzero((share > 0.0) & ~arrays.expedite)
+        self._regular = np.flatnonzero(~(arrays.lanes.expedite | self._lateral))
+        self._in_use = np.flatnonzero((share > 0.0) & ~arrays.lanes.expedite)
         part = np.where(share > 0.0, share, 1.0)  # an alternative lane may have to bring all
-        flow = (part * net.demand_mean[arrays.lane_to])[:, None]  # units per period
-        self._unshipped = flow * parameters["patience"][arrays.lane_to]
-        late = arrays.belief_lane
-        self._overdue = (flow * parameters["patience_overdue"][arrays.lane_to])[late]
+        flow = (part * net.demand_mean[arrays.lanes.to])[:, None]  # units per period
+        self._unshipped = flow * parameters["patience"][arrays.lanes.to]
+        late = arrays.beliefs.lane
+        self._overdue = (flow * parameters["patience_overdue"][arrays.lanes.to])[late]
 
     def reset(self, batch_size: int) -> None:
         """Nothing to forget."""
@@ -66,14 +66,14 @@ class DetectingBaseStock:
     def target(self, view: View) -> Target:
         arrays, state, p = view.net.arrays, view.state, self._parameters
         suspected = state.owed > self._unshipped
-        suspected[arrays.belief_lane] |= state.overdue > self._overdue
+        suspected[arrays.beliefs.lane] |= state.overdue > self._overdue
         alarm, helped = np.zeros((2, *state.on_hand.shape), bool)
-        np.logical_or.at(alarm, arrays.lane_to[self._in_use], suspected[self._in_use])
-        np.logical_or.at(helped, arrays.lane_to[self._regular], ~suspected[self._regular])
+        np.logical_or.at(alarm, arrays.lanes.to[self._in_use], suspected[self._in_use])
+        np.logical_or.at(helped, arrays.lanes.to[self._regular], ~suspected[self._regular])
         stuck = np.zeros_like(state.on_hand)
         # Not where nothing helps: it would be ordered again and again.
-        gone = np.where(suspected & helped[arrays.lane_to], state.owed, 0.0)
-        np.add.at(stuck, arrays.lane_to, gone * arrays.expected_yield[:, None])
+        gone = np.where(suspected & helped[arrays.lanes.to], state.owed, 0.0)
+        np.add.at(stuck, arrays.lanes.to, gone * arrays.lanes.expected_yield[:, None])
         level = np.where(alarm, p["level_suspected"], p["level"])
         order = level - (state.inventory_position - stuck)
         share = lane_weights(view.net, ~suspected, self._lateral)
@@ -86,8 +86,8 @@ class DetectingBaseStock:
 def _other_lead(net: CompiledNetwork) -> Floats:
     """[P] the longest mean lead time of the regular lanes that could step in [periods]."""
     arrays, lead = net.arrays, net.lead_mean.copy()
-    spare = arrays.inbound.index[arrays.inbound.value == 0.0]
-    spare = spare[~(arrays.expedite | lateral_lanes(net))[spare]]
-    lead[arrays.lane_to[spare]] = 0.0
-    np.maximum.at(lead, arrays.lane_to[spare], net.lane_lead[spare])
+    spare = arrays.stocks.inbound.index[arrays.stocks.inbound.value == 0.0]
+    spare = spare[~(arrays.lanes.expedite | lateral_lanes(net))[spare]]
+    lead[arrays.lanes.to[spare]] = 0.0
+    np.maximum.at(lead, arrays.lanes.to[spare], net.lane_lead[spare])
     return lead

@@ -41,7 +41,7 @@ class DualIndex:
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         level, sd = newsvendor_level(net, net.lead_mean, net.review)
-        lead = np.maximum(net.arrays.expedite_periods, 0).astype(float)
+        lead = np.maximum(net.arrays.stocks.expedite_periods, 0).astype(float)
         low, low_sd = newsvendor_level(net, lead, net.review)
         whole = whole_units(net)
         return {
@@ -51,7 +51,7 @@ class DualIndex:
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._parameters = dict(parameters)
-        self._has = net.arrays.expedite_periods >= 0
+        self._has = net.arrays.stocks.expedite_periods >= 0
 
     def reset(self, batch_size: int) -> None:
         """Nothing to forget."""
@@ -93,7 +93,7 @@ class CappedDualIndex(DualIndex):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        has = net.arrays.expedite_periods >= 0
+        has = net.arrays.stocks.expedite_periods >= 0
         mean = net.demand_mean * np.maximum(net.review, 1)
         cap = np.where(has, np.maximum(np.ceil(mean), 1.0), 1e12)
         step = np.where(has, np.maximum(np.round(0.5 * mean), 1.0), 0.0)

@@ -54,7 +54,7 @@ class EwmaBaseStock:
 
     def target(self, view: View) -> Target:
         state = view.state
-        if view.period > 0 or view.net.arrays.demand_first:
+        if view.period > 0 or view.net.arrays.switches.demand_first:
             error = state.incoming - self._mean
             self._variance += self._smoothing * (error**2 - self._variance)
             self._mean += self._smoothing * error

@@ -29,9 +29,13 @@ class Expectation:
         arrays, lanes, regimes = net.arrays, net.network.lanes, net.network.regimes
         self._lead = np.array([q.lead_time.mean() for q in lanes])
         # Goods may be there at once only where the network says so.
-        self._shortest = np.where(arrays.at_once | arrays.receive_after_ship, 0, 1)
-        either = (arrays.availability_row, arrays.ordering_row, arrays.transit_row)
-        rows = np.concatenate([*either, arrays.receiving_row])
+        self._shortest = np.where(arrays.lanes.at_once | arrays.switches.receive_after_ship, 0, 1)
+        either = (
+            arrays.factor_rows.availability,
+            arrays.factor_rows.ordering,
+            arrays.factor_rows.transit,
+        )
+        rows = np.concatenate([*either, arrays.factor_rows.receiving])
         self._either = np.isin(np.arange(len(net.exposures)), rows)
         self._regimes = regimes
         self._steps = [_powers(g, periods + (g.seen_after or 0)) for g in regimes]

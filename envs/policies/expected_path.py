@@ -46,7 +46,7 @@ class FixedPath:
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._parameters = dict(parameters)
         lanes = net.network.lanes
-        self._to, self._ways = net.arrays.lane_to, _Ways(net)
+        self._to, self._ways = net.arrays.lanes.to, _Ways(net)
         self._load = np.array([q.load_size if q.load_size and q.load_cost else 0.0 for q in lanes])
         self._fixed = self._ways.cheapest(np.zeros((len(lanes), 1)))
 
@@ -78,7 +78,9 @@ class ExpectedPath(FixedPath):
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         arrays = net.arrays
-        time = arrays.holding_cost + 0.1 * np.maximum(arrays.backlog_cost, arrays.lost_sale_cost)
+        time = arrays.stocks.holding_cost + 0.1 * np.maximum(
+            arrays.stocks.backlog_cost, arrays.stocks.lost_sale_cost
+        )
         lead, lead_sd = _usual_lead(net, time)
         level, sd = newsvendor_level(replace(net, lead_sd=lead_sd), lead, net.review)
         return {
@@ -107,10 +109,10 @@ class _Ways:
     """The regular lanes of every pair."""
 
     def __init__(self, net: CompiledNetwork) -> None:
-        self._to, self._regular = net.arrays.lane_to, ~net.arrays.expedite
+        self._to, self._regular = net.arrays.lanes.to, ~net.arrays.lanes.expedite
         self._pairs = len(net.network.stocks)
         self._base = np.zeros((len(self._to), 1))
-        self._base[net.arrays.inbound.index, 0] = net.arrays.inbound.value
+        self._base[net.arrays.stocks.inbound.index, 0] = net.arrays.stocks.inbound.value
 
     def least(self, cost: Floats) -> Floats:
         """[Q, B] -> [P, B]."""
@@ -130,7 +132,7 @@ def _usual_lead(net: CompiledNetwork, value_of_time: Floats) -> tuple[Floats, Fl
     in the weather of the day."""
     travel, ways = Travel(net), _Ways(net)
     states = travel.usual_states(_DRAWS)
-    nothing, to = np.full_like(states, -1), net.arrays.lane_to
+    nothing, to = np.full_like(states, -1), net.arrays.lanes.to
     used = ways.cheapest(travel.cost(states, nothing, 0, value_of_time[to][:, None]))
     periods = ways.least(np.where(used, travel.expect(states, nothing, 0)[0], np.inf))
     return periods.mean(axis=1), periods.std(axis=1)

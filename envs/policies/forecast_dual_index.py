@@ -41,7 +41,7 @@ class ForecastDualIndex:
 
     @staticmethod
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
-        has = net.arrays.expedite_periods >= 0
+        has = net.arrays.stocks.expedite_periods >= 0
         one = np.ones(len(has))
         return {
             "safety_factor": Parameter(stats.norm.ppf(critical_ratio(net)), 0.5 * one, -4.0, 12.0),
@@ -51,7 +51,7 @@ class ForecastDualIndex:
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._parameters = dict(parameters)
-        self._has = net.arrays.expedite_periods >= 0
+        self._has = net.arrays.stocks.expedite_periods >= 0
         self._cover = _Cover(net, np.flatnonzero(self._has))
         periods = np.maximum(np.round(net.path_lead).astype(np.int64) + net.review, 1)
         self._review_share = (np.maximum(net.review, 1) / periods)[:, None]
@@ -79,16 +79,16 @@ class _Cover:
     """Demand that expedited goods must cover: from now until the next ones are with customers."""
 
     def __init__(self, net: CompiledNetwork, pairs: Ints) -> None:
-        leaves, fast = net.arrays.leaves, np.flatnonzero(net.arrays.expedite)
+        leaves, fast = net.arrays.stocks.leaves, np.flatnonzero(net.arrays.lanes.expedite)
         shape = (len(net.network.stocks), len(net.customer_pair))
         units: Matrix = sparse.csr_matrix(
             (leaves.value, leaves.index, leaves.pointer), shape=shape
         )[pairs]
         variance = np.zeros(shape[0])
-        np.maximum.at(variance, net.arrays.lane_to[fast], net.lane_lead_sd[fast] ** 2)
+        np.maximum.at(variance, net.arrays.lanes.to[fast], net.lane_lead_sd[fast] ** 2)
         variance += np.maximum(net.path_lead_sd**2 - net.lead_sd**2, 0.0)
         down = net.path_lead - net.lead_mean
-        lead = net.arrays.expedite_periods
+        lead = net.arrays.stocks.expedite_periods
         periods = np.round(lead + down + net.review).astype(np.int64)[pairs]
         self._lead_share = (np.sqrt(variance)[pairs] / np.maximum(periods, 1))[:, None]
         self._pairs = len(pairs)
@@ -97,7 +97,9 @@ class _Cover:
             for h in np.unique(periods)
             for rows in (np.flatnonzero(periods == h),)
         ]
-        self._first = 1 if net.arrays.demand_first else 0  # today's demand is served already
+        self._first = (
+            1 if net.arrays.switches.demand_first else 0
+        )  # today's demand is served already
         self._sums = None if net.multiplier is None else _running_sums(net, periods)
 
     def forecast(self, view: View) -> tuple[Floats, Floats]:

@@ -47,13 +47,15 @@ class Myopic:
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         arrays = net.arrays
         self._level = parameters["level"]
-        regular = np.flatnonzero(~arrays.expedite)
+        regular = np.flatnonzero(~arrays.lanes.expedite)
         bought = np.full(len(self._level), np.inf)
-        np.minimum.at(bought, arrays.lane_to[regular], arrays.unit_cost[regular])
+        np.minimum.at(bought, arrays.lanes.to[regular], arrays.lanes.unit_cost[regular])
         bought[np.isinf(bought)] = 0.0
-        margin = arrays.lost_sale_cost + arrays.price - bought  # a sale lost is a unit not bought
+        margin = (
+            arrays.stocks.lost_sale_cost + arrays.stocks.price - bought
+        )  # a sale lost is a unit not bought
         self._penalty = parameters["penalty_weight"] * np.maximum(margin, 0.0)[:, None]
-        self._holding = np.maximum(arrays.holding_cost, 1e-9)
+        self._holding = np.maximum(arrays.stocks.holding_cost, 1e-9)
         self._tables = [stock_on_arrival(net, int(p)) for p in losing_pairs(net)]
         self._prepared = [self._prepare(table) for table in self._tables]
 

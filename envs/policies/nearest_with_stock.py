@@ -28,10 +28,10 @@ Ints = NDArray[np.int64]
 def fulfilling_pairs(net: CompiledNetwork) -> NDArray[np.bool_]:
     """[P] pairs with customers and a choice of senders, all of them stocked."""
     arrays = net.arrays
-    lanes = np.diff(arrays.inbound.pointer)
-    from_stock = np.diff(arrays.inputs.pointer) > 0
-    stocked = np.bincount(arrays.lane_to, from_stock, minlength=len(lanes))
-    result: NDArray[np.bool_] = (arrays.demand_of >= 0) & (lanes > 1) & (stocked == lanes)
+    lanes = np.diff(arrays.stocks.inbound.pointer)
+    from_stock = np.diff(arrays.lanes.inputs.pointer) > 0
+    stocked = np.bincount(arrays.lanes.to, from_stock, minlength=len(lanes))
+    result: NDArray[np.bool_] = (arrays.stocks.demand_of >= 0) & (lanes > 1) & (stocked == lanes)
     return result
 
 
@@ -76,12 +76,15 @@ class NearestWithStock(NearestAlways):
     def target(self, view: View) -> Target:
         order = self._level - view.state.inventory_position
         arrays, there = view.net.arrays, view.state.on_hand.copy()
-        share = np.zeros((len(arrays.lane_to), there.shape[1]))
-        share[arrays.inbound.index] = arrays.inbound.value[:, None]
+        share = np.zeros((len(arrays.lanes.to), there.shape[1]))
+        share[arrays.stocks.inbound.index] = arrays.stocks.inbound.value[:, None]
         wanted = np.maximum(order, 0.0)
         for lanes in self._ranks:
-            to, first = arrays.lane_to[lanes], arrays.inputs.pointer[lanes]
-            sender, per_unit = arrays.inputs.index[first], arrays.inputs.value[first][:, None]
+            to, first = arrays.lanes.to[lanes], arrays.lanes.inputs.pointer[lanes]
+            sender, per_unit = (
+                arrays.lanes.inputs.index[first],
+                arrays.lanes.inputs.value[first][:, None],
+            )
             asked = np.zeros_like(there)
             np.add.at(asked, sender, wanted[to] * per_unit)
             part = wanted[to] * np.minimum(there / np.maximum(asked, 1e-12), 1.0)[sender]
@@ -91,7 +94,7 @@ class NearestWithStock(NearestAlways):
         if self._ranks:  # what nobody has waits for tomorrow
             cheapest = self._ranks[0]
             share[cheapest] += 1e-9
-            to = arrays.lane_to[cheapest]
+            to = arrays.lanes.to[cheapest]
             order[to] -= wanted[to]
         return Target(order, lane_share=share)
 
@@ -102,8 +105,10 @@ def _lanes_by_cost(net: CompiledNetwork) -> list[Ints]:
     through = fulfilling_pairs(net)
     ranks: list[list[int]] = []
     for p in np.flatnonzero(through):
-        lanes = arrays.inbound.index[arrays.inbound.pointer[p] : arrays.inbound.pointer[p + 1]]
-        for rank, q in enumerate(lanes[np.argsort(arrays.unit_cost[lanes], kind="stable")]):
+        lanes = arrays.stocks.inbound.index[
+            arrays.stocks.inbound.pointer[p] : arrays.stocks.inbound.pointer[p + 1]
+        ]
+        for rank, q in enumerate(lanes[np.argsort(arrays.lanes.unit_cost[lanes], kind="stable")]):
             if rank == len(ranks):
                 ranks.append([])
             ranks[rank].append(int(q))

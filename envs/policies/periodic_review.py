@@ -40,19 +40,21 @@ class PeriodicReview:
             "review_period": Parameter(cycle, np.maximum(0.25 * cycle, 1.0), low=1.0, whole=True),
             "safety_factor": Parameter(factor, 0.5 * ones, -4.0, 8.0),
             # Suppliers take turns: the second one reviews a period after the first.
-            "phase": Parameter(np.maximum(net.arrays.joint_of, 0).astype(float), None, whole=True),
+            "phase": Parameter(
+                np.maximum(net.arrays.stocks.joint_of, 0).astype(float), None, whole=True
+            ),
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._review, self._phase = parameters["review_period"], parameters["phase"]
-        first = int(net.arrays.demand_first)  # then today's demand is known already
+        first = int(net.arrays.switches.demand_first)  # then today's demand is known already
         gap = np.maximum(self._review, (net.review + first)[:, None])
         span = net.lead_mean[:, None] + gap - first
         variance = span * (net.demand_sd**2)[:, None]
         variance += ((net.demand_mean * net.lead_sd) ** 2)[:, None]
         mean = net.demand_mean[:, None]
         self._level = mean * span + parameters["safety_factor"] * np.sqrt(variance)
-        self._rate = net.arrays.demand_rate[:, None]
+        self._rate = net.arrays.stocks.demand_rate[:, None]
 
     def reset(self, batch_size: int) -> None:
         """Nothing to forget."""

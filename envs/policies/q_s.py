@@ -53,25 +53,25 @@ class JointQuantity:
         self._level = mean * span + parameters["safety_factor"] * np.sqrt(variance)
         # Pairs without a joint supplier are groups of one.
         alone = len(net.resource_ids) + np.arange(pairs)
-        supplier = np.where(arrays.joint_of >= 0, arrays.joint_of, alone)
+        supplier = np.where(arrays.stocks.joint_of >= 0, arrays.stocks.joint_of, alone)
         known, self._group = np.unique(supplier, return_inverse=True)
-        load = np.append(arrays.load_size, np.zeros(pairs))[known]
+        load = np.append(arrays.resources.load_size, np.zeros(pairs))[known]
         self._load = np.where(load > 0.0, load, np.inf)[:, None]  # inf: nothing to fill
         volume = np.ones(pairs)
-        uses = arrays.resources
-        to = np.repeat(arrays.lane_to, np.diff(uses.pointer))
-        own = uses.index == arrays.joint_of[to]
+        uses = arrays.lanes.uses
+        to = np.repeat(arrays.lanes.to, np.diff(uses.pointer))
+        own = uses.index == arrays.stocks.joint_of[to]
         volume[to[own]] = uses.value[own]
         self._volume: Any = sparse.csr_array(
             (volume, (self._group, np.arange(pairs))), shape=(len(known), pairs)
         )
-        self._flow = self._volume @ arrays.demand_rate[:, None]
-        self._rate = arrays.demand_rate[:, None]
+        self._flow = self._volume @ arrays.stocks.demand_rate[:, None]
+        self._rate = arrays.stocks.demand_rate[:, None]
         longest = np.zeros((len(known), cycle.shape[1]))
         np.maximum.at(longest, self._group, cycle)
         self._quantity = longest * self._flow
         multiple = np.zeros(pairs)
-        np.maximum.at(multiple, arrays.lane_to, arrays.order_multiple)
+        np.maximum.at(multiple, arrays.lanes.to, arrays.rules.order_multiple)
         self._multiple = np.where(multiple > 0.0, multiple, 1e-6)[:, None]
 
     def reset(self, batch_size: int) -> None:

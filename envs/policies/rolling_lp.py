@@ -51,7 +51,7 @@ class RollingLP:
     @staticmethod
     def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
         ones = np.ones(len(net.demand_mean))
-        customers = net.arrays.demand_of >= 0
+        customers = net.arrays.stocks.demand_of >= 0
         factor = np.maximum(stats.norm.ppf(critical_ratio(net)), 0.0)
         factor[~customers] *= 0.5  # they share the risk of those below
         # As far as what is ordered now has consequences.
@@ -76,8 +76,8 @@ class RollingLP:
         arrays = net.arrays
         self._safety_cost = parameters["safety_cost"] * _shortage_cost(net)[:, None]
         self._worth = _landed_cost(net)
-        self._base = np.zeros((len(arrays.lane_to), 1))
-        self._base[arrays.inbound.index, 0] = arrays.inbound.value
+        self._base = np.zeros((len(arrays.lanes.to), 1))
+        self._base[arrays.stocks.inbound.index, 0] = arrays.stocks.inbound.value
         self._plan = np.zeros((0, 0, 0))
         self._planned_at = 0
 
@@ -89,14 +89,14 @@ class RollingLP:
         arrays, age = self._net.arrays, view.period - self._planned_at
         if not 0 < age < min(self._every, len(self._plan)):
             self._plan, self._planned_at, age = self._make_plan(view), view.period, 0
-        good = self._plan[age] * arrays.expected_yield[:, None]  # [Q, B]
+        good = self._plan[age] * arrays.lanes.expected_yield[:, None]  # [Q, B]
         shape = view.state.on_hand.shape
         order, expedite = np.zeros(shape), np.zeros(shape)
-        np.add.at(order, arrays.lane_to, good)
-        np.add.at(expedite, arrays.lane_to[arrays.expedite], good[arrays.expedite])
+        np.add.at(order, arrays.lanes.to, good)
+        np.add.at(expedite, arrays.lanes.to[arrays.lanes.expedite], good[arrays.lanes.expedite])
         # Where nothing is ordered a learned correction may still want to: as usual then.
-        regular = (order - expedite)[arrays.lane_to]
-        ordered = np.where(arrays.expedite[:, None], expedite[arrays.lane_to], regular) > 0.0
+        regular = (order - expedite)[arrays.lanes.to]
+        ordered = np.where(arrays.lanes.expedite[:, None], expedite[arrays.lanes.to], regular) > 0.0
         return Target(order, expedite, lane_share=np.where(ordered, good, self._base))
 
     def spread(self, view: View) -> Floats:
@@ -116,7 +116,9 @@ class RollingLP:
         left = self._end - view.period
         periods = min(self._periods, left) if left > 0 else self._periods
         ends = periods == left
-        worth, waiting = (net.arrays.salvage, nothing) if ends else (self._worth, self._worth)
+        worth, waiting = (
+            (net.arrays.stocks.salvage, nothing) if ends else (self._worth, self._worth)
+        )
         for b in range(batch):
             start = Start.of(net, view.state, None, view.period, b)
             pricing = Pricing(0, nothing, worth, waiting, safety[:, b], short[:, b])
@@ -134,7 +136,7 @@ def _first(outlook: Outlook, periods: int) -> Outlook:
 
 def _cover(net: CompiledNetwork) -> Floats:
     """[P] units to hold against outages, where there is no second source."""
-    alone = np.diff(net.arrays.inbound.pointer) == 1
+    alone = np.diff(net.arrays.stocks.inbound.pointer) == 1
     units: Floats = np.where(alone, outage_cover(net) * net.demand_mean, 0.0)
     return units
 
@@ -145,14 +147,14 @@ def _shortage_cost(net: CompiledNetwork) -> Floats:
     up, and so on. So nothing is kept back as safety stock that would be one further down, or would
     serve."""
     arrays = net.arrays
-    lost = arrays.lost_sale_cost / np.maximum(net.lead_mean + net.review, 1.0)
-    cost = np.maximum(arrays.backlog_cost, lost) * (arrays.demand_of >= 0)
-    lane = np.repeat(np.arange(len(arrays.lane_to)), np.diff(arrays.inputs.pointer))
-    taken = np.bincount(lane, arrays.inputs.value, minlength=len(arrays.lane_to))
+    lost = arrays.stocks.lost_sale_cost / np.maximum(net.lead_mean + net.review, 1.0)
+    cost = np.maximum(arrays.stocks.backlog_cost, lost) * (arrays.stocks.demand_of >= 0)
+    lane = np.repeat(np.arange(len(arrays.lanes.to)), np.diff(arrays.lanes.inputs.pointer))
+    taken = np.bincount(lane, arrays.lanes.inputs.value, minlength=len(arrays.lanes.to))
     for _ in range(len(cost)):
         above = cost.copy()
-        passed = _STEP_UP * cost[arrays.lane_to[lane]] / taken[lane]
-        np.maximum.at(above, arrays.inputs.index, passed)
+        passed = _STEP_UP * cost[arrays.lanes.to[lane]] / taken[lane]
+        np.maximum.at(above, arrays.lanes.inputs.index, passed)
         if np.array_equal(above, cost):
             break
         cost = above
@@ -170,18 +172,20 @@ def _landed_cost(net: CompiledNetwork) -> Floats:
         least = 1.0
         for name in lane.regimes:
             least *= min(s.cost for s in regimes[name].for_mode(lane.mode).states)
-        uses = slice(arrays.resources.pointer[q], arrays.resources.pointer[q + 1])
-        used, per_unit = arrays.resources.index[uses], arrays.resources.value[uses]
-        size = np.where(arrays.load_size[used] > 0.0, arrays.load_size[used], np.inf)
-        loads = float((per_unit * arrays.load_cost[used] / size).sum())
-        rate[q] = max(0.0, least * (arrays.unit_cost[q] + loads) - arrays.lane_price[q])
+        uses = slice(arrays.lanes.uses.pointer[q], arrays.lanes.uses.pointer[q + 1])
+        used, per_unit = arrays.lanes.uses.index[uses], arrays.lanes.uses.value[uses]
+        size = np.where(
+            arrays.resources.load_size[used] > 0.0, arrays.resources.load_size[used], np.inf
+        )
+        loads = float((per_unit * arrays.resources.load_cost[used] / size).sum())
+        rate[q] = max(0.0, least * (arrays.lanes.unit_cost[q] + loads) - arrays.lanes.price[q])
     worth = np.full(len(network.stocks), np.inf)
     for _ in range(len(worth) + 1):
         before = worth.copy()
-        for q, to in enumerate(arrays.lane_to):
-            inputs = slice(arrays.inputs.pointer[q], arrays.inputs.pointer[q + 1])
-            parts = arrays.inputs.value[inputs] @ worth[arrays.inputs.index[inputs]]
-            worth[to] = min(worth[to], (rate[q] + parts) / arrays.yield_share[q])
+        for q, to in enumerate(arrays.lanes.to):
+            inputs = slice(arrays.lanes.inputs.pointer[q], arrays.lanes.inputs.pointer[q + 1])
+            parts = arrays.lanes.inputs.value[inputs] @ worth[arrays.lanes.inputs.index[inputs]]
+            worth[to] = min(worth[to], (rate[q] + parts) / arrays.lanes.yield_share[q])
         if np.array_equal(before, worth):
             break
     return np.where(np.isfinite(worth), worth, 0.0)

@@ -34,19 +34,21 @@ def order_cycle(net: CompiledNetwork, joint: bool) -> Floats:
     arrays = net.arrays
     demand = net.demand_mean
     cost, minimum, volume, shared_cost = np.zeros((4, len(demand)))
-    np.maximum.at(cost, arrays.lane_to, arrays.fixed_cost)
-    np.maximum.at(minimum, arrays.lane_to, arrays.minimum_order)
-    holding = arrays.holding_cost * demand
-    uses = arrays.resources
-    to = np.repeat(arrays.lane_to, np.diff(uses.pointer))
-    own = uses.index == arrays.joint_of[to]
+    np.maximum.at(cost, arrays.lanes.to, arrays.lanes.fixed_cost)
+    np.maximum.at(minimum, arrays.lanes.to, arrays.rules.minimum_order)
+    holding = arrays.stocks.holding_cost * demand
+    uses = arrays.lanes.uses
+    to = np.repeat(arrays.lanes.to, np.diff(uses.pointer))
+    own = uses.index == arrays.stocks.joint_of[to]
     np.maximum.at(volume, to[own], uses.value[own] * demand[to[own]])
-    bound = np.flatnonzero(arrays.joint_of >= 0)
-    supplier = arrays.joint_of[bound]
+    bound = np.flatnonzero(arrays.stocks.joint_of >= 0)
+    supplier = arrays.stocks.joint_of[bound]
     load = np.full(len(demand), np.inf)
-    has_loads = arrays.load_size[supplier] > 0.0
-    load[bound[has_loads]] = arrays.load_size[supplier[has_loads]]
-    shared_cost[bound] = arrays.joint_cost[supplier] + arrays.load_cost[supplier]
+    has_loads = arrays.resources.load_size[supplier] > 0.0
+    load[bound[has_loads]] = arrays.resources.load_size[supplier[has_loads]]
+    shared_cost[bound] = (
+        arrays.resources.joint_cost[supplier] + arrays.resources.load_cost[supplier]
+    )
     if joint:
         for values in (cost, holding, volume):
             values[bound] = np.bincount(supplier, values[bound])[supplier]

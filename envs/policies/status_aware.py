@@ -32,21 +32,21 @@ def lane_weights(net: CompiledNetwork, up: Bools, lateral: Bools) -> Floats:
     other one that is up and not lateral; where none is, the base shares: the order waits.
     """
     arrays = net.arrays
-    spare = ~(arrays.expedite | lateral)
-    share = np.zeros(len(arrays.lane_to))
-    share[arrays.inbound.index] = arrays.inbound.value
+    spare = ~(arrays.lanes.expedite | lateral)
+    share = np.zeros(len(arrays.lanes.to))
+    share[arrays.stocks.inbound.index] = arrays.stocks.inbound.value
     weights = share[:, None] * up
     pairs = len(net.network.stocks)
     served = np.zeros((pairs, up.shape[1]))
-    np.add.at(served, arrays.lane_to, np.where(arrays.expedite[:, None], 0.0, weights))
-    for q in np.argsort(arrays.unit_cost, kind="stable"):  # the cheapest that is up steps in
+    np.add.at(served, arrays.lanes.to, np.where(arrays.lanes.expedite[:, None], 0.0, weights))
+    for q in np.argsort(arrays.lanes.unit_cost, kind="stable"):  # the cheapest that is up steps in
         if share[q] > 0.0 or not spare[q]:
             continue
-        p = arrays.lane_to[q]
+        p = arrays.lanes.to[q]
         steps_in = (served[p] == 0.0) & up[q]
         weights[q] = np.where(steps_in, 1.0, 0.0)
         served[p] += weights[q]
-    stranded = (served == 0.0)[arrays.lane_to]
+    stranded = (served == 0.0)[arrays.lanes.to]
     result: Floats = np.where(stranded, share[:, None], weights)
     return result
 
@@ -58,12 +58,12 @@ def lateral_lanes(net: CompiledNetwork) -> Bools:
     has the same supplier.
     """
     arrays = net.arrays
-    size, pointer = len(net.network.stocks), arrays.inputs.pointer
-    lane = np.repeat(np.arange(len(arrays.lane_to)), np.diff(pointer))
-    source, to = arrays.inputs.index, arrays.lane_to[lane]
+    size, pointer = len(net.network.stocks), arrays.lanes.inputs.pointer
+    lane = np.repeat(np.arange(len(arrays.lanes.to)), np.diff(pointer))
+    source, to = arrays.lanes.inputs.index, arrays.lanes.to[lane]
     graph = sparse.coo_array((np.ones(len(lane)), (source, to)), shape=(size, size))
     _, circle = csgraph.connected_components(graph, directed=True, connection="strong")
-    lateral = np.zeros(len(arrays.lane_to), bool)
+    lateral = np.zeros(len(arrays.lanes.to), bool)
     lateral[lane[circle[source] == circle[to]]] = True
     return lateral
 
@@ -103,10 +103,10 @@ class StatusAwareBaseStock:
             if regime.id in lane.regimes and regime.seen_after is not None
         ]
         share = np.full(len(network.lanes), -1.0)
-        share[arrays.inbound.index] = arrays.inbound.value
-        share[arrays.expedite] = -1.0
-        order = np.lexsort((arrays.unit_cost, -share))
-        first = np.unique(arrays.lane_to[order], return_index=True)[1]
+        share[arrays.stocks.inbound.index] = arrays.stocks.inbound.value
+        share[arrays.lanes.expedite] = -1.0
+        order = np.lexsort((arrays.lanes.unit_cost, -share))
+        first = np.unique(arrays.lanes.to[order], return_index=True)[1]
         self._preferred = order[first]  # [P] lanes, as pairs are numbered from 0 without gaps
 
     def reset(self, batch_size: int) -> None:

@@ -52,7 +52,7 @@ class Sterman:
 
     def target(self, view: View) -> Target:
         p, state = self.parameters, view.state
-        if view.period > 0 or view.net.arrays.demand_first:
+        if view.period > 0 or view.net.arrays.switches.demand_first:
             self._expected += p["smoothing"] * (state.incoming - self._expected)
         supply_line = p["supply_line_weight"] * state.on_order
         gap = p["desired_stock"] - state.inventory_level - supply_line

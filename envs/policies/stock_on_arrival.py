@@ -44,7 +44,7 @@ class StockOnArrival(NamedTuple):
         """Return [B, K] distribution of stock when an order of today has arrived, without it, and
         before the demand of that period."""
         state, net = view.state, view.net
-        good = net.arrays.expected_yield[self.lanes][:, None]
+        good = net.arrays.lanes.expected_yield[self.lanes][:, None]
         slots, cells = state.in_transit.shape[1], len(self.demand)
         total = state.in_transit_total + state.owed + state.orders_on_way_total
         coming = (good * total[self.lanes]).sum(axis=0)
@@ -68,15 +68,15 @@ class StockOnArrival(NamedTuple):
 def losing_pairs(net: CompiledNetwork) -> Ints:
     """Return the customer pairs that no lane draws on and whose unmet customers all leave."""
     arrays = net.arrays
-    ends = np.diff(arrays.outbound.pointer) == 0
-    loses = (arrays.p_wait == 0.0) & (arrays.demand_of >= 0) & (net.demand_mean > 0.0)
+    ends = np.diff(arrays.stocks.outbound.pointer) == 0
+    loses = (arrays.stocks.p_wait == 0.0) & (arrays.stocks.demand_of >= 0) & (net.demand_mean > 0.0)
     return np.flatnonzero(ends & loses)
 
 
 def stock_on_arrival(net: CompiledNetwork, pair: int) -> StockOnArrival:
     """Tabulate a pair; demand with the mean of its calendar and its regimes' long-run shares."""
     arrays, lead = net.arrays, max(round(net.lead_mean[pair]), 0)
-    skip = int(arrays.demand_first)
+    skip = int(arrays.switches.demand_first)
     periods = lead + 1
     top = periods * net.demand_mean[pair] + 6.0 * np.sqrt(periods) * net.demand_sd[pair] + 10.0
     step = max(1.0, top / _CELLS)
@@ -94,8 +94,8 @@ def stock_on_arrival(net: CompiledNetwork, pair: int) -> StockOnArrival:
     left = units[:, None] - units
     serve = np.where(left >= 0, chance[np.maximum(left, 0)], 0.0)
     serve[:, 0] = 1.0 - serve[:, 1:].sum(axis=1)  # what demand exceeds stock by is lost
-    first, last = arrays.inbound.pointer[pair], arrays.inbound.pointer[pair + 1]
-    lanes = np.asarray(arrays.inbound.index[first:last], np.int64)
+    first, last = arrays.stocks.inbound.pointer[pair], arrays.stocks.inbound.pointer[pair + 1]
+    lanes = np.asarray(arrays.stocks.inbound.index[first:last], np.int64)
     return StockOnArrival(pair, lanes, max(lead, skip), skip, step, chance, serve)
 
 

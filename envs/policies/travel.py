@@ -43,7 +43,7 @@ class Travel:
     def __init__(self, net: CompiledNetwork) -> None:
         lanes, self._regimes = net.network.lanes, net.network.regimes
         loads = [q.load_cost / q.load_size if q.load_size else 0.0 for q in lanes]
-        self.freight = net.arrays.unit_cost + np.array(loads)
+        self.freight = net.arrays.lanes.unit_cost + np.array(loads)
         self.lead = np.array([q.lead_time.mean() + q.information_delay for q in lanes])
         exposed = [
             (q, g)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 from scipy import stats
 
-from envs.compiled.parts import lane_lead
+from envs.compiled.lead_times import lane_lead
 from envs.network.demand import Demand, DemandConfig
 from envs.network.lead_time import LeadTime
 from envs.network.network import (

@@ -105,11 +105,14 @@ def compile_heads(
     pairs, lanes = len(net.network.stocks), len(net.network.lanes)
     none = np.full(pairs, -1, np.int64)
     place = {name: none.copy() for name in ("expedite", "cap", "smoothing", "gate", "can_gate")}
-    share, weight = np.full(lanes, -1, np.int64), np.full(arrays.outbound.index.size, -1, np.int64)
+    share, weight = (
+        np.full(lanes, -1, np.int64),
+        np.full(arrays.stocks.outbound.index.size, -1, np.int64),
+    )
     has_lanes = np.zeros((pairs, 2), bool)
-    has_lanes[arrays.lane_to, arrays.expedite.astype(np.int64)] = True
-    fixed = np.bincount(arrays.lane_to, arrays.fixed_cost, minlength=pairs) > 0
-    joint = arrays.joint_of >= 0
+    has_lanes[arrays.lanes.to, arrays.lanes.expedite.astype(np.int64)] = True
+    fixed = np.bincount(arrays.lanes.to, arrays.lanes.fixed_cost, minlength=pairs) > 0
+    joint = arrays.stocks.joint_of >= 0
     learned = np.array([s.learned_allocation for s in net.network.stocks], bool)
     kinds = np.array([net.agent_nodes[n].kind for n in net.node_of_pair])
     uses = {
@@ -130,9 +133,9 @@ def compile_heads(
         names += _number_shares(net, rows, share, len(names))
         names += _number_weights(net, rows[learned[rows]], weight, len(names))
         groups.append(KindHeads(str(kind), int(rows[0]), int(rows[-1]) + 1, tuple(names)))
-    alone = np.diff(arrays.inbound.pointer) == 1
+    alone = np.diff(arrays.stocks.inbound.pointer) == 1
     plain = np.all([place[name] < 0 for name in place], axis=0)
-    full = np.bincount(arrays.lane_to, arrays.expected_yield < 1.0, minlength=pairs) == 0
+    full = np.bincount(arrays.lanes.to, arrays.lanes.expected_yield < 1.0, minlength=pairs) == 0
     any_decided = bool(set(decides) - {"order"})
     simple = alone & plain & full & has_lanes[:, 0] & (not any_decided)
     expedite_lead = np.maximum(net.expedite_lead, 0.0)
@@ -144,7 +147,7 @@ def compile_heads(
         weight_head=weight,
         has_lanes=has_lanes,
         expedite_scale=scale,
-        yields=arrays.expected_yield,
+        yields=arrays.lanes.expected_yield,
         by_rule="gate" in decides,
         joint="can_gate" in decides,
     ), tuple(groups)
@@ -152,7 +155,7 @@ def compile_heads(
 
 def _number_shares(net: CompiledNetwork, rows: Ints, share: Ints, first: int) -> list[str]:
     """Heads for the lanes of one speed to a pair, where there are several."""
-    inbound, expedite = net.arrays.inbound, net.arrays.expedite
+    inbound, expedite = net.arrays.stocks.inbound, net.arrays.lanes.expedite
     most = 0
     for p in rows:
         lanes = inbound.index[inbound.pointer[p] : inbound.pointer[p + 1]]
@@ -168,7 +171,7 @@ def _number_shares(net: CompiledNetwork, rows: Ints, share: Ints, first: int) ->
 
 def _number_weights(net: CompiledNetwork, rows: Ints, weight: Ints, first: int) -> list[str]:
     """Heads for the outbound lanes of a pair that compete for its stock."""
-    pointer = net.arrays.outbound.pointer
+    pointer = net.arrays.stocks.outbound.pointer
     most = 0
     for p in rows:
         count = int(pointer[p + 1] - pointer[p])

@@ -48,8 +48,8 @@ def explain_orders(simulator: Simulator, raw_order: Floats) -> list[list[Change]
     room = order.copy()
     limit_storage(net, state, room, 0, 1)
     note("storage", room)
-    zero, most, least = 0.0 * order, arrays.maximum_order, arrays.minimum_order
-    multiple, load = arrays.order_multiple, arrays.load_multiple
+    zero, most, least = 0.0 * order, arrays.rules.maximum_order, arrays.rules.minimum_order
+    multiple, load = arrays.rules.order_multiple, arrays.rules.load_multiple
     for rule, limits in (
         ("maximum_order", (zero, most, zero, zero)),
         ("minimum_order", (least, most, zero, zero)),

@@ -63,10 +63,10 @@ def is_open(net: NetworkArrays, factor: Floats, q: int, period: int, offset: int
 
     offset: calendar period in which the episode began. factor [V, B]: the trace's.
     """
-    row = net.calendar_row[q]
-    if row >= 0 and not net.open_periods[row, (period + offset) % net.cycle[row]]:
+    row = net.rules.calendar_row[q]
+    if row >= 0 and not net.rules.open_periods[row, (period + offset) % net.rules.cycle[row]]:
         return False
-    row = net.ordering_row[q]
+    row = net.factor_rows.ordering[q]
     return bool(row < 0 or factor[row, b] > 0.0)
 
 
@@ -77,31 +77,35 @@ def limit_storage(net: NetworkArrays, state: State, order: Floats, lo: int, hi: 
     Room: storage capacity - volume of the inventory position beyond the demand expected until
     then, pair by pair.
     """
-    for i in range(net.capacitated.size):
-        n = net.capacitated[i]
+    for i in range(net.nodes.capacitated.size):
+        n = net.nodes.capacitated[i]
         for b in range(lo, hi):
-            free, need = net.storage_capacity[n], 0.0
-            for j in range(net.stored.pointer[n], net.stored.pointer[n + 1]):
-                p, volume = net.stored.index[j], net.stored.value[j]
+            free, need = net.nodes.storage_capacity[n], 0.0
+            for j in range(net.nodes.stored.pointer[n], net.nodes.stored.pointer[n + 1]):
+                p, volume = net.nodes.stored.index[j], net.nodes.stored.value[j]
                 left = state.inventory_position[p, b] - state.forecast_mean[p, b]
                 free -= volume * max(0.0, left)
-                for k in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
-                    need += volume * max(0.0, order[net.inbound.index[k], b])
+                for k in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
+                    need += volume * max(0.0, order[net.stocks.inbound.index[k], b])
             free = max(0.0, free)
             if need <= free:
                 continue
             part = free / need
-            for j in range(net.stored.pointer[n], net.stored.pointer[n + 1]):
-                p = net.stored.index[j]
-                for k in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
-                    order[net.inbound.index[k], b] *= part
+            for j in range(net.nodes.stored.pointer[n], net.nodes.stored.pointer[n + 1]):
+                p = net.nodes.stored.index[j]
+                for k in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
+                    order[net.stocks.inbound.index[k], b] *= part
 
 
 @entry
 def execute(net: NetworkArrays, q: int, raw: Floats, ordered: Floats) -> None:
     """ordered [B] = the executed quantities of raw [B] on lane q: the rules of one lane alone."""
-    minimum, maximum, multiple = net.minimum_order[q], net.maximum_order[q], net.order_multiple[q]
-    load = net.load_multiple[q]
+    minimum, maximum, multiple = (
+        net.rules.minimum_order[q],
+        net.rules.maximum_order[q],
+        net.rules.order_multiple[q],
+    )
+    load = net.rules.load_multiple[q]
     if minimum == 0.0 and multiple == 1.0 and load == 0.0:
         for b in range(raw.size):  # the common case: the compiler drops the division
             ordered[b] = executed_quantity(raw[b], 0.0, maximum, 1.0, 0.0)
@@ -119,21 +123,21 @@ def limit_budget(
     Cut orders are rounded down to their multiples; below its minimum an order is dropped.
     need [R, B] is overwritten.
     """
-    for r in range(net.capacity.size):
+    for r in range(net.resources.capacity.size):
         need[r, lo:hi] = 0.0
-    for q in range(net.lane_to.size):
-        for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
-            r = net.resources.index[i]
-            if net.limits_orders[r]:
+    for q in range(net.lanes.to.size):
+        for i in range(net.lanes.uses.pointer[q], net.lanes.uses.pointer[q + 1]):
+            r = net.lanes.uses.index[i]
+            if net.resources.limits_orders[r]:
                 for b in range(lo, hi):
-                    need[r, b] += net.resources.value[i] * ordered[q, b]
-    for q in range(net.lane_to.size):
+                    need[r, b] += net.lanes.uses.value[i] * ordered[q, b]
+    for q in range(net.lanes.to.size):
         for b in range(lo, hi):
             part = 1.0
-            for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
-                r = net.resources.index[i]
-                if net.limits_orders[r]:
-                    capacity, row = net.capacity[r], net.capacity_row[r]
+            for i in range(net.lanes.uses.pointer[q], net.lanes.uses.pointer[q + 1]):
+                r = net.lanes.uses.index[i]
+                if net.resources.limits_orders[r]:
+                    capacity, row = net.resources.capacity[r], net.factor_rows.capacity[r]
                     if row >= 0:  # one without a limit is up or down
                         capacity = capacity * factor[row, b] if factor[row, b] > 0.0 else 0.0
                     if need[r, b] > capacity:
@@ -144,7 +148,7 @@ def limit_budget(
 
 @kernel
 def _cut(net: NetworkArrays, q: int, quantity: float) -> float:
-    multiple = max(net.order_multiple[q], net.load_multiple[q])
+    multiple = max(net.rules.order_multiple[q], net.rules.load_multiple[q])
     if multiple > 0.0:
         quantity = math.floor(quantity / multiple + 1e-9) * multiple
-    return quantity if quantity >= net.minimum_order[q] else 0.0
+    return quantity if quantity >= net.rules.minimum_order[q] else 0.0

@@ -38,7 +38,7 @@ def compile_forecast(net: CompiledNetwork, smoothing: float) -> ForecastArrays:
     """Prepare the forecasts of a network. Raises ConfigError for smoothing outside [0, 1)."""
     if not 0.0 <= smoothing < 1.0:
         raise ConfigError(f"forecast smoothing is {smoothing}; expected a number in [0, 1).")
-    demand_first = net.arrays.demand_first
+    demand_first = net.arrays.switches.demand_first
     horizon = np.round(net.lead_mean).astype(np.int64) + net.review
     path_horizon = np.round(net.path_lead).astype(np.int64) + net.review
     factors = np.ones((len(net.customer_pair), 1)) if net.multiplier is None else net.multiplier

@@ -80,11 +80,11 @@ def _close_period(
             decide(net, heads, world.decision, flows, scratch, target, spread, action, lo, hi)
         order(net, state, flows, scratch, factor, world.offset, period, lo, hi)  # 3
         ship(net, state, flows, scratch, heads, action, lead_time, factor, period, lo, hi)  # 4
-        if net.receive_after_ship:
+        if net.switches.receive_after_ship:
             receive(net, state, flows, scratch, factor, period, lo, hi)  # 1
         else:
             receive_at_once(net, state, flows, scratch, factor, period, lo, hi)
-        if not net.demand_first:
+        if not net.switches.demand_first:
             serve(net, state, flows, demand, lo, hi)  # 5
         account(net, state, flows, factor, salvage, lo, hi)  # 6
         note_orders(net, state, flows, period, lo, hi)
@@ -104,9 +104,9 @@ def _open_period(
     batch = state.on_hand.shape[1]
     for lo in range(0, batch, _TILE):
         hi = min(lo + _TILE, batch)
-        if plays and not net.receive_after_ship:
+        if plays and not net.switches.receive_after_ship:
             receive(net, state, flows, scratch, factor, period, lo, hi)  # 1
-        if plays and net.demand_first:
+        if plays and net.switches.demand_first:
             serve(net, state, flows, demand, lo, hi)  # 5
         if plays:
             believe_receipts(net, state, flows, period, lo, hi)
@@ -176,7 +176,7 @@ class Simulator:
         for array in (*self.state, *self.flows):
             array[...] = 0.0
         self._fill_initial()
-        self._open(0, plays=True, first=True, seen=self.net.arrays.demand_first)
+        self._open(0, plays=True, first=True, seen=self.net.arrays.switches.demand_first)
         forget_receipts(self.net, self.state, self.period)  # what has just come tells nothing
 
     def close_period(
@@ -258,7 +258,7 @@ class Simulator:
     def _fill_initial(self) -> None:
         net, state = self.net, self.state
         self._forget()
-        state.on_hand[...] = net.arrays.initial_stock[:, None]
+        state.on_hand[...] = net.arrays.stocks.initial_stock[:, None]
         for q, lane in enumerate(net.network.lanes):
             for period, quantity in enumerate(lane.initial_in_transit):
                 state.in_transit[q, period] = quantity

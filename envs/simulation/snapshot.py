@@ -31,7 +31,7 @@ def split_sales(net: CompiledNetwork, sold: Floats) -> tuple[Bools, Floats, Floa
     sales; else it is what was sold below it, and unknown where some of that is.
     """
     is_known = ~np.isnan(sold)
-    sells = net.arrays.demand_of >= 0
+    sells = net.arrays.stocks.demand_of >= 0
     demand = np.where(sells & is_known, sold, 0.0)
     customers = net.customer_pair
     below = net.leaf_weight @ demand[customers] - demand

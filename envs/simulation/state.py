@@ -133,10 +133,10 @@ class Scratch(NamedTuple):
         lanes, ruled = shapes["Q"], _ruled_lanes(net)
         rows = {
             "triggered": shapes["R"],
-            "wanted": lanes if arrays.has_order_rules else 0,
+            "wanted": lanes if arrays.switches.has_order_rules else 0,
             "need": shapes["P"],
             "resource_need": shapes["R"],
-            "share": lanes if arrays.ship_rounds > 1 else 0,
+            "share": lanes if arrays.switches.ship_rounds > 1 else 0,
             "weight": ruled,
             "offset": ruled,
             "let_in": shapes["N"],
@@ -148,8 +148,8 @@ class Scratch(NamedTuple):
 def _ruled_lanes(net: CompiledNetwork) -> int:
     """All lanes where some of them share by a rule, else none."""
     arrays = net.arrays
-    is_simple = arrays.shares_simply.all() and not arrays.capacity_by_priority.any()
-    return 0 if is_simple else len(arrays.lane_to)
+    is_simple = arrays.stocks.shares_simply.all() and not arrays.resources.by_priority.any()
+    return 0 if is_simple else len(arrays.lanes.to)
 
 
 def _shapes(net: CompiledNetwork) -> dict[str, int]:
@@ -159,5 +159,5 @@ def _shapes(net: CompiledNetwork) -> dict[str, int]:
         "R": len(net.resource_ids),
         "N": len(net.agent_nodes),
         "D": len(net.customer_pair),
-        "K": len(net.arrays.belief_lane),
+        "K": len(net.arrays.beliefs.lane),
     }

@@ -138,7 +138,7 @@ def _tabulate(net: CompiledNetwork) -> TraceTables:
         rounded = np.array([float(f"{m:.3g}") for m in multiplier])  # bounds the number of tables
         for value in np.unique(rounded):
             place_of[d, rounded == value] = builder.add_demand(demand.process, value * factors)
-    lanes = [net.network.lanes[q] for q in np.flatnonzero(net.arrays.lead_row >= 0)]
+    lanes = [net.network.lanes[q] for q in np.flatnonzero(net.arrays.lanes.lead_row >= 0)]
     lead_table = [builder.add_lead_time(lane.lead_time) for lane in lanes]
     markov = [regime.schedule is None for regime in regimes]
     draws = [not lane.lead_time.constant for lane in lanes]
@@ -167,7 +167,7 @@ def _tabulate(net: CompiledNetwork) -> TraceTables:
         lead_shortest=np.array(
             [min(1, lane.lead_time.minimum) * bool(lane.inputs) for lane in lanes], np.int64
         ),
-        lead_longest=net.lead_longest[net.arrays.lead_row >= 0],
+        lead_longest=net.lead_longest[net.arrays.lanes.lead_row >= 0],
         lead_time=_effects(regimes, [(q.regimes, q.mode, "lead_time") for q in lanes]),
         lead_spread=_effects(regimes, [(q.regimes, q.mode, "lead_time_spread") for q in lanes]),
         no_overtaking=np.array([lane.lead_time.no_overtaking for lane in lanes], bool),

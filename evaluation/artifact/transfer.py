@@ -107,7 +107,7 @@ def _with_common_demand(net: CompiledNetwork) -> CompiledNetwork:
     `demand_sd` adds up variances, as textbook levels do. The search for the best level of ten
     stores makes up for what their demands have in common; for fifty it has to be more.
     """
-    leaves = net.arrays.leaves
+    leaves = net.arrays.stocks.leaves
     stocks = [net.network.stocks[pair] for pair in net.customer_pair]
     common = np.array([s.demand.correlation if s.demand else 0.0 for s in stocks])
     pair = np.repeat(np.arange(len(net.demand_sd)), np.diff(leaves.pointer))

@@ -117,7 +117,7 @@ def record_timeline(
     on_hand: dict[str, list[float]] = {g.name: [] for g in env.groups}
     ordered: dict[str, list[float]] = {g.name: [] for g in env.groups}
     demand, lost, waiting, regimes = [], [], [], []
-    lane_to = env.net.arrays.lane_to
+    lane_to = env.net.arrays.lanes.to
     for _ in range(env.horizon):
         correction = competitor.correction
         env.close_period(env.no_action if correction is None else correction(observation))

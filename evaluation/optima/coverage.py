@@ -121,7 +121,7 @@ class _Reader:
 
     def __init__(self, scenario: Scenario) -> None:
         self._network: SupplyNetwork = scenario.network
-        self._in_transit_cost = scenario.compiled.arrays.in_transit_cost
+        self._in_transit_cost = scenario.compiled.arrays.lanes.in_transit_cost
         self._resources = {r.id: r for r in self._network.resources}
         timing = self._network.timing
         self._demand_first = timing.demand is ServeOrder.first

@@ -165,7 +165,7 @@ class Recommender:
     def _summary(self, quantity: Floats, classical: Floats) -> Summary:
         arrays = self._env.net.arrays
         cost, classical_cost = (
-            float(arrays.unit_cost @ units + arrays.fixed_cost @ (units > 0))
+            float(arrays.lanes.unit_cost @ units + arrays.lanes.fixed_cost @ (units > 0))
             for units in (quantity, classical)
         )
         return Summary(

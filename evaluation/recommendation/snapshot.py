@@ -97,7 +97,7 @@ class SnapshotReader:
         if found.errors:
             raise RequestError(found.errors)
         # Where customers are served before orders are placed, the last sales are of the same day.
-        first = day - len(sales) + int(self._net.arrays.demand_first)
+        first = day - len(sales) + int(self._net.arrays.switches.demand_first)
         sold_in = tuple(self._calendar_period(first + t) for t in range(len(sales)))
         snapshot = Snapshot(
             on_hand, backorders, owed, in_transit, self._calendar_period(day), sales, sold_in
@@ -141,7 +141,7 @@ class SnapshotReader:
             p = self._row(row.location, row.item, f"stock[{i}]", given, found)
             if p is None:
                 continue
-            if row.backorders > 0 and self._net.arrays.demand_of[p] < 0:
+            if row.backorders > 0 and self._net.arrays.stocks.demand_of[p] < 0:
                 found.error(
                     f"stock[{i}].backorders",
                     f"'{_short(row.location)}' has no customers; what other locations wait for "
@@ -187,7 +187,7 @@ class SnapshotReader:
         """Periods from now within the pipeline; goods due now are on the shelf already, except
         where the period's receipts come after its shipments."""
         last = self._net.slots - 1
-        earliest = 0 if self._net.arrays.receive_after_ship else 1
+        earliest = 0 if self._net.arrays.switches.receive_after_ship else 1
         if due < earliest:
             found.notice("OVERDUE_ORDER", path)
         elif due > last:
@@ -196,7 +196,7 @@ class SnapshotReader:
 
     def _can_owe(self, lane: Lane) -> bool:
         limited = bool(lane.inputs or lane.resources or lane.regimes)
-        return limited and not self._net.arrays.cancel_unfilled
+        return limited and not self._net.arrays.switches.cancel_unfilled
 
     def _due(
         self, order: OpenOrder, as_of: dt.date | None, path: str, found: _Findings

@@ -167,10 +167,10 @@ def _record(
 
 def _sums_over_lanes(net: CompiledNetwork, lanes: dict[str, Floats]) -> dict[str, Floats]:
     """Return [T, P] units of a stock that its inbound lanes bring and its outbound lanes take."""
-    inputs, size = net.arrays.inputs, (len(net.network.lanes), len(net.network.stocks))
+    inputs, size = net.arrays.lanes.inputs, (len(net.network.lanes), len(net.network.stocks))
     takes: Any = sparse.csr_matrix((inputs.value, inputs.index, inputs.pointer), shape=size)
     rows = np.arange(size[0])
-    brings: Any = sparse.csr_matrix((np.ones(size[0]), (rows, net.arrays.lane_to)), shape=size)
+    brings: Any = sparse.csr_matrix((np.ones(size[0]), (rows, net.arrays.lanes.to)), shape=size)
     inbound = dict.fromkeys(("ordered", "received", "in_transit"), brings)
     outbound = dict.fromkeys(("shipped", "owed"), takes)
     return {name: lanes[name] @ matrix for name, matrix in {**inbound, **outbound}.items()}

@@ -234,7 +234,7 @@ def stock_classes(scenario: Scenario, classes: str) -> NDArray[np.str_]:
         return np.array([s.label for s in stocks])
     if classes == "kind":
         return kinds
-    value = net.demand_mean * net.arrays.holding_cost
+    value = net.demand_mean * net.arrays.stocks.holding_cost
     letters = np.full(len(stocks), "C")
     for kind in dict.fromkeys(kinds):
         rows = np.flatnonzero(kinds == kind)

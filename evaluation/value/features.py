@@ -44,7 +44,7 @@ def features_of(net: CompiledNetwork) -> dict[str, float]:
     customers = net.customer_pair
     served = weight[customers]
     served = served / served.sum() if served.sum() > 0 else np.full(served.size, 1 / served.size)
-    review = np.maximum(net.review + int(arrays.demand_first), 1)
+    review = np.maximum(net.review + int(arrays.switches.demand_first), 1)
     cv = net.customer_sd / np.maximum(net.customer_mean, 1e-12)
     # Each pair counted once: coupling is about the structure, not about volume.
     share, costs, competing = (float(rows.mean()) for rows in _coupled_pairs(net))
@@ -58,10 +58,10 @@ def features_of(net: CompiledNetwork) -> dict[str, float]:
         "hidden_state": float(hidden),
         "seen_state": float(seen),
         "calendar": float(net.multiplier is not None),
-        "lost_share": float(served @ (1.0 - arrays.p_wait[customers])),
+        "lost_share": float(served @ (1.0 - arrays.stocks.p_wait[customers])),
         "critical_ratio": float(served @ _critical_ratio(net)),
         "fixed_cost": float(_has_fixed_cost(network)),
-        "sourcing": float(weight @ np.bincount(arrays.lane_to, minlength=weight.size)),
+        "sourcing": float(weight @ np.bincount(arrays.lanes.to, minlength=weight.size)),
         "shared_resources": share,
         "joint_costs": costs,
         "competing": competing,
@@ -88,7 +88,7 @@ def sku_classes(net: CompiledNetwork) -> dict[str, str]:
             continue
         sold = np.intersect1d(rows, net.customer_pair)
         demand = net.demand_mean[sold].sum() if sold.size else net.demand_mean[rows].max()
-        value = sku.value if has_value else net.arrays.holding_cost[rows].mean()
+        value = sku.value if has_value else net.arrays.stocks.holding_cost[rows].mean()
         worth[sku.id] = float(demand * value)
     total, before = sum(worth.values()), 0.0
     classes: dict[str, str] = {}
@@ -102,10 +102,10 @@ def sku_classes(net: CompiledNetwork) -> dict[str, str]:
 def _critical_ratio(net: CompiledNetwork) -> NDArray[np.float64]:
     """[D] (Arrow, Harris and Marschak 1951). Who waits costs b per period, who leaves p + price."""
     arrays, rows = net.arrays, net.customer_pair
-    waits = arrays.p_wait[rows]
-    leaves = arrays.lost_sale_cost[rows] + arrays.price[rows]
-    short = waits * arrays.backlog_cost[rows] + (1.0 - waits) * leaves
-    both = short + arrays.holding_cost[rows]
+    waits = arrays.stocks.p_wait[rows]
+    leaves = arrays.stocks.lost_sale_cost[rows] + arrays.stocks.price[rows]
+    short = waits * arrays.stocks.backlog_cost[rows] + (1.0 - waits) * leaves
+    both = short + arrays.stocks.holding_cost[rows]
     ratio: NDArray[np.float64] = np.divide(short, both, out=np.zeros_like(both), where=both > 0.0)
     return ratio
 
@@ -144,6 +144,6 @@ def _coupled_pairs(
     for rows_below in takers.values():
         if len(rows_below) > 1:
             competing[sorted(rows_below)] = True
-    per_node = np.bincount(arrays.node_of, minlength=len(net.agent_nodes))
-    crowded = np.isfinite(arrays.storage_capacity) & (per_node > 1)
-    return limited | crowded[arrays.node_of], joint, competing
+    per_node = np.bincount(arrays.stocks.node_of, minlength=len(net.agent_nodes))
+    crowded = np.isfinite(arrays.nodes.storage_capacity) & (per_node > 1)
+    return limited | crowded[arrays.stocks.node_of], joint, competing

@@ -99,7 +99,7 @@ MUTATIONS = (
     Mutation(
         "capacity is there again in every pass",
         "simulation/events/ship.py",
-        "_take(flows.resource_left[r, lo:hi], net.resources.value[i], share)",
+        "_take(flows.resource_left[r, lo:hi], net.lanes.uses.value[i], share)",
         "pass",
     ),
     Mutation(
@@ -117,7 +117,7 @@ MUTATIONS = (
     Mutation(
         "revenue forgets served backlog",
         "simulation/events/account.py",
-        "_charge_more(cost, total, -net.price[p], flows.backlog_served[p, lo:hi])",
+        "_charge_more(cost, total, -net.stocks.price[p], flows.backlog_served[p, lo:hi])",
         "pass",
     ),
     Mutation(
@@ -141,13 +141,13 @@ MUTATIONS = (
     Mutation(
         "yields are forgotten",
         "simulation/events/receive.py",
-        "share: float = net.yield_share[q]",
+        "share: float = net.lanes.yield_share[q]",
         "share: float = 1.0",
     ),
     Mutation(
         "regimes don't move yields",
         "simulation/events/receive.py",
-        "share *= factor[net.yield_row[q], b]",
+        "share *= factor[net.factor_rows.yield_share[q], b]",
         "share *= 1.0",
     ),
     Mutation(
@@ -165,7 +165,7 @@ MUTATIONS = (
     Mutation(
         "paused goods move on",
         "simulation/events/receive.py",
-        "_pause_transit(state.in_transit[q], factor[net.transit_row[q]], slot, lo, hi)",
+        "_pause_transit(state.in_transit[q], factor[row], slot, lo, hi)",
         "pass",
     ),
     Mutation(
@@ -177,7 +177,7 @@ MUTATIONS = (
     Mutation(
         "goods of lead time 0 arrive through a pause",
         "simulation/events/receive.py",
-        "_wait(state.in_transit[q], factor[net.transit_row[q]], slot, lo, hi)",
+        "_wait(state.in_transit[q], factor[net.factor_rows.transit[q]], slot, lo, hi)",
         "pass",
     ),
     Mutation(
@@ -189,7 +189,7 @@ MUTATIONS = (
     Mutation(
         "a closed door lets goods in",
         "simulation/events/receive.py",
-        "_wait(state.in_transit[q], factor[net.receiving_row[q]], slot, lo, hi)",
+        "_wait(state.in_transit[q], factor[net.factor_rows.receiving[q]], slot, lo, hi)",
         "pass",
     ),
     Mutation(
@@ -207,19 +207,19 @@ MUTATIONS = (
     Mutation(
         "bad goods need room",
         "simulation/events/receive.py",
-        "net.volume[to] * due[b] * _yield(net, factor, q, lo + b)",
-        "net.volume[to] * due[b]",
+        "net.stocks.volume[to] * due[b] * _yield(net, factor, q, lo + b)",
+        "net.stocks.volume[to] * due[b]",
     ),
     Mutation(
         "the pipeline has no slot to wait in",
-        "compiled/parts.py",
-        "int(waits and (arrays.receive_after_ship or longest_way == 0))",
+        "compiled/lead_times.py",
+        "int(waits and (receive_after_ship or longest_way == 0))",
         "0",
     ),
     Mutation(
         "the late part of a split comes at once",
         "simulation/events/ship.py",
-        "(period + lead + net.split_delay[q]) % slots",
+        "(period + lead + net.lanes.split_delay[q]) % slots",
         "(period + lead) % slots",
     ),
     Mutation(
@@ -243,13 +243,13 @@ MUTATIONS = (
     Mutation(
         "budgets hold shipments back",
         "simulation/events/ship.py",
-        "bool(limited and not net.limits_orders[r])",
+        "bool(limited and not net.resources.limits_orders[r])",
         "bool(limited)",
     ),
     Mutation(
         "orders use no budget",
         "simulation/events/ship.py",
-        "flow = flows.ordered if net.limits_orders[r] else flows.shipped",
+        "flow = flows.ordered if net.resources.limits_orders[r] else flows.shipped",
         "flow = flows.shipped",
     ),
     Mutation(
@@ -261,14 +261,14 @@ MUTATIONS = (
     Mutation(
         "the last are served first",
         "simulation/events/allocate.py",
-        "            offset = net.priority[q] * want[q, b]",
-        "            offset = -net.priority[q] * want[q, b]",
+        "            offset = net.lanes.priority[q] * want[q, b]",
+        "            offset = -net.lanes.priority[q] * want[q, b]",
     ),
     Mutation(
         "resources know no priority",
         "simulation/events/allocate.py",
-        "flows.offset[q, b] = net.priority[q] * want[q, b]",
-        "flows.offset[q, b] = 0.0",
+        "scratch.offset[q, b] = net.lanes.priority[q] * want[q, b]",
+        "scratch.offset[q, b] = 0.0",
     ),
     Mutation(
         "fair share overlooks goods in transit",
@@ -279,7 +279,7 @@ MUTATIONS = (
     Mutation(
         "fair share overlooks demand",
         "simulation/events/allocate.py",
-        "weight = net.demand_rate[net.lane_to[q]]",
+        "weight = net.stocks.demand_rate[net.lanes.to[q]]",
         "weight = 1.0",
     ),
     Mutation(
@@ -297,32 +297,32 @@ MUTATIONS = (
     Mutation(
         "only full loads are paid for",
         "simulation/events/account.py",
-        "math.ceil(used / net.load_size[r] - _CRUMB)",
-        "math.floor(used / net.load_size[r])",
+        "math.ceil(used / net.resources.load_size[r] - _CRUMB)",
+        "math.floor(used / net.resources.load_size[r])",
     ),
     Mutation(
         "joint costs are forgotten",
         "simulation/events/account.py",
-        "net.load_cost[r] if is_load else net.joint_cost[r]",
-        "net.load_cost[r] if is_load else 0.0",
+        "net.resources.load_cost[r] if is_load else net.resources.joint_cost[r]",
+        "net.resources.load_cost[r] if is_load else 0.0",
     ),
     Mutation(
         "all who use a resource pay its cost in full",
         "simulation/events/account.py",
-        "charge = rate * net.resources.value[i] * flow[q, b] / used",
+        "charge = rate * net.lanes.uses.value[i] * flow[q, b] / used",
         "charge = rate if flow[q, b] > 0.0 else 0.0",
     ),
     Mutation(
         "senders earn nothing",
         "simulation/events/account.py",
-        "_charge_more(earned, total, -net.lane_price[q], flows.shipped[q, lo:hi])",
+        "_charge_more(earned, total, -net.lanes.price[q], flows.shipped[q, lo:hi])",
         "pass",
     ),
     Mutation(
         "orders left unfilled are charged twice",
-        "compiled/parts.py",
-        "np.where(own[outbound.index], 0.0, backlog[pair] * outbound.value)",
-        "backlog[pair] * outbound.value",
+        "compiled/stocks.py",
+        "np.where(own_cost[outbound.index], 0.0, waiting_cost)",
+        "waiting_cost",
     ),
     Mutation(
         "regimes don't move prices",
@@ -339,7 +339,7 @@ MUTATIONS = (
     Mutation(
         "budgets are no limit",
         "simulation/events/order.py",
-        "limit_budget(net, flows, factor, flows.ordered, lo, hi)",
+        "limit_budget(net, scratch.resource_need, factor, flows.ordered, lo, hi)",
         "pass",
     ),
     Mutation(
@@ -351,8 +351,8 @@ MUTATIONS = (
     Mutation(
         "calendars are no limit",
         "simulation/feasibility.py",
-        "if row >= 0 and not net.open_periods[row, (period + offset) % net.cycle[row]]:",
-        "if False:",
+        "not net.rules.open_periods[row, (period + offset) % net.rules.cycle[row]]",
+        "False",
     ),
     Mutation(
         "suppliers that take no orders get some",
@@ -369,7 +369,7 @@ MUTATIONS = (
     Mutation(
         "cut orders ignore their minimum",
         "simulation/feasibility.py",
-        "return quantity if quantity >= net.minimum_order[q] else 0.0",
+        "return quantity if quantity >= net.rules.minimum_order[q] else 0.0",
         "return quantity",
     ),
     Mutation(

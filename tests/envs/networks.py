@@ -140,9 +140,9 @@ def rows_are_the_stocks(network: SupplyNetwork, net: CompiledNetwork) -> None:
     """Row p of the arrays is stock p of the network, and each node kind owns one run of rows."""
     nodes = [net.agent_nodes[n].id for n in net.node_of_pair]
     assert nodes == [s.node for s in network.stocks]
-    assert net.arrays.holding_cost.tolist() == [s.holding_cost for s in network.stocks]
-    assert net.arrays.initial_stock.tolist() == [s.initial_stock for s in network.stocks]
-    delivered = [(network.stocks[p].node, network.stocks[p].sku) for p in net.arrays.lane_to]
+    assert net.arrays.stocks.holding_cost.tolist() == [s.holding_cost for s in network.stocks]
+    assert net.arrays.stocks.initial_stock.tolist() == [s.initial_stock for s in network.stocks]
+    delivered = [(network.stocks[p].node, network.stocks[p].sku) for p in net.arrays.lanes.to]
     assert delivered == [(q.node, q.sku) for q in network.lanes]
     kinds = [net.agent_nodes[n].kind for n in net.node_of_pair]
     assert len([k for k, _ in groupby(kinds)]) == len(set(kinds))

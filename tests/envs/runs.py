@@ -174,7 +174,7 @@ def record(
     flows: list[Flows] = []
     chance: list[tuple[Floats, Floats, Ints]] = []
     arrays, trace = simulator.net.arrays, simulator.trace
-    lead, row = arrays.lead_time[:, None], arrays.lead_row
+    lead, row = arrays.lanes.lead_time[:, None], arrays.lanes.lead_row
     for t in range(periods):
         opened.append(State(*(a.copy() for a in simulator.state)))
         leads = np.repeat(lead, simulator.batch_size, axis=1).astype(float)

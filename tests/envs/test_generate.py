@@ -122,9 +122,9 @@ def test_suppliers_can_fail_and_have_capacity() -> None:
     used = np.zeros(3)
     for q, lane in enumerate(net.network.lanes):
         if not lane.inputs and lane.speed is Speed.regular and lane.base_share > 0:
-            used[int(lane.resources[0].resource[-1]) - 1] += net.demand_mean[net.arrays.lane_to[q]]
+            used[int(lane.resources[0].resource[-1]) - 1] += net.demand_mean[net.arrays.lanes.to[q]]
     busy = used > 0
-    capacity = net.arrays.capacity[:3]
+    capacity = net.arrays.resources.capacity[:3]
     assert (used / capacity <= 0.5 + 1e-9).all()
     assert (used / capacity)[busy].max() == pytest.approx(0.5)
 

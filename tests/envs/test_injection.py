@@ -138,7 +138,7 @@ def test_events_multiply() -> None:
         "slower": EventConfig(["sea 2"], first=10, duration=10, availability=0.2),
     }
     struck = compile_network(inject(network(), events))
-    row = struck.arrays.availability_row[1]
+    row = struck.arrays.factor_rows.availability[1]
     state, factor = record(struck.network, "true_regime", "factor")
     weather = np.where(state[:, 0] == 1, 0.5, 1.0)
     slow, slower = np.ones((PERIODS, 1)), np.ones((PERIODS, 1))

@@ -55,9 +55,9 @@ def play(net: CompiledNetwork, orders: Floats, seed: int, counted_from: int) -> 
         state, flows = simulator.state, simulator.flows
         if t == counted_from:
             stock = state.on_hand[:, 0].copy()
-            on_way = arrays.expected_yield * state.in_transit_total[:, 0]
-            np.add.at(stock, arrays.lane_to, on_way)
-            cost += SALVAGE * float(arrays.salvage @ stock)
+            on_way = arrays.lanes.expected_yield * state.in_transit_total[:, 0]
+            np.add.at(stock, arrays.lanes.to, on_way)
+            cost += SALVAGE * float(arrays.stocks.salvage @ stock)
         raw = np.ascontiguousarray(orders[t][:, None])
         simulator.close_period_with_orders(raw, SALVAGE if t == PERIODS - 1 else 0.0)
         if t >= counted_from:
@@ -91,9 +91,9 @@ def owed_unseen(net: CompiledNetwork, programme: Programme, played: Played, firs
     """What unshipped orders cost on lanes where the programme orders what ships."""
     arrays = net.arrays
     direct = (programme.ordered == programme.shipped).all(axis=0)
-    entry = arrays.outbound.index, arrays.waiting_cost
-    waiting = np.bincount(*entry, minlength=len(arrays.lane_to)) + arrays.unfilled_cost
-    cost = played.owed * waiting + played.cancelled * arrays.unfilled_cost
+    entry = arrays.stocks.outbound.index, arrays.stocks.waiting_cost
+    waiting = np.bincount(*entry, minlength=len(arrays.lanes.to)) + arrays.lanes.unfilled_cost
+    cost = played.owed * waiting + played.cancelled * arrays.lanes.unfilled_cost
     return float(cost[first:, direct].sum())
 
 
@@ -131,7 +131,7 @@ def test_programme_allows_what_the_simulator_does(
     cost = played.cost - owed_unseen(net, programme, played, counted_from)
     room = 5e-4 * (1.0 + abs(cost))  # what held_to leaves, over all rows
     assert value <= cost + room
-    if change is without_steps and not np.isfinite(net.arrays.storage_capacity).any():
+    if change is without_steps and not np.isfinite(net.arrays.nodes.storage_capacity).any():
         assert value == pytest.approx(cost, abs=room)
 
 
@@ -192,7 +192,7 @@ def smooth(network: SupplyNetwork) -> SupplyNetwork:
 def test_best_orders_cost_what_the_programme_says(seed: int) -> None:
     """The simulator, given the programme's orders, reproduces its cost to the last cent."""
     net = compile_network(smooth(random_network(Random(seed), divisible=True)))
-    if net.arrays.demand_of[net.arrays.inputs.index].max(initial=-1) >= 0:
+    if net.arrays.stocks.demand_of[net.arrays.lanes.inputs.index].max(initial=-1) >= 0:
         pytest.skip("customers compete with lanes for stock")
     assert relaxations(net) == ()
     programme = begin(net, seed, 0)

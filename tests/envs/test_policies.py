@@ -131,7 +131,7 @@ def wanted_on_lanes(env: BatchedEnv) -> NDArray[np.float64]:
                 share = share / np.maximum(share.sum(axis=0), 1e-300)
                 share = np.where(share < 0.05, 0.0, share)
                 share = share / np.maximum(share.sum(axis=0), 1e-300)
-                raw[speed] = share * quantity / net.arrays.expected_yield[speed][:, None]
+                raw[speed] = share * quantity / net.arrays.lanes.expected_yield[speed][:, None]
     return raw
 
 
@@ -268,7 +268,7 @@ def test_level_action_moves_the_level(warehouse: Scenario) -> None:
         action = rng.uniform(-1, 1, (env.num_rows, env.action_size, 4)).astype(np.float32)
         env.close_period(action)
         wanted = np.maximum(view_target + 2.0 * action[:, 0] * spread, 0.0)
-        lanes = env.net.arrays.lane_to
+        lanes = env.net.arrays.lanes.to
         same("raw order", env.flows.raw_order, wanted[lanes], 1e-6)
         env.open_period()
 

@@ -41,7 +41,7 @@ def stock_on_arrival(run: Run, period: int, row: int, chance: dict[int, float]) 
     net, state = run.net, run.opened
     slots = state.in_transit.shape[2]
     lead = int(net.lead_mean[0])
-    first = int(net.arrays.demand_first)
+    first = int(net.arrays.switches.demand_first)
     served = range(first, max(lead, first))
     found: dict[int, float] = {}
     for course in product(chance, repeat=len(served)):

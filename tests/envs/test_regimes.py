@@ -100,8 +100,8 @@ def test_factors_follow_the_states() -> None:
     assert set(row) == {"availability", "cost"}
     assert np.array_equal(factor[:, row["availability"]], 1.0 - state[:, 0])
     assert np.array_equal(factor[:, row["cost"]], 1.0 + state[:, 0])
-    assert net.arrays.cost_row[0] == row["cost"]
-    assert net.arrays.yield_row[0] == -1
+    assert net.arrays.factor_rows.cost[0] == row["cost"]
+    assert net.arrays.factor_rows.yield_share[0] == -1
 
 
 def test_what_is_seen_is_late() -> None:
@@ -273,9 +273,9 @@ def test_modes_feel_the_same_weather_differently() -> None:
     both = replace(base, lanes=(truck, replace(truck, id="fly", mode="air")))
     net = compile_network(both)
     state, lead, factor = record(net, 50, ("true_regime", "lead_time", "factor"))
-    assert np.array_equal(lead[:, net.arrays.lead_row[0]], 4 + 4 * state[:, 0])
-    assert net.arrays.lead_row[1] == net.arrays.availability_row[0] == -1
-    assert np.array_equal(factor[:, net.arrays.availability_row[1]], 1.0 - state[:, 0])
+    assert np.array_equal(lead[:, net.arrays.lanes.lead_row[0]], 4 + 4 * state[:, 0])
+    assert net.arrays.lanes.lead_row[1] == net.arrays.factor_rows.availability[0] == -1
+    assert np.array_equal(factor[:, net.arrays.factor_rows.availability[1]], 1.0 - state[:, 0])
     with pytest.raises(NetworkError, match="mode 'air' has states"):
         Regime("weather", (calm, snow), CHAIN, by_mode=(ModeStates("air", (calm,)),))
 

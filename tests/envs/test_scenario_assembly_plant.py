@@ -50,7 +50,7 @@ def test_the_network_is_what_its_numbers_say() -> None:
         assert regime.stationary()[0] == pytest.approx(25 / 27)
         assert regime.seen_after == 0
         hours = sum(
-            use.per_unit * scenario.compiled.demand_mean[scenario.compiled.arrays.lane_to[q]]
+            use.per_unit * scenario.compiled.demand_mean[scenario.compiled.arrays.lanes.to[q]]
             for q, lane in enumerate(network.lanes)
             for use in lane.resources
             if use.resource == machine.id
@@ -106,13 +106,13 @@ def test_no_machine_owes_more_than_it_can_make(workload: float) -> None:
     for q, lane in enumerate(network.lanes):
         for use in lane.resources:
             hours[names.index(use.resource), q] = use.per_unit
-    most, seen = workload * arrays.capacity[:, None], 0.0
+    most, seen = workload * arrays.resources.capacity[:, None], 0.0
     for _ in range(120):
         owed = env.state.owed.copy()
         env.close_period(env.no_action)
         after = hours @ (owed + env.flows.ordered)
         assert (after <= most + 1e-6).all()
-        assert (env.flows.resource_used <= arrays.capacity[:, None] + 1e-6).all()
+        assert (env.flows.resource_used <= arrays.resources.capacity[:, None] + 1e-6).all()
         seen = max(seen, float((after / most).max()))
         env.open_period()
     assert seen > 0.95  # the check binds at times

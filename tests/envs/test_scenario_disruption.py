@@ -63,13 +63,13 @@ def test_the_rule_is_its_formula() -> None:
     lanes = [lane.id for lane in net.network.lanes]
     p = [s.node for s in net.network.stocks].index("north")
     a, b = lanes.index("a_north"), lanes.index("b_north")
-    belief = {q: k for k, q in enumerate(net.arrays.belief_lane)}
+    belief = {q: k for k, q in enumerate(net.arrays.beliefs.lane)}
     switched = around = stranded = 0
     for _ in range(120):
         state, share = env.state, env.simulator.decision.lane_share
         a_bad, b_bad = ((state.owed[q] > 30.0) | (state.overdue[belief[q]] > 90.0) for q in (a, b))
         level = np.where(a_bad, 250.0, 300.0)
-        good = net.arrays.expected_yield[a]
+        good = net.arrays.lanes.expected_yield[a]
         on_order = good * (state.owed[a] + state.in_transit[a].sum(axis=0))
         for q in (b, lanes.index("south_north")):
             on_order += state.owed[q] + state.in_transit[q].sum(axis=0)

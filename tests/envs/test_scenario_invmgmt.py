@@ -106,7 +106,7 @@ def test_the_start_is_theirs_and_nothing_is_worth_anything_at_the_end(name: str)
     """No goods on the way, no warm-up, 30 periods, no salvage value."""
     scenario = build(name)
     assert (scenario.horizon, scenario.warm_up) == (30, 0)
-    assert not scenario.compiled.arrays.salvage.any()
+    assert not scenario.compiled.arrays.stocks.salvage.any()
     simulator = Simulator(scenario.compiled, 1)
     simulator.reset(0)
     assert simulator.state.in_transit.sum() == 0

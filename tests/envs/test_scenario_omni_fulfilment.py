@@ -44,9 +44,9 @@ def test_orders_go_where_the_goods_are() -> None:
     env.reset(0)
     network, arrays = env.net.network, env.net.arrays
     zone = int(np.flatnonzero(fulfilling_pairs(env.net))[0])
-    lanes = np.flatnonzero(arrays.lane_to == zone)
-    lanes = lanes[np.argsort(arrays.unit_cost[lanes])]
-    senders = arrays.inputs.index[arrays.inputs.pointer[lanes]]
+    lanes = np.flatnonzero(arrays.lanes.to == zone)
+    lanes = lanes[np.argsort(arrays.lanes.unit_cost[lanes])]
+    senders = arrays.lanes.inputs.index[arrays.lanes.inputs.pointer[lanes]]
     env.state.backorders[zone] = 10.0
     env.state.on_hand[senders] = np.array([[0.0], [4.0], [0.0], [50.0], [50.0]])
     env.state.in_transit[lanes] = env.state.in_transit_total[lanes] = env.state.owed[lanes] = 0.0
@@ -63,8 +63,8 @@ def test_zones_share_what_there_is() -> None:
     env.reset(0)
     arrays, state = env.net.arrays, env.state
     zones = np.flatnonzero(fulfilling_pairs(env.net))
-    to_zones = np.isin(arrays.lane_to, zones)
-    sender = arrays.inputs.index[arrays.inputs.pointer[:-1] * to_zones]
+    to_zones = np.isin(arrays.lanes.to, zones)
+    sender = arrays.lanes.inputs.index[arrays.lanes.inputs.pointer[:-1] * to_zones]
     state.in_transit[to_zones] = state.in_transit_total[to_zones] = state.owed[to_zones] = 0.0
     state.backorders[zones] = 500.0
     state.on_hand[:] = 0.0
@@ -76,7 +76,7 @@ def test_zones_share_what_there_is() -> None:
     asked = np.bincount(sender, raw, minlength=len(state.on_hand))
     served = np.unique(sender[to_zones])
     assert asked[served] == pytest.approx(30.0, rel=0.05)  # crumbs are dropped
-    cheapest = [min(np.flatnonzero(arrays.lane_to == z), key=lambda q: arrays.unit_cost[q])
+    cheapest = [min(np.flatnonzero(arrays.lanes.to == z), key=lambda q: arrays.lanes.unit_cost[q])
                 for z in zones]  # fmt: skip
     for node in np.unique(sender[cheapest]):
         takers = [q for q in cheapest if sender[q] == node]

@@ -102,7 +102,7 @@ def test_loads_leave_full(name: str) -> None:
             if lane.load_size is not None:
                 assert (ordered % lane.load_size == 0.0).all()
                 used |= {lane.mode, lane.id.split(" ")[0]} if ordered.any() else set()
-        to = env.net.arrays.lane_to
+        to = env.net.arrays.lanes.to
         ways = np.zeros((to.max() + 1, 16), np.int64)
         np.add.at(ways, to, env.flows.ordered > 0.0)
         assert ways.max() <= 1
@@ -160,7 +160,7 @@ def test_nothing_leaves_when_waiting_is_cheaper() -> None:
     held = []
     for _ in range(30):
         env.close_period(env.no_action)
-        to = env.net.arrays.lane_to
+        to = env.net.arrays.lanes.to
         for q in range(len(to)):
             assert (env.flows.ordered[q][gates[to[q]] < 0.0] == 0.0).all()
         held.append((gates < 0.0).mean())

@@ -16,12 +16,12 @@ from envs.simulation.snapshot import Snapshot, split_sales
 def played(env: BatchedEnv, periods: int) -> Snapshot:
     """Play the base policy; return where replication 0 stands then."""
     env.reset(3)
-    sells, sales = env.net.arrays.demand_of >= 0, []
+    sells, sales = env.net.arrays.stocks.demand_of >= 0, []
 
     def see() -> None:
         sales.append(np.where(sells, env.flows.demand[:, 0], env.flows.requested[:, 0]))
 
-    if env.net.arrays.demand_first:
+    if env.net.arrays.switches.demand_first:
         see()
     for _ in range(periods):
         env.close_period(env.no_action)
@@ -80,7 +80,7 @@ def test_unknown_sales_change_no_belief(warehouse: Scenario) -> None:
 def test_what_lanes_asked_is_what_was_sold_below(warehouse: Scenario) -> None:
     """Where it isn't given; and unknown where some of it is."""
     net = warehouse.compiled
-    sells = net.arrays.demand_of >= 0
+    sells = net.arrays.stocks.demand_of >= 0
     sold = np.where(sells, 2.0, np.nan)
     known, demand, requested = split_sales(net, sold)
     assert known.all()

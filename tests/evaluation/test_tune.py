@@ -55,7 +55,7 @@ def test_whole_numbers_of_several_scales_can_part() -> None:
     """Review periods of two suppliers: no pair of days next to those found costs less."""
     scenario = build("scenario=joint_replenishment")
     tuned = tune_policy(scenario, "periodic_review", seed=1, traces=16, budget=60)
-    stocks, joint_of = scenario.compiled.network.stocks, scenario.compiled.arrays.joint_of
+    stocks, joint_of = scenario.compiled.network.stocks, scenario.compiled.arrays.stocks.joint_of
     found, costs = tuned.parameters["review_period"], {}
     for a, b in itertools.product((-1, 0, 1), repeat=2):
         days = {s.label: found[s.label] + (a, b)[g] for s, g in zip(stocks, joint_of, strict=True)}
@@ -113,7 +113,7 @@ def test_abc_classes_hold_the_shares_they_say() -> None:
     """A: from the most valuable on, until 80 % are reached; C: beyond 95 %."""
     scenario = build("scenario=joint_replenishment")
     net, groups = scenario.compiled, stock_classes(scenario, "abc")
-    value = net.demand_mean * net.arrays.holding_cost
+    value = net.demand_mean * net.arrays.stocks.holding_cost
     letters = np.array([g[-1] for g in groups])
     share = value[letters == "A"].sum() / value.sum()
     assert share >= 0.8

@@ -65,7 +65,7 @@ def follow(seed: int, periods: int = 20, batch: int = 3) -> None:
         state, flows = twin.close_period(state, ordered, chance)
         assert apart(flows.shipped, simulator.flows.shipped) < 1e-9
         steps = simulator.flows.cost[[CostColumn.FIXED_ORDER, CostColumn.LOAD]].sum(axis=0)
-        if not net.arrays.load_cost.any():
+        if not net.arrays.resources.load_cost.any():
             assert apart(flows.cost, simulator.flows.total_cost - steps) < 1e-9
         simulator.open_period()
         state = twin.open_period(state, Chance.of(simulator.trace, EXACT, "cpu"))

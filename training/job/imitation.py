@@ -224,7 +224,7 @@ def _quantities(net: CompiledNetwork, heads: HeadArrays, wanted: Target) -> tupl
 
 def _joins(net: CompiledNetwork, must: Bools) -> Bools:
     """[P, B] whether a pair of the same supplier must order."""
-    joint_of = net.arrays.joint_of
+    joint_of = net.arrays.stocks.joint_of
     result = np.zeros_like(must)
     for joint in np.unique(joint_of[joint_of >= 0]):
         rows = joint_of == joint

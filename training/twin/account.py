@@ -17,7 +17,7 @@ class Accounting:
 
     def __init__(self, tables: Tables) -> None:
         self._tables, a = tables, tables.net.arrays
-        self._holding = tables.column(a.holding_cost)
+        self._holding = tables.column(a.stocks.holding_cost)
         self._rates = {
             name: tables.column(getattr(a, name))
             for name in (
@@ -26,12 +26,20 @@ class Accounting:
             )
             if getattr(a, name).any()
         }  # fmt: skip
-        self._outbound, self._uses = tables.entries(a.outbound), tables.entries(a.resources)
-        self._seller, self._payer = tables.index(a.seller), tables.index(a.in_transit_payer)
-        load = np.divide(a.load_cost, a.load_size, where=a.load_size > 0, out=a.load_cost * 0.0)
+        self._outbound, self._uses = tables.entries(a.stocks.outbound), tables.entries(a.lanes.uses)
+        self._seller, self._payer = (
+            tables.index(a.lanes.seller),
+            tables.index(a.lanes.in_transit_payer),
+        )
+        load = np.divide(
+            a.resources.load_cost,
+            a.resources.load_size,
+            where=a.resources.load_size > 0,
+            out=a.resources.load_cost * 0.0,
+        )
         self._has_loads = bool(load.any())
         self._load_rate = tables.column(load)[self._uses.column] * self._uses.value
-        self._by_order = tables.column(a.limits_orders)[self._uses.column]
+        self._by_order = tables.column(a.resources.limits_orders)[self._uses.column]
 
     def cost(
         self, state: TwinState, chance: Chance, ordered: Tensor, shipment: Shipment,
@@ -59,7 +67,7 @@ class Accounting:
         if "unfilled_cost" in rates:
             unfilled = rates["unfilled_cost"] * (state.owed + shipment.cancelled)
             cost = cost.index_add(0, self._seller, unfilled)
-        factor = tables.factor(tables.net.arrays.cost_row, chance)
+        factor = tables.factor(tables.net.arrays.factor_rows.cost, chance)
         if "unit_cost" in rates:
             charge = rates["unit_cost"] * shipment.shipped
             cost = cost.index_add(0, tables.to, charge if factor is None else charge * factor)

@@ -40,19 +40,21 @@ class ScarceStock:
 
     def __init__(self, tables: Tables, heads: HeadArrays) -> None:
         a = tables.net.arrays
-        self._tables, self._things = tables, tables.pairs + len(a.capacity)
-        limited = ((a.capacity < np.inf) | (a.capacity_row >= 0)) & ~a.limits_orders
+        self._tables, self._things = tables, tables.pairs + len(a.resources.capacity)
+        limited = (
+            (a.resources.capacity < np.inf) | (a.factor_rows.capacity >= 0)
+        ) & ~a.resources.limits_orders
         takers = [
-            _Taker(int(p), int(a.outbound.index[i]), float(a.outbound.value[i]),
-                   int(a.allocation[p]), int(heads.weight_head[i]))
-            for p in np.flatnonzero(~a.shares_simply)
-            for i in range(a.outbound.pointer[p], a.outbound.pointer[p + 1])
+            _Taker(int(p), int(a.stocks.outbound.index[i]), float(a.stocks.outbound.value[i]),
+                   int(a.stocks.allocation[p]), int(heads.weight_head[i]))
+            for p in np.flatnonzero(~a.stocks.shares_simply)
+            for i in range(a.stocks.outbound.pointer[p], a.stocks.outbound.pointer[p + 1])
         ]  # fmt: skip
+        users = a.resources.users
         takers += [
-            _Taker(tables.pairs + int(r), int(a.users.index[i]), float(a.users.value[i]),
-                   _PRIORITY, -1)
-            for r in np.flatnonzero(a.capacity_by_priority & limited)
-            for i in range(a.users.pointer[r], a.users.pointer[r + 1])
+            _Taker(tables.pairs + int(r), int(users.index[i]), float(users.value[i]), _PRIORITY, -1)
+            for r in np.flatnonzero(a.resources.by_priority & limited)
+            for i in range(users.pointer[r], users.pointer[r + 1])
         ]  # fmt: skip
         self.has_rules = bool(takers)
         if not takers:
@@ -61,9 +63,9 @@ class ScarceStock:
         self._thing, self._lane = tables.index(thing), tables.index(lane)
         self._use = tables.column(use)
         self._is_fair = tables.column(rule == _FAIR_SHARE) > 0.0
-        self._rank = tables.column(np.where(rule == _PRIORITY, a.priority[lane], 0.0))
-        self._rate = tables.column(a.demand_rate[a.lane_to[lane]])
-        self._to = tables.index(a.lane_to[lane])
+        self._rank = tables.column(np.where(rule == _PRIORITY, a.lanes.priority[lane], 0.0))
+        self._rate = tables.column(a.stocks.demand_rate[a.lanes.to[lane]])
+        self._to = tables.index(a.lanes.to[lane])
         self._has_heads = bool((head >= 0).any())
         self._has_head = tables.column(head >= 0)
         self._head = tables.index(np.maximum(head, 0))

@@ -58,14 +58,14 @@ class RawOrders:
         arrays = net.arrays
         self._dtype, self._device = dtype, device
         self._pairs, self._simple = len(heads.simple), bool(heads.simple.all())
-        self._to = self._index(arrays.lane_to)
+        self._to = self._index(arrays.lanes.to)
         if self._simple:
             return
-        fast = arrays.expedite
+        fast = arrays.lanes.expedite
         self._fast = torch.as_tensor(fast.copy(), device=device)[:, None]
-        self._group = self._index(arrays.lane_to * 2 + fast)  # lanes of one speed to a pair
-        base = np.zeros(len(arrays.lane_to))
-        base[arrays.inbound.index] = arrays.inbound.value
+        self._group = self._index(arrays.lanes.to * 2 + fast)  # lanes of one speed to a pair
+        base = np.zeros(len(arrays.lanes.to))
+        base[arrays.stocks.inbound.index] = arrays.stocks.inbound.value
         self._base = self._column(base)
         self._yields = self._column(heads.yields)
         self._place = {

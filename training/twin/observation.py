@@ -46,26 +46,28 @@ class ObservationSlopes:
         self._pairs = len(net.network.stocks)
         self._scale = self._column(inverse_scale)[:, :, None]
         self._horizon = self._column(np.maximum(path_horizon, 1))
-        self._to = self._index(arrays.lane_to)
-        self._late = 1 if arrays.receive_after_ship else 0
+        self._to = self._index(arrays.lanes.to)
+        self._late = 1 if arrays.switches.receive_after_ship else 0
         slots = net.slots
         starts = [min(a - self._late, slots) for a in _AHEAD] + [slots]
         self._buckets = [(begin, end) for begin, end in pairwise(starts) if begin < end]
-        self._has_delay = bool((arrays.information_delay > 0).any())
+        self._has_delay = bool((arrays.lanes.information_delay > 0).any())
         self._network = "owed_by_me" in names
         if self._network:
-            of_pair = np.repeat(np.arange(self._pairs), np.diff(arrays.outbound.pointer))
+            of_pair = np.repeat(np.arange(self._pairs), np.diff(arrays.stocks.outbound.pointer))
             self._seller, self._below = (
                 self._index(of_pair),
-                self._index(arrays.lane_to[arrays.outbound.index]),
+                self._index(arrays.lanes.to[arrays.stocks.outbound.index]),
             )
-            self._per_unit = self._column(arrays.outbound.value)
-            inputs = np.repeat(np.arange(len(arrays.lane_to)), np.diff(arrays.inputs.pointer))
-            share = np.zeros(len(arrays.lane_to))
-            share[arrays.inbound.index] = arrays.inbound.value
-            self._supplied = self._index(arrays.lane_to[inputs])
-            self._supplier = self._index(arrays.inputs.index)
-            above, below = arrays.inputs.index, arrays.lane_to[inputs]
+            self._per_unit = self._column(arrays.stocks.outbound.value)
+            inputs = np.repeat(
+                np.arange(len(arrays.lanes.to)), np.diff(arrays.lanes.inputs.pointer)
+            )
+            share = np.zeros(len(arrays.lanes.to))
+            share[arrays.stocks.inbound.index] = arrays.stocks.inbound.value
+            self._supplied = self._index(arrays.lanes.to[inputs])
+            self._supplier = self._index(arrays.lanes.inputs.index)
+            above, below = arrays.lanes.inputs.index, arrays.lanes.to[inputs]
             self._cover = self._column(
                 share[inputs] * inverse_scale[above] / inverse_scale[below]  # in `below`'s units
             )

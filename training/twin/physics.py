@@ -64,16 +64,22 @@ class Twin:
         tables, a = self._tables, net.arrays
         self._shipping, self._receiving = Shipping(tables, heads), Receiving(tables)
         self._accounting = Accounting(tables)
-        self._outbound, self._downstream = tables.entries(a.outbound), tables.entries(a.downstream)
-        self._expected_yield = tables.column(a.expected_yield)
-        self._maximum_order = tables.column(a.maximum_order)
-        self._delay = tables.index(a.information_delay)[:, None]
-        self._has_delay = bool((a.information_delay > 0).any())
-        self._hears_at_once = tables.column(a.information_delay == 0)
-        self._serve_limit, self._p_wait = tables.column(a.serve_limit), tables.column(a.p_wait)
+        self._outbound, self._downstream = (
+            tables.entries(a.stocks.outbound),
+            tables.entries(a.stocks.downstream),
+        )
+        self._expected_yield = tables.column(a.lanes.expected_yield)
+        self._maximum_order = tables.column(a.rules.maximum_order)
+        self._delay = tables.index(a.lanes.information_delay)[:, None]
+        self._has_delay = bool((a.lanes.information_delay > 0).any())
+        self._hears_at_once = tables.column(a.lanes.information_delay == 0)
+        self._serve_limit, self._p_wait = (
+            tables.column(a.stocks.serve_limit),
+            tables.column(a.stocks.p_wait),
+        )
         self._soon = _Soon(tables)
-        self._customers = tables.index(np.flatnonzero(a.demand_of >= 0))
-        self._stream = tables.index(a.demand_of[a.demand_of >= 0])
+        self._customers = tables.index(np.flatnonzero(a.stocks.demand_of >= 0))
+        self._stream = tables.index(a.stocks.demand_of[a.stocks.demand_of >= 0])
         self._served: Served | None = None  # before orders, where customers come first
 
     def positions(self, state: TwinState) -> Positions:
@@ -113,12 +119,12 @@ class Twin:
         flows = None if simulated is None else simulated[1]
         state, ordered = self._order(state, raw_order, flows)
         state, shipment = self._shipping.ship(state, level, chance, action, flows)
-        if self.net.arrays.receive_after_ship:
+        if self.net.arrays.switches.receive_after_ship:
             state = self._receiving.receive(state, chance, at_once=False)
-        elif self.net.arrays.at_once.any():
+        elif self.net.arrays.lanes.at_once.any():
             state = self._receiving.receive(state, chance, at_once=True)
         demand = self._demand(chance)
-        if not self.net.arrays.demand_first or self._served is None:
+        if not self.net.arrays.switches.demand_first or self._served is None:
             state, self._served = self._serve(state, demand)
         if simulated is not None:
             state = state.anchored(simulated[0], simulated[2])
@@ -135,9 +141,9 @@ class Twin:
         simulated: the simulator after its own `open_period`.
         """
         state = state.advanced()
-        if not self.net.arrays.receive_after_ship:
+        if not self.net.arrays.switches.receive_after_ship:
             state = self._receiving.receive(state, chance, at_once=False)
-        if self.net.arrays.demand_first:
+        if self.net.arrays.switches.demand_first:
             state, self._served = self._serve(state, self._demand(chance))
         return state if simulated is None else state.anchored(simulated[0], simulated[2])
 
@@ -154,7 +160,9 @@ class Twin:
         """Feasible orders join what is owed, or go on their way there."""
         ordered = torch.minimum(raw.clamp(min=0.0), self._maximum_order)
         if flows is not None:
-            if self.net.arrays.has_order_rules:  # closed, full or out of budget: nothing more
+            if (
+                self.net.arrays.switches.has_order_rules
+            ):  # closed, full or out of budget: nothing more
                 refused = (flows.ordered <= 0.0) & (flows.raw_order > 0.0)
                 ordered = ordered.masked_fill(torch.as_tensor(refused, device=ordered.device), 0.0)
             ordered = anchor(flows.ordered, ordered)
@@ -186,13 +194,15 @@ class _Soon:
 
     def __init__(self, tables: Tables) -> None:
         arrays = tables.net.arrays
-        late = 1 if arrays.receive_after_ship else 0  # today's are still to come, in slot 0
+        late = (
+            1 if arrays.switches.receive_after_ship else 0
+        )  # today's are still to come, in slot 0
         slot = np.arange(tables.net.slots)[:, None]
-        counted = (slot + late >= 1) & (slot <= arrays.expedite_periods[arrays.lane_to])
-        weight = np.where(counted, arrays.expected_yield, 0.0)  # [L, Q]
+        counted = (slot + late >= 1) & (slot <= arrays.stocks.expedite_periods[arrays.lanes.to])
+        weight = np.where(counted, arrays.lanes.expected_yield, 0.0)  # [L, Q]
         last = int(np.flatnonzero(counted.any(axis=1)).max(initial=-1)) + 1
-        self._tables, self._has_any = tables, bool((arrays.expedite_periods >= 0).any())
-        self._has = tables.column(arrays.expedite_periods >= 0)
+        self._tables, self._has_any = tables, bool((arrays.stocks.expedite_periods >= 0).any())
+        self._has = tables.column(arrays.stocks.expedite_periods >= 0)
         self._weight = torch.stack([tables.column(row) for row in weight])[:last]
 
     def position(self, level: Tensor, in_transit: Tensor) -> Tensor:

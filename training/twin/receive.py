@@ -17,16 +17,19 @@ class Receiving:
 
     def __init__(self, tables: Tables) -> None:
         self._tables, a = tables, tables.net.arrays
-        self._has_delay = bool((a.information_delay > 0).any())
-        self._at_once = tables.column(a.at_once)
-        self._is_disturbed = not bool(a.plain_receipt.all())
-        self._plain = tables.column(a.plain_receipt)
-        self._yield_share = tables.column(a.yield_share)
-        stored = np.isfinite(a.storage_capacity[a.node_of]) & (a.volume > 0)
+        self._has_delay = bool((a.lanes.information_delay > 0).any())
+        self._at_once = tables.column(a.lanes.at_once)
+        self._is_disturbed = not bool(a.lanes.plain_receipt.all())
+        self._plain = tables.column(a.lanes.plain_receipt)
+        self._yield_share = tables.column(a.lanes.yield_share)
+        stored = np.isfinite(a.nodes.storage_capacity[a.stocks.node_of]) & (a.stocks.volume > 0)
         self._has_storage = bool(stored.any())
-        self._needs_room = tables.column(stored[a.lane_to] & ~a.plain_receipt)
-        self._volume, self._capacity = tables.column(a.volume), tables.column(a.storage_capacity)
-        self._node = tables.index(a.node_of)
+        self._needs_room = tables.column(stored[a.lanes.to] & ~a.lanes.plain_receipt)
+        self._volume, self._capacity = (
+            tables.column(a.stocks.volume),
+            tables.column(a.nodes.storage_capacity),
+        )
+        self._node = tables.index(a.stocks.node_of)
 
     def receive(self, state: TwinState, chance: Chance, *, at_once: bool) -> TwinState:
         """at_once: only what was shipped in this period with lead time 0."""
@@ -46,7 +49,7 @@ class Receiving:
         return state._replace(on_hand=on_hand, in_transit=torch.cat([stays[None], rest]))
 
     def _yield(self, chance: Chance) -> Tensor:
-        factor = self._tables.factor(self._tables.net.arrays.yield_row, chance)
+        factor = self._tables.factor(self._tables.net.arrays.factor_rows.yield_share, chance)
         return self._yield_share if factor is None else self._yield_share * factor
 
     def _disturb(
@@ -55,7 +58,7 @@ class Receiving:
         """Pauses and full nodes: (what comes in now, the pipeline behind it)."""
         a, tables = self._tables.net.arrays, self._tables
         waits = torch.zeros_like(due)
-        moving = tables.factor(a.transit_row, chance)
+        moving = tables.factor(a.factor_rows.transit, chance)
         if moving is not None:
             paused = moving == 0.0
             if at_once:
@@ -65,7 +68,7 @@ class Receiving:
                 behind = torch.cat([behind[:-1], behind[-1:] + rest[-1:]])
                 rest = torch.where(paused, behind, rest)
             due = torch.where(paused, 0.0, due)
-        receiving = tables.factor(a.receiving_row, chance)
+        receiving = tables.factor(a.factor_rows.receiving, chance)
         if receiving is not None:
             waits = waits + torch.where(receiving == 0.0, due, 0.0)
             due = torch.where(receiving == 0.0, 0.0, due)

@@ -29,21 +29,23 @@ class Shipping:
 
     def __init__(self, tables: Tables, heads: HeadArrays) -> None:
         self._tables, a = tables, tables.net.arrays
-        limited = ((a.capacity < np.inf) | (a.capacity_row >= 0)) & ~a.limits_orders
+        limited = (
+            (a.resources.capacity < np.inf) | (a.factor_rows.capacity >= 0)
+        ) & ~a.resources.limits_orders
         self._any_limited = bool(limited.any())
-        self._capacity = tables.column(a.capacity)
-        self._inputs = tables.entries(a.inputs)
-        uses = tables.entries(a.resources)
-        keep = torch.as_tensor(limited[a.resources.index], device=tables.device)
+        self._capacity = tables.column(a.resources.capacity)
+        self._inputs = tables.entries(a.lanes.inputs)
+        uses = tables.entries(a.lanes.uses)
+        keep = torch.as_tensor(limited[a.lanes.uses.index], device=tables.device)
         self._limits = Entries(uses.row[keep], uses.column[keep], uses.value[keep])
-        self._shared = self._places(limited & ~a.capacity_by_priority)
+        self._shared = self._places(limited & ~a.resources.by_priority)
         self._scarce = ScarceStock(tables, heads)
-        self._lead = tables.index(a.lead_time)[:, None]
-        self._drawn = tables.index(np.flatnonzero(a.lead_row >= 0))
-        self._draw = tables.index(a.lead_row[a.lead_row >= 0])
-        self._splits = bool((a.split_share > 0).any())
-        self._split_share = tables.column(a.split_share)
-        self._split_delay = tables.index(a.split_delay)[:, None]
+        self._lead = tables.index(a.lanes.lead_time)[:, None]
+        self._drawn = tables.index(np.flatnonzero(a.lanes.lead_row >= 0))
+        self._draw = tables.index(a.lanes.lead_row[a.lanes.lead_row >= 0])
+        self._splits = bool((a.lanes.split_share > 0).any())
+        self._split_share = tables.column(a.lanes.split_share)
+        self._split_delay = tables.index(a.lanes.split_delay)[:, None]
 
     def _places(self, resources: np.ndarray) -> list[Tensor]:
         """Per lane the 1st, 2nd ... thing it shares in proportion [Q]: pairs are numbered first,
@@ -51,11 +53,13 @@ class Shipping:
         tables, a = self._tables, self._tables.net.arrays
         shared: list[list[int]] = []
         for q in range(tables.lanes):
-            pairs = a.inputs.index[a.inputs.pointer[q] : a.inputs.pointer[q + 1]]
-            used = a.resources.index[a.resources.pointer[q] : a.resources.pointer[q + 1]]
-            of_pairs = [int(p) for p in pairs if a.shares_simply[p]]
+            pairs = a.lanes.inputs.index[a.lanes.inputs.pointer[q] : a.lanes.inputs.pointer[q + 1]]
+            used = a.lanes.uses.index[a.lanes.uses.pointer[q] : a.lanes.uses.pointer[q + 1]]
+            of_pairs = [int(p) for p in pairs if a.stocks.shares_simply[p]]
             shared.append(of_pairs + [tables.pairs + int(r) for r in used if resources[r]])
-        table = np.full((max(map(len, shared)), tables.lanes), tables.pairs + len(a.capacity))
+        table = np.full(
+            (max(map(len, shared)), tables.lanes), tables.pairs + len(a.resources.capacity)
+        )
         for q, row in enumerate(shared):
             table[: len(row), q] = row
         return [tables.index(row) for row in table]
@@ -68,16 +72,16 @@ class Shipping:
         learned weights; flows: the simulator's."""
         a, tables = self._tables.net.arrays, self._tables
         on_hand, owed = state.on_hand, state.owed
-        usable = tables.factor(a.availability_row, chance)
+        usable = tables.factor(a.factor_rows.availability, chance)
         full = owed if usable is None else owed * usable
         left = self._open_resources(chance, owed.shape[1])
         shipped = torch.zeros_like(owed)
-        for done in range(a.ship_rounds):
+        for done in range(a.switches.ship_rounds):
             want = self._want_less(full - shipped, on_hand, left) if done else full
             share = self._share_out(want, on_hand, left)
             if self._scarce.has_rules:
                 stock = level + tables.at_pairs(state.in_transit.sum(0) + shipped)
-                read_off = flows if a.ship_rounds == 1 else None
+                read_off = flows if a.switches.ship_rounds == 1 else None
                 limit = self._scarce.limit(want, on_hand, left, stock, action, read_off)
                 share = torch.minimum(share, limit)
             shipped = shipped + share if done else share
@@ -86,7 +90,7 @@ class Shipping:
         shipped = anchor(None if flows is None else flows.shipped, shipped)
         owed = owed - shipped
         cancelled = torch.zeros_like(owed)
-        if a.cancel_unfilled:
+        if a.switches.cancel_unfilled:
             owed, cancelled = cancelled, owed
         in_transit = self._send(state.in_transit, shipped, chance)
         state = state._replace(on_hand=on_hand, owed=owed, in_transit=in_transit)
@@ -95,7 +99,7 @@ class Shipping:
     def _open_resources(self, chance: Chance, batch: int) -> Tensor | None:
         if not self._any_limited:
             return None
-        factor = self._tables.factor(self._tables.net.arrays.capacity_row, chance)
+        factor = self._tables.factor(self._tables.net.arrays.factor_rows.capacity, chance)
         if factor is None:
             return self._capacity.expand(-1, batch)
         return torch.where(factor > 0.0, self._capacity * factor, 0.0)

@@ -30,8 +30,8 @@ class Tables:
 
     def __init__(self, net: CompiledNetwork, dtype: torch.dtype, device: str) -> None:
         self.net, self.dtype, self.device = net, dtype, device
-        self.pairs, self.lanes = len(net.arrays.holding_cost), len(net.arrays.lane_to)
-        self.to = self.index(net.arrays.lane_to)
+        self.pairs, self.lanes = len(net.arrays.stocks.holding_cost), len(net.arrays.lanes.to)
+        self.to = self.index(net.arrays.lanes.to)
 
     def index(self, values: Any) -> Tensor:
         """Whole numbers [n]."""

@@ -33,34 +33,34 @@ def account(
 
     factor [V, B]: the trace's. Salvage of what is in transit: its expected good share.
     """
-    used = net.column_used
-    for p in range(net.holding_cost.size):
+    used = net.switches.column_used
+    for p in range(net.stocks.holding_cost.size):
         total = flows.total_cost[p, lo:hi]
         total[:] = 0.0
         if used[_HOLDING]:
             cost = flows.cost[_HOLDING, p, lo:hi]
-            _charge(cost, total, net.holding_cost[p], state.on_hand[p, lo:hi])
+            _charge(cost, total, net.stocks.holding_cost[p], state.on_hand[p, lo:hi])
         if used[_BACKLOG]:
             cost = flows.cost[_BACKLOG, p, lo:hi]
-            _charge(cost, total, net.backlog_cost[p], state.backorders[p, lo:hi])
-            for i in range(net.outbound.pointer[p], net.outbound.pointer[p + 1]):
-                rate = net.waiting_cost[i]
-                _charge_more(cost, total, rate, state.owed[net.outbound.index[i], lo:hi])
+            _charge(cost, total, net.stocks.backlog_cost[p], state.backorders[p, lo:hi])
+            for i in range(net.stocks.outbound.pointer[p], net.stocks.outbound.pointer[p + 1]):
+                rate = net.stocks.waiting_cost[i]
+                _charge_more(cost, total, rate, state.owed[net.stocks.outbound.index[i], lo:hi])
         if used[_LOST_SALE]:
             cost = flows.cost[_LOST_SALE, p, lo:hi]
-            _charge(cost, total, net.lost_sale_cost[p], flows.lost[p, lo:hi])
+            _charge(cost, total, net.stocks.lost_sale_cost[p], flows.lost[p, lo:hi])
         if used[_REVENUE]:
             cost = flows.cost[_REVENUE, p, lo:hi]
-            _charge(cost, total, -net.price[p], flows.sold[p, lo:hi])
-            _charge_more(cost, total, -net.price[p], flows.backlog_served[p, lo:hi])
+            _charge(cost, total, -net.stocks.price[p], flows.sold[p, lo:hi])
+            _charge_more(cost, total, -net.stocks.price[p], flows.backlog_served[p, lo:hi])
         if used[_SALVAGE]:
-            cost, worth = flows.cost[_SALVAGE, p, lo:hi], -salvage_share * net.salvage[p]
+            cost, worth = flows.cost[_SALVAGE, p, lo:hi], -salvage_share * net.stocks.salvage[p]
             _charge(cost, total, worth, state.on_hand[p, lo:hi])
-            for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
-                q = net.inbound.index[i]
+            for i in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
+                q = net.stocks.inbound.index[i]
                 on_way = state.in_transit_total[q, lo:hi]
-                _charge_more(cost, total, worth * net.expected_yield[q], on_way)
-    if net.has_lane_terms:
+                _charge_more(cost, total, worth * net.lanes.expected_yield[q], on_way)
+    if net.switches.has_lane_terms:
         _charge_lane_terms(net, state, flows, lo, hi)
     for column in (_IN_TRANSIT, _PURCHASE, _FIXED, _LOAD):
         if used[column]:
@@ -87,14 +87,14 @@ def _charge_more(cost: Floats, total: Floats, rate: float, quantity: Floats) -> 
 @kernel
 def _charge_lane_terms(net: NetworkArrays, state: State, flows: Flows, lo: int, hi: int) -> None:
     """What a lane's price earns its sender, and what its unfilled orders cost where it says so."""
-    for q in range(net.lane_to.size):
-        p = net.seller[q]
+    for q in range(net.lanes.to.size):
+        p = net.lanes.seller[q]
         total = flows.total_cost[p, lo:hi]
-        if net.lane_price[q] > 0.0:
+        if net.lanes.price[q] > 0.0:
             earned = flows.cost[_REVENUE, p, lo:hi]
-            _charge_more(earned, total, -net.lane_price[q], flows.shipped[q, lo:hi])
-        if net.unfilled_cost[q] > 0.0:
-            rate = net.unfilled_cost[q]
+            _charge_more(earned, total, -net.lanes.price[q], flows.shipped[q, lo:hi])
+        if net.lanes.unfilled_cost[q] > 0.0:
+            rate = net.lanes.unfilled_cost[q]
             _charge_more(flows.cost[_BACKLOG, p, lo:hi], total, rate, state.owed[q, lo:hi])
             cancelled = flows.cancelled[q, lo:hi]
             _charge_more(flows.cost[_LOST_SALE, p, lo:hi], total, rate, cancelled)
@@ -104,23 +104,23 @@ def _charge_lane_terms(net: NetworkArrays, state: State, flows: Flows, lo: int, 
 def _charge_lanes(
     net: NetworkArrays, state: State, flows: Flows, factor: Floats, column: int, lo: int, hi: int
 ) -> None:
-    for p in range(net.holding_cost.size):
+    for p in range(net.stocks.holding_cost.size):
         flows.cost[column, p, lo:hi] = 0.0
-    for q in range(net.lane_to.size):
-        p = net.in_transit_payer[q] if column == _IN_TRANSIT else net.lane_to[q]
+    for q in range(net.lanes.to.size):
+        p = net.lanes.in_transit_payer[q] if column == _IN_TRANSIT else net.lanes.to[q]
         cost, total = flows.cost[column, p, lo:hi], flows.total_cost[p, lo:hi]
         if column == _IN_TRANSIT:
             on_way = state.in_transit_total[q, lo:hi]
-            _charge_more(cost, total, net.in_transit_cost[q], on_way)
+            _charge_more(cost, total, net.lanes.in_transit_cost[q], on_way)
         elif column == _PURCHASE:
-            shipped, row = flows.shipped[q, lo:hi], net.cost_row[q]
+            shipped, row = flows.shipped[q, lo:hi], net.factor_rows.cost[q]
             if row < 0:
-                _charge_more(cost, total, net.unit_cost[q], shipped)
+                _charge_more(cost, total, net.lanes.unit_cost[q], shipped)
             else:
-                _charge_factored(cost, total, net.unit_cost[q], shipped, factor[row, lo:hi])
+                _charge_factored(cost, total, net.lanes.unit_cost[q], shipped, factor[row, lo:hi])
         elif column == _FIXED:
-            _charge_orders(cost, total, net.fixed_cost[q], flows.ordered[q, lo:hi])
-        if net.has_use_costs and column in (_FIXED, _LOAD):
+            _charge_orders(cost, total, net.lanes.fixed_cost[q], flows.ordered[q, lo:hi])
+        if net.switches.has_use_costs and column in (_FIXED, _LOAD):
             _charge_use(net, flows, factor, column == _LOAD, q, lo, hi)
 
 
@@ -148,20 +148,20 @@ def _charge_use(
 ) -> None:
     """Lane q's part of the joint cost, or of the loads, of what it uses; by use. A load begun
     counts in full; the lane's regimes move its part of the loads, as they move its unit cost."""
-    p, column = net.lane_to[q], _LOAD if is_load else _FIXED
-    row = net.cost_row[q] if is_load else -1
-    for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
-        r = net.resources.index[i]
-        rate = net.load_cost[r] if is_load else net.joint_cost[r]
+    p, column = net.lanes.to[q], _LOAD if is_load else _FIXED
+    row = net.factor_rows.cost[q] if is_load else -1
+    for i in range(net.lanes.uses.pointer[q], net.lanes.uses.pointer[q + 1]):
+        r = net.lanes.uses.index[i]
+        rate = net.resources.load_cost[r] if is_load else net.resources.joint_cost[r]
         if rate == 0.0:
             continue
-        flow = flows.ordered if net.limits_orders[r] else flows.shipped
+        flow = flows.ordered if net.resources.limits_orders[r] else flows.shipped
         for b in range(lo, hi):
             used = flows.resource_used[r, b]
             if used > _CRUMB:
-                charge = rate * net.resources.value[i] * flow[q, b] / used
+                charge = rate * net.lanes.uses.value[i] * flow[q, b] / used
                 if is_load:
-                    charge *= math.ceil(used / net.load_size[r] - _CRUMB)
+                    charge *= math.ceil(used / net.resources.load_size[r] - _CRUMB)
                 if row >= 0:
                     charge *= factor[row, b]
                 flows.cost[column, p, b] += charge

@@ -43,24 +43,28 @@ def limit_shares(
 
     want [Q, B]: what lanes still want; need and resource_need: the sums of it.
     """
-    for q in range(net.lane_to.size):
+    for q in range(net.lanes.to.size):
         copy_row(flows.limit[q, lo:hi], want[q, lo:hi])
-    for p in range(net.shares_simply.size):
-        if not net.shares_simply[p]:
+    for p in range(net.stocks.shares_simply.size):
+        if not net.stocks.shares_simply[p]:
             for b in range(lo, hi):
                 if scratch.need[p, b] > state.on_hand[p, b]:
                     _draw_lines(net, state, flows, scratch, heads, action, want, p, b)
-                    _give_out(net.outbound, p, state.on_hand[p, b], want, flows.limit, scratch, b)
-    for r in range(net.capacity.size):
-        if net.capacity_by_priority[r]:
+                    _give_out(
+                        net.stocks.outbound, p, state.on_hand[p, b], want, flows.limit, scratch, b
+                    )
+    for r in range(net.resources.capacity.size):
+        if net.resources.by_priority[r]:
             left = flows.resource_left[r]
             for b in range(lo, hi):
                 if scratch.resource_need[r, b] > left[b]:
-                    for i in range(net.users.pointer[r], net.users.pointer[r + 1]):
-                        q = net.users.index[i]
+                    for i in range(
+                        net.resources.users.pointer[r], net.resources.users.pointer[r + 1]
+                    ):
+                        q = net.resources.users.index[i]
                         scratch.weight[q, b] = want[q, b]
-                        scratch.offset[q, b] = net.priority[q] * want[q, b]
-                    _give_out(net.users, r, left[b], want, flows.limit, scratch, b)
+                        scratch.offset[q, b] = net.lanes.priority[q] * want[q, b]
+                    _give_out(net.resources.users, r, left[b], want, flows.limit, scratch, b)
 
 
 @kernel
@@ -69,15 +73,15 @@ def _draw_lines(
     action: Actions, want: Floats, p: int, b: int,
 ) -> None:  # fmt: skip
     """Fill weight and offset of the outbound lanes of pair p, by its rule and its action."""
-    rule = net.allocation[p]
-    for i in range(net.outbound.pointer[p], net.outbound.pointer[p + 1]):
-        q = net.outbound.index[i]
+    rule = net.stocks.allocation[p]
+    for i in range(net.stocks.outbound.pointer[p], net.stocks.outbound.pointer[p + 1]):
+        q = net.stocks.outbound.index[i]
         weight, offset = want[q, b], 0.0
         if rule == _PRIORITY:
-            offset = net.priority[q] * want[q, b]
+            offset = net.lanes.priority[q] * want[q, b]
         elif rule == _FAIR_SHARE:
-            weight = net.demand_rate[net.lane_to[q]]
-            offset = _stock_of_receiver(net, state, flows, net.lane_to[q], b)
+            weight = net.stocks.demand_rate[net.lanes.to[q]]
+            offset = _stock_of_receiver(net, state, flows, net.lanes.to[q], b)
         head = heads.weight_head[i]
         if head >= 0 and action.size > 0:
             weight *= math.exp(SHARE_RANGE * action[p, head, b])
@@ -91,10 +95,10 @@ def _stock_of_receiver(net: NetworkArrays, state: State, flows: Flows, to: int, 
     Each lane counts as a receiver of its own.
     """
     stock: float = state.inventory_level[to, b]
-    for i in range(net.inbound.pointer[to], net.inbound.pointer[to + 1]):
-        q = net.inbound.index[i]
+    for i in range(net.stocks.inbound.pointer[to], net.stocks.inbound.pointer[to + 1]):
+        q = net.stocks.inbound.index[i]
         stock += state.in_transit_total[q, b]
-        if net.ship_rounds > 1:  # shipped in earlier rounds, and not yet in transit
+        if net.switches.ship_rounds > 1:  # shipped in earlier rounds, and not yet in transit
             stock += flows.shipped[q, b]
     return stock
 

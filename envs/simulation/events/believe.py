@@ -28,11 +28,13 @@ def note_orders(
     net: NetworkArrays, state: State, flows: Flows, period: int, lo: int, hi: int
 ) -> None:
     """Remember what was ordered in the period just closed, less what was cancelled."""
-    for k in range(net.belief_lane.size):
-        q = net.belief_lane[k]
+    for k in range(net.beliefs.lane.size):
+        q = net.beliefs.lane[k]
         kept = state.cohorts.shape[1]
         slot, next_slot = period % kept, (period + 1) % kept
-        known = (period - net.information_delay[q] - _extra(net, q)) % kept  # when it was ordered
+        known = (
+            period - net.lanes.information_delay[q] - _extra(net, q)
+        ) % kept  # when it was ordered
         for b in range(lo, hi):
             state.cohorts[k, next_slot, b] += state.cohorts[k, slot, b]  # too old to tell apart
             state.cohorts[k, slot, b] = state.asked[k, slot, b] = flows.ordered[q, b]
@@ -48,9 +50,9 @@ def believe_receipts(
 ) -> None:
     """Match what was received since the last look; see what is overdue."""
     kept = state.cohorts.shape[1]
-    for k in range(net.belief_lane.size):
-        q = net.belief_lane[k]
-        promised = net.promised[k] + (1 if _comes_late(net, q) else 0)
+    for k in range(net.beliefs.lane.size):
+        q = net.beliefs.lane[k]
+        promised = net.beliefs.promised[k] + (1 if _comes_late(net, q) else 0)
         due = (period - promised) % kept
         for b in range(lo, hi):
             if not _comes_late(net, q):
@@ -68,14 +70,14 @@ def believe_receipts(
 @kernel
 def _comes_late(net: NetworkArrays, q: int) -> bool:
     """Whether goods arrive after the orders of the period, and so are looked at when it closes."""
-    return bool(net.receive_after_ship or net.at_once[q])
+    return bool(net.switches.receive_after_ship or net.lanes.at_once[q])
 
 
 @kernel
 def _extra(net: NetworkArrays, q: int) -> int:
     """Periods that an order takes beyond its information delay: where goods are received after
     shipping so are orders, and what the sender hears today ships tomorrow."""
-    return 1 if net.receive_after_ship and net.information_delay[q] > 0 else 0
+    return 1 if net.switches.receive_after_ship and net.lanes.information_delay[q] > 0 else 0
 
 
 @kernel
@@ -87,7 +89,7 @@ def _match(
     left = flows.received[q, b] + flows.scrapped[q, b]
     if left <= 0.0:
         return
-    kept, promised = state.cohorts.shape[1], net.promised[k]
+    kept, promised = state.cohorts.shape[1], net.beliefs.promised[k]
     matched = age_sum = square_sum = in_time = 0.0
     for age in range(kept - 1 + youngest, youngest - 1, -1):
         slot = (period - age) % kept
@@ -112,9 +114,9 @@ def forget_receipts(net: CompiledNetwork, state: State, period: int) -> None:
     Goods on their way count as ordered a usual time before they arrive, what is owed as heard of
     just now: without orders to match them, the first receipts would pass for quick ones.
     """
-    arrays, lane = net.arrays, net.arrays.belief_lane
-    delay = arrays.information_delay[lane]
-    extra = ((delay > 0) & arrays.receive_after_ship).astype(np.int64)  # as `_extra`
+    arrays, lane = net.arrays, net.arrays.beliefs.lane
+    delay = arrays.lanes.information_delay[lane]
+    extra = ((delay > 0) & arrays.switches.receive_after_ship).astype(np.int64)  # as `_extra`
     lead = net.lane_lead[lane]
     state.lead_belief[...] = lead[:, None]
     state.lead_square[...] = (lead**2 + net.lane_lead_sd[lane] ** 2)[:, None]

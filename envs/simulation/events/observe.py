@@ -61,7 +61,7 @@ def _learn_level(
 @kernel
 def _learn_demand(net: NetworkArrays, state: State, flows: Flows, lo: int, hi: int) -> None:
     """Smooth what was asked of every pair."""
-    for p in range(net.holding_cost.size):
+    for p in range(net.stocks.holding_cost.size):
         incoming, demand = state.incoming[p, lo:hi], flows.demand[p, lo:hi]
         requested = flows.requested[p, lo:hi]
         for b in range(hi - lo):
@@ -85,32 +85,36 @@ def _remember(state: State, period: int, lo: int, hi: int) -> None:
 
 @kernel
 def _positions(net: NetworkArrays, state: State, period: int, lo: int, hi: int) -> None:
-    pairs = net.holding_cost.size
+    pairs = net.stocks.holding_cost.size
     for p in range(pairs):
         on_hand, backorders = state.on_hand[p, lo:hi], state.backorders[p, lo:hi]
         level, position = state.inventory_level[p, lo:hi], state.inventory_position[p, lo:hi]
         on_order = state.on_order[p, lo:hi]
         for b in range(hi - lo):
             level[b] = on_hand[b] - backorders[b]
-        first, last = net.outbound.pointer[p], net.outbound.pointer[p + 1]
+        first, last = net.stocks.outbound.pointer[p], net.stocks.outbound.pointer[p + 1]
         if first < last:
             owed_to_lanes = state.owed_to_lanes[p, lo:hi]
             owed_to_lanes[:] = 0.0
             for i in range(first, last):
-                _add(owed_to_lanes, net.outbound.value[i], state.owed[net.outbound.index[i], lo:hi])
+                _add(
+                    owed_to_lanes,
+                    net.stocks.outbound.value[i],
+                    state.owed[net.stocks.outbound.index[i], lo:hi],
+                )
             _add(level, -1.0, owed_to_lanes)
         on_order[:] = 0.0
-        for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
-            q = net.inbound.index[i]
+        for i in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
+            q = net.stocks.inbound.index[i]
             owed, on_way = state.owed[q, lo:hi], state.in_transit_total[q, lo:hi]
-            good = net.expected_yield[q]  # only this share of it will reach the shelf
+            good = net.lanes.expected_yield[q]  # only this share of it will reach the shelf
             for b in range(hi - lo):
                 on_order[b] += good * (owed[b] + on_way[b])
-            if net.information_delay[q] > 0:
+            if net.lanes.information_delay[q] > 0:
                 _add(on_order, good, state.orders_on_way_total[q, lo:hi])
         for b in range(hi - lo):
             position[b] = level[b] + on_order[b]
-        if net.expedite_periods[p] >= 0:
+        if net.stocks.expedite_periods[p] >= 0:
             _expedite_position(net, state, p, period, lo, hi)
     for p in range(pairs):
         _echelon_position(net, state, p, lo, hi)
@@ -121,14 +125,14 @@ def _expedite_position(
     net: NetworkArrays, state: State, p: int, period: int, lo: int, hi: int
 ) -> None:
     """Inventory level + what arrives before or with goods that are expedited now."""
-    slots, first = state.in_transit.shape[1], 0 if net.receive_after_ship else 1
+    slots, first = state.in_transit.shape[1], 0 if net.switches.receive_after_ship else 1
     position = state.expedite_position[p, lo:hi]
     copy_row(position, state.inventory_level[p, lo:hi])
-    for ahead in range(first, min(net.expedite_periods[p], slots - 1) + 1):
-        for i in range(net.inbound.pointer[p], net.inbound.pointer[p + 1]):
-            q = net.inbound.index[i]
+    for ahead in range(first, min(net.stocks.expedite_periods[p], slots - 1) + 1):
+        for i in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
+            q = net.stocks.inbound.index[i]
             due = state.in_transit[q, (period + ahead) % slots, lo:hi]
-            _add(position, net.expected_yield[q], due)
+            _add(position, net.lanes.expected_yield[q], due)
 
 
 @kernel
@@ -140,14 +144,14 @@ def _echelon_position(net: NetworkArrays, state: State, p: int, lo: int, hi: int
     backorders = state.backorders[p, lo:hi]
     for b in range(hi - lo):
         echelon[b] = on_hand[b] + on_order[b] - backorders[b]
-    for i in range(net.downstream.pointer[p], net.downstream.pointer[p + 1]):
-        below, weight = net.downstream.index[i], net.downstream.value[i]
+    for i in range(net.stocks.downstream.pointer[p], net.stocks.downstream.pointer[p + 1]):
+        below, weight = net.stocks.downstream.index[i], net.stocks.downstream.value[i]
         stock, waiting = state.on_hand[below, lo:hi], state.backorders[below, lo:hi]
         for b in range(hi - lo):
             echelon[b] += weight * (stock[b] - waiting[b])
-        for k in range(net.inbound.pointer[below], net.inbound.pointer[below + 1]):
-            q = net.inbound.index[k]
-            _add(echelon, weight * net.expected_yield[q], state.in_transit_total[q, lo:hi])
+        for k in range(net.stocks.inbound.pointer[below], net.stocks.inbound.pointer[below + 1]):
+            q = net.stocks.inbound.index[k]
+            _add(echelon, weight * net.lanes.expected_yield[q], state.in_transit_total[q, lo:hi])
 
 
 @kernel
@@ -160,14 +164,14 @@ def _add(total: Floats, weight: float, values: Floats) -> None:
 def _forecasts(
     net: NetworkArrays, forecast: ForecastArrays, state: State, calendar: Ints, lo: int, hi: int
 ) -> None:
-    for p in range(net.holding_cost.size):
+    for p in range(net.stocks.holding_cost.size):
         mean, sd = state.forecast_mean[p, lo:hi], state.forecast_sd[p, lo:hi]
         horizon, lead_sd = forecast.horizon[p], forecast.lead_sd[p]
         _forecast(net, forecast, state, calendar, p, horizon, lo, hi, mean, sd)
         _add_lead_time_spread(mean, sd, lead_sd / max(horizon, 1))
         path_mean = state.echelon_forecast_mean[p, lo:hi]
         path_sd = state.echelon_forecast_sd[p, lo:hi]
-        if net.downstream.pointer[p + 1] == net.downstream.pointer[p]:
+        if net.stocks.downstream.pointer[p + 1] == net.stocks.downstream.pointer[p]:
             copy_row(path_mean, mean)
             copy_row(path_sd, sd)
             continue
@@ -184,8 +188,8 @@ def _forecast(
     """Fill the mean and the variance of demand over `horizon` periods, summed over leaves."""
     mean[:] = 0.0
     variance[:] = 0.0
-    for i in range(net.leaves.pointer[p], net.leaves.pointer[p + 1]):
-        d, weight = net.leaves.index[i], net.leaves.value[i]
+    for i in range(net.stocks.leaves.pointer[p], net.stocks.leaves.pointer[p + 1]):
+        d, weight = net.stocks.leaves.index[i], net.stocks.leaves.value[i]
         level, spread = state.demand_level[d, lo:hi], state.demand_variance[d, lo:hi]
         if forecast.has_multiplier:
             cumulative, ahead = forecast.cumulative[d], forecast.first_ahead

@@ -46,7 +46,7 @@ def decide(
     for p in range(target.shape[0]):
         want, sd, level = target[p, lo:hi], spread[p, lo:hi], action[p, 0, lo:hi]
         if heads.simple[p]:
-            raw = flows.raw_order[net.inbound.index[net.inbound.pointer[p]], lo:hi]
+            raw = flows.raw_order[net.stocks.inbound.index[net.stocks.inbound.pointer[p]], lo:hi]
             for b in range(hi - lo):
                 raw[b] = max(0.0, want[b] + LEVEL_RANGE * level[b] * sd[b])
             continue
@@ -104,7 +104,7 @@ def _is_triggered(
     """Whether the pair's own reorder gate is open, or a joint order lets it join."""
     if _own_gate(heads, decision, p, b, moved, sd, act) >= 0.0:
         return True
-    joint = net.joint_of[p]
+    joint = net.stocks.joint_of[p]
     if not heads.joint or joint < 0 or triggered[joint, b] == 0.0:
         return False
     a = act[heads.can_gate[p]] if heads.can_gate[p] >= 0 else 0.0
@@ -128,13 +128,13 @@ def _find_triggers(
     """triggered [R, B] = 1 where some pair must order from the supplier they share."""
     triggered[:, lo:hi] = 0.0
     for p in range(target.shape[0]):
-        if net.joint_of[p] < 0:
+        if net.stocks.joint_of[p] < 0:
             continue
         for b in range(lo, hi):
             sd, act = spread[p, b], action[p, :, b]
             moved = target[p, b] + LEVEL_RANGE * act[0] * sd
             if moved > 0.0 and _own_gate(heads, decision, p, b, moved, sd, act) >= 0.0:
-                triggered[net.joint_of[p], b] = 1.0
+                triggered[net.stocks.joint_of[p], b] = 1.0
 
 
 @kernel
@@ -143,18 +143,18 @@ def _split_over_lanes(
     quantity: float, act: Actions, raw_order: Floats,
 ) -> None:  # fmt: skip
     """share = softmax(log base + 3 a) over the lanes of one speed, crumbs dropped."""
-    first, last = net.inbound.pointer[p], net.inbound.pointer[p + 1]
+    first, last = net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]
     whole = 0.0
     for i in range(first, last):
-        q = net.inbound.index[i]
-        if net.expedite[q] == expedite:
+        q = net.stocks.inbound.index[i]
+        if net.lanes.expedite[q] == expedite:
             decided = decision.lane_share.size > 0
-            raw_order[q, b] = decision.lane_share[q, b] if decided else net.inbound.value[i]
+            raw_order[q, b] = decision.lane_share[q, b] if decided else net.stocks.inbound.value[i]
             whole += raw_order[q, b]
     total = 0.0
     for i in range(first, last):
-        q = net.inbound.index[i]
-        if net.expedite[q] == expedite:
+        q = net.stocks.inbound.index[i]
+        if net.lanes.expedite[q] == expedite:
             share = raw_order[q, b] / whole if whole > 0.0 else 0.0
             if heads.share_head[q] >= 0:
                 share = max(share, LEAST_SHARE) * math.exp(SHARE_RANGE * act[heads.share_head[q]])
@@ -162,14 +162,14 @@ def _split_over_lanes(
             total += share
     kept = 0.0
     for i in range(first, last):
-        q = net.inbound.index[i]
-        if net.expedite[q] == expedite:
+        q = net.stocks.inbound.index[i]
+        if net.lanes.expedite[q] == expedite:
             if raw_order[q, b] < CRUMB * total:
                 raw_order[q, b] = 0.0
             kept += raw_order[q, b]
     for i in range(first, last):
-        q = net.inbound.index[i]
-        if net.expedite[q] == expedite and kept > 0.0:
+        q = net.stocks.inbound.index[i]
+        if net.lanes.expedite[q] == expedite and kept > 0.0:
             raw_order[q, b] *= quantity / kept / heads.yields[q]
 
 
@@ -181,10 +181,10 @@ def order(
     """Make raw orders feasible; they join `owed`, after the information delay if there is one."""
     for p in range(flows.requested.shape[0]):
         flows.requested[p, lo:hi] = 0.0
-    if net.has_order_rules:
+    if net.switches.has_order_rules:
         _apply_order_rules(net, state, flows, scratch, factor, offset, period, lo, hi)
-    for q in range(net.lane_to.size):
-        if not net.has_order_rules:
+    for q in range(net.lanes.to.size):
+        if not net.switches.has_order_rules:
             execute(net, q, flows.raw_order[q, lo:hi], flows.ordered[q, lo:hi])
         _place(net, state, flows, q, period, lo, hi)
 
@@ -196,12 +196,12 @@ def _apply_order_rules(
 ) -> None:  # fmt: skip
     """Calendars, storage and budgets: rules beyond a lane's own quantities."""
     wanted = scratch.wanted
-    for q in range(net.lane_to.size):
+    for q in range(net.lanes.to.size):
         for b in range(lo, hi):
             is_on = is_open(net, factor, q, period, offset[b], b)
             wanted[q, b] = max(0.0, flows.raw_order[q, b]) if is_on else 0.0
     limit_storage(net, state, wanted, lo, hi)
-    for q in range(net.lane_to.size):
+    for q in range(net.lanes.to.size):
         execute(net, q, wanted[q, lo:hi], flows.ordered[q, lo:hi])
     limit_budget(net, scratch.resource_need, factor, flows.ordered, lo, hi)
 
@@ -211,7 +211,7 @@ def _place(
     net: NetworkArrays, state: State, flows: Flows, q: int, period: int, lo: int, hi: int
 ) -> None:
     """The order is owed by the sender, now or once it has heard of it."""
-    ordered, delay = flows.ordered[q, lo:hi], net.information_delay[q]
+    ordered, delay = flows.ordered[q, lo:hi], net.lanes.information_delay[q]
     if delay > 0:
         slot = (period + delay) % state.orders_on_way.shape[1]
         on_way = state.orders_on_way[q, slot, lo:hi]
@@ -223,8 +223,8 @@ def _place(
     owed = state.owed[q, lo:hi]
     for b in range(hi - lo):
         owed[b] += ordered[b]
-    for i in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
-        requested = flows.requested[net.inputs.index[i], lo:hi]
-        quantity = net.inputs.value[i]
+    for i in range(net.lanes.inputs.pointer[q], net.lanes.inputs.pointer[q + 1]):
+        requested = flows.requested[net.lanes.inputs.index[i], lo:hi]
+        quantity = net.lanes.inputs.value[i]
         for b in range(hi - lo):
             requested[b] += quantity * ordered[b]

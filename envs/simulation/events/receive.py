@@ -27,11 +27,11 @@ def receive(
     """on_hand += in_transit due now; owed += orders on the way due now. factor [V, B]."""
     slot = period % state.in_transit.shape[1]
     all_plain = True
-    for q in range(net.lane_to.size):
-        if net.plain_receipt[q]:
+    for q in range(net.lanes.to.size):
+        if net.lanes.plain_receipt[q]:
             due = state.in_transit[q, slot, lo:hi]
             total = state.in_transit_total[q, lo:hi]
-            on_hand = state.on_hand[net.lane_to[q], lo:hi]
+            on_hand = state.on_hand[net.lanes.to[q], lo:hi]
             received = flows.received[q, lo:hi]
             for b in range(hi - lo):
                 on_hand[b] += due[b]
@@ -42,9 +42,10 @@ def receive(
             all_plain = False
             flows.received[q, lo:hi] = 0.0
             flows.scrapped[q, lo:hi] = 0.0
-            if net.transit_row[q] >= 0:
-                _pause_transit(state.in_transit[q], factor[net.transit_row[q]], slot, lo, hi)
-        if net.information_delay[q] > 0:
+            row = net.factor_rows.transit[q]
+            if row >= 0:
+                _pause_transit(state.in_transit[q], factor[row], slot, lo, hi)
+        if net.lanes.information_delay[q] > 0:
             _receive_orders(net, state, flows, period, q, lo, hi)
     if not all_plain:
         _receive_disturbed(net, state, flows, scratch, factor, slot, False, lo, hi)
@@ -58,13 +59,13 @@ def receive_at_once(
     """The same for what was shipped in this period with lead time 0."""
     slot = period % state.in_transit.shape[1]
     all_plain = True
-    for q in range(net.lane_to.size):
-        if not net.at_once[q]:
+    for q in range(net.lanes.to.size):
+        if not net.lanes.at_once[q]:
             continue
-        if net.plain_receipt[q]:
+        if net.lanes.plain_receipt[q]:
             due = state.in_transit[q, slot, lo:hi]
             total = state.in_transit_total[q, lo:hi]
-            on_hand = state.on_hand[net.lane_to[q], lo:hi]
+            on_hand = state.on_hand[net.lanes.to[q], lo:hi]
             received = flows.received[q, lo:hi]
             for b in range(hi - lo):
                 on_hand[b] += due[b]
@@ -73,8 +74,10 @@ def receive_at_once(
                 due[b] = 0.0
         else:
             all_plain = False
-            if net.transit_row[q] >= 0:  # only today's goods: the others have been paused already
-                _wait(state.in_transit[q], factor[net.transit_row[q]], slot, lo, hi)
+            if (
+                net.factor_rows.transit[q] >= 0
+            ):  # only today's goods: the others have been paused already
+                _wait(state.in_transit[q], factor[net.factor_rows.transit[q]], slot, lo, hi)
     if not all_plain:
         _receive_disturbed(net, state, flows, scratch, factor, slot, True, lo, hi)
 
@@ -86,9 +89,9 @@ def _receive_orders(
     due = state.orders_on_way[q, period % state.orders_on_way.shape[1], lo:hi]
     total = state.orders_on_way_total[q, lo:hi]
     owed = state.owed[q, lo:hi]
-    for i in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
-        requested = flows.requested[net.inputs.index[i], lo:hi]
-        quantity = net.inputs.value[i]
+    for i in range(net.lanes.inputs.pointer[q], net.lanes.inputs.pointer[q + 1]):
+        requested = flows.requested[net.lanes.inputs.index[i], lo:hi]
+        quantity = net.lanes.inputs.value[i]
         for b in range(hi - lo):
             requested[b] += quantity * due[b]
     for b in range(hi - lo):
@@ -123,23 +126,23 @@ def _receive_disturbed(
     at_once: bool, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """Lanes whose receipts pauses, yields or storage change; at_once: only those of lead time 0."""
-    for q in range(net.lane_to.size):
-        if _is_disturbed(net, q, at_once) and net.receiving_row[q] >= 0:
-            _wait(state.in_transit[q], factor[net.receiving_row[q]], slot, lo, hi)
-    if net.capacitated.size > 0:
+    for q in range(net.lanes.to.size):
+        if _is_disturbed(net, q, at_once) and net.factor_rows.receiving[q] >= 0:
+            _wait(state.in_transit[q], factor[net.factor_rows.receiving[q]], slot, lo, hi)
+    if net.nodes.capacitated.size > 0:
         _find_room(net, state, scratch, factor, slot, at_once, lo, hi)
     later = (slot + 1) % state.in_transit.shape[1]
-    for q in range(net.lane_to.size):
+    for q in range(net.lanes.to.size):
         if not _is_disturbed(net, q, at_once):
             continue
         due, waiting = state.in_transit[q, slot, lo:hi], state.in_transit[q, later, lo:hi]
         if _needs_room(net, q):
-            let_in = scratch.let_in[net.node_of[net.lane_to[q]], lo:hi]
+            let_in = scratch.let_in[net.stocks.node_of[net.lanes.to[q]], lo:hi]
             for b in range(hi - lo):
                 kept_out = due[b] - due[b] * let_in[b]
                 waiting[b] += kept_out
                 due[b] -= kept_out
-        total, on_hand = state.in_transit_total[q, lo:hi], state.on_hand[net.lane_to[q], lo:hi]
+        total, on_hand = state.in_transit_total[q, lo:hi], state.on_hand[net.lanes.to[q], lo:hi]
         received, scrapped = flows.received[q, lo:hi], flows.scrapped[q, lo:hi]
         for b in range(hi - lo):
             good = due[b] * _yield(net, factor, q, lo + b)
@@ -153,20 +156,22 @@ def _receive_disturbed(
 
 @kernel
 def _is_disturbed(net: NetworkArrays, q: int, at_once: bool) -> bool:
-    return bool(not net.plain_receipt[q] and (net.at_once[q] or not at_once))
+    return bool(not net.lanes.plain_receipt[q] and (net.lanes.at_once[q] or not at_once))
 
 
 @kernel
 def _needs_room(net: NetworkArrays, q: int) -> bool:
-    to = net.lane_to[q]
-    return bool(net.volume[to] > 0.0 and net.storage_capacity[net.node_of[to]] < np.inf)
+    to = net.lanes.to[q]
+    return bool(
+        net.stocks.volume[to] > 0.0 and net.nodes.storage_capacity[net.stocks.node_of[to]] < np.inf
+    )
 
 
 @kernel
 def _yield(net: NetworkArrays, factor: Floats, q: int, b: int) -> float:
-    share: float = net.yield_share[q]
-    if net.yield_row[q] >= 0:
-        share *= factor[net.yield_row[q], b]
+    share: float = net.lanes.yield_share[q]
+    if net.factor_rows.yield_share[q] >= 0:
+        share *= factor[net.factor_rows.yield_share[q], b]
     return share
 
 
@@ -176,19 +181,22 @@ def _find_room(
     lo: int, hi: int,
 ) -> None:  # fmt: skip
     """let_in [N, B]: the share of what is due at a node that fits in, the same for all lanes."""
-    for i in range(net.capacitated.size):
-        scratch.let_in[net.capacitated[i], lo:hi] = 0.0
-    for q in range(net.lane_to.size):  # first: the volume of what is due
+    for i in range(net.nodes.capacitated.size):
+        scratch.let_in[net.nodes.capacitated[i], lo:hi] = 0.0
+    for q in range(net.lanes.to.size):  # first: the volume of what is due
         if _is_disturbed(net, q, at_once) and _needs_room(net, q):
-            to = net.lane_to[q]
-            need, due = scratch.let_in[net.node_of[to], lo:hi], state.in_transit[q, slot, lo:hi]
+            to = net.lanes.to[q]
+            need, due = (
+                scratch.let_in[net.stocks.node_of[to], lo:hi],
+                state.in_transit[q, slot, lo:hi],
+            )
             for b in range(hi - lo):
-                need[b] += net.volume[to] * due[b] * _yield(net, factor, q, lo + b)
-    for i in range(net.capacitated.size):
-        n = net.capacitated[i]
+                need[b] += net.stocks.volume[to] * due[b] * _yield(net, factor, q, lo + b)
+    for i in range(net.nodes.capacitated.size):
+        n = net.nodes.capacitated[i]
         for b in range(lo, hi):
-            free = net.storage_capacity[n]
-            for j in range(net.stored.pointer[n], net.stored.pointer[n + 1]):
-                free -= net.stored.value[j] * state.on_hand[net.stored.index[j], b]
+            free = net.nodes.storage_capacity[n]
+            for j in range(net.nodes.stored.pointer[n], net.nodes.stored.pointer[n + 1]):
+                free -= net.nodes.stored.value[j] * state.on_hand[net.nodes.stored.index[j], b]
             need, free = scratch.let_in[n, b], max(0.0, free)
             scratch.let_in[n, b] = 1.0 if need <= free else free / need

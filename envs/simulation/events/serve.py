@@ -17,14 +17,14 @@ Floats = NDArray[np.float64]
 @kernel
 def serve(net: NetworkArrays, state: State, flows: Flows, demand: Floats, lo: int, hi: int) -> None:
     """demand [D, B] = sold + newly backlogged + lost, pair by pair."""
-    for p in range(net.demand_of.size):
-        if net.demand_of[p] < 0:
+    for p in range(net.stocks.demand_of.size):
+        if net.stocks.demand_of[p] < 0:
             continue
-        today, asked = demand[net.demand_of[p], lo:hi], flows.demand[p, lo:hi]
+        today, asked = demand[net.stocks.demand_of[p], lo:hi], flows.demand[p, lo:hi]
         on_hand, backorders = state.on_hand[p, lo:hi], state.backorders[p, lo:hi]
         sold, older = flows.sold[p, lo:hi], flows.backlog_served[p, lo:hi]
         lost = flows.lost[p, lo:hi]
-        limit, p_wait = net.serve_limit[p], net.p_wait[p]
+        limit, p_wait = net.stocks.serve_limit[p], net.stocks.p_wait[p]
         # Few arrays per loop: with many, the compiler gives up proving that they don't overlap.
         for b in range(hi - lo):
             available = min(on_hand[b], limit)

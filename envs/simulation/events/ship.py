@@ -34,30 +34,30 @@ def ship(
     """shipped <= owed; inputs leave the shelf; shipments enter the slot of their lead time."""
     _open_resources(net, flows, factor, lo, hi)
     shares = flows.shipped  # where there is one round, what a lane gets in it is all it ships
-    if net.ship_rounds > 1:
+    if net.switches.ship_rounds > 1:
         shares = scratch.share
-        for q in range(net.lane_to.size):
+        for q in range(net.lanes.to.size):
             flows.shipped[q, lo:hi] = 0.0
     by_rule = flows.limit.shape[0] > 0
-    for done in range(net.ship_rounds):
+    for done in range(net.switches.ship_rounds):
         _sum_needs(net, state, flows, scratch, factor, shares, done > 0, lo, hi)
         if by_rule:
             limit_shares(net, state, flows, scratch, heads, action, shares, lo, hi)
         _share_out(net, state, flows, scratch, shares, lo, hi)
         if by_rule:
-            for q in range(net.lane_to.size):
+            for q in range(net.lanes.to.size):
                 _lower(shares[q, lo:hi], flows.limit[q, lo:hi])
         _take_inputs(net, state, flows, shares, lo, hi)
-    for q in range(net.lane_to.size):
+    for q in range(net.lanes.to.size):
         shipped, owed = flows.shipped[q, lo:hi], state.owed[q, lo:hi]
         for b in range(hi - lo):
             owed[b] -= shipped[b]
-        if net.cancel_unfilled:
+        if net.switches.cancel_unfilled:
             copy_row(flows.cancelled[q, lo:hi], owed)
             owed[:] = 0.0
-        row, lead = net.lead_row[q], net.lead_time[q]
+        row, lead = net.lanes.lead_row[q], net.lanes.lead_time[q]
         total = state.in_transit_total[q, lo:hi]
-        if net.split_share[q] > 0.0:
+        if net.lanes.split_share[q] > 0.0:
             _send_in_parts(net, q, shipped, lead_time, period, lo, state.in_transit[q])
             _add_scaled(total, 1.0, shipped)
         elif row >= 0:
@@ -71,14 +71,18 @@ def ship(
 @kernel
 def _is_limit(net: NetworkArrays, r: int) -> bool:
     """Whether the resource limits shipments: by its capacity, or when its regimes are down."""
-    limited = net.capacity[r] < np.inf or net.capacity_row[r] >= 0
-    return bool(limited and not net.limits_orders[r])
+    limited = net.resources.capacity[r] < np.inf or net.factor_rows.capacity[r] >= 0
+    return bool(limited and not net.resources.limits_orders[r])
 
 
 @kernel
 def _open_resources(net: NetworkArrays, flows: Flows, factor: Floats, lo: int, hi: int) -> None:
-    for r in range(net.capacity.size):
-        left, capacity, row = flows.resource_left[r, lo:hi], net.capacity[r], net.capacity_row[r]
+    for r in range(net.resources.capacity.size):
+        left, capacity, row = (
+            flows.resource_left[r, lo:hi],
+            net.resources.capacity[r],
+            net.factor_rows.capacity[r],
+        )
         left[:] = capacity
         if row >= 0:
             for b in range(hi - lo):
@@ -91,27 +95,29 @@ def _sum_needs(
     shares: Floats, again: bool, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """share = what each lane still wants; need = the sums of it per input and per resource."""
-    for p in range(net.demand_of.size):
-        if net.outbound.pointer[p] < net.outbound.pointer[p + 1]:
+    for p in range(net.stocks.demand_of.size):
+        if net.stocks.outbound.pointer[p] < net.stocks.outbound.pointer[p + 1]:
             scratch.need[p, lo:hi] = 0.0
-    for r in range(net.capacity.size):
+    for r in range(net.resources.capacity.size):
         scratch.resource_need[r, lo:hi] = 0.0
-    for q in range(net.lane_to.size):
+    for q in range(net.lanes.to.size):
         want, owed = shares[q, lo:hi], state.owed[q, lo:hi]
-        if net.availability_row[q] < 0:
+        if net.factor_rows.availability[q] < 0:
             copy_row(want, owed)
         else:
-            usable = factor[net.availability_row[q], lo:hi]
+            usable = factor[net.factor_rows.availability[q], lo:hi]
             for b in range(hi - lo):
                 want[b] = owed[b] * usable[b]
         if again:
             _want_less(net, state, flows, q, want, lo, hi)
-        for i in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
-            _add_scaled(scratch.need[net.inputs.index[i], lo:hi], net.inputs.value[i], want)
-        for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
-            r = net.resources.index[i]
+        for i in range(net.lanes.inputs.pointer[q], net.lanes.inputs.pointer[q + 1]):
+            _add_scaled(
+                scratch.need[net.lanes.inputs.index[i], lo:hi], net.lanes.inputs.value[i], want
+            )
+        for i in range(net.lanes.uses.pointer[q], net.lanes.uses.pointer[q + 1]):
+            r = net.lanes.uses.index[i]
             if _is_limit(net, r):
-                _add_scaled(scratch.resource_need[r, lo:hi], net.resources.value[i], want)
+                _add_scaled(scratch.resource_need[r, lo:hi], net.lanes.uses.value[i], want)
 
 
 @kernel
@@ -123,12 +129,12 @@ def _want_less(
     shipped = flows.shipped[q, lo:hi]
     for b in range(hi - lo):
         want[b] = max(0.0, want[b] - shipped[b])
-    for i in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
-        left, quantity = state.on_hand[net.inputs.index[i], lo:hi], net.inputs.value[i]
+    for i in range(net.lanes.inputs.pointer[q], net.lanes.inputs.pointer[q + 1]):
+        left, quantity = state.on_hand[net.lanes.inputs.index[i], lo:hi], net.lanes.inputs.value[i]
         for b in range(hi - lo):
             want[b] = min(want[b], left[b] / quantity)
-    for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
-        r, quantity = net.resources.index[i], net.resources.value[i]
+    for i in range(net.lanes.uses.pointer[q], net.lanes.uses.pointer[q + 1]):
+        r, quantity = net.lanes.uses.index[i], net.lanes.uses.value[i]
         if _is_limit(net, r):
             left = flows.resource_left[r, lo:hi]
             for b in range(hi - lo):
@@ -142,25 +148,25 @@ def _share_out(
 ) -> None:  # fmt: skip
     """share becomes what each lane gets: its part of the scarcest thing shared in proportion."""
     want = scratch.row[lo:hi]
-    for q in range(net.lane_to.size):
+    for q in range(net.lanes.to.size):
         share = shares[q, lo:hi]
-        if net.ship_rounds > 1:
+        if net.switches.ship_rounds > 1:
             copy_row(want, share)
-        for i in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
-            p = net.inputs.index[i]
-            if not net.shares_simply[p]:
+        for i in range(net.lanes.inputs.pointer[q], net.lanes.inputs.pointer[q + 1]):
+            p = net.lanes.inputs.index[i]
+            if not net.stocks.shares_simply[p]:
                 continue
             available, need = state.on_hand[p, lo:hi], scratch.need[p, lo:hi]
-            if net.ship_rounds > 1:
+            if net.switches.ship_rounds > 1:
                 _limit(share, want, available, need)
             else:
                 _limit_once(share, available, need)
-        for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
-            r = net.resources.index[i]
-            if net.capacity_by_priority[r] or not _is_limit(net, r):
+        for i in range(net.lanes.uses.pointer[q], net.lanes.uses.pointer[q + 1]):
+            r = net.lanes.uses.index[i]
+            if net.resources.by_priority[r] or not _is_limit(net, r):
                 continue
             available, need = flows.resource_left[r, lo:hi], scratch.resource_need[r, lo:hi]
-            if net.ship_rounds > 1:
+            if net.switches.ship_rounds > 1:
                 _limit(share, want, available, need)
             else:
                 _limit_once(share, available, need)
@@ -186,16 +192,16 @@ def _limit_once(share: Floats, available: Floats, need: Floats) -> None:
 def _take_inputs(
     net: NetworkArrays, state: State, flows: Flows, shares: Floats, lo: int, hi: int
 ) -> None:
-    for q in range(net.lane_to.size):
+    for q in range(net.lanes.to.size):
         share = shares[q, lo:hi]
-        if net.ship_rounds > 1:
+        if net.switches.ship_rounds > 1:
             _add_scaled(flows.shipped[q, lo:hi], 1.0, share)
-        for i in range(net.inputs.pointer[q], net.inputs.pointer[q + 1]):
-            _take(state.on_hand[net.inputs.index[i], lo:hi], net.inputs.value[i], share)
-        for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
-            r = net.resources.index[i]
+        for i in range(net.lanes.inputs.pointer[q], net.lanes.inputs.pointer[q + 1]):
+            _take(state.on_hand[net.lanes.inputs.index[i], lo:hi], net.lanes.inputs.value[i], share)
+        for i in range(net.lanes.uses.pointer[q], net.lanes.uses.pointer[q + 1]):
+            r = net.lanes.uses.index[i]
             if _is_limit(net, r):
-                _take(flows.resource_left[r, lo:hi], net.resources.value[i], share)
+                _take(flows.resource_left[r, lo:hi], net.lanes.uses.value[i], share)
 
 
 @kernel
@@ -238,23 +244,23 @@ def _send_in_parts(
     in_transit: Floats,
 ) -> None:  # fmt: skip
     """A share of the shipment comes later: of packs, whole ones."""
-    row, slots, multiple = net.lead_row[q], in_transit.shape[0], net.order_multiple[q]
+    row, slots, multiple = net.lanes.lead_row[q], in_transit.shape[0], net.rules.order_multiple[q]
     for b in range(shipped.size):
-        lead = lead_time[row, lo + b] if row >= 0 else net.lead_time[q]
-        late = net.split_share[q] * shipped[b]
+        lead = lead_time[row, lo + b] if row >= 0 else net.lanes.lead_time[q]
+        late = net.lanes.split_share[q] * shipped[b]
         if multiple > 0.0:
             late = min(math.floor(late / multiple + 1e-9) * multiple, shipped[b])
         in_transit[(period + lead) % slots, lo + b] += shipped[b] - late
-        in_transit[(period + lead + net.split_delay[q]) % slots, lo + b] += late
+        in_transit[(period + lead + net.lanes.split_delay[q]) % slots, lo + b] += late
 
 
 @kernel
 def _tally_use(net: NetworkArrays, flows: Flows, lo: int, hi: int) -> None:
     """resource_used [R, B], by what the resource limits."""
-    for r in range(net.capacity.size):
+    for r in range(net.resources.capacity.size):
         flows.resource_used[r, lo:hi] = 0.0
-    for q in range(net.lane_to.size):
-        for i in range(net.resources.pointer[q], net.resources.pointer[q + 1]):
-            r = net.resources.index[i]
-            flow = flows.ordered if net.limits_orders[r] else flows.shipped
-            _add_scaled(flows.resource_used[r, lo:hi], net.resources.value[i], flow[q, lo:hi])
+    for q in range(net.lanes.to.size):
+        for i in range(net.lanes.uses.pointer[q], net.lanes.uses.pointer[q + 1]):
+            r = net.lanes.uses.index[i]
+            flow = flows.ordered if net.resources.limits_orders[r] else flows.shipped
+            _add_scaled(flows.resource_used[r, lo:hi], net.lanes.uses.value[i], flow[q, lo:hi])

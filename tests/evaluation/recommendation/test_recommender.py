@@ -44,15 +44,15 @@ def played(env: BatchedEnv, act: Any, periods: int) -> tuple[np.ndarray, np.ndar
     """Play from the start; returns what customers and lanes asked of every pair, [T, P]."""
     customers, lanes = [], []
     observation = env.reset(11)
-    if env.net.arrays.demand_first:  # customers came before the first order
+    if env.net.arrays.switches.demand_first:  # customers came before the first order
         customers.append(env.flows.demand[:, 0].copy())
         lanes.append(np.zeros(env.num_rows))
     for _ in range(periods):
         env.close_period(act(observation))
-        if not env.net.arrays.demand_first:
+        if not env.net.arrays.switches.demand_first:
             customers.append(env.flows.demand[:, 0].copy())
         env.open_period()
-        if env.net.arrays.demand_first:
+        if env.net.arrays.switches.demand_first:
             customers.append(env.flows.demand[:, 0].copy())
         lanes.append(env.flows.requested[:, 0].copy())
         observation = env.observe()

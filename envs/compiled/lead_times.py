@@ -1,0 +1,139 @@
+"""Lead times: their rows in the trace, their bounds, and what is expected of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from envs.compiled.arrays import LaneArrays
+from envs.compiled.links import Links
+from envs.compiled.sparse import row_of_entries
+from envs.network.network import Lane, Receive, Speed, SupplyNetwork
+from envs.network.regime import Regime
+from envs.types import Floats, Ints
+
+__all__ = [
+    "LeadTimes",
+    "can_be_at_once",
+    "expected_leads",
+    "is_stochastic",
+    "lane_lead",
+    "longest_lead",
+    "pipeline_slots",
+    "ships_after",
+]
+
+
+class LeadTimes(NamedTuple):
+    """What is expected of lead times [periods], from ordering on; regimes averaged."""
+
+    lane: Floats  # [Q] mean
+    lane_sd: Floats  # [Q]
+    pair: Floats  # [P] mean, over the lanes in regular use
+    pair_sd: Floats  # [P]
+    expedite: Floats  # [P] the longest mean of its expedite lanes; -1: none
+    path: Floats  # [P] from ordering here to the customer, the longest way down
+    path_sd: Floats  # [P]
+
+
+def expected_leads(links: Links) -> LeadTimes:
+    """Expect lead times of lanes, of pairs and of the way down to customers."""
+    lane, lane_sd = lane_lead(links.network)
+    to, share, pairs = links.lane_to, links.regular, links.pairs
+    mean: Floats = np.bincount(to, share * lane, minlength=pairs).astype(float)
+    variance: Floats = np.bincount(to, share * lane_sd**2, minlength=pairs).astype(float)
+    sd = np.sqrt(variance)
+    path, path_sd = _path_lead(links, mean, sd)
+    return LeadTimes(lane, lane_sd, mean, sd, _expedite_lead(links, lane), path, path_sd)
+
+
+def lane_lead(network: SupplyNetwork) -> tuple[Floats, Floats]:
+    """[Q] mean and standard deviation of lane lead times [periods] with their regimes averaged,
+    from ordering on."""
+    means, sds = [], []
+    for lane in network.lanes:
+        mean, square = lane.lead_time.mean(), lane.lead_time.mean() ** 2 + lane.lead_time.sd() ** 2
+        for regime in _regimes_of(network, lane):
+            mean *= regime.mean("lead_time")
+            square *= regime.mean_square("lead_time")
+        mean += lane.split_share * lane.split_delay
+        means.append(mean + ships_after(network, lane))
+        spread = square - (mean - lane.split_share * lane.split_delay) ** 2
+        sds.append(float(np.sqrt(max(0.0, spread))))
+    return np.array(means), np.array(sds)
+
+
+def ships_after(network: SupplyNetwork, lane: Lane) -> int:
+    """Return the periods from an order until it ships: the information delay, and one more where
+    orders, like goods, are received after the period's shipments have left."""
+    late = network.timing.receive is Receive.after_ship
+    return lane.information_delay + int(late and lane.information_delay > 0)
+
+
+def _expedite_lead(links: Links, lane_lead: Floats) -> Floats:
+    fast = np.array([q.speed is Speed.expedite for q in links.network.lanes], bool)
+    lead = np.full(links.pairs, -1.0)
+    np.maximum.at(lead, links.lane_to[fast], lane_lead[fast])
+    return lead
+
+
+def _path_lead(links: Links, lead_mean: Floats, lead_sd: Floats) -> tuple[Floats, Floats]:
+    """Longest lead time from ordering at a pair down to customers, over lanes in regular use."""
+    inputs, lane = links.inputs, row_of_entries(links.inputs)
+    edges = [
+        (inputs.index[i], links.lane_to[q]) for i, q in enumerate(lane) if links.regular[q] > 0
+    ]
+    mean, variance = lead_mean.copy(), lead_sd**2
+    for _ in range(len(lead_mean)):
+        before = mean.copy()
+        for upper, lower in edges:
+            if lead_mean[upper] + mean[lower] > mean[upper] + 1e-12:
+                mean[upper] = lead_mean[upper] + mean[lower]
+                variance[upper] = lead_sd[upper] ** 2 + variance[lower]
+        if np.array_equal(before, mean):
+            break
+    return mean, np.sqrt(variance)
+
+
+def is_stochastic(network: SupplyNetwork, lane: Lane) -> bool:
+    """Whether the trace must say how long shipments on the lane take."""
+    return not lane.lead_time.constant or any(
+        state.lead_time != 1.0 for regime in _regimes_of(network, lane) for state in regime.states
+    )
+
+
+def longest_lead(network: SupplyNetwork, lane: Lane) -> int:
+    """The longest time from shipping to arrival under any states [periods], before pauses."""
+    factor = spread = 1.0
+    for regime in _regimes_of(network, lane):
+        factor *= max(1.0, *(state.lead_time for state in regime.states))
+        spread *= max(1.0, *(state.lead_time_spread for state in regime.states))
+    mean = lane.lead_time.mean()
+    return int(np.ceil((mean + (lane.lead_time.maximum - mean) * spread) * factor - 1e-9))
+
+
+def can_be_at_once(network: SupplyNetwork, lane: Lane) -> bool:
+    """Whether a shipment may arrive in the period it leaves in: a lead time below 1, rounded."""
+    factor = spread = 1.0
+    for regime in _regimes_of(network, lane):
+        factor *= min(1.0, *(state.lead_time for state in regime.states))
+        spread *= max(1.0, *(state.lead_time_spread for state in regime.states))
+    mean = lane.lead_time.mean()
+    return not lane.inputs and (mean + (lane.lead_time.minimum - mean) * spread) * factor < 1.0
+
+
+def pipeline_slots(lanes: LaneArrays, lead_longest: Ints, receive_after_ship: bool) -> int:
+    """Slots of the pipeline: today's, one for each period of the longest way, and one more where
+    a pause or a wait at the door can move goods beyond them.
+
+    Goods that ship before today's receipts can be a full longest way off when a pause moves them;
+    else they have come a period nearer, and only goods of a way of 0 have nowhere to wait.
+    """
+    longest_way = int((lead_longest + lanes.split_delay).max())
+    waits = not lanes.plain_receipt.all()
+    return longest_way + 1 + int(waits and (receive_after_ship or longest_way == 0))
+
+
+def _regimes_of(network: SupplyNetwork, lane: Lane) -> list[Regime]:
+    return [r.for_mode(lane.mode) for r in network.regimes if r.id in lane.regimes]

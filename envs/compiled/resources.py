@@ -1,0 +1,95 @@
+"""Compile resources and the switches of the whole network."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.compiled.arrays import (
+    CostColumn,
+    FactorRows,
+    LaneArrays,
+    NodeArrays,
+    OrderRules,
+    ResourceArrays,
+    Switches,
+)
+from envs.compiled.links import Links
+from envs.compiled.sparse import grouped, row_of_entries
+from envs.network.network import Allocation, Limits, Receive, Resource, ServeOrder, Unfilled
+from envs.types import Bools, Floats
+
+__all__ = ["compile_resources", "compile_switches"]
+
+
+def compile_resources(links: Links) -> ResourceArrays:
+    """Compile what kernels read of resources."""
+    uses, resources = links.uses, links.resources
+
+    def of(name: str) -> Floats:
+        return np.array([getattr(r, name) or 0.0 for r in resources], float)
+
+    return ResourceArrays(
+        users=grouped(uses.index, row_of_entries(uses), uses.value, len(resources)),
+        capacity=of("capacity"),
+        by_priority=np.array([r.allocation is Allocation.priority for r in resources], bool),
+        limits_orders=np.array([r.limits is Limits.orders for r in resources], bool),
+        joint_cost=of("fixed_cost"),
+        load_size=of("load_size"),
+        load_cost=of("load_cost"),
+    )
+
+
+def compile_switches(
+    links: Links, nodes: NodeArrays, lanes: LaneArrays, rules: OrderRules, factor_rows: FactorRows
+) -> Switches:
+    """Say what the network uses, so that kernels leave out the rest."""
+    timing = links.network.timing
+    return Switches(
+        column_used=_columns_used(links, lanes),
+        ship_rounds=_ship_rounds(links),
+        receive_after_ship=timing.receive is Receive.after_ship,
+        demand_first=timing.demand is ServeOrder.first,
+        cancel_unfilled=timing.unfilled is Unfilled.cancel,
+        has_order_rules=bool(
+            nodes.capacitated.size
+            or any(r.limits is Limits.orders for r in links.resources)
+            or (rules.calendar_row >= 0).any()
+            or (factor_rows.ordering >= 0).any()
+        ),
+        has_use_costs=any(r.fixed_cost > 0 or r.load_cost > 0 for r in links.resources),
+        has_lane_terms=any(q.price or q.unfilled_cost for q in links.network.lanes),
+    )
+
+
+def _ship_rounds(links: Links) -> int:
+    """Passes of joint allocation: one is enough where no lane has two limits."""
+    limits = np.diff(links.inputs.pointer).astype(np.int64)
+    lane = row_of_entries(links.uses)
+    limiting = np.array([_limits_shipments(links.resources[r]) for r in links.uses.index], bool)
+    limits += np.bincount(lane[limiting], minlength=len(limits))
+    return 1 if (limits < 2).all() else 3
+
+
+def _limits_shipments(resource: Resource) -> bool:
+    """By its capacity, or because its regimes can stop it."""
+    limited = np.isfinite(resource.capacity) or bool(resource.regimes)
+    return bool(limited and resource.limits is Limits.shipments)
+
+
+def _columns_used(links: Links, arrays: LaneArrays) -> Bools:
+    """[C] cost columns that can differ from 0."""
+    stocks, lanes, resources = links.network.stocks, links.network.lanes, links.resources
+    unfilled = any(q.unfilled_cost for q in lanes)
+    used = {
+        CostColumn.HOLDING: any(s.holding_cost for s in stocks),
+        CostColumn.IN_TRANSIT: bool(arrays.in_transit_cost.any()),
+        CostColumn.BACKLOG: any(s.backlog_cost for s in stocks) or unfilled,
+        CostColumn.LOST_SALE: any(s.lost_sale_cost for s in stocks) or unfilled,
+        CostColumn.PURCHASE: any(q.unit_cost for q in lanes),
+        CostColumn.FIXED_ORDER: any(q.fixed_cost for q in lanes)
+        or any(r.fixed_cost for r in resources),
+        CostColumn.REVENUE: any(s.price for s in stocks) or any(q.price for q in lanes),
+        CostColumn.SALVAGE: any(s.value for s in links.network.skus),
+        CostColumn.LOAD: any(r.load_cost for r in resources),
+    }
+    return np.array([used[column] for column in CostColumn], bool)
