@@ -6,7 +6,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.arrays import NetworkArrays
 from envs.compiled.lead_times import ships_after
@@ -14,12 +13,10 @@ from envs.compiled.network import CompiledNetwork
 from envs.kernel import Handle, copy_row, entry, kernel
 from envs.simulation.simulator import Simulator
 from envs.simulation.state import Flows, State
+from envs.types import Bools, Floats, Ints
 
 __all__ = ["LaneTally", "LaneTotals", "ResourceTotals", "lane_groups", "resource_figures"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 _ROUNDING = 1e-6  # units, of sums over many periods
 

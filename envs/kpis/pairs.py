@@ -35,17 +35,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.arrays import CostColumn
 from envs.compiled.network import CompiledNetwork
 from envs.environment.batched_env import BatchedEnv
 from envs.kpis.lanes import LaneTally, LaneTotals, ResourceTotals, lane_groups, resource_figures
 from envs.kpis.resilience import Failure, ResilienceTally, resilience_figures
+from envs.types import Bools, Floats
 
 __all__ = ["EXCESS_COVER", "FORWARD", "EpisodeKpis", "KpiTally"]
 
-Floats = NDArray[np.float64]
 
 PERIODS_PER_YEAR = 365.0
 FORWARD = 28  # periods
@@ -170,7 +169,7 @@ class EpisodeKpis:
             for label, entry in figures.items()
         }
 
-    def _columns(self, rows: NDArray[np.bool_]) -> dict[str, float]:
+    def _columns(self, rows: Bools) -> dict[str, float]:
         means = self.columns[:, rows].sum(axis=1) / (self.periods * self.episodes)
         return {column.name.lower(): float(means[column]) for column in CostColumn if means[column]}
 
@@ -293,7 +292,7 @@ class KpiTally:
         self._in_full += (asked & ~short).sum(axis=0)
         self._count_cycles(short)
 
-    def _count_cycles(self, short: NDArray[np.bool_]) -> None:
+    def _count_cycles(self, short: Bools) -> None:
         arrived = self._lanes.arrived[self._customers]
         ended = arrived & self._started
         self._cycles += ended.sum(axis=0)

@@ -24,17 +24,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from envs.compiled.network import CompiledNetwork
 from envs.network.regime import Regime
 from envs.simulation.state import Flows
+from envs.types import Bools, Floats, Ints
 
 __all__ = ["CALM", "SHORT", "Failure", "ResilienceTally", "resilience_figures"]
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 Matrix = Any  # SciPy's sparse matrices
 
 SHORT = 0.8  # share of demand served at once
@@ -59,9 +57,9 @@ class _Exposed(NamedTuple):
 
     regime: int
     stops: Bools
-    pairs: NDArray[np.int64]
-    others: NDArray[np.int64]  # lanes to the pairs that the regime doesn't stop
-    customers: NDArray[np.int64]
+    pairs: Ints
+    others: Ints  # lanes to the pairs that the regime doesn't stop
+    customers: Ints
     lag: int  # periods that goods take from its lanes to customers
 
 
@@ -79,7 +77,7 @@ class ResilienceTally:
         self._short: list[Bools] = []
         self._shifted: list[Bools] = []
 
-    def add(self, regime: NDArray[np.int64], flows: Flows, order: Floats) -> None:
+    def add(self, regime: Ints, flows: Flows, order: Floats) -> None:
         """Count a closed period. regime [G, B]: its states; order [P, B]: units ordered."""
         if not self._exposed:
             return
@@ -183,7 +181,7 @@ def _exposed(net: CompiledNetwork, g: int, regime: Regime) -> _Exposed | None:
     return _Exposed(g, stops, pairs, others, customers, math.ceil(net.path_lead[pairs].max()))
 
 
-def _members(groups: list[NDArray[np.int64]], size: int) -> Matrix:
+def _members(groups: list[Ints], size: int) -> Matrix:
     """[groups, size] 1 where a thing belongs to the group."""
     rows = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     columns = np.concatenate(groups) if groups else np.zeros(0, np.int64)

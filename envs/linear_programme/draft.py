@@ -9,18 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import sparse
 
 from envs.compiled.arrays import NetworkArrays
 from envs.compiled.network import CompiledNetwork
 from envs.linear_programme.programme import Matrix, Outlook, Pricing, Start
+from envs.types import Floats, Ints
 
 __all__ = ["Columns", "Draft", "Rows", "factors"]
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 
 class Columns:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import linprog
 from scipy.sparse import csgraph
@@ -28,11 +27,10 @@ from envs.compiled.network import CompiledNetwork
 from envs.errors import NetworkError
 from envs.simulation.state import Flows, State
 from envs.trace.trace import Trace
+from envs.types import Floats, Ints
 
 __all__ = ["Outlook", "Pricing", "Programme", "Solution", "Start", "record_outlooks", "relaxations"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Matrix = Any  # SciPy's sparse matrices
 
 _UNBOUNDED = 3  # linprog's status

@@ -9,17 +9,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.arrays import NetworkArrays
 from envs.linear_programme.draft import Draft, factors
 from envs.linear_programme.programme import Outlook
+from envs.types import Bools, Floats, Ints
 
 __all__ = ["write_receipts"]
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 
 class _Shipments(NamedTuple):

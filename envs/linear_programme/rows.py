@@ -7,18 +7,14 @@ so that every row is written once. Letters as in `envs.simulation.state`.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.linear_programme.draft import Draft, factors
 from envs.linear_programme.programme import Outlook, Pricing, Programme, Start
 from envs.linear_programme.receipts import write_receipts
+from envs.types import Bools, Floats, Ints
 
 __all__ = ["build_programme"]
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 
 def build_programme(

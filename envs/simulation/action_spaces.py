@@ -12,18 +12,16 @@ from __future__ import annotations
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.simulation.actions import LEVEL_RANGE
 from envs.simulation.state import State
+from envs.types import Floats
 
 __all__ = ["MOST_COVER", "MOST_QUANTITY", "ActionSpace", "replace_level"]
 
 MOST_QUANTITY = 2.0  # times expected demand
 MOST_COVER = 3.0  # times lead time and review
-
-Floats = NDArray[np.float64]
 
 
 class ActionSpace(StrEnum):

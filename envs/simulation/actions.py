@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
+from envs.types import Bools, Floats, Ints
 
 __all__ = [
     "CAP_RANGE",
@@ -38,14 +38,11 @@ SMOOTHING_BOUNDS = (0.2, 1.2)  # share of the gap ordered at action -1 and 1
 CRUMB = 0.05  # lane shares below this are dropped
 LEAST_SHARE = 0.02  # what a lane of base share 0 counts as: a crumb, unless the action raises it
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
 
 class HeadArrays(NamedTuple):
     """Where each head stands in a pair's action row, -1: absent. Head 0 is the level."""
 
-    simple: NDArray[np.bool_]  # [P] one lane, and nothing but the level: the fast path
+    simple: Bools  # [P] one lane, and nothing but the level: the fast path
     expedite: Ints  # [P]
     cap: Ints  # [P]
     smoothing: Ints  # [P]
@@ -53,7 +50,7 @@ class HeadArrays(NamedTuple):
     can_gate: Ints  # [P]
     share_head: Ints  # [Q]
     weight_head: Ints  # one for every entry of NetworkArrays.outbound.index
-    has_lanes: NDArray[np.bool_]  # [P, 2] whether the pair has regular, expedite lanes
+    has_lanes: Bools  # [P, 2] whether the pair has regular, expedite lanes
     expedite_scale: Floats  # [P] expedite spread / regular spread
     yields: Floats  # [Q] an order is divided by this, so that what is wanted arrives
     by_rule: bool  # the policy sets gates

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.simulation.feasibility import executed_quantity, is_open, limit_budget, limit_storage
 from envs.simulation.simulator import Simulator
+from envs.types import Floats
 
 __all__ = ["Change", "explain_orders"]
-
-Floats = NDArray[np.float64]
 
 
 class Change(NamedTuple):

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
 from envs.compiled.arrays import NetworkArrays
 from envs.kernel import entry, kernel
 from envs.simulation.state import State
+from envs.types import Floats
 
 __all__ = ["execute", "executed_quantity", "is_open", "limit_budget",
            "limit_storage"]  # fmt: skip
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _HALF = 0.5 - 1e-9  # half a pack or more becomes a pack, whatever the last bit of the sum
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.errors import ConfigError
+from envs.types import Floats, Ints
 
 __all__ = ["ForecastArrays", "compile_forecast"]
 
@@ -22,16 +22,16 @@ class ForecastArrays(NamedTuple):
     """What the observe event needs."""
 
     smoothing: float  # weight of the newest period, 0..1
-    customer_pair: NDArray[np.int64]  # [D]
+    customer_pair: Ints  # [D]
     has_multiplier: bool
-    multiplier: NDArray[np.float64]  # [D, C]
-    cumulative: NDArray[np.float64]  # [D, C + longest horizon + 2] sums of the multiplier
+    multiplier: Floats  # [D, C]
+    cumulative: Floats  # [D, C + longest horizon + 2] sums of the multiplier
     seen_lag: int  # periods between the calendar and the demand just seen
     first_ahead: int  # periods until the first demand not seen yet
-    horizon: NDArray[np.int64]  # [P] periods an order must cover
-    path_horizon: NDArray[np.int64]  # [P] the same down to the customer
-    lead_sd: NDArray[np.float64]  # [P] periods
-    path_lead_sd: NDArray[np.float64]  # [P] periods
+    horizon: Ints  # [P] periods an order must cover
+    path_horizon: Ints  # [P] the same down to the customer
+    lead_sd: Floats  # [P] periods
+    path_lead_sd: Floats  # [P] periods
 
 
 def compile_forecast(net: CompiledNetwork, smoothing: float) -> ForecastArrays:

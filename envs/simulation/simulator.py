@@ -15,14 +15,14 @@ Agents act between 2 and 3, so `open_period` runs up to 2 and `close_period` fro
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled.network import CompiledNetwork, NetworkArrays
+from envs.compiled.network import CompiledNetwork
 from envs.kernel import Handle, entry
-from envs.simulation.actions import Decision, HeadArrays, compile_heads
+from envs.simulation.actions import Decision, compile_heads
 from envs.simulation.events import (
     account,
     believe_receipts,
@@ -36,9 +36,10 @@ from envs.simulation.events import (
     serve,
     ship,
 )
-from envs.simulation.forecast import ForecastArrays, compile_forecast
+from envs.simulation.forecast import compile_forecast
 from envs.simulation.snapshot import Snapshot, split_sales
 from envs.simulation.state import Flows, Scratch, State
+from envs.simulation.world import World
 from envs.trace.trace import Bootstrap, Trace
 from envs.types import Floats, Ints
 
@@ -52,65 +53,47 @@ _LEARNED_OF_PAIRS = ("incoming", "mean_7", "mean_28", "square_28", "zero_share_2
 _LEARNED_OF_CUSTOMERS = ("demand_level", "demand_variance")
 
 
-class World(NamedTuple):
-    """All that a period works on; kernels get it, and each part of it, as one pointer."""
-
-    net: NetworkArrays
-    forecast: ForecastArrays
-    state: State
-    flows: Flows
-    scratch: Scratch
-    heads: HeadArrays
-    decision: Decision
-    offset: Ints  # [B] calendar period in which each episode began
-
-
 @entry
 def _close_period(
     world: World, target: Floats, spread: Floats, action: NDArray[np.float32], demand: Floats,
-    lead_time: Ints, factor: Floats, period: int, salvage: float,
+    lead_time: Ints, period: int, salvage: float,
 ) -> None:  # fmt: skip
     """Events 3-6. Orders come from target and action, or are in flows.raw_order (target empty)."""
-    net, state, flows, scratch = world.net, world.state, world.flows, world.scratch
-    heads = world.heads
-    batch = state.on_hand.shape[1]
+    switches, batch = world.net.switches, world.offset.size
     for lo in range(0, batch, _TILE):
         hi = min(lo + _TILE, batch)
         if target.size > 0:
-            decide(net, heads, world.decision, flows, scratch, target, spread, action, lo, hi)
-        order(net, state, flows, scratch, factor, world.offset, period, lo, hi)  # 3
-        ship(net, state, flows, scratch, heads, action, lead_time, factor, period, lo, hi)  # 4
-        if net.switches.receive_after_ship:
-            receive(net, state, flows, scratch, factor, period, lo, hi)  # 1
+            decide(world, target, spread, action, lo, hi)
+        order(world, period, lo, hi)  # 3
+        ship(world, action, lead_time, period, lo, hi)  # 4
+        if switches.receive_after_ship:
+            receive(world, period, lo, hi)  # 1
         else:
-            receive_at_once(net, state, flows, scratch, factor, period, lo, hi)
-        if not net.switches.demand_first:
-            serve(net, state, flows, demand, lo, hi)  # 5
-        account(net, state, flows, factor, salvage, lo, hi)  # 6
-        note_orders(net, state, flows, period, lo, hi)
+            receive_at_once(world, period, lo, hi)
+        if not switches.demand_first:
+            serve(world, demand, lo, hi)  # 5
+        account(world, salvage, lo, hi)  # 6
+        note_orders(world, period, lo, hi)
 
 
 @entry
 def _open_period(
-    world: World, demand: Floats, calendar: Ints, factor: Floats, period: int,
-    plays: bool, first: bool, seen: bool,
-) -> None:  # fmt: skip
+    world: World, demand: Floats, period: int, plays: bool, first: bool, seen: bool
+) -> None:
     """Events 1-2 of a new period (and 5, where customers come first); plays: else only 2.
 
     first, seen: see `observe`.
     """
-    net, forecast, state, flows = world.net, world.forecast, world.state, world.flows
-    scratch = world.scratch
-    batch = state.on_hand.shape[1]
+    switches, batch = world.net.switches, world.offset.size
     for lo in range(0, batch, _TILE):
         hi = min(lo + _TILE, batch)
-        if plays and not net.switches.receive_after_ship:
-            receive(net, state, flows, scratch, factor, period, lo, hi)  # 1
-        if plays and net.switches.demand_first:
-            serve(net, state, flows, demand, lo, hi)  # 5
+        if plays and not switches.receive_after_ship:
+            receive(world, period, lo, hi)  # 1
+        if plays and switches.demand_first:
+            serve(world, demand, lo, hi)  # 5
         if plays:
-            believe_receipts(net, state, flows, period, lo, hi)
-        observe(net, forecast, state, flows, calendar, period, first, seen, lo, hi)  # 2
+            believe_receipts(world, period, lo, hi)
+        observe(world, period, first, seen, lo, hi)  # 2
 
 
 def _plain(array: NDArray[Any], dtype: type) -> NDArray[Any]:
@@ -153,9 +136,10 @@ class Simulator:
         self.flows = Flows.empty(net, batch_size)
         self.scratch = Scratch.empty(net, batch_size)
         self.trace = Trace(net, batch_size)
-        arrays = (net.arrays, self.forecast, self.state, self.flows, self.scratch, heads)
-        handles = (*(Handle(tuple_) for tuple_ in arrays), Handle(self.decision))
-        self.handles = World._make((*handles, self.trace.offset))
+        parts = (self.forecast, self.state, self.flows, self.scratch, heads, self.decision)
+        handles = (Handle(net.arrays), *(Handle(part) for part in parts))
+        trace = self.trace
+        self.handles = World._make((*handles, trace.factor, trace.calendar, trace.offset))
         self._world = Handle(self.handles)
         self.period = 0
 
@@ -193,8 +177,7 @@ class Simulator:
         trace = self.trace
         _close_period(
             self._world, _plain(target, np.float64), _plain(spread, np.float64),
-            _plain(action, np.float32), trace.demand, trace.lead_time, trace.factor,
-            self.period, salvage_share,
+            _plain(action, np.float32), trace.demand, trace.lead_time, self.period, salvage_share,
         )  # fmt: skip
 
     def close_period_with_orders(self, raw_order: Floats, salvage_share: float = 0.0) -> None:
@@ -250,10 +233,7 @@ class Simulator:
         self._open(self.period, plays=False, first=True, seen=False)
 
     def _open(self, period: int, plays: bool, first: bool, seen: bool) -> None:
-        trace = self.trace
-        _open_period(
-            self._world, trace.demand, trace.calendar, trace.factor, period, plays, first, seen
-        )
+        _open_period(self._world, self.trace.demand, period, plays, first, seen)
 
     def _fill_initial(self) -> None:
         net, state = self.net, self.state

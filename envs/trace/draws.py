@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 from envs.kernel import kernel
 from envs.trace.random_streams import BITS, SCALE, draw_bits, normal_cdf, standard_normal
 from envs.trace.tables import CELL_BITS, CONTINUOUS, Z_MAX, Z_STEP, Effects, TraceTables
+from envs.types import Floats, Ints
 
 __all__ = ["draw_demand", "draw_normals", "look_up_lead_time", "multiply", "replay_demand"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 
 _CELL_SHIFT = BITS - CELL_BITS

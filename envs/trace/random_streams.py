@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.kernel import entry, kernel
+from envs.types import Ints
 
 __all__ = ["BITS", "SCALE", "draw_bits", "episode_keys", "normal_cdf", "standard_normal", "uniform"]
 
@@ -39,7 +40,7 @@ def episode_keys(seed: int, first_episode: int, keys: NDArray[np.uint64]) -> Non
 
 
 @kernel
-def draw_bits(keys: NDArray[np.uint64], counter: np.uint64, out: NDArray[np.int64]) -> None:
+def draw_bits(keys: NDArray[np.uint64], counter: np.uint64, out: Ints) -> None:
     """Fill out [B] with number `counter` of each episode's stream, whole in [0, 2^53)."""
     step = (counter + _ONE) * _GAMMA
     for b in range(out.size):

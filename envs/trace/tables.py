@@ -20,6 +20,7 @@ from envs.compiled.network import CompiledNetwork
 from envs.network.demand import DemandProcess
 from envs.network.lead_time import LeadTime
 from envs.network.network import Regime
+from envs.types import Bools, Floats, Ints
 
 __all__ = [
     "CELL_BITS",
@@ -38,9 +39,6 @@ CELLS = 1 << CELL_BITS  # a guide of 4 KB: of Poisson draws, 2 % fall in a cell 
 Z_MAX, Z_STEP = 6.5, 0.005  # continuous quantiles are interpolated on this normal-score grid
 DISCRETE, CONTINUOUS, HISTORY = 0, 1, 2
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 _FOREVER = 1 << 40  # periods that an event without an end lasts
 _TAIL = 1e-12  # probability beyond which a discrete table ends

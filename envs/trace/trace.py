@@ -27,11 +27,10 @@ from envs.trace.draws import (
 )
 from envs.trace.random_streams import draw_bits, episode_keys, uniform
 from envs.trace.tables import HISTORY, TraceTables, compile_tables
+from envs.types import Floats, Ints
 
 __all__ = ["Bootstrap", "Trace"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 
 _BLOCK_VALUES = 1 << 15  # demand values held at once: stays in the L2 cache
@@ -122,24 +121,24 @@ class Trace:
         if self.seen.size:
             self._look()
 
-    def draw_preference(self, out: NDArray[np.float64]) -> None:
+    def draw_preference(self, out: Floats) -> None:
         """Fill out [B] with a number in [0, 1) per episode; no other draw knows of it."""
         _draw_preference(self._keys, out)
 
     @property
-    def demand(self) -> NDArray[np.float64]:
+    def demand(self) -> Floats:
         """[D, B] units of the current period."""
         today: Floats = self._demand[self._period - self._first]
         return today
 
     @property
-    def lead_time(self) -> NDArray[np.int64]:
+    def lead_time(self) -> Ints:
         """[S, B] periods, of what ships in the current period."""
         today: Ints = self._lead_time[self._period - self._first]
         return today
 
     @property
-    def true_regime(self) -> NDArray[np.int64]:
+    def true_regime(self) -> Ints:
         """[G, B] states in the current period, hidden ones too."""
         today: Ints = self._paths[self._delay + self._period - self._first]
         return today

@@ -207,7 +207,7 @@ MUTATIONS = (
     Mutation(
         "bad goods need room",
         "simulation/events/receive.py",
-        "net.stocks.volume[to] * due[b] * _yield(net, factor, q, lo + b)",
+        "net.stocks.volume[to] * due[b] * _yield(world, q, lo + b)",
         "net.stocks.volume[to] * due[b]",
     ),
     Mutation(
@@ -333,8 +333,8 @@ MUTATIONS = (
     Mutation(
         "expedite lanes get the regular order once more",
         "simulation/events/order.py",
-        "True, quick, act, flows.raw_order",
-        "True, regular, act, flows.raw_order",
+        "True, quick, act",
+        "True, regular, act",
     ),
     Mutation(
         "budgets are no limit",

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
-from envs.compiled.arrays import CostColumn, NetworkArrays
+from envs.compiled.arrays import CostColumn
 from envs.kernel import kernel
-from envs.simulation.state import Flows, State
+from envs.simulation.world import World
+from envs.types import Floats
 
 __all__ = ["account"]
 
-Floats = NDArray[np.float64]
 
 _HOLDING, _IN_TRANSIT = int(CostColumn.HOLDING), int(CostColumn.IN_TRANSIT)
 _BACKLOG, _LOST_SALE = int(CostColumn.BACKLOG), int(CostColumn.LOST_SALE)
@@ -25,14 +22,12 @@ _CRUMB = 1e-9  # of a unit or a load: rounding leaves it, nobody is charged for 
 
 
 @kernel
-def account(
-    net: NetworkArrays, state: State, flows: Flows, factor: Floats, salvage_share: float,
-    lo: int, hi: int,
-) -> None:  # fmt: skip
+def account(world: World, salvage_share: float, lo: int, hi: int) -> None:
     """cost [C, P, B]; total_cost is its sum. salvage_share > 0 only in the last period.
 
     factor [V, B]: the trace's. Salvage of what is in transit: its expected good share.
     """
+    net, state, flows = world.net, world.state, world.flows
     used = net.switches.column_used
     for p in range(net.stocks.holding_cost.size):
         total = flows.total_cost[p, lo:hi]
@@ -61,10 +56,10 @@ def account(
                 on_way = state.in_transit_total[q, lo:hi]
                 _charge_more(cost, total, worth * net.lanes.expected_yield[q], on_way)
     if net.switches.has_lane_terms:
-        _charge_lane_terms(net, state, flows, lo, hi)
+        _charge_lane_terms(world, lo, hi)
     for column in (_IN_TRANSIT, _PURCHASE, _FIXED, _LOAD):
         if used[column]:
-            _charge_lanes(net, state, flows, factor, column, lo, hi)
+            _charge_lanes(world, column, lo, hi)
 
 
 @kernel
@@ -85,8 +80,9 @@ def _charge_more(cost: Floats, total: Floats, rate: float, quantity: Floats) -> 
 
 
 @kernel
-def _charge_lane_terms(net: NetworkArrays, state: State, flows: Flows, lo: int, hi: int) -> None:
+def _charge_lane_terms(world: World, lo: int, hi: int) -> None:
     """What a lane's price earns its sender, and what its unfilled orders cost where it says so."""
+    net, state, flows = world.net, world.state, world.flows
     for q in range(net.lanes.to.size):
         p = net.lanes.seller[q]
         total = flows.total_cost[p, lo:hi]
@@ -101,9 +97,8 @@ def _charge_lane_terms(net: NetworkArrays, state: State, flows: Flows, lo: int, 
 
 
 @kernel
-def _charge_lanes(
-    net: NetworkArrays, state: State, flows: Flows, factor: Floats, column: int, lo: int, hi: int
-) -> None:
+def _charge_lanes(world: World, column: int, lo: int, hi: int) -> None:
+    net, state, flows, factor = world.net, world.state, world.flows, world.factor
     for p in range(net.stocks.holding_cost.size):
         flows.cost[column, p, lo:hi] = 0.0
     for q in range(net.lanes.to.size):
@@ -121,7 +116,7 @@ def _charge_lanes(
         elif column == _FIXED:
             _charge_orders(cost, total, net.lanes.fixed_cost[q], flows.ordered[q, lo:hi])
         if net.switches.has_use_costs and column in (_FIXED, _LOAD):
-            _charge_use(net, flows, factor, column == _LOAD, q, lo, hi)
+            _charge_use(world, column == _LOAD, q, lo, hi)
 
 
 @kernel
@@ -143,11 +138,10 @@ def _charge_orders(cost: Floats, total: Floats, fixed: float, ordered: Floats) -
 
 
 @kernel
-def _charge_use(
-    net: NetworkArrays, flows: Flows, factor: Floats, is_load: bool, q: int, lo: int, hi: int
-) -> None:
+def _charge_use(world: World, is_load: bool, q: int, lo: int, hi: int) -> None:
     """Lane q's part of the joint cost, or of the loads, of what it uses; by use. A load begun
     counts in full; the lane's regimes move its part of the loads, as they move its unit cost."""
+    net, flows, factor = world.net, world.flows, world.factor
     p, column = net.lanes.to[q], _LOAD if is_load else _FIXED
     row = net.factor_rows.cost[q] if is_load else -1
     for i in range(net.lanes.uses.pointer[q], net.lanes.uses.pointer[q + 1]):

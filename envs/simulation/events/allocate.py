@@ -17,15 +17,16 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled.arrays import Csr, NetworkArrays
+from envs.compiled.arrays import Csr
 from envs.kernel import copy_row, kernel
 from envs.network.network import Allocation
-from envs.simulation.actions import SHARE_RANGE, HeadArrays
-from envs.simulation.state import Flows, Scratch, State
+from envs.simulation.actions import SHARE_RANGE
+from envs.simulation.state import Scratch
+from envs.simulation.world import World
+from envs.types import Floats
 
 __all__ = ["limit_shares"]
 
-Floats = NDArray[np.float64]
 Actions = NDArray[np.float32]
 
 _PRIORITY = list(Allocation).index(Allocation.priority)
@@ -35,21 +36,19 @@ _EXACT = 1e-13  # relative
 
 
 @kernel
-def limit_shares(
-    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, heads: HeadArrays,
-    action: Actions, want: Floats, lo: int, hi: int,
-) -> None:  # fmt: skip
+def limit_shares(world: World, action: Actions, want: Floats, lo: int, hi: int) -> None:
     """limit [Q, B] = what a lane gets at most of all that isn't shared simply.
 
     want [Q, B]: what lanes still want; need and resource_need: the sums of it.
     """
+    net, state, flows, scratch = world.net, world.state, world.flows, world.scratch
     for q in range(net.lanes.to.size):
         copy_row(flows.limit[q, lo:hi], want[q, lo:hi])
     for p in range(net.stocks.shares_simply.size):
         if not net.stocks.shares_simply[p]:
             for b in range(lo, hi):
                 if scratch.need[p, b] > state.on_hand[p, b]:
-                    _draw_lines(net, state, flows, scratch, heads, action, want, p, b)
+                    _draw_lines(world, action, want, p, b)
                     _give_out(
                         net.stocks.outbound, p, state.on_hand[p, b], want, flows.limit, scratch, b
                     )
@@ -68,11 +67,9 @@ def limit_shares(
 
 
 @kernel
-def _draw_lines(
-    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, heads: HeadArrays,
-    action: Actions, want: Floats, p: int, b: int,
-) -> None:  # fmt: skip
+def _draw_lines(world: World, action: Actions, want: Floats, p: int, b: int) -> None:
     """Fill weight and offset of the outbound lanes of pair p, by its rule and its action."""
+    net, scratch, heads = world.net, world.scratch, world.heads
     rule = net.stocks.allocation[p]
     for i in range(net.stocks.outbound.pointer[p], net.stocks.outbound.pointer[p + 1]):
         q = net.stocks.outbound.index[i]
@@ -81,7 +78,7 @@ def _draw_lines(
             offset = net.lanes.priority[q] * want[q, b]
         elif rule == _FAIR_SHARE:
             weight = net.stocks.demand_rate[net.lanes.to[q]]
-            offset = _stock_of_receiver(net, state, flows, net.lanes.to[q], b)
+            offset = _stock_of_receiver(world, net.lanes.to[q], b)
         head = heads.weight_head[i]
         if head >= 0 and action.size > 0:
             weight *= math.exp(SHARE_RANGE * action[p, head, b])
@@ -89,11 +86,12 @@ def _draw_lines(
 
 
 @kernel
-def _stock_of_receiver(net: NetworkArrays, state: State, flows: Flows, to: int, b: int) -> float:
+def _stock_of_receiver(world: World, to: int, b: int) -> float:
     """On hand and in transit, less what customers and lanes wait for; negative in a shortage.
 
     Each lane counts as a receiver of its own.
     """
+    net, state, flows = world.net, world.state, world.flows
     stock: float = state.inventory_level[to, b]
     for i in range(net.stocks.inbound.pointer[to], net.stocks.inbound.pointer[to + 1]):
         q = net.stocks.inbound.index[i]

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.arrays import NetworkArrays
 from envs.kernel import kernel
-from envs.simulation.state import Flows, State
+from envs.simulation.state import State
+from envs.simulation.world import World
+from envs.types import Floats, Ints
 
 if TYPE_CHECKING:
     from envs.compiled.network import CompiledNetwork
@@ -24,10 +25,9 @@ _WEIGHT = 0.15  # of what the newest receipts, or the newest due date, tell
 
 
 @kernel
-def note_orders(
-    net: NetworkArrays, state: State, flows: Flows, period: int, lo: int, hi: int
-) -> None:
+def note_orders(world: World, period: int, lo: int, hi: int) -> None:
     """Remember what was ordered in the period just closed, less what was cancelled."""
+    net, state, flows = world.net, world.state, world.flows
     for k in range(net.beliefs.lane.size):
         q = net.beliefs.lane[k]
         kept = state.cohorts.shape[1]
@@ -41,14 +41,13 @@ def note_orders(
             left = state.cohorts[k, known, b] - flows.cancelled[q, b]
             state.cohorts[k, known, b] = max(0.0, left)
             if _comes_late(net, q):
-                _match(net, state, flows, k, q, period, 0, b)
+                _match(world, k, q, period, 0, b)
 
 
 @kernel
-def believe_receipts(
-    net: NetworkArrays, state: State, flows: Flows, period: int, lo: int, hi: int
-) -> None:
+def believe_receipts(world: World, period: int, lo: int, hi: int) -> None:
     """Match what was received since the last look; see what is overdue."""
+    net, state = world.net, world.state
     kept = state.cohorts.shape[1]
     for k in range(net.beliefs.lane.size):
         q = net.beliefs.lane[k]
@@ -56,7 +55,7 @@ def believe_receipts(
         due = (period - promised) % kept
         for b in range(lo, hi):
             if not _comes_late(net, q):
-                _match(net, state, flows, k, q, period, 1, b)
+                _match(world, k, q, period, 1, b)
             asked = state.asked[k, due, b]
             if asked > 0.0:
                 there = 1.0 - min(1.0, state.cohorts[k, due, b] / asked)
@@ -81,11 +80,9 @@ def _extra(net: NetworkArrays, q: int) -> int:
 
 
 @kernel
-def _match(
-    net: NetworkArrays, state: State, flows: Flows, k: int, q: int, period: int, youngest: int,
-    b: int,
-) -> None:  # fmt: skip
+def _match(world: World, k: int, q: int, period: int, youngest: int, b: int) -> None:
     """Take what was received from the oldest orders on; learn from how old they are."""
+    net, state, flows = world.net, world.state, world.flows
     left = flows.received[q, b] + flows.scrapped[q, b]
     if left <= 0.0:
         return
@@ -124,7 +121,7 @@ def forget_receipts(net: CompiledNetwork, state: State, period: int) -> None:
     state.cohorts[...] = 0.0
     row, usual = np.arange(lane.size), np.round(lead).astype(np.int64)
 
-    def ordered(units: NDArray[np.float64], when: NDArray[np.int64]) -> None:
+    def ordered(units: Floats, when: Ints) -> None:
         state.cohorts[row, np.minimum(when, period - 1) % net.cohorts] += units
 
     ordered(state.owed[lane], period - delay - extra)

@@ -4,47 +4,39 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
-from envs.compiled.network import NetworkArrays
 from envs.kernel import copy_row, kernel
-from envs.simulation.forecast import ForecastArrays
-from envs.simulation.state import Flows, State
+from envs.simulation.state import State
+from envs.simulation.world import World
+from envs.types import Floats
 
 __all__ = ["observe"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _WEIGHT_7, _WEIGHT_28 = 2.0 / 8.0, 2.0 / 29.0  # exponential weights of 7- and 28-period spans
 
 
 @kernel
-def observe(
-    net: NetworkArrays, forecast: ForecastArrays, state: State, flows: Flows, calendar: Ints,
-    period: int, first: bool, seen: bool, lo: int, hi: int,
-) -> None:  # fmt: skip
+def observe(world: World, period: int, first: bool, seen: bool, lo: int, hi: int) -> None:
     """Refresh everything in State that is derived.
 
     first: nothing has been derived from this state yet. seen: a period's demand has been served.
     """
+    forecast, state = world.forecast, world.state
     if seen:
         if forecast.smoothing > 0.0:
-            _learn_level(forecast, state, flows, calendar, lo, hi)
-        _learn_demand(net, state, flows, lo, hi)
+            _learn_level(world, lo, hi)
+        _learn_demand(world, lo, hi)
         if state.history.shape[1] > 0:
             _remember(state, period, lo, hi)
-    _positions(net, state, period, lo, hi)
+    _positions(world, period, lo, hi)
     if first or forecast.smoothing > 0.0 or forecast.has_multiplier:  # else they never change
-        _forecasts(net, forecast, state, calendar, lo, hi)
+        _forecasts(world, lo, hi)
 
 
 @kernel
-def _learn_level(
-    forecast: ForecastArrays, state: State, flows: Flows, calendar: Ints, lo: int, hi: int
-) -> None:
+def _learn_level(world: World, lo: int, hi: int) -> None:
     """Smooth customer demand at multiplier 1."""
+    forecast, state, flows, calendar = world.forecast, world.state, world.flows, world.calendar
     weight, lag, has_multiplier = forecast.smoothing, forecast.seen_lag, forecast.has_multiplier
     for d in range(forecast.customer_pair.size):
         demand = flows.demand[forecast.customer_pair[d], lo:hi]
@@ -59,8 +51,9 @@ def _learn_level(
 
 
 @kernel
-def _learn_demand(net: NetworkArrays, state: State, flows: Flows, lo: int, hi: int) -> None:
+def _learn_demand(world: World, lo: int, hi: int) -> None:
     """Smooth what was asked of every pair."""
+    net, state, flows = world.net, world.state, world.flows
     for p in range(net.stocks.holding_cost.size):
         incoming, demand = state.incoming[p, lo:hi], flows.demand[p, lo:hi]
         requested = flows.requested[p, lo:hi]
@@ -84,7 +77,8 @@ def _remember(state: State, period: int, lo: int, hi: int) -> None:
 
 
 @kernel
-def _positions(net: NetworkArrays, state: State, period: int, lo: int, hi: int) -> None:
+def _positions(world: World, period: int, lo: int, hi: int) -> None:
+    net, state = world.net, world.state
     pairs = net.stocks.holding_cost.size
     for p in range(pairs):
         on_hand, backorders = state.on_hand[p, lo:hi], state.backorders[p, lo:hi]
@@ -115,16 +109,15 @@ def _positions(net: NetworkArrays, state: State, period: int, lo: int, hi: int) 
         for b in range(hi - lo):
             position[b] = level[b] + on_order[b]
         if net.stocks.expedite_periods[p] >= 0:
-            _expedite_position(net, state, p, period, lo, hi)
+            _expedite_position(world, p, period, lo, hi)
     for p in range(pairs):
-        _echelon_position(net, state, p, lo, hi)
+        _echelon_position(world, p, lo, hi)
 
 
 @kernel
-def _expedite_position(
-    net: NetworkArrays, state: State, p: int, period: int, lo: int, hi: int
-) -> None:
+def _expedite_position(world: World, p: int, period: int, lo: int, hi: int) -> None:
     """Inventory level + what arrives before or with goods that are expedited now."""
+    net, state = world.net, world.state
     slots, first = state.in_transit.shape[1], 0 if net.switches.receive_after_ship else 1
     position = state.expedite_position[p, lo:hi]
     copy_row(position, state.inventory_level[p, lo:hi])
@@ -136,9 +129,10 @@ def _expedite_position(
 
 
 @kernel
-def _echelon_position(net: NetworkArrays, state: State, p: int, lo: int, hi: int) -> None:
+def _echelon_position(world: World, p: int, lo: int, hi: int) -> None:
     """On hand + on order here, + stock and goods in transit below, - customers' backorders
     (Clark and Scarf 1960)."""
+    net, state = world.net, world.state
     echelon = state.echelon_inventory_position[p, lo:hi]
     on_hand, on_order = state.on_hand[p, lo:hi], state.on_order[p, lo:hi]
     backorders = state.backorders[p, lo:hi]
@@ -161,13 +155,12 @@ def _add(total: Floats, weight: float, values: Floats) -> None:
 
 
 @kernel
-def _forecasts(
-    net: NetworkArrays, forecast: ForecastArrays, state: State, calendar: Ints, lo: int, hi: int
-) -> None:
+def _forecasts(world: World, lo: int, hi: int) -> None:
+    net, forecast, state = world.net, world.forecast, world.state
     for p in range(net.stocks.holding_cost.size):
         mean, sd = state.forecast_mean[p, lo:hi], state.forecast_sd[p, lo:hi]
         horizon, lead_sd = forecast.horizon[p], forecast.lead_sd[p]
-        _forecast(net, forecast, state, calendar, p, horizon, lo, hi, mean, sd)
+        _forecast(world, p, horizon, lo, hi, mean, sd)
         _add_lead_time_spread(mean, sd, lead_sd / max(horizon, 1))
         path_mean = state.echelon_forecast_mean[p, lo:hi]
         path_sd = state.echelon_forecast_sd[p, lo:hi]
@@ -176,16 +169,16 @@ def _forecasts(
             copy_row(path_sd, sd)
             continue
         horizon, lead_sd = forecast.path_horizon[p], forecast.path_lead_sd[p]
-        _forecast(net, forecast, state, calendar, p, horizon, lo, hi, path_mean, path_sd)
+        _forecast(world, p, horizon, lo, hi, path_mean, path_sd)
         _add_lead_time_spread(path_mean, path_sd, lead_sd / max(horizon, 1))
 
 
 @kernel
 def _forecast(
-    net: NetworkArrays, forecast: ForecastArrays, state: State, calendar: Ints, p: int,
-    horizon: int, lo: int, hi: int, mean: Floats, variance: Floats,
-) -> None:  # fmt: skip
+    world: World, p: int, horizon: int, lo: int, hi: int, mean: Floats, variance: Floats
+) -> None:
     """Fill the mean and the variance of demand over `horizon` periods, summed over leaves."""
+    net, forecast, state, calendar = world.net, world.forecast, world.state, world.calendar
     mean[:] = 0.0
     variance[:] = 0.0
     for i in range(net.stocks.leaves.pointer[p], net.stocks.leaves.pointer[p + 1]):

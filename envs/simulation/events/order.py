@@ -7,7 +7,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled.arrays import NetworkArrays
 from envs.kernel import kernel
 from envs.simulation.actions import (
     CAP_RANGE,
@@ -16,33 +15,28 @@ from envs.simulation.actions import (
     LEVEL_RANGE,
     SHARE_RANGE,
     SMOOTHING_BOUNDS,
-    Decision,
-    HeadArrays,
 )
 from envs.simulation.feasibility import execute, is_open, limit_budget, limit_storage
-from envs.simulation.state import Flows, Scratch, State
+from envs.simulation.world import World
+from envs.types import Floats
 
 __all__ = ["decide", "order"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Actions = NDArray[np.float32]
 
 _SLOWEST, _FASTEST = SMOOTHING_BOUNDS
 
 
 @kernel
-def decide(
-    net: NetworkArrays, heads: HeadArrays, decision: Decision, flows: Flows, scratch: Scratch,
-    target: Floats, spread: Floats, action: Actions, lo: int, hi: int,
-) -> None:  # fmt: skip
+def decide(world: World, target: Floats, spread: Floats, action: Actions, lo: int, hi: int) -> None:
     """Turn the base policy's decision and the residual action into raw orders on lanes.
 
     target [P, B] units (negative: stock is above target), spread [P, B] units, action [P, A, B]
     in [-1, 1]. The zero action asks for exactly what the base policy does.
     """
+    net, heads, flows = world.net, world.heads, world.flows
     if heads.joint:
-        _find_triggers(net, heads, decision, scratch.triggered, target, spread, action, lo, hi)
+        _find_triggers(world, target, spread, action, lo, hi)
     for p in range(target.shape[0]):
         want, sd, level = target[p, lo:hi], spread[p, lo:hi], action[p, 0, lo:hi]
         if heads.simple[p]:
@@ -52,20 +46,16 @@ def decide(
             continue
         for b in range(lo, hi):
             act = action[p, :, b]
-            quick = _expedite_quantity(heads, decision, p, b, spread[p, b], act)
-            regular = _regular_quantity(
-                net, heads, decision, scratch.triggered, p, b, target[p, b], spread[p, b],
-                quick, act,
-            )  # fmt: skip
-            _split_over_lanes(net, heads, decision, p, b, False, regular, act, flows.raw_order)
-            _split_over_lanes(net, heads, decision, p, b, True, quick, act, flows.raw_order)
+            quick = _expedite_quantity(world, p, b, spread[p, b], act)
+            regular = _regular_quantity(world, p, b, target[p, b], spread[p, b], quick, act)
+            _split_over_lanes(world, p, b, False, regular, act)
+            _split_over_lanes(world, p, b, True, quick, act)
 
 
 @kernel
-def _expedite_quantity(
-    heads: HeadArrays, decision: Decision, p: int, b: int, sd: float, act: Actions
-) -> float:
+def _expedite_quantity(world: World, p: int, b: int, sd: float, act: Actions) -> float:
     """q_exp = [S_exp - IP_e]+, the level moved by the action."""
+    heads, decision = world.heads, world.decision
     head = heads.expedite[p]
     if head < 0 or not heads.has_lanes[p, 1]:
         return 0.0
@@ -76,12 +66,12 @@ def _expedite_quantity(
 
 @kernel
 def _regular_quantity(
-    net: NetworkArrays, heads: HeadArrays, decision: Decision, triggered: Floats, p: int, b: int,
-    want: float, sd: float, quick: float, act: Actions,
-) -> float:  # fmt: skip
+    world: World, p: int, b: int, want: float, sd: float, quick: float, act: Actions
+) -> float:
     """q_reg = min(cap, rho [S_reg - (IP + q_exp)]+), where a gate is open."""
+    heads, decision = world.heads, world.decision
     moved = want + LEVEL_RANGE * act[0] * sd
-    if not _is_triggered(net, heads, decision, triggered, p, b, moved, sd, act):
+    if not _is_triggered(world, p, b, moved, sd, act):
         return 0.0
     quantity: float = max(0.0, moved - quick)
     rho = decision.smoothing[p, b] if decision.smoothing.size > 0 else 1.0
@@ -97,12 +87,11 @@ def _regular_quantity(
 
 
 @kernel
-def _is_triggered(
-    net: NetworkArrays, heads: HeadArrays, decision: Decision, triggered: Floats, p: int, b: int,
-    moved: float, sd: float, act: Actions,
-) -> bool:  # fmt: skip
+def _is_triggered(world: World, p: int, b: int, moved: float, sd: float, act: Actions) -> bool:
     """Whether the pair's own reorder gate is open, or a joint order lets it join."""
-    if _own_gate(heads, decision, p, b, moved, sd, act) >= 0.0:
+    net, heads = world.net, world.heads
+    decision, triggered = world.decision, world.scratch.triggered
+    if _own_gate(world, p, b, moved, sd, act) >= 0.0:
         return True
     joint = net.stocks.joint_of[p]
     if not heads.joint or joint < 0 or triggered[joint, b] == 0.0:
@@ -112,20 +101,19 @@ def _is_triggered(
 
 
 @kernel
-def _own_gate(
-    heads: HeadArrays, decision: Decision, p: int, b: int, moved: float, sd: float, act: Actions
-) -> float:
+def _own_gate(world: World, p: int, b: int, moved: float, sd: float, act: Actions) -> float:
     """Order only where this is >= 0: reorder point - position, or, without one, the target."""
+    heads, decision = world.heads, world.decision
     gate: float = decision.gate[p, b] if heads.by_rule else moved
     return gate + act[heads.gate[p]] * sd if heads.gate[p] >= 0 else gate
 
 
 @kernel
 def _find_triggers(
-    net: NetworkArrays, heads: HeadArrays, decision: Decision, triggered: Floats, target: Floats,
-    spread: Floats, action: Actions, lo: int, hi: int,
-) -> None:  # fmt: skip
+    world: World, target: Floats, spread: Floats, action: Actions, lo: int, hi: int
+) -> None:
     """triggered [R, B] = 1 where some pair must order from the supplier they share."""
+    net, triggered = world.net, world.scratch.triggered
     triggered[:, lo:hi] = 0.0
     for p in range(target.shape[0]):
         if net.stocks.joint_of[p] < 0:
@@ -133,16 +121,16 @@ def _find_triggers(
         for b in range(lo, hi):
             sd, act = spread[p, b], action[p, :, b]
             moved = target[p, b] + LEVEL_RANGE * act[0] * sd
-            if moved > 0.0 and _own_gate(heads, decision, p, b, moved, sd, act) >= 0.0:
+            if moved > 0.0 and _own_gate(world, p, b, moved, sd, act) >= 0.0:
                 triggered[net.stocks.joint_of[p], b] = 1.0
 
 
 @kernel
 def _split_over_lanes(
-    net: NetworkArrays, heads: HeadArrays, decision: Decision, p: int, b: int, expedite: bool,
-    quantity: float, act: Actions, raw_order: Floats,
-) -> None:  # fmt: skip
+    world: World, p: int, b: int, expedite: bool, quantity: float, act: Actions
+) -> None:
     """share = softmax(log base + 3 a) over the lanes of one speed, crumbs dropped."""
+    net, heads, decision, raw_order = world.net, world.heads, world.decision, world.flows.raw_order
     first, last = net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]
     whole = 0.0
     for i in range(first, last):
@@ -174,27 +162,24 @@ def _split_over_lanes(
 
 
 @kernel
-def order(
-    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, factor: Floats, offset: Ints,
-    period: int, lo: int, hi: int,
-) -> None:  # fmt: skip
+def order(world: World, period: int, lo: int, hi: int) -> None:
     """Make raw orders feasible; they join `owed`, after the information delay if there is one."""
+    net, flows = world.net, world.flows
     for p in range(flows.requested.shape[0]):
         flows.requested[p, lo:hi] = 0.0
     if net.switches.has_order_rules:
-        _apply_order_rules(net, state, flows, scratch, factor, offset, period, lo, hi)
+        _apply_order_rules(world, period, lo, hi)
     for q in range(net.lanes.to.size):
         if not net.switches.has_order_rules:
             execute(net, q, flows.raw_order[q, lo:hi], flows.ordered[q, lo:hi])
-        _place(net, state, flows, q, period, lo, hi)
+        _place(world, q, period, lo, hi)
 
 
 @kernel
-def _apply_order_rules(
-    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, factor: Floats, offset: Ints,
-    period: int, lo: int, hi: int,
-) -> None:  # fmt: skip
+def _apply_order_rules(world: World, period: int, lo: int, hi: int) -> None:
     """Calendars, storage and budgets: rules beyond a lane's own quantities."""
+    net, state, flows = world.net, world.state, world.flows
+    scratch, factor, offset = world.scratch, world.factor, world.offset
     wanted = scratch.wanted
     for q in range(net.lanes.to.size):
         for b in range(lo, hi):
@@ -207,10 +192,9 @@ def _apply_order_rules(
 
 
 @kernel
-def _place(
-    net: NetworkArrays, state: State, flows: Flows, q: int, period: int, lo: int, hi: int
-) -> None:
+def _place(world: World, q: int, period: int, lo: int, hi: int) -> None:
     """The order is owed by the sender, now or once it has heard of it."""
+    net, state, flows = world.net, world.state, world.flows
     ordered, delay = flows.ordered[q, lo:hi], net.lanes.information_delay[q]
     if delay > 0:
         slot = (period + delay) % state.orders_on_way.shape[1]

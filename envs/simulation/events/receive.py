@@ -8,23 +8,19 @@ while receiving is paused or the node is full. What is let in and no good is scr
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.arrays import NetworkArrays
 from envs.kernel import kernel
-from envs.simulation.state import Flows, Scratch, State
+from envs.simulation.world import World
+from envs.types import Floats
 
 __all__ = ["receive", "receive_at_once"]
 
-Floats = NDArray[np.float64]
-
 
 @kernel
-def receive(
-    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, factor: Floats, period: int,
-    lo: int, hi: int,
-) -> None:  # fmt: skip
+def receive(world: World, period: int, lo: int, hi: int) -> None:
     """on_hand += in_transit due now; owed += orders on the way due now. factor [V, B]."""
+    net, state, flows, factor = world.net, world.state, world.flows, world.factor
     slot = period % state.in_transit.shape[1]
     all_plain = True
     for q in range(net.lanes.to.size):
@@ -46,17 +42,15 @@ def receive(
             if row >= 0:
                 _pause_transit(state.in_transit[q], factor[row], slot, lo, hi)
         if net.lanes.information_delay[q] > 0:
-            _receive_orders(net, state, flows, period, q, lo, hi)
+            _receive_orders(world, period, q, lo, hi)
     if not all_plain:
-        _receive_disturbed(net, state, flows, scratch, factor, slot, False, lo, hi)
+        _receive_disturbed(world, slot, False, lo, hi)
 
 
 @kernel
-def receive_at_once(
-    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, factor: Floats, period: int,
-    lo: int, hi: int,
-) -> None:  # fmt: skip
+def receive_at_once(world: World, period: int, lo: int, hi: int) -> None:
     """The same for what was shipped in this period with lead time 0."""
+    net, state, flows, factor = world.net, world.state, world.flows, world.factor
     slot = period % state.in_transit.shape[1]
     all_plain = True
     for q in range(net.lanes.to.size):
@@ -79,13 +73,12 @@ def receive_at_once(
             ):  # only today's goods: the others have been paused already
                 _wait(state.in_transit[q], factor[net.factor_rows.transit[q]], slot, lo, hi)
     if not all_plain:
-        _receive_disturbed(net, state, flows, scratch, factor, slot, True, lo, hi)
+        _receive_disturbed(world, slot, True, lo, hi)
 
 
 @kernel
-def _receive_orders(
-    net: NetworkArrays, state: State, flows: Flows, period: int, q: int, lo: int, hi: int
-) -> None:
+def _receive_orders(world: World, period: int, q: int, lo: int, hi: int) -> None:
+    net, state, flows = world.net, world.state, world.flows
     due = state.orders_on_way[q, period % state.orders_on_way.shape[1], lo:hi]
     total = state.orders_on_way_total[q, lo:hi]
     owed = state.owed[q, lo:hi]
@@ -121,16 +114,15 @@ def _wait(in_transit: Floats, factor: Floats, slot: int, lo: int, hi: int) -> No
 
 
 @kernel
-def _receive_disturbed(
-    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, factor: Floats, slot: int,
-    at_once: bool, lo: int, hi: int,
-) -> None:  # fmt: skip
+def _receive_disturbed(world: World, slot: int, at_once: bool, lo: int, hi: int) -> None:
     """Lanes whose receipts pauses, yields or storage change; at_once: only those of lead time 0."""
+    net, state = world.net, world.state
+    flows, scratch, factor = world.flows, world.scratch, world.factor
     for q in range(net.lanes.to.size):
         if _is_disturbed(net, q, at_once) and net.factor_rows.receiving[q] >= 0:
             _wait(state.in_transit[q], factor[net.factor_rows.receiving[q]], slot, lo, hi)
     if net.nodes.capacitated.size > 0:
-        _find_room(net, state, scratch, factor, slot, at_once, lo, hi)
+        _find_room(world, slot, at_once, lo, hi)
     later = (slot + 1) % state.in_transit.shape[1]
     for q in range(net.lanes.to.size):
         if not _is_disturbed(net, q, at_once):
@@ -145,7 +137,7 @@ def _receive_disturbed(
         total, on_hand = state.in_transit_total[q, lo:hi], state.on_hand[net.lanes.to[q], lo:hi]
         received, scrapped = flows.received[q, lo:hi], flows.scrapped[q, lo:hi]
         for b in range(hi - lo):
-            good = due[b] * _yield(net, factor, q, lo + b)
+            good = due[b] * _yield(world, q, lo + b)
             on_hand[b] += good
             received[b] += good
             scrapped[b] += due[b] - good
@@ -168,7 +160,8 @@ def _needs_room(net: NetworkArrays, q: int) -> bool:
 
 
 @kernel
-def _yield(net: NetworkArrays, factor: Floats, q: int, b: int) -> float:
+def _yield(world: World, q: int, b: int) -> float:
+    net, factor = world.net, world.factor
     share: float = net.lanes.yield_share[q]
     if net.factor_rows.yield_share[q] >= 0:
         share *= factor[net.factor_rows.yield_share[q], b]
@@ -176,11 +169,9 @@ def _yield(net: NetworkArrays, factor: Floats, q: int, b: int) -> float:
 
 
 @kernel
-def _find_room(
-    net: NetworkArrays, state: State, scratch: Scratch, factor: Floats, slot: int, at_once: bool,
-    lo: int, hi: int,
-) -> None:  # fmt: skip
+def _find_room(world: World, slot: int, at_once: bool, lo: int, hi: int) -> None:
     """let_in [N, B]: the share of what is due at a node that fits in, the same for all lanes."""
+    net, state, scratch = world.net, world.state, world.scratch
     for i in range(net.nodes.capacitated.size):
         scratch.let_in[net.nodes.capacitated[i], lo:hi] = 0.0
     for q in range(net.lanes.to.size):  # first: the volume of what is due
@@ -191,7 +182,7 @@ def _find_room(
                 state.in_transit[q, slot, lo:hi],
             )
             for b in range(hi - lo):
-                need[b] += net.stocks.volume[to] * due[b] * _yield(net, factor, q, lo + b)
+                need[b] += net.stocks.volume[to] * due[b] * _yield(world, q, lo + b)
     for i in range(net.nodes.capacitated.size):
         n = net.nodes.capacitated[i]
         for b in range(lo, hi):

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from envs.compiled.arrays import NetworkArrays
 from envs.kernel import kernel
-from envs.simulation.state import Flows, State
+from envs.simulation.world import World
+from envs.types import Floats
 
 __all__ = ["serve"]
 
-Floats = NDArray[np.float64]
-
 
 @kernel
-def serve(net: NetworkArrays, state: State, flows: Flows, demand: Floats, lo: int, hi: int) -> None:
+def serve(world: World, demand: Floats, lo: int, hi: int) -> None:
     """demand [D, B] = sold + newly backlogged + lost, pair by pair."""
+    net, state, flows = world.net, world.state, world.flows
     for p in range(net.stocks.demand_of.size):
         if net.stocks.demand_of[p] < 0:
             continue

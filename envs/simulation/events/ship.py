@@ -15,24 +15,20 @@ from numpy.typing import NDArray
 
 from envs.compiled.arrays import NetworkArrays
 from envs.kernel import copy_row, kernel
-from envs.simulation.actions import HeadArrays
 from envs.simulation.events.allocate import limit_shares
-from envs.simulation.state import Flows, Scratch, State
+from envs.simulation.world import World
+from envs.types import Floats, Ints
 
 __all__ = ["ship"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Actions = NDArray[np.float32]
 
 
 @kernel
-def ship(
-    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, heads: HeadArrays,
-    action: Actions, lead_time: Ints, factor: Floats, period: int, lo: int, hi: int,
-) -> None:  # fmt: skip
+def ship(world: World, action: Actions, lead_time: Ints, period: int, lo: int, hi: int) -> None:
     """shipped <= owed; inputs leave the shelf; shipments enter the slot of their lead time."""
-    _open_resources(net, flows, factor, lo, hi)
+    net, state, flows, scratch = world.net, world.state, world.flows, world.scratch
+    _open_resources(world, lo, hi)
     shares = flows.shipped  # where there is one round, what a lane gets in it is all it ships
     if net.switches.ship_rounds > 1:
         shares = scratch.share
@@ -40,14 +36,14 @@ def ship(
             flows.shipped[q, lo:hi] = 0.0
     by_rule = flows.limit.shape[0] > 0
     for done in range(net.switches.ship_rounds):
-        _sum_needs(net, state, flows, scratch, factor, shares, done > 0, lo, hi)
+        _sum_needs(world, shares, done > 0, lo, hi)
         if by_rule:
-            limit_shares(net, state, flows, scratch, heads, action, shares, lo, hi)
-        _share_out(net, state, flows, scratch, shares, lo, hi)
+            limit_shares(world, action, shares, lo, hi)
+        _share_out(world, shares, lo, hi)
         if by_rule:
             for q in range(net.lanes.to.size):
                 _lower(shares[q, lo:hi], flows.limit[q, lo:hi])
-        _take_inputs(net, state, flows, shares, lo, hi)
+        _take_inputs(world, shares, lo, hi)
     for q in range(net.lanes.to.size):
         shipped, owed = flows.shipped[q, lo:hi], state.owed[q, lo:hi]
         for b in range(hi - lo):
@@ -65,7 +61,7 @@ def ship(
         else:
             slot = (period + lead) % state.in_transit.shape[1]
             _send(shipped, state.in_transit[q, slot, lo:hi], total)
-    _tally_use(net, flows, lo, hi)
+    _tally_use(world, lo, hi)
 
 
 @kernel
@@ -76,7 +72,8 @@ def _is_limit(net: NetworkArrays, r: int) -> bool:
 
 
 @kernel
-def _open_resources(net: NetworkArrays, flows: Flows, factor: Floats, lo: int, hi: int) -> None:
+def _open_resources(world: World, lo: int, hi: int) -> None:
+    net, flows, factor = world.net, world.flows, world.factor
     for r in range(net.resources.capacity.size):
         left, capacity, row = (
             flows.resource_left[r, lo:hi],
@@ -90,11 +87,9 @@ def _open_resources(net: NetworkArrays, flows: Flows, factor: Floats, lo: int, h
 
 
 @kernel
-def _sum_needs(
-    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, factor: Floats,
-    shares: Floats, again: bool, lo: int, hi: int,
-) -> None:  # fmt: skip
+def _sum_needs(world: World, shares: Floats, again: bool, lo: int, hi: int) -> None:
     """share = what each lane still wants; need = the sums of it per input and per resource."""
+    net, state, scratch, factor = world.net, world.state, world.scratch, world.factor
     for p in range(net.stocks.demand_of.size):
         if net.stocks.outbound.pointer[p] < net.stocks.outbound.pointer[p + 1]:
             scratch.need[p, lo:hi] = 0.0
@@ -109,7 +104,7 @@ def _sum_needs(
             for b in range(hi - lo):
                 want[b] = owed[b] * usable[b]
         if again:
-            _want_less(net, state, flows, q, want, lo, hi)
+            _want_less(world, q, want, lo, hi)
         for i in range(net.lanes.inputs.pointer[q], net.lanes.inputs.pointer[q + 1]):
             _add_scaled(
                 scratch.need[net.lanes.inputs.index[i], lo:hi], net.lanes.inputs.value[i], want
@@ -121,11 +116,10 @@ def _sum_needs(
 
 
 @kernel
-def _want_less(
-    net: NetworkArrays, state: State, flows: Flows, q: int, want: Floats, lo: int, hi: int
-) -> None:
+def _want_less(world: World, q: int, want: Floats, lo: int, hi: int) -> None:
     """In a later round: without what the lane got, and no more than the other lanes left: it must
     not keep from them what it can't use."""
+    net, state, flows = world.net, world.state, world.flows
     shipped = flows.shipped[q, lo:hi]
     for b in range(hi - lo):
         want[b] = max(0.0, want[b] - shipped[b])
@@ -142,11 +136,9 @@ def _want_less(
 
 
 @kernel
-def _share_out(
-    net: NetworkArrays, state: State, flows: Flows, scratch: Scratch, shares: Floats,
-    lo: int, hi: int,
-) -> None:  # fmt: skip
+def _share_out(world: World, shares: Floats, lo: int, hi: int) -> None:
     """share becomes what each lane gets: its part of the scarcest thing shared in proportion."""
+    net, state, flows, scratch = world.net, world.state, world.flows, world.scratch
     want = scratch.row[lo:hi]
     for q in range(net.lanes.to.size):
         share = shares[q, lo:hi]
@@ -189,9 +181,8 @@ def _limit_once(share: Floats, available: Floats, need: Floats) -> None:
 
 
 @kernel
-def _take_inputs(
-    net: NetworkArrays, state: State, flows: Flows, shares: Floats, lo: int, hi: int
-) -> None:
+def _take_inputs(world: World, shares: Floats, lo: int, hi: int) -> None:
+    net, state, flows = world.net, world.state, world.flows
     for q in range(net.lanes.to.size):
         share = shares[q, lo:hi]
         if net.switches.ship_rounds > 1:
@@ -255,8 +246,9 @@ def _send_in_parts(
 
 
 @kernel
-def _tally_use(net: NetworkArrays, flows: Flows, lo: int, hi: int) -> None:
+def _tally_use(world: World, lo: int, hi: int) -> None:
     """resource_used [R, B], by what the resource limits."""
+    net, flows = world.net, world.flows
     for r in range(net.resources.capacity.size):
         flows.resource_used[r, lo:hi] = 0.0
     for q in range(net.lanes.to.size):
