@@ -13,6 +13,7 @@ import multiprocessing
 import sys
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import gymnasium  # noqa: F401  # loaded once for all copies: they take longer than the checks
 import hydra  # noqa: F401
@@ -29,7 +30,7 @@ def check(seeds: int, folder: str) -> None:
     """Check random networks with the folder's `envs`; the first broken check ends the run."""
     sys.path.insert(0, folder)
     envs = importlib.import_module("envs")
-    trace = importlib.import_module("envs.trace.trace")
+    trace: Any = importlib.import_module("envs.trace.trace")
     laws = importlib.import_module("tests.envs.laws").LAWS
     comparisons = importlib.import_module("tests.envs.comparisons").COMPARISONS
     random_run = importlib.import_module("tests.envs.runs").random_run

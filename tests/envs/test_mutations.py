@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def found(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str | None]:
     """What the checks find in the clean copy and in those of the chosen mutations, by name."""
-    chosen = {item.callspec.params["mutation"] for item in request.session.items
+    chosen: set[Any] = {item.callspec.params["mutation"] for item in request.session.items
               if isinstance(item, pytest.Function) and hasattr(item, "callspec")
               and "mutation" in item.callspec.params}  # fmt: skip
     folders = {CLEAN: tmp_path_factory.mktemp("clean")}
