@@ -125,7 +125,7 @@ def can_be_at_once(network: SupplyNetwork, lane: Lane) -> bool:
 
 def pipeline_slots(lanes: LaneArrays, lead_longest: Ints, receive_after_ship: bool) -> int:
     """Slots of the pipeline: today's, one for each period of the longest way, and one more where
-    a pause or a wait at the door can move goods beyond them.
+    a pause or a full node can move goods beyond them.
 
     Goods that ship before today's receipts can be a full longest way off when a pause moves them;
     else they have come a period nearer, and only goods of a way of 0 have nowhere to wait.

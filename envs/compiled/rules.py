@@ -21,7 +21,7 @@ class Exposure(NamedTuple):
 
     multiplier: str
     regimes: tuple[str, ...]
-    mode: str = ""  # of the lanes; "" where none of the regimes looks at it
+    mode: str = ""  # of the lanes; "" where it matters to none of the regimes
 
 
 def compile_exposures(links: Links) -> tuple[tuple[Exposure, ...], FactorRows]:

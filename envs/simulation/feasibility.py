@@ -14,8 +14,7 @@ from envs.kernel import entry, kernel
 from envs.simulation.state import State
 from envs.types import Floats
 
-__all__ = ["execute", "executed_quantity", "is_open", "limit_budget",
-           "limit_storage"]  # fmt: skip
+__all__ = ["execute", "executed_quantity", "is_open", "limit_budget", "limit_storage"]
 
 
 _HALF = 0.5 - 1e-9  # half a pack or more becomes a pack, whatever the last bit of the sum
@@ -96,12 +95,9 @@ def limit_storage(net: NetworkArrays, state: State, order: Floats, lo: int, hi: 
 @entry
 def execute(net: NetworkArrays, q: int, raw: Floats, ordered: Floats) -> None:
     """ordered [B] = the executed quantities of raw [B] on lane q: the rules of one lane alone."""
-    minimum, maximum, multiple = (
-        net.rules.minimum_order[q],
-        net.rules.maximum_order[q],
-        net.rules.order_multiple[q],
-    )
-    load = net.rules.load_multiple[q]
+    rules = net.rules
+    minimum, maximum = rules.minimum_order[q], rules.maximum_order[q]
+    multiple, load = rules.order_multiple[q], rules.load_multiple[q]
     if minimum == 0.0 and multiple == 1.0 and load == 0.0:
         for b in range(raw.size):  # the common case: the compiler drops the division
             ordered[b] = executed_quantity(raw[b], 0.0, maximum, 1.0, 0.0)

@@ -86,8 +86,8 @@ class Flows(NamedTuple):
     ordered: Floats  # [Q, B] units, executed
     shipped: Floats  # [Q, B] units
     cancelled: Floats  # [Q, B] units
-    received: Floats  # [Q, B] units, good ones
-    scrapped: Floats  # [Q, B] units that arrived and were no good
+    received: Floats  # [Q, B] units, without the defective ones
+    scrapped: Floats  # [Q, B] units that arrived defective
     demand: Floats  # [P, B] units, of customers
     sold: Floats  # [P, B] units of today's demand served from stock
     backlog_served: Floats  # [P, B] units of older demand served

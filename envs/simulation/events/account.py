@@ -18,7 +18,7 @@ _PURCHASE, _FIXED = int(CostColumn.PURCHASE), int(CostColumn.FIXED_ORDER)
 _REVENUE, _SALVAGE = int(CostColumn.REVENUE), int(CostColumn.SALVAGE)
 _LOAD = int(CostColumn.LOAD)
 
-_CRUMB = 1e-9  # of a unit or a load: rounding leaves it, nobody is charged for it
+_CRUMB = 1e-9  # of a unit or a load: left by rounding, and not charged
 
 
 @kernel

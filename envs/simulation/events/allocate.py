@@ -44,26 +44,24 @@ def limit_shares(world: World, action: Actions, want: Floats, lo: int, hi: int) 
     net, state, flows, scratch = world.net, world.state, world.flows, world.scratch
     for q in range(net.lanes.to.size):
         copy_row(flows.limit[q, lo:hi], want[q, lo:hi])
+    takers = net.stocks.outbound
     for p in range(net.stocks.shares_simply.size):
         if not net.stocks.shares_simply[p]:
             for b in range(lo, hi):
                 if scratch.need[p, b] > state.on_hand[p, b]:
                     _draw_lines(world, action, want, p, b)
-                    _give_out(
-                        net.stocks.outbound, p, state.on_hand[p, b], want, flows.limit, scratch, b
-                    )
+                    _give_out(takers, p, state.on_hand[p, b], want, flows.limit, scratch, b)
+    users = net.resources.users
     for r in range(net.resources.capacity.size):
         if net.resources.by_priority[r]:
             left = flows.resource_left[r]
             for b in range(lo, hi):
                 if scratch.resource_need[r, b] > left[b]:
-                    for i in range(
-                        net.resources.users.pointer[r], net.resources.users.pointer[r + 1]
-                    ):
-                        q = net.resources.users.index[i]
+                    for i in range(users.pointer[r], users.pointer[r + 1]):
+                        q = users.index[i]
                         scratch.weight[q, b] = want[q, b]
                         scratch.offset[q, b] = net.lanes.priority[q] * want[q, b]
-                    _give_out(net.resources.users, r, left[b], want, flows.limit, scratch, b)
+                    _give_out(users, r, left[b], want, flows.limit, scratch, b)
 
 
 @kernel

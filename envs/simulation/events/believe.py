@@ -32,9 +32,8 @@ def note_orders(world: World, period: int, lo: int, hi: int) -> None:
         q = net.beliefs.lane[k]
         kept = state.cohorts.shape[1]
         slot, next_slot = period % kept, (period + 1) % kept
-        known = (
-            period - net.lanes.information_delay[q] - _extra(net, q)
-        ) % kept  # when it was ordered
+        ordered_ago = net.lanes.information_delay[q] + _extra(net, q)  # what ships now
+        known = (period - ordered_ago) % kept
         for b in range(lo, hi):
             state.cohorts[k, next_slot, b] += state.cohorts[k, slot, b]  # too old to tell apart
             state.cohorts[k, slot, b] = state.asked[k, slot, b] = flows.ordered[q, b]
@@ -75,7 +74,7 @@ def _comes_late(net: NetworkArrays, q: int) -> bool:
 @kernel
 def _extra(net: NetworkArrays, q: int) -> int:
     """Periods that an order takes beyond its information delay: where goods are received after
-    shipping so are orders, and what the sender hears today ships tomorrow."""
+    shipping so are orders, and what the sender receives today ships tomorrow."""
     return 1 if net.switches.receive_after_ship and net.lanes.information_delay[q] > 0 else 0
 
 

@@ -91,11 +91,8 @@ def _positions(world: World, period: int, lo: int, hi: int) -> None:
             owed_to_lanes = state.owed_to_lanes[p, lo:hi]
             owed_to_lanes[:] = 0.0
             for i in range(first, last):
-                _add(
-                    owed_to_lanes,
-                    net.stocks.outbound.value[i],
-                    state.owed[net.stocks.outbound.index[i], lo:hi],
-                )
+                owed = state.owed[net.stocks.outbound.index[i], lo:hi]
+                _add(owed_to_lanes, net.stocks.outbound.value[i], owed)
             _add(level, -1.0, owed_to_lanes)
         on_order[:] = 0.0
         for i in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):

@@ -1,8 +1,8 @@
 """Event 1: shipments due now reach the shelf, orders due now reach their sender.
 
 Where something disturbs receipts, goods stay in the pipeline: those on their way move a period
-back while transit is paused; those that are due wait at the door, the slot of the next period,
-while receiving is paused or the node is full. What is let in and no good is scrapped.
+back while transit is paused; those that are due stay in the slot of the next period while
+receiving is paused or the node is full. What is let in and is defective is scrapped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["receive", "receive_at_once"]
 
 @kernel
 def receive(world: World, period: int, lo: int, hi: int) -> None:
-    """on_hand += in_transit due now; owed += orders on the way due now. factor [V, B]."""
+    """on_hand += in_transit due now; owed += orders on the way due now."""
     net, state, flows, factor = world.net, world.state, world.flows, world.factor
     slot = period % state.in_transit.shape[1]
     all_plain = True
@@ -68,9 +68,7 @@ def receive_at_once(world: World, period: int, lo: int, hi: int) -> None:
                 due[b] = 0.0
         else:
             all_plain = False
-            if (
-                net.factor_rows.transit[q] >= 0
-            ):  # only today's goods: the others have been paused already
+            if net.factor_rows.transit[q] >= 0:  # only today's goods: the others were paused before
                 _wait(state.in_transit[q], factor[net.factor_rows.transit[q]], slot, lo, hi)
     if not all_plain:
         _receive_disturbed(world, slot, True, lo, hi)
@@ -177,10 +175,8 @@ def _find_room(world: World, slot: int, at_once: bool, lo: int, hi: int) -> None
     for q in range(net.lanes.to.size):  # first: the volume of what is due
         if _is_disturbed(net, q, at_once) and _needs_room(net, q):
             to = net.lanes.to[q]
-            need, due = (
-                scratch.let_in[net.stocks.node_of[to], lo:hi],
-                state.in_transit[q, slot, lo:hi],
-            )
+            need = scratch.let_in[net.stocks.node_of[to], lo:hi]
+            due = state.in_transit[q, slot, lo:hi]
             for b in range(hi - lo):
                 need[b] += net.stocks.volume[to] * due[b] * _yield(world, q, lo + b)
     for i in range(net.nodes.capacitated.size):

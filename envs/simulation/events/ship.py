@@ -75,11 +75,8 @@ def _is_limit(net: NetworkArrays, r: int) -> bool:
 def _open_resources(world: World, lo: int, hi: int) -> None:
     net, flows, factor = world.net, world.flows, world.factor
     for r in range(net.resources.capacity.size):
-        left, capacity, row = (
-            flows.resource_left[r, lo:hi],
-            net.resources.capacity[r],
-            net.factor_rows.capacity[r],
-        )
+        left, row = flows.resource_left[r, lo:hi], net.factor_rows.capacity[r]
+        capacity = net.resources.capacity[r]
         left[:] = capacity
         if row >= 0:
             for b in range(hi - lo):
@@ -90,6 +87,7 @@ def _open_resources(world: World, lo: int, hi: int) -> None:
 def _sum_needs(world: World, shares: Floats, again: bool, lo: int, hi: int) -> None:
     """share = what each lane still wants; need = the sums of it per input and per resource."""
     net, state, scratch, factor = world.net, world.state, world.scratch, world.factor
+    inputs = net.lanes.inputs
     for p in range(net.stocks.demand_of.size):
         if net.stocks.outbound.pointer[p] < net.stocks.outbound.pointer[p + 1]:
             scratch.need[p, lo:hi] = 0.0
@@ -105,10 +103,8 @@ def _sum_needs(world: World, shares: Floats, again: bool, lo: int, hi: int) -> N
                 want[b] = owed[b] * usable[b]
         if again:
             _want_less(world, q, want, lo, hi)
-        for i in range(net.lanes.inputs.pointer[q], net.lanes.inputs.pointer[q + 1]):
-            _add_scaled(
-                scratch.need[net.lanes.inputs.index[i], lo:hi], net.lanes.inputs.value[i], want
-            )
+        for i in range(inputs.pointer[q], inputs.pointer[q + 1]):
+            _add_scaled(scratch.need[inputs.index[i], lo:hi], inputs.value[i], want)
         for i in range(net.lanes.uses.pointer[q], net.lanes.uses.pointer[q + 1]):
             r = net.lanes.uses.index[i]
             if _is_limit(net, r):
