@@ -10,6 +10,7 @@ from typing import Any
 from envs.compiled.network import CompiledNetwork, compile_network
 from envs.errors import ConfigError, did_you_mean
 from envs.network.network import SupplyNetwork
+from envs.network.plain import ADDED, plain_tree
 from envs.observation.companions import CompanionsOf
 from envs.policies import policy_class
 from envs.reward import Preference
@@ -59,9 +60,9 @@ class Scenario:
     policy_params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     smoothing: float = 0.0
     memory: int = 0
-    companions: int = 0
-    companions_of: CompanionsOf = CompanionsOf.lanes
-    identity: bool = False
+    companions: int = field(default=0, metadata=ADDED)
+    companions_of: CompanionsOf = field(default=CompanionsOf.lanes, metadata=ADDED)
+    identity: bool = field(default=False, metadata=ADDED)
     splits: Mapping[str, Split] | None = None
     period_name: str = "day"
     currency: str = "EUR"
@@ -72,7 +73,7 @@ class Scenario:
     preference: Preference | None = None
     extra_heads: tuple[str, ...] = ()
     action_space: ActionSpace = ActionSpace.residual
-    action_scale: float = 1.0
+    action_scale: float = field(default=1.0, metadata=ADDED)
     stress_of: str = ""
 
     def __post_init__(self) -> None:
@@ -92,6 +93,7 @@ class Scenario:
                 "> 0."
             )
         policy_class(self.base_policy)
+        plain_tree(self.policy_params, "policy_params")  # what can't be exported isn't simulated
         self.bootstrap("train")
         for split in self.splits or ():
             self.starts(split)

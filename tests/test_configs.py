@@ -98,7 +98,7 @@ MISTAKES = {
     "negative lead time": (["scenario=lost_sales", "scenario.lead_time=-1"], "lead_time is -1"),
     "negative lane lead time": (
         ["scenario=assembly", "scenario.lanes.truck.lead_time=-1"],
-        "Lane 'truck': lead_time is -1",
+        "lanes.truck: lead_time is -1",
     ),
     "lane to a missing node": (
         ["scenario=assembly", "scenario.lanes.truck.node=nowhere"],
@@ -114,9 +114,21 @@ MISTAKES = {
         ["scenario=lost_sales", "scenario.demand.distribution=posson"],
         "poisson",
     ),
-    "part of a null": (
+    "part of a lane's part": (
         ["scenario=assembly", "scenario.lanes.truck.calendar.cycle=7"],
-        "null in its YAML",
+        "lanes.truck.calendar: calendar has cycle 7 and open []",
+    ),
+    "unknown key of a lane": (
+        ["scenario=assembly", "scenario.lanes.truck.led_time=3"],
+        "'led_time' is unknown in lanes.truck. Did you mean 'lead_time'?",
+    ),
+    "wrong type in a lane": (
+        ["scenario=assembly", "scenario.lanes.truck.lead_time=soon"],
+        "lanes.truck.lead_time is 'soon'; expected a whole number",
+    ),
+    "name that YAML takes for a number": (
+        ["scenario=assembly", "scenario.lanes.truck.sku=17"],
+        "lanes.truck.sku is 17; expected text; put it in quotes",
     ),
     "negative learning rate": (["algorithm.learning_rate=-1"], "learning_rate"),
     "not a key=value": (["fast"], "key=value"),

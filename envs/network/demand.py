@@ -1,15 +1,17 @@
 """Customer demand: what can be drawn, and how its mean moves over the calendar.
 
-A process is one class with one method, `distribution(factor)`: the SciPy distribution of a
-period's demand when its mean is multiplied by `factor`. `envs.trace.trace` turns it into
-inverse-CDF tables, so a draw costs the same for every process. To add a process: a class, a line in
-`PROCESSES`.
+A process is one frozen dataclass of numbers with one method, `distribution(factor)`: the SciPy
+distribution of a period's demand when its mean is multiplied by `factor`. `envs.trace.tables` turns
+it into inverse-CDF tables, so a draw costs the same for every process. To add a process: a class
+and a line in `PROCESSES`; simulation, bounds and artifacts know processes by these alone, and
+`Demand` refuses one that they couldn't handle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import typing
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,14 +20,29 @@ from scipy import stats
 
 from envs.errors import ConfigError, did_you_mean
 
-__all__ = ["PROCESSES", "Demand", "DemandConfig", "DemandProcess", "build_process"]
+__all__ = [
+    "PROCESSES",
+    "Demand",
+    "DemandConfig",
+    "DemandProcess",
+    "build_process",
+    "process_name",
+]
 
 
 class DemandProcess(Protocol):
-    """Demand of one period, independent between periods."""
+    """Demand of one period, independent between periods.
+
+    A frozen dataclass whose fields are numbers or truth values: its plain form in artifacts. From
+    YAML, each is read from the field of that name of `DemandConfig`.
+    """
 
     def distribution(self, factor: float) -> Any:
-        """Return the frozen SciPy distribution [units per period] at `factor` times the mean."""
+        """Return the distribution [units per period] at `factor` > 0 times the mean.
+
+        A frozen SciPy distribution, or what has its `mean`, `std`, `ppf` and `cdf`, and `pmf` where
+        demand is in whole units.
+        """
 
 
 @dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
@@ -49,13 +66,14 @@ class DemandConfig:
     history: list[float] | None = None
     whole_units: bool = True
 
-    def need(self, name: str, minimum: float = 0.0) -> float:
-        """Return a number this process can't do without. Raises ConfigError if missing or low."""
-        value = getattr(self, name)
-        if value is None or not minimum <= value < float("inf"):
+    def need(self, name: str) -> float:
+        """Return a number this process can't do without. Raises ConfigError where it is missing,
+        negative or infinite."""
+        value = getattr(self, name, None)
+        if value is None or not 0.0 <= value < float("inf"):
             raise ConfigError(
-                f"demand: {name} is {value}; expected a finite number >= {minimum:g} for "
-                f"distribution '{self.distribution}'."
+                f"demand: {name} is {value}; expected a finite number >= 0 for distribution "
+                f"'{self.distribution}'."
             )
         return float(value)
 
@@ -87,6 +105,14 @@ class NegativeBinomial:
     mean: float
     standard_deviation: float
 
+    def __post_init__(self) -> None:
+        mean, sd = self.mean, self.standard_deviation
+        if not 0 < mean < sd**2:
+            raise ConfigError(
+                f"demand: negative_binomial needs standard_deviation^2 > mean > 0; got {sd}^2 and "
+                f"{mean}. Use poisson for less spread."
+            )
+
     def distribution(self, factor: float) -> Any:
         size = self.mean**2 / (self.standard_deviation**2 - self.mean)
         return stats.nbinom(size, size / (size + self.mean * factor))
@@ -100,6 +126,13 @@ class Normal:
     standard_deviation: float
     whole_units: bool
 
+    def __post_init__(self) -> None:
+        if self.standard_deviation == 0.0:
+            raise ConfigError(
+                "demand: normal has standard_deviation 0; expected a number > 0. Use uniform with "
+                "low equal to high for a constant."
+            )
+
     def distribution(self, factor: float) -> Any:
         normal = stats.norm(self.mean * factor, self.standard_deviation * factor)
         return _Rounded(normal) if self.whole_units else normal
@@ -112,6 +145,13 @@ class Uniform:
     low: float
     high: float
     whole_units: bool
+
+    def __post_init__(self) -> None:
+        if self.high < self.low or (self.high == self.low and not self.whole_units):
+            raise ConfigError(
+                f"demand: uniform has low {self.low} and high {self.high}; expected low <= high, "
+                "and low < high unless whole_units."
+            )
 
     def distribution(self, factor: float) -> Any:
         low, high = self.low * factor, self.high * factor
@@ -128,6 +168,13 @@ class Compound:
 
     mean: float
     order_size: float
+
+    def __post_init__(self) -> None:
+        if not self.order_size > 1.0:
+            raise ConfigError(
+                f"demand: compound has order_size {self.order_size}; expected a number > 1. Use "
+                "poisson where customers order one unit each."
+            )
 
     def distribution(self, factor: float) -> Any:
         return _StutteringPoisson(self.mean * factor / self.order_size, 1.0 / self.order_size)
@@ -175,6 +222,7 @@ class _Rounded:
 
     def __init__(self, continuous: Any) -> None:
         self._continuous = continuous
+        self.mean, self.std = continuous.mean, continuous.std  # of what is rounded
 
     def cdf(self, k: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.where(k < 0, 0.0, self._continuous.cdf(np.floor(k) + 0.5))
@@ -186,62 +234,45 @@ class _Rounded:
         return self.cdf(k) - self.cdf(np.asarray(k) - 1)
 
 
-def _poisson(config: DemandConfig) -> DemandProcess:
-    return Poisson(config.need("mean"))
-
-
-def _geometric(config: DemandConfig) -> DemandProcess:
-    return Geometric(config.need("mean"))
-
-
-def _negative_binomial(config: DemandConfig) -> DemandProcess:
-    mean, sd = config.need("mean"), config.need("standard_deviation")
-    if not 0 < mean < sd**2:
-        raise ConfigError(
-            f"demand: negative_binomial needs standard_deviation^2 > mean > 0; got {sd}^2 and "
-            f"{mean}. Use poisson for less spread."
-        )
-    return NegativeBinomial(mean, sd)
-
-
-def _normal(config: DemandConfig) -> DemandProcess:
-    mean, sd = config.need("mean"), config.need("standard_deviation")
-    if sd == 0.0:
-        raise ConfigError(
-            "demand: normal has standard_deviation 0; expected a number > 0. Use uniform with low "
-            "equal to high for a constant."
-        )
-    return Normal(mean, sd, config.whole_units)
-
-
-def _uniform(config: DemandConfig) -> DemandProcess:
-    low, high = config.need("low"), config.need("high")
-    if high < low or (high == low and not config.whole_units):
-        raise ConfigError(
-            f"demand: uniform has low {low} and high {high}; expected low <= high, and low < high "
-            "unless whole_units."
-        )
-    return Uniform(low, high, config.whole_units)
-
-
-def _compound(config: DemandConfig) -> DemandProcess:
-    mean, size = config.need("mean"), config.need("order_size", 1.0)
-    if size == 1.0:
-        raise ConfigError(
-            "demand: compound has order_size 1; expected a number > 1. Use poisson where customers "
-            "order one unit each."
-        )
-    return Compound(mean, size)
-
-
-PROCESSES: dict[str, Callable[[DemandConfig], DemandProcess]] = {
-    "poisson": _poisson,
-    "geometric": _geometric,
-    "negative_binomial": _negative_binomial,
-    "normal": _normal,
-    "uniform": _uniform,
-    "compound": _compound,
+# The one registry: what can be simulated, exported, shown and bounded.
+PROCESSES: dict[str, type[Any]] = {
+    "poisson": Poisson,
+    "geometric": Geometric,
+    "negative_binomial": NegativeBinomial,
+    "normal": Normal,
+    "uniform": Uniform,
+    "compound": Compound,
 }
+
+
+def process_name(process: DemandProcess) -> str:
+    """Return the name that a process has in PROCESSES.
+
+    Raises ConfigError where it has none, or where it couldn't be exported.
+    """
+    return _name_of(type(process))
+
+
+@cache
+def _name_of(cls: type[Any]) -> str:
+    names = [name for name, known in PROCESSES.items() if known is cls]
+    if not names:
+        raise ConfigError(
+            f"demand: process {cls.__name__} isn't registered; expected one of "
+            f"{', '.join(PROCESSES)}. Add it to PROCESSES in envs/network/demand.py; a process "
+            "without a name can't be exported."
+        )
+    frozen = is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    hints = typing.get_type_hints(cls)
+    names_of = fields(cls) if frozen else ()
+    odd = [f.name for f in names_of if hints[f.name] not in (int, float, bool)]
+    if not frozen or odd or not hasattr(cls, "distribution"):
+        trouble = f" (not of {', '.join(odd)})" if odd else ""
+        raise ConfigError(
+            f"demand: process {cls.__name__} can't be exported{trouble}; expected a frozen "
+            "dataclass whose fields are int, float or bool, with a method distribution(factor)."
+        )
+    return names[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,6 +297,8 @@ class Demand:
     def __post_init__(self) -> None:
         if (self.process is None) == (self.history is None):
             raise ConfigError("demand: expected either a process or a history, not both or none.")
+        if self.process is not None:
+            process_name(self.process)
         for name in ("history", "multiplier"):
             values = getattr(self, name)
             if values is not None and not (np.isfinite(values).all() and (values >= 0).all()):
@@ -295,8 +328,6 @@ class Demand:
             return cls(low, 0.0, history=history, **fields)
         process = build_process(config)
         distribution = process.distribution(1.0)
-        if isinstance(distribution, _Rounded):
-            return cls(config.need("mean"), config.need("standard_deviation"), process, **fields)
         return cls(float(distribution.mean()), float(distribution.std()), process, **fields)
 
 
@@ -307,4 +338,13 @@ def build_process(config: DemandConfig) -> DemandProcess:
             f"demand: distribution '{config.distribution}' is unknown."
             f"{did_you_mean(config.distribution, [*PROCESSES, 'step', 'history'])}"
         )
-    return PROCESSES[config.distribution](config)
+    cls = PROCESSES[config.distribution]
+    hints = typing.get_type_hints(cls)
+    numbers = {
+        f.name: config.whole_units
+        if f.name == "whole_units"
+        else hints[f.name](config.need(f.name))
+        for f in fields(cls)
+    }
+    process: DemandProcess = cls(**numbers)
+    return process

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 
 from envs.errors import ConfigError, NetworkError, did_you_mean
-from envs.network.network import Lane, Regime, RegimeState, Resource, Schedule, Stock, SupplyNetwork
+from envs.network.network import (
+    EventWindow,
+    Lane,
+    Regime,
+    RegimeState,
+    Resource,
+    Stock,
+    SupplyNetwork,
+)
 
 __all__ = ["EventConfig", "inject"]
 
@@ -78,7 +86,7 @@ def _regime(name: str, event: EventConfig, after: int) -> Regime:
     last = event.first if event.last is None else event.last
     try:
         struck = RegimeState("struck", **{m: getattr(event, m) for m in _MULTIPLIERS})
-        schedule = Schedule(after + event.first, after + last, event.duration)
+        schedule = EventWindow(after + event.first, after + last, event.duration)
     except NetworkError as error:
         raise NetworkError(f"event '{name}': {error}") from None
     states = (RegimeState("as usual"), struck)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from envs.errors import NetworkError
@@ -48,14 +48,14 @@ class Limits(StrEnum):
 class Calendar:
     """Periods on which something is open: those t with t mod `cycle` in `open`."""
 
-    cycle: int
-    open: tuple[int, ...]
+    cycle: int = 7
+    open: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         days = sorted(set(self.open))
         if self.cycle < 1 or not days or days[0] < 0 or days[-1] >= self.cycle:
             raise NetworkError(
-                f"Calendar: cycle is {self.cycle} and open {list(self.open)}; expected a cycle >= "
+                f"calendar has cycle {self.cycle} and open {list(self.open)}; expected a cycle >= "
                 "1 and at least one open period from 0 to cycle - 1."
             )
 
@@ -144,7 +144,7 @@ class Lane:
     id: str
     node: str
     sku: str
-    lead_time: LeadTime
+    lead_time: LeadTime = field(default_factory=LeadTime)
     inputs: tuple[LaneInput, ...] = ()
     resources: tuple[ResourceUse, ...] = ()
     regimes: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ class LeadTime:
     no_overtaking: what ships later never arrives earlier.
     """
 
-    minimum: int
+    minimum: int = 1
     delay_mean: float = 0.0
     delay_sd: float = 0.0
     longest: int | None = None

@@ -27,11 +27,12 @@ from envs.network.lane import (
     ResourceUse,
     Speed,
 )
-from envs.network.regime import ModeStates, Regime, RegimeState, Schedule
+from envs.network.regime import EventWindow, ModeStates, Regime, RegimeState
 
 __all__ = [
     "Allocation",
     "Calendar",
+    "EventWindow",
     "InTransitPayer",
     "Lane",
     "LaneInput",
@@ -43,7 +44,6 @@ __all__ = [
     "RegimeState",
     "Resource",
     "ResourceUse",
-    "Schedule",
     "ServeOrder",
     "Sku",
     "Speed",
@@ -106,7 +106,7 @@ class Node:
     """
 
     id: str
-    kind: str
+    kind: str = ""
     storage_capacity: float = float("inf")
     review: Calendar | None = None
     position: tuple[float, float] | None = None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from envs.errors import NetworkError
 from envs.network.checks import at_least_zero, must_be_share
 
-__all__ = ["MULTIPLIERS", "ModeStates", "Regime", "RegimeState", "Schedule"]
+__all__ = ["MULTIPLIERS", "EventWindow", "ModeStates", "Regime", "RegimeState"]
 
 MULTIPLIERS = ("availability", "yield_share", "cost", "ordering", "transit", "receiving")
 
@@ -60,21 +60,24 @@ class RegimeState:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """An event: it begins in a period drawn uniformly from first..last and lasts `duration`
-    periods (None: for good). Periods count from the start of the simulation, warm-up included."""
+class EventWindow:
+    """When an event happens. Periods count from the start of the simulation, warm-up included.
 
-    first: int
-    last: int
+    first, last: it begins in a period drawn uniformly from first..last.
+    duration: periods it lasts (None: for good).
+    """
+
+    first: int = 0
+    last: int = 0
     duration: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.first <= self.last:
             raise NetworkError(
-                f"Schedule: first is {self.first}, last {self.last}; expected 0 <= first <= last."
+                f"event window: first is {self.first}, last {self.last}; expected 0 <= first <= last."
             )
         if self.duration is not None and self.duration < 1:
-            raise NetworkError(f"Schedule: duration is {self.duration}; expected 1 or more.")
+            raise NetworkError(f"event window: duration is {self.duration}; expected 1 or more.")
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Regime:
     id: str
     states: tuple[RegimeState, ...]
     transition: tuple[tuple[float, ...], ...] = ()
-    schedule: Schedule | None = None
+    schedule: EventWindow | None = None
     seen_after: int | None = None
     forecast_accuracy: tuple[float, ...] = ()
     by_mode: tuple[ModeStates, ...] = ()

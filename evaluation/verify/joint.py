@@ -10,7 +10,7 @@ import numpy as np
 from envs.network.demand import DemandConfig, build_process
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.scenarios.explicit import ExplicitConfig, LaneEntry, StockEntry
+from envs.scenarios.explicit import ExplicitConfig
 from evaluation.optima.chance import seen
 from evaluation.optima.joint_pair import JointPair, solve_joint_pair
 from evaluation.optima.single_pair import SinglePair, Supply
@@ -84,17 +84,17 @@ def _two_items(case: Case) -> Scenario:
             kind="explicit", name=case.id, horizon=2000, warm_up=100, nodes={"shop": "shop"},
             skus=dict.fromkeys(items, 0.0),
             stocks={
-                i: StockEntry(
-                    "shop", i, holding_cost=case.number("h"), backlog_cost=case.number("b"),
-                    initial_stock=20.0, demand=demand,
-                )
+                i: {
+                    "node": "shop", "sku": i, "holding_cost": case.number("h"),
+                    "backlog_cost": case.number("b"), "initial_stock": 20.0, "demand": demand,
+                }
                 for i in items
             },
             lanes={
-                i: LaneEntry(
-                    "shop", i, 0, resources={"supplier": 1.0}, fixed_cost=case.number("k"),
-                    order_multiple=1.0,
-                )
+                i: {
+                    "node": "shop", "sku": i, "lead_time": 0, "resources": {"supplier": 1.0},
+                    "fixed_cost": case.number("k"), "order_multiple": 1.0,
+                }
                 for i in items
             },
             resources={"supplier": {"fixed_cost": case.number("K")}},

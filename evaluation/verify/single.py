@@ -9,13 +9,7 @@ from typing import Any
 from envs.network.network import Speed
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.scenarios.explicit import (
-    ExplicitConfig,
-    LaneEntry,
-    RegimeEntry,
-    RegimeStateEntry,
-    StockEntry,
-)
+from envs.scenarios.explicit import ExplicitConfig
 from envs.scenarios.single_node import SingleNodeConfig
 from evaluation.optima.exact import solve_scenario
 from evaluation.verify.case import Case, NotRunnable, Row, demand_of
@@ -81,7 +75,7 @@ def fixed_cost(case: Case) -> Iterator[Row]:
 
 
 def _two_lanes(
-    name: str, lanes: dict[str, LaneEntry], stock: StockEntry, regimes: dict[str, RegimeEntry]
+    name: str, lanes: dict[str, Any], stock: dict[str, Any], regimes: dict[str, Any]
 ) -> Scenario:
     return build_scenario(
         ExplicitConfig(
@@ -99,16 +93,17 @@ def dual_sourcing(case: Case) -> Iterator[Row]:
     scenario = _two_lanes(
         case.id,
         {
-            "regular": LaneEntry(**common, lead_time=case.whole("l_r"), unit_cost=price),
-            "expedite": LaneEntry(
-                **common, lead_time=case.whole("l_e"), unit_cost=case.number("c_e"),
+            "regular": {**common, "lead_time": case.whole("l_r"), "unit_cost": price},
+            "expedite": dict(
+                common, lead_time=case.whole("l_e"), unit_cost=case.number("c_e"),
                 speed=Speed.expedite,
             ),
         },
-        StockEntry(
-            "store", "item", holding_cost=case.number("h"), backlog_cost=case.number("b"),
-            initial_stock=4.0, demand=demand,
-        ),
+        {
+            "node": "store", "sku": "item",
+            "holding_cost": case.number("h"), "backlog_cost": case.number("b"),
+            "initial_stock": 4.0, "demand": demand,
+        },
         {},
     )  # fmt: skip
     optimum = optimum_row(case, scenario)
@@ -140,19 +135,20 @@ def outage(case: Case) -> Iterator[Row]:
     scenario = _two_lanes(
         case.id,
         {
-            "cheap": LaneEntry(**common, unit_cost=price, regimes=["supplier"]),
-            "reliable": LaneEntry(**common, unit_cost=case.number("c_B"), base_share=0.0),
+            "cheap": {**common, "unit_cost": price, "regimes": ["supplier"]},
+            "reliable": {**common, "unit_cost": case.number("c_B"), "base_share": 0.0},
         },
-        StockEntry(
-            "store", "item", holding_cost=case.number("h"), backlog_cost=case.number("b"),
-            initial_stock=10.0, demand=demand,
-        ),
         {
-            "supplier": RegimeEntry(
-                states={"up": RegimeStateEntry(), "down": RegimeStateEntry(ordering=0.0)},
-                transition=[[1.0 - fail, fail], [repair, 1.0 - repair]],
-                seen_after=0,
-            )
+            "node": "store", "sku": "item",
+            "holding_cost": case.number("h"), "backlog_cost": case.number("b"),
+            "initial_stock": 10.0, "demand": demand,
+        },
+        {
+            "supplier": {
+                "states": {"up": {}, "down": {"ordering": 0.0}},
+                "transition": [[1.0 - fail, fail], [repair, 1.0 - repair]],
+                "seen_after": 0,
+            }
         },
     )  # fmt: skip
     yield optimum_row(case, scenario)
@@ -180,24 +176,26 @@ def hidden_regime(case: Case) -> Iterator[Row]:
         return _two_lanes(
             case.id,
             {
-                "supplier": LaneEntry(
-                    "store", "item", lead_time=case.whole("L"), order_multiple=1.0
-                )
+                "supplier": {
+                    "node": "store", "sku": "item",
+                    "lead_time": case.whole("L"), "order_multiple": 1.0
+                }
             },
-            StockEntry(
-                "store", "item", holding_cost=case.number("h"), backlog_cost=case.number("b"),
-                initial_stock=10.0, demand=demand_of("poisson", average),
-                demand_regimes=["market"],
-            ),
             {
-                "market": RegimeEntry(
-                    states={
-                        "low": RegimeStateEntry(demand=means[0] / average),
-                        "high": RegimeStateEntry(demand=means[1] / average),
+                "node": "store", "sku": "item",
+                "holding_cost": case.number("h"), "backlog_cost": case.number("b"),
+                "initial_stock": 10.0, "demand": demand_of("poisson", average),
+                "demand_regimes": ["market"],
+            },
+            {
+                "market": {
+                    "states": {
+                        "low": {"demand": means[0] / average},
+                        "high": {"demand": means[1] / average},
                     },
-                    transition=[[stays, 1.0 - stays], [1.0 - stays, stays]],
-                    seen_after=seen_after,
-                )
+                    "transition": [[stays, 1.0 - stays], [1.0 - stays, stays]],
+                    "seen_after": seen_after,
+                }
             },
         )  # fmt: skip
 

@@ -19,6 +19,7 @@ from envs.network.lead_time import LeadTime
 from envs.network.network import (
     Allocation,
     Calendar,
+    EventWindow,
     InTransitPayer,
     Lane,
     LaneInput,
@@ -29,7 +30,6 @@ from envs.network.network import (
     RegimeState,
     Resource,
     ResourceUse,
-    Schedule,
     ServeOrder,
     Sku,
     Speed,
@@ -271,7 +271,7 @@ def _regimes(random: Random, drawn: bool) -> tuple[Regime, ...]:
         if not drawn or random.random() < 0.3:
             first = random.randint(0, 8)
             last = first + (random.randint(0, 5) if drawn else 0)
-            schedule = Schedule(first, last, random.choice([None, 1, 4]))
+            schedule = EventWindow(first, last, random.choice([None, 1, 4]))
             states: list[RegimeState] = [RegimeState("as usual"), _state(random, "struck")]
         else:
             states = [_state(random, f"state {j}") for j in range(random.randint(2, 3))]

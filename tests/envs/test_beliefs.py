@@ -14,12 +14,12 @@ from envs.network.demand import Demand, DemandConfig
 from envs.network.lead_time import LeadTime
 from envs.network.network import (
     Calendar,
+    EventWindow,
     Lane,
     Node,
     Receive,
     Regime,
     RegimeState,
-    Schedule,
     Sku,
     Speed,
     Stock,
@@ -34,7 +34,7 @@ from envs.simulation.simulator import Simulator
 def event(first: int, duration: int | None = None, **struck: float) -> Regime:
     """Something that happens to the lane for a while."""
     states = (RegimeState("as usual"), RegimeState("struck", **struck))
-    return Regime("event", states, schedule=Schedule(first, first, duration))
+    return Regime("event", states, schedule=EventWindow(first, first, duration))
 
 
 def shop(*regimes: Regime, timing: Timing | None = None, **lane: Any) -> SupplyNetwork:

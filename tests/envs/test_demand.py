@@ -15,11 +15,11 @@ from envs.errors import ConfigError
 from envs.network.demand import Demand, DemandConfig
 from envs.network.lead_time import LeadTime
 from envs.network.network import (
+    EventWindow,
     Lane,
     Node,
     Regime,
     RegimeState,
-    Schedule,
     Sku,
     Stock,
     SupplyNetwork,
@@ -398,7 +398,7 @@ def test_shops_are_not_rounded_on_the_same_days() -> None:
     """Else demand of the whole network would swing."""
     ones = Demand(1.0, 1.0, history=np.ones(700))
     more = Regime(
-        "more", (RegimeState("no"), RegimeState("yes", demand=1.5)), schedule=Schedule(0, 0)
+        "more", (RegimeState("no"), RegimeState("yes", demand=1.5)), schedule=EventWindow(0, 0)
     )
     network = shops(*[ones] * 30, regimes=(more,), demand_regimes=("more",))
     total = draw(network, 700, 1)[:, :, 0].sum(axis=1)

@@ -16,6 +16,7 @@ from envs.network.demand import Demand, DemandConfig
 from envs.network.injection import EventConfig, inject
 from envs.network.lead_time import LeadTime
 from envs.network.network import (
+    EventWindow,
     Lane,
     LaneInput,
     Node,
@@ -23,7 +24,6 @@ from envs.network.network import (
     RegimeState,
     Resource,
     ResourceUse,
-    Schedule,
     Sku,
     Stock,
     SupplyNetwork,
@@ -89,10 +89,10 @@ def test_events_become_scheduled_regimes() -> None:
     struck = inject(network(), events, after=10)
     strike, fair = struck.regimes[2:]
     assert struck.regimes[:2] == network().regimes
-    assert strike.schedule == Schedule(13, 19)
+    assert strike.schedule == EventWindow(13, 19)
     assert strike.states[1] == RegimeState("struck", availability=0.0)
     assert strike.seen_after is None
-    assert (fair.schedule, fair.seen_after) == (Schedule(10, 10, 4), 2)
+    assert (fair.schedule, fair.seen_after) == (EventWindow(10, 10, 4), 2)
     assert [lane.regimes for lane in struck.lanes] == [
         ("strike",), ("weather", "strike"), ("strike",), ()
     ]  # fmt: skip
@@ -172,7 +172,7 @@ def test_events_can_be_written_in_yaml() -> None:
     )
     assert strike == EventConfig(["sea*"], first=3, duration=7, availability=0.0)
     assert isinstance(strike, EventConfig)
-    assert inject(network(), {"strike": strike}).regimes[2].schedule == Schedule(3, 3, 7)
+    assert inject(network(), {"strike": strike}).regimes[2].schedule == EventWindow(3, 3, 7)
 
 
 WRONG = [

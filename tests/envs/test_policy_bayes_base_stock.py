@@ -18,13 +18,7 @@ from envs.policies import build_policy
 from envs.policies.bayes_base_stock import BayesBaseStock
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.scenarios.explicit import (
-    ExplicitConfig,
-    LaneEntry,
-    RegimeEntry,
-    RegimeStateEntry,
-    StockEntry,
-)
+from envs.scenarios.explicit import ExplicitConfig
 from evaluation.comparison.rollout import play
 
 STAY = np.array([[0.97, 0.03], [0.03, 0.97]])
@@ -39,22 +33,29 @@ def market(
     **fields: Any,
 ) -> Scenario:
     """The hidden demand regime of EVALUATION: Poisson 3 or 9, customers wait; depot: behind it."""
-    states = {"low": RegimeStateEntry(demand=0.5), "high": RegimeStateEntry(demand=1.5)}
-    store = StockEntry(
-        "store", "item", holding_cost=1.0, backlog_cost=19.0, initial_stock=20.0,
-        demand=DemandConfig("poisson", mean=6.0), demand_regimes=list(regimes),
-    )  # fmt: skip
+    states = {"low": {"demand": 0.5}, "high": {"demand": 1.5}}
+    store = {
+        "node": "store", "sku": "item",
+        "holding_cost": 1.0, "backlog_cost": 19.0, "initial_stock": 20.0,
+        "demand": DemandConfig("poisson", mean=6.0), "demand_regimes": list(regimes),
+    }  # fmt: skip
     stocks, lanes, nodes = {"store": store}, {}, {"store": "store"}
     source = {}
     if depot:
         nodes["depot"] = "depot"
-        stocks["depot"] = StockEntry("depot", "item", holding_cost=0.5, initial_stock=20.0)
-        lanes["deep"] = LaneEntry("depot", "item", lead_time=1, order_multiple=1.0)
+        stocks["depot"] = {
+            "node": "depot",
+            "sku": "item",
+            "holding_cost": 0.5,
+            "initial_stock": 20.0,
+        }
+        lanes["deep"] = {"node": "depot", "sku": "item", "lead_time": 1, "order_multiple": 1.0}
         source = {"item@depot": 1.0}
-    lanes["supplier"] = LaneEntry(
-        "store", "item", lead_time=lead_time, order_multiple=1.0, inputs=source,
-        initial_in_transit=[6.0, 6.0],
-    )  # fmt: skip
+    lanes["supplier"] = {
+        "node": "store", "sku": "item",
+        "lead_time": lead_time, "order_multiple": 1.0, "inputs": source,
+        "initial_in_transit": [6.0, 6.0],
+    }  # fmt: skip
     return build_scenario(
         ExplicitConfig(
             kind="explicit",
@@ -65,7 +66,7 @@ def market(
             stocks=stocks,
             lanes=lanes,
             regimes={
-                name: RegimeEntry(states=states, transition=STAY.tolist(), seen_after=seen_after)
+                name: {"states": states, "transition": STAY.tolist(), "seen_after": seen_after}
                 for name in regimes
             },
             **fields,

@@ -13,6 +13,7 @@ from envs.errors import NetworkError
 from envs.network.demand import Demand, DemandConfig
 from envs.network.lead_time import LeadTime
 from envs.network.network import (
+    EventWindow,
     Lane,
     ModeStates,
     Node,
@@ -20,7 +21,6 @@ from envs.network.network import (
     RegimeState,
     Resource,
     ResourceUse,
-    Schedule,
     Sku,
     Stock,
     SupplyNetwork,
@@ -75,7 +75,9 @@ def record(
 EVERYTHING = network(
     supplier(seen_after=3, forecast_accuracy=(0.9, 0.6)),
     Regime(
-        "strike", (RegimeState("no"), RegimeState("yes", transit=0.0)), schedule=Schedule(5, 90, 9)
+        "strike",
+        (RegimeState("no"), RegimeState("yes", transit=0.0)),
+        schedule=EventWindow(5, 90, 9),
     ),
     lead_time=LeadTime(2, 3.0, 2.0, no_overtaking=True),
 )
@@ -145,7 +147,9 @@ def test_forecasts_are_wrong_independently() -> None:
 def test_forecasts_of_an_event_never_cry_wolf() -> None:
     """An event that comes is foretold with the stated probability; none else is."""
     states = (RegimeState("no"), RegimeState("yes", transit=0.0))
-    strike = Regime("strike", states, schedule=Schedule(10, 200, 40), forecast_accuracy=(0.9, 0.4))
+    strike = Regime(
+        "strike", states, schedule=EventWindow(10, 200, 40), forecast_accuracy=(0.9, 0.4)
+    )
     state, told = record(compile_network(network(strike)), 500, ("true_regime", "forecast"))
     for f, accuracy in enumerate(strike.forecast_accuracy):
         ahead, said = state[1 + f :, 0], told[: PERIODS - 1 - f, f, 0]
@@ -177,7 +181,7 @@ def test_only_states_that_exist_are_drawn() -> None:
 def test_a_date_has_nothing_to_do_with_the_rest() -> None:
     """When an event comes says nothing about other regimes, demand or other events."""
     states = (RegimeState("no"), RegimeState("yes", cost=2.0))
-    first, second = (Regime(n, states, schedule=Schedule(0, 99)) for n in ("first", "second"))
+    first, second = (Regime(n, states, schedule=EventWindow(0, 99)) for n in ("first", "second"))
     net = compile_network(network(first, supplier(), second))
     state, demand = record(net, 4000, ("true_regime", "demand"))
     dates = [state[:, g].argmax(axis=0) for g in (0, 2)]
@@ -202,14 +206,14 @@ def test_reset_begins_anew() -> None:
 def test_a_schedule_strikes_once_within_its_dates() -> None:
     """It begins anywhere from first to last, lasts as long as said, and never comes back."""
     states = (RegimeState("no"), RegimeState("yes", demand=2.0))
-    strike = Regime("strike", states, schedule=Schedule(10, 19, 6))
+    strike = Regime("strike", states, schedule=EventWindow(10, 19, 6))
     state = record(compile_network(network(strike)), 2000, ("true_regime",))[0][:, 0]
     assert (state.sum(axis=0) == 6).all()
     begun = state.argmax(axis=0)
     assert np.bincount(begun, minlength=20)[10:].min() > 120
     assert begun.min() == 10
     assert begun.max() == 19
-    for_good = replace(strike, schedule=Schedule(10, 10))
+    for_good = replace(strike, schedule=EventWindow(10, 10))
     state = record(compile_network(network(for_good)), 3, ("true_regime",))[0][:, 0]
     assert not state[:10].any()
     assert state[10:].all()
@@ -234,7 +238,7 @@ def test_nothing_overtakes() -> None:
 def test_spread_leaves_the_mean() -> None:
     """A lead-time spread of 3 makes lead times vary three times as much around the same mean."""
     states = (RegimeState("calm"), RegimeState("wild", lead_time_spread=3.0))
-    drift = Regime("drift", states, schedule=Schedule(100, 100))
+    drift = Regime("drift", states, schedule=EventWindow(100, 100))
     lead_time = LeadTime(12, 10.0, 2.0)
     lead = record(compile_network(network(drift, lead_time=lead_time)), 800, ("lead_time",))[0]
     before, after = lead[:100], lead[100:]
@@ -283,7 +287,7 @@ def test_modes_feel_the_same_weather_differently() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"schedule": Schedule(0, 1), "transition": CHAIN}, "exactly two states"),
+        ({"schedule": EventWindow(0, 1), "transition": CHAIN}, "exactly two states"),
         ({"transition": ((1.0,),)}, r"expected \(2, 2\)"),
         ({"transition": ((0.5, 0.4), (0.5, 0.5))}, "sum to"),
         ({"transition": CHAIN, "seen_after": -1}, "seen_after is -1"),
@@ -295,6 +299,6 @@ def test_wrong_regimes_are_refused(fields: dict[str, object], message: str) -> N
     with pytest.raises(NetworkError, match=message):
         Regime("r", (RegimeState("a"), RegimeState("b")), **fields)  # type: ignore[arg-type]
     with pytest.raises(NetworkError, match="expected 0 <= first <= last"):
-        Schedule(5, 4)
+        EventWindow(5, 4)
     with pytest.raises(NetworkError, match=r"ordering is 0\.5"):
         RegimeState("a", ordering=0.5)

@@ -10,13 +10,13 @@ from envs.kpis.resilience import Failure, ResilienceTally, resilience_figures
 from envs.network.demand import Demand
 from envs.network.lead_time import LeadTime
 from envs.network.network import (
+    EventWindow,
     Lane,
     Node,
     Regime,
     RegimeState,
     Resource,
     ResourceUse,
-    Schedule,
     Sku,
     Stock,
     SupplyNetwork,
@@ -24,11 +24,11 @@ from envs.network.network import (
 from envs.simulation.simulator import Simulator
 
 DOWN = RegimeState("down", availability=0.0)
-FAILS = Schedule(10, 10, 6)  # in periods 10 to 15
+FAILS = EventWindow(10, 10, 6)  # in periods 10 to 15
 
 
 def network(
-    struck: RegimeState = DOWN, schedule: Schedule = FAILS, second: bool = True,
+    struck: RegimeState = DOWN, schedule: EventWindow = FAILS, second: bool = True,
     by_resource: bool = False,
 ) -> SupplyNetwork:  # fmt: skip
     """A shop that sells 5 a period; its supplier, a period away, fails; a second one may be there,
@@ -114,20 +114,20 @@ def test_without_another_lane_nothing_can_shift() -> None:
 
 def test_a_short_failure_is_not_felt() -> None:
     """One period without shipments: stock lasts."""
-    assert play(network(schedule=Schedule(10, 10, 1))) == [
+    assert play(network(schedule=EventWindow(10, 10, 1))) == [
         Failure("supplier", None, None, None, True)
     ]
 
 
 def test_the_end_of_the_episode_ends_the_wait() -> None:
     """A failure for good is felt after two periods, and lasts to the end, 20 periods on."""
-    (failure,) = play(network(schedule=Schedule(10, 10)), periods=30)
+    (failure,) = play(network(schedule=EventWindow(10, 10)), periods=30)
     assert (failure.survive, failure.recover) == (2, 20)
 
 
 def test_a_failure_that_began_before_is_not_counted() -> None:
     """Only beginnings that were seen can be timed."""
-    assert play(network(schedule=Schedule(0, 0, 5))) == []
+    assert play(network(schedule=EventWindow(0, 0, 5))) == []
 
 
 def test_figures_are_means_over_failures_and_leave_out_what_none_has() -> None:

@@ -9,11 +9,11 @@ from envs.compiled.network import compile_network
 from envs.network.demand import Demand, DemandConfig
 from envs.network.lead_time import LeadTime
 from envs.network.network import (
+    EventWindow,
     Lane,
     Node,
     Regime,
     RegimeState,
-    Schedule,
     Sku,
     Stock,
     SupplyNetwork,
@@ -82,7 +82,7 @@ def test_less_is_known_without_a_forecast_or_a_look() -> None:
 
 def test_a_foretold_event_is_believed() -> None:
     """An event that a chain could never explain."""
-    strike = Regime("strike", STATES[:2], schedule=Schedule(5, 9), forecast_accuracy=(0.9,))
+    strike = Regime("strike", STATES[:2], schedule=EventWindow(5, 9), forecast_accuracy=(0.9,))
     assert state_ahead(strike, 1)[0, 1] == pytest.approx([0.0, 1.0])
     assert state_ahead(strike, 1)[0, -1] == pytest.approx([1.0, 0.0])
 

@@ -11,18 +11,12 @@ from envs.network.demand import DemandConfig
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.scenarios.explicit import (
-    ExplicitConfig,
-    LaneEntry,
-    RegimeEntry,
-    RegimeStateEntry,
-    StockEntry,
-)
+from envs.scenarios.explicit import ExplicitConfig
 from evaluation.comparison.rollout import play
 
 
 def two_lanes(
-    lanes: dict[str, LaneEntry], stock: StockEntry, regimes: dict[str, RegimeEntry], horizon: int
+    lanes: dict[str, Any], stock: dict[str, Any], regimes: dict[str, Any], horizon: int
 ) -> Scenario:
     """One item at one store, bought on any of the lanes."""
     return build_scenario(
@@ -45,23 +39,23 @@ def supplier_outage(fail: float, repair: float, reliable_cost: float) -> Scenari
     common: Any = {"node": "store", "sku": "item", "lead_time": 1, "order_multiple": 1.0}
     return two_lanes(
         {
-            "cheap": LaneEntry(**common, unit_cost=10.0, regimes=["supplier"]),
-            "reliable": LaneEntry(**common, unit_cost=reliable_cost, base_share=0.0),
+            "cheap": {**common, "unit_cost": 10.0, "regimes": ["supplier"]},
+            "reliable": {**common, "unit_cost": reliable_cost, "base_share": 0.0},
         },
-        StockEntry(
-            "store",
-            "item",
-            holding_cost=1.0,
-            backlog_cost=19.0,
-            initial_stock=10.0,
-            demand=DemandConfig("poisson", mean=5.0),
-        ),
         {
-            "supplier": RegimeEntry(
-                states={"up": RegimeStateEntry(), "down": RegimeStateEntry(ordering=0.0)},
-                transition=[[1.0 - fail, fail], [repair, 1.0 - repair]],
-                seen_after=0,
-            )
+            "node": "store",
+            "sku": "item",
+            "holding_cost": 1.0,
+            "backlog_cost": 19.0,
+            "initial_stock": 10.0,
+            "demand": DemandConfig("poisson", mean=5.0),
+        },
+        {
+            "supplier": {
+                "states": {"up": {}, "down": {"ordering": 0.0}},
+                "transition": [[1.0 - fail, fail], [repair, 1.0 - repair]],
+                "seen_after": 0,
+            }
         },
         horizon=500,
     )

@@ -16,13 +16,7 @@ from envs.network.network import InTransitPayer, Receive, ServeOrder, SupplyNetw
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.scenarios.explicit import (
-    ExplicitConfig,
-    LaneEntry,
-    RegimeEntry,
-    RegimeStateEntry,
-    StockEntry,
-)
+from envs.scenarios.explicit import ExplicitConfig
 from evaluation.comparison.rollout import play
 from evaluation.optima.bound import BoundKind
 from evaluation.optima.exact import exact_optimum, solve_scenario, why_not
@@ -48,11 +42,11 @@ def network(
             nodes={"shop": "shop"},
             skus=dict.fromkeys(stocks, 0.0),
             stocks={
-                name: StockEntry("shop", name, **{**usual, "initial_stock": 20.0, **terms})
+                name: {"node": "shop", "sku": name, **usual, "initial_stock": 20.0, **terms}
                 for name, terms in stocks.items()
             },
             lanes={
-                name: LaneEntry(**{"node": "shop", "sku": "item", "order_multiple": 1.0, **terms})
+                name: {"node": "shop", "sku": "item", "order_multiple": 1.0, **terms}
                 for name, terms in lanes.items()
             },
             **fields,
@@ -192,14 +186,14 @@ def test_two_items_share_trucks_and_a_budget() -> None:
 
 def outage(**state: float) -> Scenario:
     """A cheap supplier that fails, and a reliable one."""
-    states = {"up": RegimeStateEntry(), "down": RegimeStateEntry(**state)}
+    states = {"up": {}, "down": state}
     chain = [[0.95, 0.05], [0.25, 0.75]]
     return network(
         {
             "cheap": {"lead_time": 1, "unit_cost": 10.0, "regimes": ["supplier"]},
             "reliable": {"lead_time": 1, "unit_cost": 11.0},
         },
-        regimes={"supplier": RegimeEntry(states, chain, seen_after=0)},
+        regimes={"supplier": {"states": states, "transition": chain, "seen_after": 0}},
     )
 
 

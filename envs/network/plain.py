@@ -1,0 +1,221 @@
+"""Plain values, as YAML and JSON hold them, to frozen types and back, by the types' annotations.
+
+A part of a network is described once, by the fields of its dataclass: their names, types and
+defaults. What people write in YAML (`envs.scenarios.explicit`) and what an artifact stores
+(`evaluation.artifact.network_io`) are both read and written from those, so a new field needs no
+code in either.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from envs.errors import ConfigError, EchelonError, did_you_mean
+
+__all__ = ["ADDED", "Reader", "must_know_keys", "plain_tree", "to_plain", "wrong"]
+
+# metadata of a field that files of before don't have: it is left out where it has its default. So
+# those files still load, and what hasn't got the new feature keeps its hash.
+ADDED: Mapping[str, Any] = {"added": True}
+_INFINITE = float("inf")
+
+
+def to_plain(hint: Any, value: Any, forms: Mapping[type, Callable[[Any], Any]]) -> Any:
+    """Return the value of type `hint` as dicts, lists, text and finite numbers.
+
+    An infinite number (no limit) is None. forms: type -> how values of it are written instead.
+    """
+    if value is None:
+        return None
+    if hint in forms:
+        return forms[hint](value)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):  # X | None
+        return to_plain(_not_none(arguments), value, forms)
+    if origin is Mapping:
+        return plain_tree(value, "a value")
+    if origin is tuple:
+        return [to_plain(arguments[0], item, forms) for item in value]
+    if is_dataclass(hint):
+        hints = _hints(hint)  # type: ignore[arg-type]
+        return {
+            f.name: to_plain(hints[f.name], getattr(value, f.name), forms)
+            for f in fields(hint)
+            if not ("added" in f.metadata and getattr(value, f.name) == f.default)
+        }
+    if hint is float:
+        return None if value == _INFINITE else float(value)
+    return hint(value) if hint in (int, bool) else str(value)
+
+
+def plain_tree(value: Any, where: str) -> Any:
+    """Return nested mappings, lists and arrays as plain values.
+
+    Raises ConfigError, naming `where`, for what JSON can't hold (NaN, infinity, objects).
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain_tree(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [plain_tree(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating) and np.isfinite(value):
+        return float(value)
+    raise ConfigError(f"{where} is {value!r}; expected text or a finite number.")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads plain values into the types that annotations ask for.
+
+    Every mistake is a ConfigError of one line with the path of the value, such as
+    `lanes.truck.lead_time`. A value that has its type already is taken as it is.
+
+    complete: every field must be there, as in a file that a program wrote. Else what is left out
+      has its default, and parts can be written as people like to: `{id: part}` for a list of them,
+      a lone value for a part's second field (`{shop: store}` for a node of kind store).
+    forms: type -> function (value, path) that returns the value spelled out, or the object itself.
+    """
+
+    complete: bool = False
+    forms: Mapping[type, Callable[[Any, str], Any]] = field(default_factory=dict)
+
+    def read(self, hint: Any, value: Any, where: str) -> Any:
+        """Return the value as the type `hint`. Raises ConfigError naming `where`."""
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if origin in (typing.Union, types.UnionType):  # X | None
+            return None if value is None else self.read(_not_none(arguments), value, where)
+        if origin is tuple:
+            return self._tuple(arguments, value, where)
+        if origin is list:
+            return list(self._tuple((*arguments, ...), value, where))
+        if origin is Mapping:
+            if not isinstance(value, Mapping):
+                raise wrong(where, value, _OBJECT)
+            return {k: self.read(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+        if is_dataclass(hint):
+            assert isinstance(hint, type)
+            return self.part(hint, value, where)
+        if isinstance(hint, type) and issubclass(hint, StrEnum):
+            if value not in [member.value for member in hint]:
+                raise wrong(where, value, " | ".join(hint))
+            return hint(value)
+        if hint is float:
+            if not _is_number(value):
+                raise wrong(where, value, _WANTED[float])
+            return float(value)
+        if hint is not Any and type(value) is not hint:
+            raise wrong(where, value, _WANTED.get(hint, str(hint)))
+        return value
+
+    def part(
+        self, cls: type[Any], value: Any, where: str, given: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Return a mapping as a dataclass; `given`: fields that aren't read from it."""
+        value = self.forms[cls](value, where) if cls in self.forms else value
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, Mapping):
+            raise wrong(where, value, _OBJECT)
+        values, hints = dict(given or {}), _hints(cls)  # type: ignore[arg-type]
+        names = [f.name for f in fields(cls) if f.name not in values]
+        must_know_keys(value, names, where)
+        for f in fields(cls):
+            path = f"{where}.{f.name}" if where else f.name
+            if f.name in value:
+                item, no_limit = value[f.name], f.default == _INFINITE
+                if no_limit and (item is None or item == _INFINITE):
+                    values[f.name] = _INFINITE
+                else:
+                    values[f.name] = self.read(hints[f.name], item, path)
+            elif f.name not in values:
+                optional = f.default is not MISSING or f.default_factory is not MISSING
+                if not optional or (self.complete and "added" not in f.metadata):
+                    at = f" in {where}" if where else ""
+                    raise ConfigError(
+                        f"'{f.name}' is missing{at}; expected {_described(hints[f.name])}."
+                    )
+        try:
+            return cls(**values)
+        except EchelonError as error:
+            # Parts that begin with their id say themselves which one is wrong.
+            if not where or hints[fields(cls)[0].name] is str:
+                raise
+            raise type(error)(f"{where}: {error}") from error
+
+    def _tuple(self, arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+        hint = arguments[0]
+        if isinstance(value, Mapping) and is_dataclass(hint) and not self.complete:
+            assert isinstance(hint, type)
+            return tuple(self._keyed(hint, key, v, f"{where}.{key}") for key, v in value.items())
+        if not isinstance(value, list | tuple):
+            raise wrong(where, value, "a list")
+        if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+            raise wrong(where, value, f"{len(arguments)} values")
+        if hint is float and all(map(_is_number, value)):
+            return tuple(map(float, value))  # long lists: no path is spelled out
+        return tuple(self.read(hint, item, f"{where}[{i}]") for i, item in enumerate(value))
+
+    def _keyed(self, cls: type[Any], key: Any, value: Any, where: str) -> Any:
+        """The key is the part's first field; a lone value its second."""
+        if not isinstance(key, str):
+            raise ConfigError(f"{where}: the name {key!r} isn't text; put it in quotes.")
+        first, second, *more = [f.name for f in fields(cls)]
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, Mapping) or not more:
+            value = {second: value}
+        return self.part(cls, value, where, {first: key})
+
+
+def must_know_keys(value: Mapping[Any, Any], known: Sequence[str], where: str) -> None:
+    """Refuse a key that is none of the known ones. Raises ConfigError with the nearest."""
+    for key in value:
+        if key not in known:
+            at = f" in {where}" if where else ""
+            raise ConfigError(f"'{key}' is unknown{at}.{did_you_mean(str(key), known)}")
+
+
+def wrong(where: str, value: Any, wanted: str) -> ConfigError:
+    """Return the error that says where, what was got and what was wanted."""
+    text = repr(value)
+    text = text if len(text) <= 60 else text[:57] + "..."
+    number = isinstance(value, int | float) and wanted == _WANTED[str]
+    quotes = "; put it in quotes" if number else ""
+    return ConfigError(f"{where} is {text}; expected {wanted}{quotes}.")
+
+
+_OBJECT = "an object (name: value)"
+_WANTED = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) <= sys.float_info.max
+
+
+def _described(hint: Any) -> str:
+    if hint in _WANTED:
+        return _WANTED[hint]
+    return "a list" if typing.get_origin(hint) is tuple else _OBJECT
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _not_none(arguments: tuple[Any, ...]) -> Any:
+    [wanted] = [argument for argument in arguments if argument is not type(None)]
+    return wanted
