@@ -114,6 +114,14 @@ MISTAKES = {
         ["scenario=lost_sales", "scenario.demand.distribution=posson"],
         "poisson",
     ),
+    "part of a null": (
+        [
+            "scenario=two_echelon_dc",
+            "scenario.transshipment=null",
+            "scenario.transshipment.lead_time=1",
+        ],
+        "null in its YAML",
+    ),
     "part of a lane's part": (
         ["scenario=assembly", "scenario.lanes.truck.calendar.cycle=7"],
         "lanes.truck.calendar: calendar has cycle 7 and open []",

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import typing
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -250,11 +249,7 @@ def process_name(process: DemandProcess) -> str:
 
     Raises ConfigError where it has none, or where it couldn't be exported.
     """
-    return _name_of(type(process))
-
-
-@cache
-def _name_of(cls: type[Any]) -> str:
+    cls: type[Any] = type(process)
     names = [name for name, known in PROCESSES.items() if known is cls]
     if not names:
         raise ConfigError(

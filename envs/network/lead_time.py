@@ -1,9 +1,14 @@
-"""How long a shipment takes."""
+"""How long a shipment takes: a constant, and a random delay where there is one.
+
+To add a distribution of delays: a function and a line in `DELAYS`; everything else asks a lead time
+for its probabilities.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -11,17 +16,30 @@ import numpy as np
 from scipy import stats
 
 from envs.errors import NetworkError
+from envs.network.checks import must_know
+from envs.network.plain import ADDED
 
-__all__ = ["LeadTime"]
+__all__ = ["DELAYS", "LeadTime"]
+
+
+def _gamma(mean: float, sd: float) -> Any:
+    shape = (mean / sd) ** 2
+    return stats.gamma(shape, scale=mean / shape)
+
+
+# The one registry: name -> (mean, sd) [periods] -> a frozen SciPy distribution of delays.
+DELAYS: dict[str, Callable[[float, float], Any]] = {"gamma": _gamma}
 
 
 @dataclass(frozen=True)
 class LeadTime:
-    """`minimum` periods plus a gamma distributed delay, rounded to whole periods.
+    """`minimum` periods plus a random delay, rounded to whole periods.
 
-    minimum: whole periods >= 0. delay_mean, delay_sd: periods; 0 and 0 give a constant lead time.
+    minimum: whole periods >= 0.
+    delay_mean, delay_sd: periods; 0 and 0 give a constant lead time.
     longest: whole periods; longer draws are cut to it (default: the 99.9 % point).
     no_overtaking: what ships later never arrives earlier.
+    delay: the distribution of the delay, by its name in `DELAYS`.
     """
 
     minimum: int = 1
@@ -29,6 +47,7 @@ class LeadTime:
     delay_sd: float = 0.0
     longest: int | None = None
     no_overtaking: bool = False
+    delay: str = field(default="gamma", metadata=ADDED)
 
     def __post_init__(self) -> None:
         if isinstance(self.minimum, bool) or self.minimum != int(self.minimum) or self.minimum < 0:
@@ -43,6 +62,7 @@ class LeadTime:
                 f"lead_time delay has mean {self.delay_mean} and sd {self.delay_sd}; expected both "
                 "0 (constant) or both > 0."
             )
+        must_know("lead_time", "delay", self.delay, DELAYS)
         if self.longest is not None and self.longest < self.minimum:
             raise NetworkError(
                 f"lead_time longest is {self.longest}; expected >= minimum, {self.minimum}."
@@ -82,7 +102,7 @@ class LeadTime:
 # Computed once for equal lead times: a network has many lanes and few kinds of them.
 @cache
 def _longest(lead_time: LeadTime) -> int:
-    return lead_time.minimum + math.ceil(float(_gamma(lead_time).ppf(0.999)))
+    return lead_time.minimum + math.ceil(float(_delay(lead_time).ppf(0.999)))
 
 
 @cache
@@ -91,12 +111,11 @@ def _probabilities(lead_time: LeadTime) -> np.ndarray:
         probabilities = np.ones(1)
     else:
         edges = np.arange(lead_time.maximum - lead_time.minimum) + 0.5
-        cdf = np.append(_gamma(lead_time).cdf(edges), 1.0)
+        cdf = np.append(_delay(lead_time).cdf(edges), 1.0)
         probabilities = np.diff(cdf, prepend=0.0)
     probabilities.flags.writeable = False
     return probabilities
 
 
-def _gamma(lead_time: LeadTime) -> Any:
-    shape = (lead_time.delay_mean / lead_time.delay_sd) ** 2
-    return stats.gamma(shape, scale=lead_time.delay_mean / shape)
+def _delay(lead_time: LeadTime) -> Any:
+    return DELAYS[lead_time.delay](lead_time.delay_mean, lead_time.delay_sd)

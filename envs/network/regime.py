@@ -74,7 +74,8 @@ class EventWindow:
     def __post_init__(self) -> None:
         if not 0 <= self.first <= self.last:
             raise NetworkError(
-                f"event window: first is {self.first}, last {self.last}; expected 0 <= first <= last."
+                f"event window: first is {self.first}, last {self.last}; expected 0 <= first <= "
+                "last."
             )
         if self.duration is not None and self.duration < 1:
             raise NetworkError(f"event window: duration is {self.duration}; expected 1 or more.")

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from conf.compose import Composed, compose_runs, help_text, scenario_from_file
-from envs.errors import ConfigError
+from envs.errors import ConfigError, EchelonError
 from envs.policies import build_policy, policy_class
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
@@ -91,7 +91,11 @@ def _date(text: str | None) -> dt.date | None:
 def _scenario(command: Any) -> Scenario:
     if command.network is None:
         return build_scenario(command.scenario)
-    return build_scenario(scenario_from_file(Path(command.network)))
+    config = scenario_from_file(Path(command.network))
+    try:
+        return build_scenario(config)
+    except EchelonError as error:
+        raise type(error)(f"{command.network}: {error}") from error
 
 
 def _play(scenario: Scenario, command: Any, periods: int) -> Replay:
