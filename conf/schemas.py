@@ -104,6 +104,7 @@ class EvaluateCommand:
     traces: int = 256
     seed: int = 3_000_000
     split: str = "test"
+    workers: int = 1
     out: str | None = None
     smoke: bool = False
     smoke_overrides: dict[str, Any] = field(default_factory=dict)
@@ -150,6 +151,7 @@ class BoundCommand:
     traces: int = 16
     seed: int = 3_000_000
     split: str = "test"
+    workers: int = 1
     smoke: bool = False
     smoke_overrides: dict[str, Any] = field(default_factory=dict)
 

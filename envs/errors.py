@@ -8,7 +8,8 @@ EchelonError
 ├── ArtifactError      an exported policy does not verify
 ├── CheckpointError    a training checkpoint does not verify
 ├── NonFiniteError     a NaN or an infinity came out of a simulation
-└── TrainingStopped    training can't make progress any more
+├── TrainingStopped    training can't make progress any more
+└── WorkerError        the process of a task ended before its work did
 
 Each message says what, where, what was got, what was wanted and what to do, on one line:
 the commands print it as it is.
@@ -29,6 +30,7 @@ __all__ = [
     "NetworkError",
     "NonFiniteError",
     "TrainingStopped",
+    "WorkerError",
     "did_you_mean",
 ]
 
@@ -67,6 +69,10 @@ class NonFiniteError(EchelonError):
 
 class TrainingStopped(EchelonError):
     """Training can't make progress any more."""
+
+
+class WorkerError(EchelonError):
+    """The process of a task ended before its work did."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

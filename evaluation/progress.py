@@ -1,15 +1,18 @@
-"""Who is told how far long work is."""
+"""How far long work is: one protocol for all that report it and all that show it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-__all__ = ["Progress"]
+__all__ = ["SILENT", "PrefixedProgress", "Progress", "SilentProgress", "TextProgress"]
+
+_QUIET_SECONDS = 1.0  # between two updates that become text
 
 
 class Progress(Protocol):
-    """Who is told how far the job is."""
+    """Receives how far the work is."""
 
     def phase(self, text: str, total: float | None = None) -> None:
         """A phase begins; total: steps it may take."""
@@ -19,3 +22,51 @@ class Progress(Protocol):
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Numbers of an iteration."""
+
+
+class SilentProgress:
+    """Ignores everything; the base of those that use only a part."""
+
+    def phase(self, text: str, total: float | None = None) -> None:
+        """Ignored."""
+
+    def update(self, done: float, text: str = "") -> None:
+        """Ignored."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Ignored."""
+
+
+SILENT = SilentProgress()
+
+
+class PrefixedProgress(SilentProgress):
+    """Names what the phases belong to; passes everything else on as it is."""
+
+    def __init__(self, progress: Progress, prefix: str) -> None:
+        self._progress, self._prefix = progress, prefix
+        self.update, self.metrics = progress.update, progress.metrics  # type: ignore[method-assign]
+
+    def phase(self, text: str, total: float | None = None) -> None:
+        """Pass on with the prefix."""
+        self._progress.phase(f"{self._prefix}, {text}", total)
+
+
+class TextProgress(SilentProgress):
+    """Makes one line of text of phases and updates, of the latter one a second at most."""
+
+    def __init__(self, send: Callable[[str], None]) -> None:
+        self._send, self._phase, self._total, self._sent = send, "", "", 0.0
+
+    def phase(self, text: str, total: float | None = None) -> None:
+        """Send the phase."""
+        self._phase, self._total = text, "" if total is None else f" of {total:g}"
+        self._sent = time.monotonic()
+        self._send(text)
+
+    def update(self, done: float, text: str = "") -> None:
+        """Send phase, steps and text."""
+        now = time.monotonic()
+        if now - self._sent > _QUIET_SECONDS:
+            self._sent = now
+            self._send(f"{self._phase}: {done:.0f}{self._total}{', ' * bool(text)}{text}")

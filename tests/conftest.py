@@ -1,7 +1,9 @@
-"""Shared fixtures: small scenarios that several test packages use."""
+"""Shared fixtures: small scenarios, a record of progress, one Ray cluster per session."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +13,17 @@ from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig
 from envs.scenarios.single_node import SingleNodeConfig
+from evaluation.progress import SilentProgress
 
 ROOT = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those of a file stay together; all that train share one Ray."""
+    """Where tests run side by side, those of a file stay together; all that use Ray share one."""
     for item in items:
         path = item.path.relative_to(ROOT)
-        group = "training" if path.parts[0] == "training" else path.as_posix()
+        on_ray = path.parts[0] == "training" or "ray_cluster" in getattr(item, "fixturenames", ())
+        group = "ray" if on_ray else path.as_posix()
         item.add_marker(pytest.mark.xdist_group(group))
 
 
@@ -54,3 +58,51 @@ def warehouse() -> Scenario:
             lost_sale_cost=9.0,
         )
     )
+
+
+class Recorder(SilentProgress):
+    """Keeps the phases and updates that it gets."""
+
+    def __init__(self) -> None:
+        self.phases: list[tuple[str, float | None]] = []
+        self.updates: list[tuple[float, str]] = []
+
+    def phase(self, text: str, total: float | None = None) -> None:
+        """Keep it."""
+        self.phases.append((text, total))
+
+    def update(self, done: float, text: str = "") -> None:
+        """Keep it."""
+        self.updates.append((done, text))
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """An empty record."""
+    return Recorder()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """Ray with room for the driver and two runners; its start-up is retried once.
+
+    The workers' path holds the repository, so that they import the tests' simulators too.
+    """
+    os.environ["RAY_worker_niceness"] = "0"  # else other work on the machine may starve them
+    import ray  # takes seconds, and most tests do without
+
+    root = str(Path(__file__).resolve().parents[1])
+    options = {
+        "num_cpus": 3,
+        "include_dashboard": False,
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+        "runtime_env": {"env_vars": {"PYTHONPATH": root}},
+    }
+    try:
+        ray.init(**options)
+    except Exception:  # the raylet's own start-up deadline is short on a loaded machine
+        ray.shutdown()
+        ray.init(**options)
+    yield
+    ray.shutdown()

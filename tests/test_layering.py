@@ -29,7 +29,7 @@ ALLOWED = {
     "tests": (),
     # Libraries that stay behind one door each.
     "torch": ("evaluation/*", "training/*", "serving/*"),
-    "ray": ("training/*", "serving/app.py", "serving/cli.py"),
+    "ray": ("training/*", "evaluation/ray_workers.py", "serving/app.py", "serving/cli.py"),
     "fastapi": ("serving/*",),
     "starlette": ("serving/*",),
     "mlflow": ("evaluation/tracking/mlflow_destination.py", "evaluation/artifact/registry.py"),
@@ -186,6 +186,7 @@ def test_the_rules_see_every_package(package: str) -> None:
             "evaluation/comparison/rollout.py", "import serving", id="evaluation to serving"
         ),
         pytest.param("evaluation/comparison/rollout.py", "import ray", id="ray in evaluation"),
+        pytest.param("evaluation/workers.py", "import ray", id="ray in the workers' interface"),
         pytest.param("evaluation/comparison/tables.py", "import mlflow", id="mlflow in evaluation"),
         pytest.param("evaluation/comparison/tables.py", "import hydra", id="hydra in evaluation"),
         pytest.param("training/job/export.py", "import serving.app", id="training to serving"),
@@ -236,6 +237,7 @@ def test_a_wrong_import_is_found(tmp_path: Path, path: str, source: str) -> None
         ("evaluation/tracking/mlflow_destination.py", "from mlflow import MlflowClient"),
         ("serving/app.py", "from ray import serve\nimport evaluation.artifact.artifact"),
         ("evaluation/artifact/registry.py", "import mlflow"),
+        ("evaluation/ray_workers.py", "import ray"),
         ("conf/schemas.py", "import omegaconf\nimport serving.config, training.config"),
     ],
 )

@@ -207,6 +207,14 @@ class ResourcesConfig:
         _check(section, "env_failures", self.env_failures, 0, whole=True)
         _check(section, "empty_iterations", self.empty_iterations, 1, whole=True)
 
+    @property
+    def bundles(self) -> list[dict[str, float]]:
+        """What each process of a training takes of Ray: its own first, then every actor."""
+        gpus = self.gpus_per_learner or float(self.device == "cuda")
+        learner = {"CPU": 1.0, "GPU": gpus} if gpus else {"CPU": 1.0}
+        own = {"CPU": 1.0} if self.learners else learner
+        return [own, *[{"CPU": 1.0}] * self.env_runners, *[learner] * self.learners]
+
 
 @dataclass(frozen=True)
 class TrainingConfig:

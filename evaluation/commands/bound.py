@@ -9,10 +9,11 @@ from rich.table import Table
 from conf.compose import Composed, compose_runs, help_text
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.console import make_console
+from evaluation.console import ConsoleProgress, make_console
 from evaluation.optima.bound import Bound
 from evaluation.optima.exact import NotCovered, solve_scenario
 from evaluation.optima.hindsight import hindsight_bound
+from evaluation.workers import open_workers
 
 __all__ = ["bound"]
 
@@ -37,9 +38,11 @@ def _run(composed: Composed) -> None:
         found = solve_scenario(scenario, time_limit=command.time_limit)
     except NotCovered as reason:
         console.print(f"No exact optimum: {reason}.", highlight=False, soft_wrap=True)
-        found = hindsight_bound(
-            scenario, traces=command.traces, seed=command.seed, split=command.split
-        )
+        with ConsoleProgress(console) as progress, open_workers(command.workers) as workers:
+            found = hindsight_bound(
+                scenario, traces=command.traces, seed=command.seed, split=command.split,
+                workers=workers, progress=progress,
+            )  # fmt: skip
     console.print(bound_table(scenario, found))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,12 @@ from evaluation.comparison.plots import draw_all
 from evaluation.comparison.rollout import Competitor
 from evaluation.comparison.tables import as_table, write_json
 from evaluation.console import ConsoleProgress, make_console
+from evaluation.progress import Progress
+from evaluation.tasks import Task
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.cache import read_policy_params
-from evaluation.tuning.search import tune_reported
+from evaluation.tuning.search import Tuned, tune_policy
+from evaluation.workers import Workers, open_workers, results
 
 __all__ = ["evaluate"]
 
@@ -59,53 +62,52 @@ def _run(composed: Composed) -> None:
             f"policy_params.{unused[0]} is given, but '{unused[0]}' is not in policies "
             f"[{', '.join(command.policies)}]."
         )
-    from_file = read_policy_params(command.policy_params_from, scenario.name)
     artifact = _artifact(scenario, command) if "learned" in command.policies else None
-    with ConsoleProgress(console) as progress:
-        competitors = [
-            _learned(artifact, seen_in_training(artifact, scenario), command)
-            if name == "learned" and artifact is not None
-            else _competitor(name, scenario, command, from_file, progress)
-            for name in command.policies
-        ]
-        progress.phase("compare", command.traces * len(competitors))
-        done: dict[str, int] = {}
-
-        def report(name: str, traces: int) -> None:
-            done[name] = traces
-            progress.update(sum(done.values()), name)
-
+    with ConsoleProgress(console) as progress, open_workers(command.workers) as workers:
+        competitors = _classical(scenario, command, workers, progress)
+        if artifact is not None:
+            scenario = seen_in_training(artifact, scenario)
+            competitors["learned"] = _learned(artifact, scenario, command)
         comparison = compare(
-            scenario if artifact is None else seen_in_training(artifact, scenario),
-            competitors,
+            scenario,
+            [competitors[name] for name in command.policies],
             traces=command.traces,
             seed=command.seed,
             split=command.split,
-            on_batch=report,
+            workers=workers,
+            progress=progress,
         )
     composed.write()
     _publish(comparison, composed, console)
 
 
-def _competitor(
-    name: str,
-    scenario: Scenario,
-    command: Any,
-    from_file: Mapping[str, Any],
-    progress: ConsoleProgress,
-) -> Competitor:
-    policy_class(name)  # unknown names fail before anything long starts
-    given = (
-        command.policy_params.get(name) or from_file.get(name) or scenario.policy_params.get(name)
-    )
-    if given is not None:
-        return Competitor(name, name, given, origin="given")
-    tune = command.tune
-    tuned = tune_reported(
-        scenario, name, progress, seed=tune.seed, traces=tune.traces, budget=tune.budget
-    )
-    return Competitor(
-        name, name, tuned.parameters, origin=f"tuned, {tuned.evaluations} simulations"
+def _classical(
+    scenario: Scenario, command: Any, workers: Workers, progress: Progress
+) -> dict[str, Competitor]:
+    """Return the classical policies by name, with parameters that are given, else tuned."""
+    from_file = read_policy_params(command.policy_params_from, scenario.name)
+    competitors, missing = {}, []
+    for name in command.policies:
+        if name == "learned":
+            continue
+        policy_class(name)  # unknown names fail before anything long starts
+        sources = (command.policy_params, from_file, scenario.policy_params)
+        given = next((source[name] for source in sources if source.get(name)), None)
+        if given is None:
+            missing.append(name)
+        else:
+            competitors[name] = Competitor(name, name, given, origin="given")
+    tasks = [Task(name, partial(_search, scenario, name, command.tune)) for name in missing]
+    found = results(workers, f"tune {len(tasks)} policies", tasks, progress) if tasks else []
+    for name, tuned in zip(missing, found, strict=True):
+        origin = f"tuned, {tuned.evaluations} simulations"
+        competitors[name] = Competitor(name, name, tuned.parameters, origin=origin)
+    return competitors
+
+
+def _search(scenario: Scenario, name: str, tune: Any, progress: Progress) -> Tuned:
+    return tune_policy(
+        scenario, name, seed=tune.seed, traces=tune.traces, budget=tune.budget, progress=progress
     )
 
 

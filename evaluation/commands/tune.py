@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +22,13 @@ from evaluation.comparison.compare import Comparison, compare, estimate
 from evaluation.comparison.rollout import Competitor
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
+from evaluation.progress import Progress
+from evaluation.tasks import Task
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.cache import digest, load_tuned, source_digest, store_tuned
-from evaluation.tuning.search import Tuned, stock_classes, tune_policy, tune_reported
+from evaluation.tuning.search import Tuned, stock_classes, tune_policy
 from evaluation.value.candidates import candidates
+from evaluation.workers import open_workers
 
 __all__ = ["champion", "tune", "unfit"]
 
@@ -117,20 +118,24 @@ def _run(composed: Composed) -> None:
     known = {name: load_tuned(cache, keys[name]) if cache else None for name in names}
     tuned = {name: found for name, found in known.items() if found is not None}
     cached = list(tuned)
-    with ConsoleProgress(console) as progress:
-        missing = [name for name in names if name not in tuned]
-        for name, found in _searches(scenario, missing, search, command.workers, progress):
-            tuned[name] = found
+    missing = [name for name in names if name not in tuned]
+    tasks = [Task(name, partial(_search, scenario, name, search)) for name in missing]
+    workers_needed = min(command.workers, len(missing))
+    with ConsoleProgress(console) as progress, open_workers(workers_needed) as workers:
+        for ended in workers.run(f"tune {len(tasks)} policies", tasks, progress):
+            name = missing[ended.index]
+            tuned[name] = ended.result()
             if cache:
-                store_tuned(cache, keys[name], found)
+                store_tuned(cache, keys[name], tuned[name])
         tuned = {name: tuned[name] for name in names}  # workers end in any order
-        progress.phase("check on the tune split")
         comparison = compare(
             scenario,
             [Competitor(n, n, t.parameters, origin="tuned") for n, t in tuned.items()],
             traces=command.check.traces,
             seed=command.check.seed,
             split="tune",
+            workers=workers,
+            progress=progress,
         )
     best = champion(comparison)
     record = _record(comparison, tuned, cached, best, digest(facts), command)
@@ -152,28 +157,8 @@ def _run(composed: Composed) -> None:
     console.print(f"Wrote {path}.", highlight=False, soft_wrap=True)
 
 
-def _searches(
-    scenario: Scenario,
-    names: Sequence[str],
-    search: dict[str, Any],
-    workers: int,
-    progress: ConsoleProgress,
-) -> Iterator[tuple[str, Tuned]]:
-    """Yield every policy's search as it ends; several run at once, in processes of their own."""
-    if min(workers, len(names)) <= 1:
-        for name in names:
-            yield name, tune_reported(scenario, name, progress, **search)
-        return
-    progress.phase(f"tune {len(names)} policies", len(names))
-    context = multiprocessing.get_context("spawn")  # Numba's threads don't survive a fork
-    pool = ProcessPoolExecutor(min(workers, len(names)), context)
-    try:
-        futures = {pool.submit(tune_policy, scenario, name, **search): name for name in names}
-        for done, future in enumerate(as_completed(futures), 1):
-            progress.update(done, f"{futures[future]}: cost {future.result().cost:.4g}")
-            yield futures[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _search(scenario: Scenario, name: str, search: dict[str, Any], progress: Progress) -> Tuned:
+    return tune_policy(scenario, name, progress=progress, **search)
 
 
 def _table(comparison: Comparison, tuned: dict[str, Tuned], cached: list[str]) -> Table:

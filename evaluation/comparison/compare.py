@@ -7,8 +7,9 @@ replayed there is one history: every trace sees the same demand, so the interval
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ from scipy import stats
 
 from envs.kpis.pairs import EpisodeKpis
 from envs.scenario import Scenario
-from evaluation.comparison.rollout import Competitor, play
+from evaluation.comparison.rollout import BATCH, Competitor, play_batch
+from evaluation.progress import SILENT, Progress
+from evaluation.tasks import Task
+from evaluation.workers import IN_PROCESS, Workers, results
 
 __all__ = ["Comparison", "Estimate", "Evaluated", "compare", "estimate", "verdict"]
 
@@ -84,37 +88,35 @@ def compare(
     traces: int,
     seed: int,
     split: str = "test",
-    on_batch: Callable[[str, int], None] | None = None,
+    workers: Workers = IN_PROCESS,
+    progress: Progress = SILENT,
 ) -> Comparison:
-    """Play every competitor on the same traces. on_batch(name, traces done) reports progress."""
-    results = []
-    for competitor in competitors:
-        report = None if on_batch is None else _reporter(on_batch, competitor.name)
-        results.append(
-            play(
-                scenario,
-                competitor.build(scenario),
-                competitor.correction,
-                traces=traces,
-                seed=seed,
-                split=split,
-                on_batch=report,
-            )
+    """Play every competitor on the same traces; a task is a competitor's batch of them."""
+
+    def batch(competitor: Competitor, first: int, _: Progress) -> EpisodeKpis:
+        size = min(BATCH, traces - first)
+        policy, correction = competitor.build(scenario), competitor.correction
+        return play_batch(
+            scenario, policy, correction, first=first, size=size, seed=seed, split=split
         )
+
+    starts = range(0, traces, BATCH)
+    tasks = [Task(c.name, partial(batch, c, first)) for c in competitors for first in starts]
+    parts = results(workers, f"play {traces} traces ({split})", tasks, progress)
+    played = [
+        EpisodeKpis.join(parts[i * len(starts) : (i + 1) * len(starts)])
+        for i in range(len(competitors))
+    ]
     replayed = scenario.splits is not None
-    samples = [_weekly(r) if replayed else r.cost.mean(axis=0) for r in results]
+    samples = [_weekly(r) if replayed else r.cost.mean(axis=0) for r in played]
     evaluated = []
-    for i, (competitor, result) in enumerate(zip(competitors, results, strict=True)):
+    for i, (competitor, result) in enumerate(zip(competitors, played, strict=True)):
         cost = estimate(samples[i])
         difference = None if i == 0 else estimate(samples[i] - samples[0])
         relative = None if difference is None else difference.mean / abs(float(samples[0].mean()))
         evaluated.append(Evaluated(competitor, result, cost, difference, relative))
     unit = f"weeks of {_BLOCK} periods" if replayed else "traces"
     return Comparison(scenario, tuple(evaluated), seed, traces, split, unit)
-
-
-def _reporter(on_batch: Callable[[str, int], None], name: str) -> Callable[[int], None]:
-    return lambda done: on_batch(name, done)
 
 
 def _weekly(result: EpisodeKpis) -> NDArray[np.float64]:

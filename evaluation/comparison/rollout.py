@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,9 +15,9 @@ from envs.policies import Policy, build_policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 
-__all__ = ["Competitor", "Correction", "Timeline", "play", "record_timeline"]
+__all__ = ["BATCH", "Competitor", "Correction", "Timeline", "play", "play_batch", "record_timeline"]
 
-_BATCH = 256
+BATCH = 256  # episodes simulated at once
 
 
 class Correction(Protocol):
@@ -54,32 +54,44 @@ def play(
     traces: int,
     seed: int,
     split: str = "test",
-    on_batch: Callable[[int], None] | None = None,
 ) -> EpisodeKpis:
     """Play `traces` episodes 0, 1, ... of a seed and return their KPIs.
 
-    on_batch is called with the number of traces done after each batch. Equal (seed, split) give
-    equal traces whatever the policy.
+    Equal (seed, split) give equal traces whatever the policy.
     """
-    parts = []
-    for first in range(0, traces, _BATCH):
-        size = min(_BATCH, traces - first)
-        env = BatchedEnv(
-            scenario, size, split=split, base_policy=policy, action_space=_space(correction)
+    return EpisodeKpis.join([
+        play_batch(
+            scenario, policy, correction,
+            first=first, size=min(BATCH, traces - first), seed=seed, split=split,
         )
-        observation = env.reset(seed, first)
-        tally = KpiTally(env)
-        for _ in range(env.horizon):
-            action = env.no_action if correction is None else correction(observation)
-            env.close_period(action)
-            tally.add()
-            env.open_period()
-            if correction is not None:
-                observation = env.observe()
-        parts.append(tally.result())
-        if on_batch is not None:
-            on_batch(first + size)
-    return EpisodeKpis.join(parts)
+        for first in range(0, traces, BATCH)
+    ])  # fmt: skip
+
+
+def play_batch(
+    scenario: Scenario,
+    policy: Policy,
+    correction: Correction | None,
+    *,
+    first: int,
+    size: int,
+    seed: int,
+    split: str,
+) -> EpisodeKpis:
+    """Play episodes first .. first + size - 1 at once."""
+    env = BatchedEnv(
+        scenario, size, split=split, base_policy=policy, action_space=_space(correction)
+    )
+    observation = env.reset(seed, first)
+    tally = KpiTally(env)
+    for _ in range(env.horizon):
+        action = env.no_action if correction is None else correction(observation)
+        env.close_period(action)
+        tally.add()
+        env.open_period()
+        if correction is not None:
+            observation = env.observe()
+    return tally.result()
 
 
 def _space(correction: Correction | None) -> ActionSpace | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from envs.scenario import Scenario
 from evaluation.optima.bound import Bound
 from evaluation.optima.exact import exact_optimum
 from evaluation.optima.hindsight import hindsight_bound
+from evaluation.progress import SILENT, Progress
 
 __all__ = ["best_bound"]
 
@@ -15,16 +18,17 @@ def best_bound(
     *,
     traces: int,
     seed: int,
-    split: str = "test",
     time_limit: float | None = None,
+    progress: Progress = SILENT,
 ) -> Bound:
     """Return the optimum where value iteration finds it, else what hindsight would have cost.
 
-    traces, seed, split: of the episodes that hindsight knows in advance; two or more. time_limit:
-    seconds for value iteration. Raises what `hindsight_bound` does: ConfigError where the network
-    is too large for that, too, NetworkError where its linear programme has no least cost.
+    traces, seed: of the test episodes that hindsight knows in advance; two or more. time_limit:
+    seconds, half of them for value iteration. Raises what `hindsight_bound` does.
     """
-    found = exact_optimum(scenario, time_limit=time_limit)
+    began = time.monotonic()
+    found = exact_optimum(scenario, time_limit=None if time_limit is None else 0.5 * time_limit)
     if found is not None:
         return found
-    return hindsight_bound(scenario, traces=traces, seed=seed, split=split)
+    left = None if time_limit is None else time_limit - (time.monotonic() - began)
+    return hindsight_bound(scenario, traces=traces, seed=seed, time_limit=left, progress=progress)

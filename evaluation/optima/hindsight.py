@@ -14,7 +14,7 @@ at the start and at the end of what is counted.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ from envs.reward import RewardConfig
 from envs.scenario import Scenario
 from envs.simulation.simulator import Simulator
 from evaluation.optima.bound import Bound, BoundKind
+from evaluation.progress import SILENT, Progress
+from evaluation.tasks import Task
+from evaluation.workers import IN_PROCESS, Workers
 
 __all__ = ["hindsight_bound", "hindsight_costs", "hindsight_programmes"]
 
@@ -75,29 +78,15 @@ def hindsight_costs(
     seed: int,
     split: str = "test",
     policy: Policy | None = None,
-    on_trace: Callable[[int], None] | None = None,
 ) -> Floats:
     """Return [traces] currency per period: no policy pays less on that trace.
 
     Raises ConfigError where the network is too large, NetworkError where cost has no lower end.
     """
-    counted = scenario.episode_length(split)
-    size = len(scenario.network.lanes) * (counted + (scenario.warm_up if policy is None else 0))
-    if size > _LARGEST:
-        raise ConfigError(
-            f"scenario '{scenario.name}': {size:,} lanes x periods are too many for a linear "
-            f"programme; expected at most {_LARGEST:,}. Shorten the horizon or take a smaller "
-            "network (smoke=true)."
-        )
-    costs = np.zeros(traces)
-    for episode in range(traces):
-        programme = hindsight_programmes(
-            scenario, seed=seed, first_episode=episode, split=split, policy=policy
-        )[0]
-        costs[episode] = programme.solve().value / counted
-        if on_trace is not None:
-            on_trace(episode + 1)
-    return costs
+    _check_size(scenario, split, policy)
+    return np.array([
+        _solve(scenario, seed, split, policy, episode, SILENT)[0] for episode in range(traces)
+    ])  # fmt: skip
 
 
 def hindsight_bound(
@@ -106,20 +95,32 @@ def hindsight_bound(
     traces: int,
     seed: int,
     split: str = "test",
-    policy: Policy | None = None,
-    on_trace: Callable[[int], None] | None = None,
+    time_limit: float | None = None,
+    workers: Workers = IN_PROCESS,
+    progress: Progress = SILENT,
 ) -> Bound:
     """Return the mean of `hindsight_costs` over traces 0, 1, ... of the seed, with its 95 %
-    interval (Student's t). on_trace is called with the number of traces done.
+    interval (Student's t). A task is a trace. time_limit: seconds, looked at after every trace.
 
-    Raises ConfigError where the network is too large, NetworkError where cost has no lower end.
+    Raises ConfigError where the network is too large or time is up, NetworkError where cost has no
+    lower end.
     """
     if traces < 2:
         raise ConfigError(f"traces is {traces}; expected at least 2, for an interval.")
-    begun = time.process_time()
-    costs = hindsight_costs(
-        scenario, traces=traces, seed=seed, split=split, policy=policy, on_trace=on_trace
-    )
+    _check_size(scenario, split, None)
+    tasks = [
+        Task(f"trace {episode}", partial(_solve, scenario, seed, split, None, episode))
+        for episode in range(traces)
+    ]
+    costs, seconds, began = np.zeros(traces), 0.0, time.monotonic()
+    for done, ended in enumerate(workers.run("hindsight", tasks, progress), 1):
+        costs[ended.index], spent = ended.result()
+        seconds += spent
+        if time_limit is not None and time.monotonic() - began > time_limit and done < traces:
+            raise ConfigError(
+                f"hindsight took longer than {time_limit:g} s: {done} of {traces} traces are "
+                "solved. Allow more seconds, or fewer traces."
+            )
     relaxed = relaxations(scenario.compiled)
     method = "hindsight linear programme"
     if relaxed:
@@ -130,5 +131,28 @@ def hindsight_bound(
         kind=BoundKind.bound,
         method=method,
         half_width=float(stats.t.ppf(0.975, traces - 1)) * error,
-        seconds=time.process_time() - begun,
+        seconds=seconds,
     )
+
+
+def _solve(
+    scenario: Scenario, seed: int, split: str, policy: Policy | None, episode: int, _: Progress
+) -> tuple[float, float]:
+    """Return what an episode costs at least, and the CPU seconds to find that."""
+    began = time.process_time()
+    [programme] = hindsight_programmes(
+        scenario, seed=seed, first_episode=episode, split=split, policy=policy
+    )
+    cost = programme.solve().value / scenario.episode_length(split)
+    return cost, time.process_time() - began
+
+
+def _check_size(scenario: Scenario, split: str, policy: Policy | None) -> None:
+    periods = scenario.episode_length(split) + (scenario.warm_up if policy is None else 0)
+    size = len(scenario.network.lanes) * periods
+    if size > _LARGEST:
+        raise ConfigError(
+            f"scenario '{scenario.name}': {size:,} lanes x periods are too many for a linear "
+            f"programme; expected at most {_LARGEST:,}. Shorten the horizon or take a smaller "
+            "network (smoke=true)."
+        )

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,9 @@ from envs.policies import Parameter, policy_class
 from envs.scenario import Scenario
 from evaluation.comparison.compare import estimate
 from evaluation.comparison.rollout import play
+from evaluation.progress import SILENT, Progress
 
-__all__ = ["CLASSES", "TuneProgress", "Tuned", "stock_classes", "tune_policy", "tune_reported"]
+__all__ = ["CLASSES", "Tuned", "stock_classes", "tune_policy"]
 
 Floats = NDArray[np.float64]
 
@@ -53,39 +53,6 @@ class Tuned:
     history: list[tuple[int, float]] = field(default_factory=list)
 
 
-class TuneProgress(Protocol):
-    """Who is told how far a search is."""
-
-    def phase(self, text: str, total: float | None = None) -> None:
-        """A phase begins; total: steps it may take."""
-
-    def update(self, done: float, text: str = "") -> None:
-        """So many steps of the phase are done."""
-
-
-def tune_reported(
-    scenario: Scenario,
-    name: str,
-    progress: TuneProgress,
-    *,
-    seed: int,
-    traces: int,
-    budget: int,
-    classes: str = "kind",
-) -> Tuned:
-    """`tune_policy`, told to a console. Raises ConfigError as it does."""
-    progress.phase(f"tune {name}", budget)
-    return tune_policy(
-        scenario,
-        name,
-        seed=seed,
-        traces=traces,
-        budget=budget,
-        classes=classes,
-        on_evaluation=lambda n, cost: progress.update(n, f"cost {cost:.4g}"),
-    )
-
-
 def tune_policy(
     scenario: Scenario,
     name: str,
@@ -94,23 +61,23 @@ def tune_policy(
     traces: int = 256,
     budget: int = 400,
     classes: str = "kind",
-    on_evaluation: Callable[[int, float], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Tuned:
     """Search the policy's parameters on `traces` episodes of the train split.
 
     budget: parameter sets simulated on all traces at most; on fewer they count for less. classes:
     what moves together, see `stock_classes`; classes finer than a node kind are searched after it,
-    with what is left of the budget.
-    on_evaluation(count, best cost) reports progress.
+    with what is left of the budget. progress: one phase, a step a parameter set.
     Raises ConfigError for an unknown policy or class.
     """
     began, cpu_began = time.perf_counter(), time.process_time()
+    progress.phase(f"tune {name}", budget)
     tunable = {
         key: _searchable(parameter)
         for key, parameter in policy_class(name).tunable(scenario.compiled).items()
     }
     kinds, groups = stock_classes(scenario, "kind"), stock_classes(scenario, classes)
-    search = _Search(scenario, name, tunable, seed, traces, budget, on_evaluation)
+    search = _Search(scenario, name, tunable, seed, traces, budget, progress)
     few = max(_FEW, traces // 4) if traces >= 2 * _FEW else traces
     best = np.zeros((len(tunable), len(kinds)))
     search.cost(best, traces)
@@ -158,12 +125,12 @@ class _Search:
         seed: int,
         traces: int,
         budget: int,
-        on_evaluation: Callable[[int, float], None] | None,
+        progress: Progress,
     ) -> None:
         self._scenario, self._policy, self._tunable = scenario, policy_class(name), tunable
         self._seed, self._traces = seed, traces
         self.left, self.reserve = float(budget), 0.0
-        self._on_evaluation = on_evaluation
+        self._progress = progress
         self._known: dict[tuple[int, bytes], float] = {}
         self._found: Floats | None = None
         self.lowest, self.samples = float("inf"), np.zeros(0)
@@ -186,8 +153,7 @@ class _Search:
             if traces == self._traces and cost < self.lowest:
                 self.lowest, self.samples, self._found = cost, result.cost.mean(axis=0), x.copy()
                 self.history.append((self.evaluations, cost))
-            if self._on_evaluation is not None:
-                self._on_evaluation(self.evaluations, self.lowest)
+            self._progress.update(self.evaluations, f"cost {self.lowest:.5g}")
         return self._known.get(key, float("inf"))
 
     def best(self, x: Floats) -> Floats:

@@ -23,9 +23,9 @@ from evaluation.comparison.plots import save_figure
 from evaluation.comparison.rollout import Competitor, play
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.optima.exact import exact_optimum
+from evaluation.ray_workers import ray_session
 from evaluation.tuning.search import tune_policy
 from training.commands.train import settings_of
-from training.job.cluster import ray_session
 from training.job.train import train
 
 _OWN = {"algorithms": "pathwise,ppo", "seconds": "40", "seeds": "3", "classical": "",
@@ -61,7 +61,7 @@ def main(name: str, overrides: list[str]) -> None:
             built = scenario or build_scenario(command.scenario)
             with (
                 tempfile.TemporaryDirectory() as folder,
-                ray_session(command.resources),
+                ray_session(len(command.resources.bundles)),
                 ConsoleProgress(make_console(), lambda *_: None) as progress,
             ):
                 outcome = train(built, settings_of(command), Path(folder), progress)

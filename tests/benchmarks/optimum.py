@@ -27,9 +27,9 @@ from evaluation.artifact.correction import learned_correction
 from evaluation.comparison.rollout import Competitor, play
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.optima.exact import solve_scenario
+from evaluation.ray_workers import ray_session
 from evaluation.verify.case import load_cases
 from training.commands.train import settings_of
-from training.job.cluster import ray_session
 from training.job.train import train
 
 _HORIZON = 2000  # periods of an episode played, after a warm-up of 100
@@ -90,7 +90,7 @@ def main(family: str, overrides: list[str]) -> None:
             built = scenario or build_scenario(command.scenario)
             with (
                 tempfile.TemporaryDirectory() as folder,
-                ray_session(command.resources),
+                ray_session(len(command.resources.bundles)),
                 ConsoleProgress(make_console(), lambda *_: None) as progress,
             ):
                 started = time.process_time()

@@ -21,6 +21,7 @@ from evaluation.commands.tune import unfit
 from evaluation.comparison.rollout import Competitor, play
 from evaluation.tuning.cache import digest, load_tuned, read_policy_params, store_tuned
 from evaluation.tuning.search import stock_classes, tune_policy
+from tests.conftest import Recorder
 
 
 def build(*arguments: str) -> Scenario:
@@ -78,17 +79,18 @@ def test_echelon_levels_are_found_where_demand_has_no_spread() -> None:
 
 def test_same_seed_same_result_within_the_budget(dual: Scenario) -> None:
     """Deterministic, never beyond the budget, and the history ends at the cost it reports."""
-    seen: list[int] = []
+    recorder = Recorder()
     runs = [
         tune_policy(
             dual, "capped_dual_index", seed=3, traces=4, budget=9,
-            on_evaluation=lambda n, _: seen.append(n),
+            progress=recorder,
         )
         for _ in range(2)
     ]  # fmt: skip
     assert runs[0].parameters == runs[1].parameters
     assert runs[0].history == runs[1].history
-    assert seen == [*range(1, 10)] * 2
+    assert recorder.phases == [("tune capped_dual_index", 9)] * 2
+    assert [done for done, _ in recorder.updates] == [*range(1, 10)] * 2
     assert runs[0].evaluations == 9
     assert runs[0].periods == 9 * 4 * 200
     costs = [cost for _, cost in runs[0].history]
@@ -155,7 +157,9 @@ def run(folder: Path, name: str, *more: str) -> tuple[int, dict[str, Any]]:
     return code, json.loads((folder / name / "tuned.json").read_text(encoding="utf-8"))
 
 
-def test_the_command_tunes_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_tunes_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_cluster: None
+) -> None:
     """A second run takes the first one's searches; another seed does not; two at once find the
     same; what it wrote is what `evaluate` takes."""
     code, first = run(tmp_path, "a")
@@ -170,7 +174,6 @@ def test_the_command_tunes_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
     _, third = run(tmp_path, "c", "seed=5")
     assert not any(p["cached"] for p in third["policies"].values())
     _, fourth = run(tmp_path, "d", "cache=null", "workers=2")
-    assert "tune 2 policies" in capsys.readouterr().out
     assert list(fourth["policy_params"].items()) == list(first["policy_params"].items())
     path = str(tmp_path / "a" / "tuned.json")
     assert read_policy_params(path, "lost_sales") == first["policy_params"]

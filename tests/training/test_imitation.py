@@ -20,6 +20,7 @@ from envs.simulation.actions import compile_heads
 from evaluation.artifact.actor import Actor
 from evaluation.artifact.correction import learned_correction
 from evaluation.comparison.rollout import play
+from tests.conftest import Recorder
 from training.config import ImitationConfig
 from training.job.imitation import Demonstrations, _Asked, check_teacher, imitate, teachers_action
 
@@ -122,15 +123,16 @@ def test_networks_learn_to_act_like_a_better_policy() -> None:
     config = ImitationConfig(policy="capped_base_stock", rounds=4, passes=20)
     for _ in range(2):
         actors = networks_for(scenario)
-        errors: dict[int, float] = {}
+        recorder = Recorder()
         error = imitate(
             scenario, policy_of(scenario, "base_stock"), policy_of(scenario, "capped_base_stock"),
-            actors, config, seed=1, batch_size=64, on_round=errors.__setitem__,
+            actors, config, seed=1, batch_size=64, progress=recorder,
         )  # fmt: skip
         (actor,) = actors.values()
         results.append(actor.state_dict())
-    assert list(errors) == [1, 2, 3, 4]
-    assert errors[4] == error < 0.1
+    assert [done for done, _ in recorder.updates] == [1, 2, 3, 4]
+    assert recorder.updates[-1][1] == f"error {error:.4f}"
+    assert error < 0.1
     for name, tensor in results[0].items():
         assert torch.equal(tensor, results[1][name])
     base, teacher = cost_of(scenario, "base_stock"), cost_of(scenario, "capped_base_stock")
@@ -149,7 +151,7 @@ def test_another_action_space_begins_as_the_base_policy() -> None:
     check_teacher(scenario, "base_stock")
     imitate(
         scenario, base_policy, teacher, actors, ImitationConfig(rounds=3, passes=6),
-        seed=1, batch_size=64, on_round=lambda done, error: None,
+        seed=1, batch_size=64,
     )  # fmt: skip
     student = cost_of(scenario, "base_stock", actors)
     assert abs(student - base) < 0.25 * abs(untrained - base)

@@ -25,7 +25,7 @@ ARGUMENTS = [
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workplace(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
     """A folder in which a report on one scenario that works and one that fails was made."""
     folder = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:

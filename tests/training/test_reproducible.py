@@ -12,11 +12,11 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """
 import hashlib
 from tests.training.conftest import small_config, small_factory
+from evaluation.ray_workers import ray_session
 from training.rllib.trainer import build_algorithm, trained_actors
-from training.job.cluster import ray_session
 
 config = small_config(seed=5)
-with ray_session(config.resources):
+with ray_session(len(config.resources.bundles)):
     algorithm = build_algorithm(small_factory(), config)
     for _ in range(2):
         algorithm.train()

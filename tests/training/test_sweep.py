@@ -1,4 +1,4 @@
-"""The space of a sweep is checked up front; its draws and its ledger survive a stop."""
+"""The space of a sweep is checked up front; its draws and its log survive a stop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from conf.compose import compose_runs
 from echelon import main
 from envs.errors import ConfigError
-from training.studies.sweep import Ledger, Trial, as_markdown, read_space, trial_arguments
+from training.studies.sweep import Trial, TrialLog, as_markdown, read_space, trial_arguments
 
 _RATE = {"low": 1e-4, "high": 1e-2, "scale": "log"}
 
@@ -58,20 +58,20 @@ def test_draws_depend_on_seed_and_trial_only() -> None:
     assert {draw[2].split("=")[1] for draw in draws} == {"8", "9"}
 
 
-def test_ledger_goes_on_after_a_line_cut_short(tmp_path: Path) -> None:
+def test_log_goes_on_after_a_line_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
-    ledger = Ledger(path)
-    assert ledger.read() == []
+    log = TrialLog(path)
+    assert log.read() == []
     poor = Trial(0, ("a=1",), "stopped early", ((1.0, 9.0),))
     failed = Trial(1, ("a=2",), "failed", ((1.0, 2.0),), "cost | is nan")
     good = Trial(2, ("a=3",), "finished", ((1.0, 8.0), (2.0, 7.0)))
-    ledger.add(poor)
-    ledger.add(failed)
+    log.add(poor)
+    log.add(failed)
     with path.open("a") as file:
         file.write('{"number": 3, "arg')
-    ledger.add(good)
-    assert ledger.read() == [good, poor, failed]
-    rows = as_markdown(ledger.read()).splitlines()[2:]
+    log.add(good)
+    assert log.read() == [good, poor, failed]
+    rows = as_markdown(log.read()).splitlines()[2:]
     assert rows[0] == "| 2 | 7 | 2 | finished | a=3 |"
     assert rows[2] == "| 1 | - | 1 | failed: cost \\| is nan | a=2 |"
 
@@ -80,16 +80,16 @@ def test_ledger_goes_on_after_a_line_cut_short(tmp_path: Path) -> None:
 def test_a_sweep_goes_on_where_it_was_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three trials; the last line of the ledger is lost, as if it had been killed before it."""
+    """Three trials; the last line of the log is lost, as if it had been killed before it."""
     monkeypatch.chdir(tmp_path)
     space = "space={algorithm.learning_rate: {low: 1e-4, high: 1e-2, scale: log}}"
     options = ["scenario=lost_sales", "smoke=true", "algorithm.iterations=4", "seed=3"]
     own = ["trials=3", "workers=2", "tracking.enabled=false", "register=false", "out=there"]
     assert main(["sweep", space, *options, *own]) == 0
-    ledger = tmp_path / "there" / "ledger.jsonl"
-    lines = ledger.read_text().splitlines()
+    log = tmp_path / "there" / "trials.jsonl"
+    lines = log.read_text().splitlines()
     assert len(lines) == 3
-    ledger.write_text("\n".join(lines[:2]) + "\n")
+    log.write_text("\n".join(lines[:2]) + "\n")
     assert main(["sweep", "resume=there"]) == 0
     trials = json.loads((tmp_path / "there" / "sweep.json").read_text())
     assert sorted(trial["number"] for trial in trials) == [0, 1, 2]

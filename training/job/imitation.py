@@ -7,7 +7,7 @@ the teacher's own states alone, they would not know what to do where their error
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 from envs.simulation.actions import LEVEL_RANGE, HeadArrays, compile_heads
 from evaluation.artifact.actor import Actor, TorchPolicy
+from evaluation.progress import SILENT, Progress
 from training.config import ImitationConfig
 
 __all__ = ["Demonstrations", "check_teacher", "imitate", "teachers_action"]
@@ -88,12 +89,11 @@ def imitate(
     *,
     seed: int,
     batch_size: int,
-    on_round: Callable[[int, float], None],
+    progress: Progress = SILENT,
 ) -> float:
     """Fit `actors`, in place, to act on the scenario as `teacher` does.
 
     base: what actions correct. seed: of the training episodes played, and of the shuffling.
-    on_round(rounds done, error) reports progress.
 
     Returns the error: root mean square over all heads on episodes played by the networks
     themselves, in units of the action, which goes from -1 to 1.
@@ -102,13 +102,14 @@ def imitate(
     env = BatchedEnv(scenario, batch_size, base_policy=cast(Policy, asked))
     heads, _ = compile_heads(env.net, base.decides, scenario.extra_heads)
     shuffling = torch.Generator().manual_seed(seed)
+    progress.phase(f"imitate {teacher.name}", config.rounds)
     fit = _Fit(actors, config, shuffling)
     for done in range(config.rounds + 1):
         student = TorchPolicy(actors) if done else None  # first, the teacher shows how
         met = _play(env, asked, heads, student, seed, done * batch_size)
         if done:
             error = fit.error(met)
-            on_round(done, error)
+            progress.update(done, f"error {error:.4f}")
         if done < config.rounds:
             fit.learn(met, done)
     return error

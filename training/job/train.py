@@ -26,7 +26,7 @@ from evaluation.artifact.correction import learned_correction
 from evaluation.comparison.compare import Comparison, compare, verdict
 from evaluation.comparison.rollout import Competitor, play
 from evaluation.progress import Progress
-from evaluation.tuning.search import Tuned, tune_reported
+from evaluation.tuning.search import Tuned, tune_policy
 from training.config import Budget, Settings, TrainingConfig
 from training.job.checkpoint import CheckpointStore
 from training.job.learning_loop import LearningLoop
@@ -117,7 +117,6 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
         actors = learner.best_actors(algorithm)
     finally:
         algorithm.stop()
-    progress.phase("test on common traces", 2 * budget.test_traces)
     comparison = _test(scenario, actors, budget, progress)
     return Outcome(
         scenario, tuned, actors, learner.best_iteration, learner.iteration, learner.seconds,
@@ -149,13 +148,13 @@ def prepare_scenario(
         return dataclasses.replace(scenario, policy_params=known), None
     if scenario.policy_params.get(name):
         return scenario, None
-    tuned = tune_reported(
+    tuned = tune_policy(
         scenario,
         name,
-        progress,
         seed=budget.tune_seed,
         traces=budget.tune_traces,
         budget=budget.tune_budget,
+        progress=progress,
     )
     params = {**scenario.policy_params, name: tuned.parameters}
     return dataclasses.replace(scenario, policy_params=params), tuned
@@ -195,16 +194,10 @@ def _test(
         Competitor(name, name, parameters, origin="tuned"),
         Competitor("learned", name, parameters, learned_correction(actors, scenario), "tuned"),
     ]
-    done: dict[str, int] = {}
-
-    def report(policy: str, traces: int) -> None:
-        done[policy] = traces
-        progress.update(sum(done.values()), policy)
-
     return compare(
         scenario,
         competitors,
         traces=budget.test_traces,
         seed=budget.test_seed,
-        on_batch=report,
+        progress=progress,
     )

@@ -22,7 +22,7 @@ from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.transfer import base_parameters
 from evaluation.comparison.rollout import play
 from evaluation.progress import Progress
-from evaluation.tuning.search import tune_reported
+from evaluation.tuning.search import tune_policy
 from training.config import Budget, ImitationConfig
 from training.job.imitation import check_teacher, imitate
 
@@ -140,16 +140,15 @@ def imitate_policy(
     check_teacher(scenario, name)
     parameters = scenario.policy_params.get(name)
     if not parameters:
-        parameters = tune_reported(
-            scenario, name, progress,
-            seed=budget.tune_seed, traces=budget.tune_traces, budget=budget.tune_budget,
+        parameters = tune_policy(
+            scenario, name, seed=budget.tune_seed, traces=budget.tune_traces,
+            budget=budget.tune_budget, progress=progress,
         ).parameters  # fmt: skip
     teacher = build_policy(name, scenario.compiled, parameters)
     base = build_policy(base_name, scenario.compiled, scenario.policy_params[base_name])
-    progress.phase(f"imitate {name}", config.rounds)
     error = imitate(
         scenario, base, teacher, actors, config, seed=seed, batch_size=batch_size,
-        on_round=lambda n, error: progress.update(n, f"error {error:.4f}"),
+        progress=progress,
     )  # fmt: skip
     costs = [
         float(

@@ -7,7 +7,6 @@ there isn't done again.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,7 +23,9 @@ from evaluation.artifact.artifact import load_artifact
 from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.transfer import seen_in_training
 from evaluation.comparison.rollout import Competitor, play
-from evaluation.progress import Progress
+from evaluation.optima.bounds import best_bound
+from evaluation.progress import PrefixedProgress, Progress
+from evaluation.ray_workers import ray_session
 from evaluation.tuning.search import tune_policy
 from evaluation.value.candidates import candidates
 from evaluation.value.features import features_of, sku_classes
@@ -39,7 +40,6 @@ from evaluation.value.record import (
 from evaluation.value.verdict import TrainedSeed
 from training.config import AlgorithmConfig, Budget, ModelConfig, ResourcesConfig, Settings
 from training.job.checkpoint import CheckpointStore
-from training.job.cluster import ray_session
 from training.job.export import export
 from training.job.train import train
 
@@ -80,6 +80,7 @@ class Study:
 
 def study(job: Study, progress: Progress) -> None:
     """Do the classical part and every seed. Raises EchelonError with the cause."""
+    progress = PrefixedProgress(progress, job.label)
     scenario = build_scenario(job.train.scenario)
     path = job.folder / "classical.json"
     plain = read_part(path)
@@ -99,9 +100,7 @@ def study(job: Study, progress: Progress) -> None:
         for i in missing:
             write_part(targets[i], _from_artifact(scenario, job, i))
     elif missing:
-        # RLlib greets every new algorithm with a paragraph on its API.
-        logging.getLogger("ray.rllib").setLevel(logging.ERROR)
-        with ray_session(job.train.resources):
+        with ray_session(len(job.train.resources.bundles)):
             for i in missing:
                 write_part(targets[i], _learned(scenario, job, i, progress))
 
@@ -111,14 +110,14 @@ def find_bound(job: Study, progress: Progress) -> None:
     target = job.folder / "bound.json"
     if read_part(target) is not None:
         return
-    from evaluation.optima.bounds import best_bound  # SciPy's solvers take a second to import
-
-    progress.phase("bound")
+    progress = PrefixedProgress(progress, f"{job.label}, bound")
+    progress.phase("value iteration")
     scenario = build_scenario(job.train.scenario)
     try:
         bound = best_bound(
-            scenario, traces=job.bound_traces, seed=job.seed, time_limit=0.5 * job.bound_seconds
-        )
+            scenario, traces=job.bound_traces, seed=job.seed, time_limit=job.bound_seconds,
+            progress=progress,
+        )  # fmt: skip
     except EchelonError as error:
         write_part(target, plain_bound(None, str(error)))
         return
@@ -155,14 +154,13 @@ def _policy(
     began = time.process_time()
     try:
         budget = _affordable(name, scenario, job)
-        progress.phase(f"tune {name}", budget)
         tuned = tune_policy(
             scenario,
             name,
             seed=job.tune_seed,
             traces=job.tune_traces,
             budget=budget,
-            on_evaluation=lambda n, cost: progress.update(n, f"{n} of {budget}, cost {cost:.5g}"),
+            progress=progress,
         )
         seconds = time.process_time() - began
         # Parameters that the scenario ships may have had a longer search than this one.
@@ -236,7 +234,7 @@ def _learned(scenario: Scenario, job: Study, index: int, progress: Progress) -> 
     settings = _settings(job, index)
     resumed = CheckpointStore(folder / "checkpoints").latest_good() is not None
     began = time.process_time()
-    outcome = train(scenario, settings, folder, _Prefixed(progress, f"seed {index}"))
+    outcome = train(scenario, settings, folder, PrefixedProgress(progress, f"seed {index}"))
     seconds = time.process_time() - began
     if resumed:  # the earlier process' share is only known as wall time
         seconds = max(seconds, outcome.seconds)
@@ -283,22 +281,3 @@ def _from_artifact(scenario: Scenario, job: Study, index: int) -> dict[str, Any]
     learned = Competitor("learned", base["name"], base["parameters"], correction, "artifact")
     played = _play(scenario, learned, job, sku_classes(scenario.compiled))
     return {**asdict(TrainedSeed(index, played, None, 0.0, 0, 1)), "curve": []}
-
-
-class _Prefixed:
-    """Progress that says which seed it is of."""
-
-    def __init__(self, progress: Progress, prefix: str) -> None:
-        self._progress, self._prefix = progress, prefix
-
-    def phase(self, text: str, total: float | None = None) -> None:
-        """Hand on."""
-        self._progress.phase(f"{self._prefix}, {text}", total)
-
-    def update(self, done: float, text: str = "") -> None:
-        """Hand on."""
-        self._progress.update(done, text)
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Hand on."""
-        self._progress.metrics(step, values)

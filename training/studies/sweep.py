@@ -1,4 +1,4 @@
-"""The space of a sweep, checked before anything is trained, and the ledger of its trials.
+"""The space of a sweep, checked before anything is trained, and the log of its trials.
 
 space = read_space({"algorithm.learning_rate": {"low": 1e-4, "high": 1e-2}}, compose)
 trial_arguments(space, seed=0, trial=3)  # ["algorithm.learning_rate=0.00123"]
@@ -21,7 +21,7 @@ from ray.tune.search.sample import Domain
 
 from envs.errors import ConfigError
 
-__all__ = ["Ledger", "Space", "Trial", "as_markdown", "read_space", "trial_arguments"]
+__all__ = ["Space", "Trial", "TrialLog", "as_markdown", "read_space", "trial_arguments"]
 
 Space = dict[str, Domain]
 State = Literal["finished", "stopped early", "failed"]
@@ -132,7 +132,7 @@ class Trial:
         )
 
 
-class Ledger:
+class TrialLog:
     """Ended trials, one JSON line each; a line that a kill cut short counts as not written."""
 
     def __init__(self, path: Path) -> None:

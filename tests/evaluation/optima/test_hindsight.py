@@ -20,6 +20,7 @@ from envs.scenarios import build_scenario
 from evaluation.comparison.rollout import play
 from evaluation.optima.bound import BoundKind
 from evaluation.optima.hindsight import hindsight_bound, hindsight_costs
+from tests.conftest import Recorder
 
 SCENARIOS = sorted(path.stem for path in Path("conf/scenario").glob("*.yaml"))
 TRACES = 2
@@ -97,13 +98,12 @@ def test_cost_without_lower_end() -> None:
         hindsight_bound(generous, traces=2, seed=0)
 
 
-def test_bound_is_the_mean_over_traces() -> None:
+def test_bound_is_the_mean_over_traces(recorder: Recorder) -> None:
     """With Student's interval; fractions of units are named."""
     scenario = build("scenario=dual_sourcing", "smoke=true")
-    seen: list[int] = []
-    bound = hindsight_bound(scenario, traces=5, seed=2, on_trace=seen.append)
+    bound = hindsight_bound(scenario, traces=5, seed=2, progress=recorder)
     costs = hindsight_costs(scenario, traces=5, seed=2)
-    assert seen == [1, 2, 3, 4, 5]
+    assert [done for done, _ in recorder.updates] == [1, 2, 3, 4, 5]
     assert bound.kind is BoundKind.bound
     assert bound.cost == pytest.approx(costs.mean())
     error = costs.std(ddof=1) / 5**0.5
@@ -115,5 +115,7 @@ def test_what_cannot_be_done_is_said() -> None:
     """One trace has no interval; a network can be too large."""
     with pytest.raises(ConfigError, match="at least 2"):
         hindsight_bound(shop(), traces=1, seed=0)
+    with pytest.raises(ConfigError, match="longer than 0 s: 1 of 2 traces are solved"):
+        hindsight_bound(shop(), traces=2, seed=0, time_limit=0.0)
     with pytest.raises(ConfigError, match="too many for a linear"):
         hindsight_bound(replace(shop(), horizon=10_000_000), traces=2, seed=0)

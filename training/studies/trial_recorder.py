@@ -1,4 +1,4 @@
-"""What is written down while a sweep runs: curves, the ledger, a child run per trial."""
+"""What is written down while a sweep runs: curves, the log of trials, a child run per trial."""
 
 from __future__ import annotations
 
@@ -8,35 +8,34 @@ from typing import Any
 
 from ray.tune import Callback
 
-from evaluation.console import ConsoleProgress
+from evaluation.progress import Progress
 from evaluation.tracking.tracker import Tracker
-from training.studies.sweep import Ledger, State, Trial
+from training.studies.sweep import State, Trial, TrialLog
 
-__all__ = ["Book"]
+__all__ = ["TrialRecorder"]
 
 
-class Book(Callback):
-    """Tune tells it what happens to trials."""
+class TrialRecorder(Callback):
+    """Called by Tune with what happens to trials."""
 
     def __init__(
         self,
         folder: Path,
-        trials: int,
         tracker: Tracker,
-        progress: ConsoleProgress,
+        progress: Progress,
         arguments: Callable[[int], tuple[str, ...]],
     ) -> None:
-        self._ledger, self._tracker, self._progress = (
-            Ledger(folder / "ledger.jsonl"),
+        self._log, self._tracker, self._progress = (
+            TrialLog(folder / "trials.jsonl"),
             tracker,
             progress,
         )
-        self._arguments, self._trials = arguments, trials
+        self._arguments = arguments
         self._curves: dict[int, list[tuple[float, float]]] = {}
         self._complete: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune keeps a copy for its own way of going on, and the ledger is ours."""
+        """Nothing: Tune keeps a copy for its own way of going on, and the log is ours."""
         return {}
 
     def on_trial_result(
@@ -51,7 +50,7 @@ class Book(Callback):
         curve.append((float(result["seconds"]), float(result["cost"])))
         best = min(cost for points in self._curves.values() for _, cost in points)
         self._progress.update(
-            len(self._ledger.read()),
+            len(self._log.read()),
             f"trial {number}, {result['seconds']:.0f} s: {result['cost']:.5g}, best {best:.5g}",
         )
 
@@ -68,7 +67,7 @@ class Book(Callback):
     def _end(self, number: int, state: State, why: str = "") -> None:
         curve = tuple(self._curves.get(number, ()))
         trial = Trial(number, self._arguments(number), state, curve, why)
-        self._ledger.add(trial)
+        self._log.add(trial)
         child = self._tracker.child(f"trial_{number:03d}")
         child.start(
             f"trial {number}",
@@ -80,4 +79,4 @@ class Book(Callback):
                 step, {"validation/cost_per_period": cost, "time/train_seconds": seconds}
             )
         child.finish("FAILED" if state == "failed" else "FINISHED")
-        self._progress.update(len(self._ledger.read()), f"trial {number}: {state}")
+        self._progress.update(len(self._log.read()), f"trial {number}: {state}")

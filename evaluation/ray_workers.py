@@ -1,0 +1,151 @@
+"""Ray for a command: a local instance of the size it needs, or the cluster at RAY_ADDRESS."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.queue import Queue
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from envs.errors import ConfigError, WorkerError
+from evaluation.progress import Progress, TextProgress
+from evaluation.tasks import Ended, Task
+
+__all__ = ["RayWorkers", "ray_session", "ray_workers"]
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def ray_workers(count: int, bundles: Sequence[Mapping[str, float]]) -> Iterator[RayWorkers]:
+    """Give `count` workers that have their resources for as long as the block lasts, so that the
+    actors which one's tasks start can't be kept waiting by another's."""
+    each = sum(bundle.get("CPU", 0.0) for bundle in bundles)
+    with ray_session(int(count * each)):
+        present = ray.cluster_resources().get("CPU", 0.0)
+        if count * each > present:
+            raise ConfigError(
+                f"workers is {count}, of {each:g} CPUs each; Ray has {present:g} CPUs in all. "
+                "Set a lower workers, or add nodes."
+            )
+        groups = [placement_group([dict(bundle) for bundle in bundles]) for _ in range(count)]
+        try:
+            yield RayWorkers(groups)
+        finally:
+            for group in groups:
+                remove_placement_group(group)
+
+
+class RayWorkers:
+    """Workers that are Ray tasks, one at a time in each placement group."""
+
+    def __init__(self, groups: Sequence[PlacementGroup]) -> None:
+        self._groups = groups
+
+    def run(self, title: str, tasks: Sequence[Task[T]], progress: Progress) -> Iterator[Ended[T]]:
+        """Yield the tasks as they end. A task whose process dies ends with WorkerError."""
+        progress.phase(title, len(tasks))
+        messages = Queue(actor_options={"num_cpus": 0})
+        waiting, free = list(enumerate(tasks)), list(self._groups)
+        running: dict[ray.ObjectRef[Any], tuple[int, PlacementGroup]] = {}
+        try:
+            for done in range(len(tasks)):
+                while waiting and free:
+                    index, task = waiting.pop(0)
+                    group = free.pop()
+                    running[_start(task, group, messages)] = index, group
+                while not (ready := ray.wait(list(running), timeout=1.0)[0]):
+                    for text in messages.get_nowait_batch(messages.qsize()):
+                        progress.update(done, text)
+                index, group = running.pop(ready[0])
+                free.append(group)
+                progress.update(done + 1, tasks[index].name)
+                yield _ended(index, ready[0])
+        finally:
+            for task_left in running:
+                ray.cancel(task_left, force=True)
+            messages.shutdown(force=True)
+
+
+def _start(task: Task[Any], group: PlacementGroup, messages: Queue) -> Any:
+    strategy = PlacementGroupSchedulingStrategy(
+        group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+    )
+    own = group.bundle_specs[0]
+    work = _work.options(
+        name=task.name, max_retries=0, scheduling_strategy=strategy,
+        num_cpus=own.get("CPU", 0.0), num_gpus=own.get("GPU", 0.0),
+    )  # fmt: skip
+    return work.remote(task.run, messages, os.getcwd())
+
+
+@ray.remote
+def _work(run: Callable[[Progress], Any], messages: Queue, folder: str) -> Any:
+    with contextlib.suppress(OSError):  # another node may not have it
+        os.chdir(folder)
+    return run(TextProgress(messages.put_nowait))
+
+
+def _ended(index: int, task: Any) -> Ended[Any]:
+    try:
+        return Ended(index, ray.get(task))
+    except RayTaskError as error:
+        cause = error.cause if isinstance(error.cause, Exception) else error
+        cause.__cause__ = error if cause is not error else None  # it shows where, in the worker
+        return Ended(index, error=cause)
+    except RayError as error:
+        text = " ".join(str(error).split()).partition(". ")[0]
+        return Ended(index, error=WorkerError(
+            f"The worker process ended before its work did, killed or out of memory; Ray: {text}."
+        ))  # fmt: skip
+
+
+@contextmanager
+def ray_session(cpus: int) -> Iterator[None]:
+    """Start Ray, or join the running one; stop it at the end if it was started here.
+
+    A local instance has so many CPUs, listens on loopback only and has no dashboard. Its start is
+    tried twice: on a loaded machine Ray gives up after a fixed half minute.
+    """
+    # RLlib greets every new algorithm with a paragraph on its API.
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    if ray.is_initialized():
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    else:
+        _start_local(cpus)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_local(cpus: int) -> None:
+    for attempt in (1, 2):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                _node_ip_address="127.0.0.1",
+            )
+            return
+        except Exception as error:
+            if attempt == 2:
+                raise
+            _log.warning("Ray did not start (%s); trying once more.", error)
+            ray.shutdown()

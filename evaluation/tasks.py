@@ -1,0 +1,40 @@
+"""Pieces of work that can be done side by side, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
+
+from evaluation.progress import Progress
+
+__all__ = ["Ended", "Task"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Task(Generic[T]):
+    """Work whose result depends on nothing but `run`.
+
+    name: for people. run: from where to report progress to the result; it can be pickled, as the
+    result can, because it may run in another process.
+    """
+
+    name: str
+    run: Callable[[Progress], T]
+
+
+@dataclass(frozen=True)
+class Ended(Generic[T]):
+    """A task that has ended. index: in the tasks given. error: None where there is a value."""
+
+    index: int
+    value: T | None = None
+    error: Exception | None = None
+
+    def result(self) -> T:
+        """Return the value. Raises the error."""
+        if self.error is not None:
+            raise self.error
+        return cast(T, self.value)
