@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,7 +87,6 @@ def ray_cluster() -> Iterator[None]:
 
     The workers' path holds the repository, so that they import the tests' simulators too.
     """
-    os.environ["RAY_worker_niceness"] = "0"  # else other work on the machine may starve them
     import ray  # takes seconds, and most tests do without
 
     root = str(Path(__file__).resolve().parents[1])
@@ -97,6 +95,7 @@ def ray_cluster() -> Iterator[None]:
         "include_dashboard": False,
         "log_to_driver": False,
         "logging_level": "ERROR",
+        "_system_config": {"worker_niceness": 0},  # else busy processes of others starve them
         "runtime_env": {"env_vars": {"PYTHONPATH": root}},
     }
     try:
