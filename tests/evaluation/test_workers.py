@@ -134,7 +134,7 @@ def test_results_do_not_depend_on_the_workers(on_ray: Workers, shop: Scenario) -
     """To the last digit: policies with and without networks, and bounds in hindsight."""
     torch.manual_seed(0)
     env = BatchedEnv(shop, 1)
-    actors = {g.name: Actor(env.observation_size, g.action_size, (256, 256)) for g in env.groups}
+    actors = {g.name: Actor(env.observation_size, g.action_size, (64, 64)) for g in env.groups}
     for actor in actors.values():
         for parameter in actor.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
