@@ -67,9 +67,9 @@ class Actor(nn.Module):
         for before, after in pairwise(sizes):
             layers += [linear(before, after), nn.Tanh()]
         self.layers = nn.Sequential(*layers, linear(sizes[-1], action_size))
-        self.silence()
+        self.answer_zero()
 
-    def silence(self) -> None:
+    def answer_zero(self) -> None:
         """Answer 0 from now on: be the base policy."""
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)

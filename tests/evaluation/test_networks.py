@@ -59,7 +59,7 @@ def test_untrained_networks_are_the_base_policy(name: str) -> None:
     assert all(slope is not None and bool(slope.any()) for slope in slopes)
     network = trained(name)
     assert network(seen).abs().min() > 0.0
-    network.silence()
+    network.answer_zero()
     assert not network(seen).any()
 
 

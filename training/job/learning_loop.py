@@ -103,7 +103,7 @@ class LearningLoop:
         if not self.has_best:
             actors = trained_actors(algorithm)
             for actor in actors.values():
-                actor.silence()
+                actor.answer_zero()
             return actors
         best = self._store.best()
         assert best is not None
