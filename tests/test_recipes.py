@@ -1,0 +1,147 @@
+"""README's recipes ("Add your own"), followed word for word in a copy of the source tree: what was
+added trains, is exported, and the exported policy answers with orders."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("conf", "envs", "evaluation", "serving", "training")
+
+pytestmark = pytest.mark.nightly  # a training in a process of its own: half a minute each
+
+# Plays the exported policy: orders for the first stocked pair of its network.
+_ANSWER = """
+import sys
+from pathlib import Path
+from evaluation.artifact.artifact import load_artifact
+from evaluation.recommendation.recommender import Recommender
+from evaluation.recommendation.schemas import RecommendationRequest, StockLevel
+recommender = Recommender(load_artifact(Path(sys.argv[1])))
+first = recommender.scenario.network.stocks[0]
+stock = [StockLevel(location=first.node, item=first.sku, on_hand=0.0)]
+answer = recommender.recommend(RecommendationRequest(stock=stock))
+print(sum(line.quantity for line in answer.lines))
+"""
+
+
+class Tree:
+    """A copy of the product's sources, to follow a recipe in."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, root / package)
+        shutil.copy2(ROOT / "echelon.py", root)
+
+    def write(self, path: str, text: str) -> None:
+        """Add a file."""
+        assert not (self.root / path).exists(), f"{path} is in the tree already"
+        (self.root / path).write_text(text, encoding="utf-8")
+
+    def insert(self, path: str, after: str, line: str) -> None:
+        """Add a line behind the first that begins with `after`."""
+        lines = (self.root / path).read_text(encoding="utf-8").splitlines()
+        place = next(i for i, text in enumerate(lines) if text.startswith(after))
+        lines.insert(place + 1, line)
+        (self.root / path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def python(self, *arguments: str) -> str:
+        """Run Python in the tree; returns what it printed."""
+        environment = {**os.environ, "PYTHONPATH": str(self.root)}
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.root, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def train(self, *arguments: str) -> str:
+        """A smoke run of `echelon train`, its policy in run/policy; returns what it printed."""
+        quiet = ("smoke=true", "tracking.enabled=false", "register=false", "out=run")
+        return self.python("-m", "echelon", "train", *arguments, *quiet)
+
+    def ordered(self) -> float:
+        """Units that the exported policy orders for a network without any stock."""
+        return float(self.python("-c", _ANSWER, "run/policy"))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    """Without the recipe's files."""
+    return Tree(tmp_path / "tree")
+
+
+def test_algorithm(tree: Tree) -> None:
+    """One file, one line in `ALGORITHMS`, one YAML: RLlib's own PPO, as it is."""
+    tree.write(
+        "training/rllib/algorithms/plain_ppo.py",
+        '''"""RLlib's own PPO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from training.config import AlgorithmConfig, TrainingConfig
+
+
+@dataclass(frozen=True)
+class PlainPpoConfig(AlgorithmConfig):
+    """PPO as RLlib has it."""
+
+    discount: float = 0.9  # per period
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check("discount", 0.0, 0.9999)
+
+    def build(self, config: TrainingConfig) -> Any:
+        """RLlib's own."""
+        from ray.rllib.algorithms.ppo import PPOConfig
+
+        return PPOConfig().training(gamma=self.discount, num_epochs=2, minibatch_size=32)
+''',
+    )
+    registry = "training/rllib/algorithms/__init__.py"
+    tree.insert(registry, "ALGORITHMS", '    "plain_ppo": PlainPpoConfig,')
+    tree.insert(
+        registry, "from training.rllib.algorithms.pathwise",
+        "from training.rllib.algorithms.plain_ppo import PlainPpoConfig",
+    )  # fmt: skip
+    tree.write(
+        "conf/algorithm/plain_ppo.yaml",
+        """# PPO as RLlib has it.
+defaults:
+  - schema_plain_ppo
+  - _self_
+
+# Adam step size.
+learning_rate: 1.0e-3
+# Per period.
+discount: 0.95
+# Largest norm of a gradient.
+gradient_clip: 1.0
+# Sample-then-learn rounds at most.
+iterations: 60
+""",
+    )
+    printed = tree.train("scenario=single_backlog", "algorithm=plain_ppo")
+    assert "3 iterations" in printed
+    assert "discount: 0.95" in (tree.root / "run" / "config.yaml").read_text(encoding="utf-8")
+    assert tree.ordered() > 0.0
+
+
+def test_scenario(tree: Tree) -> None:
+    """One YAML, begun as a copy of assembly.yaml."""
+    text = (ROOT / "conf" / "scenario" / "assembly.yaml").read_text(encoding="utf-8")
+    mine = text.replace("name: assembly", "name: tea_shop").replace("machine", "tea_box")
+    tree.write("conf/scenario/tea_shop.yaml", mine)
+    tree.train("scenario=tea_shop")
+    assert tree.ordered() > 0.0
