@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = ["COMMANDS", "Command", "__version__", "main"]
 
@@ -18,51 +18,75 @@ __version__ = "0.1.0"
 
 
 class Command(NamedTuple):
-    """target: module:function, of signature (argv: list[str]) -> exit code. summary: one line."""
+    """module: where the command stands. run: its function, (argv: list[str]) -> exit code.
+    config: its dataclass, a `conf.compose.CommandConfig`. summary: one line."""
 
-    target: str
+    module: str
+    run: str
+    config: str
     summary: str
 
 
+# By what is typed after `echelon`: a word, or two, as in `cluster render`.
 COMMANDS = {
     "train": Command(
-        "training.commands.train:train",
+        "training.commands.train",
+        "train",
+        "TrainCommand",
         "train, compare with the tuned classical policy, export, register",
     ),
     "evaluate": Command(
-        "evaluation.commands.evaluate:evaluate",
+        "evaluation.commands.evaluate",
+        "evaluate",
+        "EvaluateCommand",
         "compare policies, learned or classical, on the same demand",
     ),
     "replay": Command(
-        "evaluation.commands.replay:replay",
+        "evaluation.commands.replay",
+        "replay",
+        "ReplayCommand",
         "simulate given demand with given orders, period by period",
     ),
     "show": Command(
-        "evaluation.commands.show:show",
+        "evaluation.commands.show",
+        "show",
+        "ShowCommand",
         "describe a scenario: its network and one run, as tables and pictures",
     ),
     "bound": Command(
-        "evaluation.commands.bound:bound",
+        "evaluation.commands.bound",
+        "bound",
+        "BoundCommand",
         "compute what the best policy costs, or what none can cost less than",
     ),
     "tune": Command(
-        "evaluation.commands.tune:tune",
+        "evaluation.commands.tune",
+        "tune",
+        "TuneCommand",
         "find the best parameters of the classical policies, and the best policy",
     ),
     "report": Command(
-        "training.commands.report:report",
+        "training.commands.report",
+        "report",
+        "ReportCommand",
         "study many scenarios: where learning pays, and where the rule is as good",
     ),
     "sweep": Command(
-        "training.commands.sweep:sweep",
+        "training.commands.sweep",
+        "sweep",
+        "SweepCommand",
         "train with many options, stop the poor ones early, keep the best",
     ),
     "verify": Command(
-        "evaluation.commands.verify:verify_command",
+        "evaluation.commands.verify",
+        "verify_command",
+        "VerifyCommand",
         "run published and verified results again: expected, got, difference",
     ),
     "serve": Command(
-        "serving.cli:serve",
+        "serving.cli",
+        "serve",
+        "ServeCommand",
         "answer replenishment requests over HTTP with the champion",
     ),
 }
@@ -95,22 +119,37 @@ def _dispatch(arguments: list[str]) -> int:
     if not arguments:
         print(_usage(), file=sys.stderr)
         return 2
-    name, *rest = arguments
+    name = arguments[0]
     if name in ("-h", "--help"):
         print(_usage())
         return 0
     if name == "--version":
         print(f"echelon {__version__}")
         return 0
-    if name not in COMMANDS:
-        print(f"echelon: error: {_unknown(name)}", file=sys.stderr)
-        return 2
-    return _run(name, rest)
+    for words in (2, 1):
+        if (name := " ".join(arguments[:words])) in COMMANDS:
+            return _run(name, arguments[words:])
+    if any(command.startswith(f"{name} ") for command in COMMANDS):
+        if arguments[1:2] in (["-h"], ["--help"]):
+            print(_usage(f"{name} "))
+            return 0
+        if len(arguments) == 1:
+            print(_usage(f"{name} "), file=sys.stderr)
+            return 2
+        name = " ".join(arguments[:2])
+    print(f"echelon: error: {_unknown(name)}", file=sys.stderr)
+    return 2
 
 
 def _run(name: str, arguments: list[str]) -> int:
+    command = COMMANDS[name]
     try:
-        return _load(COMMANDS[name].target)(arguments)
+        if any(argument in ("-h", "--help") for argument in arguments):
+            config = _load(command.module, command.config)
+            print(_load("conf.compose", "help_text")(config, command.summary, arguments))
+            return 0
+        code: int = _load(command.module, command.run)(arguments)
+        return code
     except KeyboardInterrupt:
         print(f"echelon {name}: interrupted", file=sys.stderr)
         return 130
@@ -122,9 +161,8 @@ def _run(name: str, arguments: list[str]) -> int:
         return 1
 
 
-def _load(target: str) -> Callable[[list[str]], int]:
-    module, function = target.split(":")
-    loaded: Callable[[list[str]], int] = getattr(importlib.import_module(module), function)
+def _load(module: str, name: str) -> Callable[..., Any]:
+    loaded: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return loaded
 
 
@@ -157,9 +195,11 @@ def _unknown(name: str) -> str:
     return f"unknown {what} '{name}'.{hint} Known: {', '.join(known)}."
 
 
-def _usage() -> str:
-    width = max(map(len, COMMANDS))
-    commands = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+def _usage(prefix: str = "") -> str:
+    """Return the help of all commands, or of those that start with a word."""
+    known = {name: c.summary for name, c in COMMANDS.items() if name.startswith(prefix)}
+    width = max(map(len, known))
+    commands = [f"  {name:<{width}}  {summary}" for name, summary in known.items()]
     return "\n".join(
         [
             "usage: echelon <command> [key=value ...]",

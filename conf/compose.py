@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
-from hydra import compose, initialize_config_module
+import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -18,21 +19,42 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from conf.schemas import register, scenario_schema
 from envs.errors import ConfigError, EchelonError
-from envs.scenarios import ScenarioConfig
+from envs.scenarios import BUILDERS, ScenarioConfig
 
-__all__ = ["Composed", "compose_runs", "help_text", "scenario_from_file"]
+__all__ = [
+    "CommandConfig",
+    "Composed",
+    "compose",
+    "compose_runs",
+    "help_text",
+    "scenario_from_file",
+]
 
 _CONF = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Composed:
+class CommandConfig:
+    """What a command is asked for: its dataclass derives from this one and stands beside its code.
+
+    name: as typed after `echelon`; its values are in conf/NAME.yaml. groups: the dataclasses of
+    groups whose files have different keys, by the NAME in a file's `defaults: [schema_NAME, ...]`.
+    """
+
+    name: ClassVar[str]
+    groups: ClassVar[Mapping[str, Mapping[str, type]]] = {}
+
+
+T = TypeVar("T", bound=CommandConfig)
+
+
+@dataclass(frozen=True)
+class Composed(Generic[T]):
     """command: the command's dataclass. resolved: the same as plain data, to store and log.
     folder: where the run puts its files. arguments: the overrides it was made from."""
 
-    command: Any
+    command: T
     resolved: dict[str, Any]
     folder: Path
     arguments: tuple[str, ...]
@@ -44,7 +66,16 @@ class Composed:
         (self.folder / "config.yaml").write_text(text, encoding="utf-8")
 
 
-def compose_runs(name: str, arguments: Sequence[str]) -> Iterator[Composed]:
+def compose(schema: type[T], arguments: Sequence[str] = ()) -> Composed[T]:
+    """Return the configuration of one run, as the command line would have it.
+
+    `compose(TrainCommand, ["scenario=serial", "algorithm=ppo"]).command.algorithm` is a `PpoConfig`
+    with the values of conf/algorithm/ppo.yaml. Raises ConfigError.
+    """
+    return next(compose_runs(schema, arguments))
+
+
+def compose_runs(schema: type[T], arguments: Sequence[str]) -> Iterator[Composed[T]]:
     """Yield one configuration per run: `key=a,b -m` gives one run per value.
 
     Raises ConfigError with one line for whatever is wrong with the configuration.
@@ -54,9 +85,52 @@ def compose_runs(name: str, arguments: Sequence[str]) -> Iterator[Composed]:
     for override in overrides:
         if "=" not in override:
             raise ConfigError(f"argument '{override}' isn't of the form key=value; see --help.")
-    register()
+    _register(schema)
     for number, run in enumerate(_expand(overrides) if sweep else [overrides]):
-        yield _compose(name, run, f"_{number}" if sweep else "")
+        yield _compose(schema, run, f"_{number}" if sweep else "")
+
+
+def _register(schema: type[CommandConfig]) -> None:
+    """Store a command's schema as `schema_<command>`, those of groups as `schema_<name>`."""
+    store = ConfigStore.instance()
+    groups = {"scenario": {kind: cls for kind, (cls, _) in BUILDERS.items()}, **schema.groups}
+    for group, classes in groups.items():
+        for name, cls in classes.items():
+            node = _structured(cls)
+            if "kind" in node:
+                node.kind = name
+            store.store(group=group, name=f"schema_{name}", node=node)
+    node = _structured(schema, groups)
+    store.store(name=f"schema_{schema.name}", node=node)
+
+
+def _structured(cls: type, groups: Container[str] = ()) -> DictConfig:
+    """Return the keys and types of a dataclass, and the defaults it has, to merge values into.
+
+    Frozen dataclasses give read-only nodes; YAML and overrides must be able to fill them. Mappings
+    take new keys, dataclasses don't. What a group's file fills says its class itself.
+    """
+    node: DictConfig = OmegaConf.structured(cls)
+    _thaw(node)
+    for key in list(node.keys()):
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and child._is_missing():
+            if key in groups:
+                child._metadata.ref_type = Any
+            elif is_dataclass(child._metadata.ref_type):
+                node[key] = _structured(child._metadata.ref_type)
+    return node
+
+
+def _thaw(node: DictConfig) -> None:
+    OmegaConf.set_readonly(node, False)
+    if node._metadata.object_type is dict:
+        OmegaConf.set_struct(node, False)
+    if not node._is_none() and not node._is_missing():
+        for key in node:
+            child = node._get_node(key)
+            if isinstance(child, DictConfig):
+                _thaw(child)
 
 
 def _expand(overrides: list[str]) -> list[list[str]]:
@@ -70,11 +144,11 @@ def _expand(overrides: list[str]) -> list[list[str]]:
     return [list(combination) for combination in itertools.product(*choices)]
 
 
-def _compose(name: str, overrides: list[str], suffix: str) -> Composed:
+def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_module(config_module="conf", version_base=None):
-            config = _composed(name, overrides)
+        with hydra.initialize_config_module(config_module="conf", version_base=None):
+            config = _composed(schema.name, overrides)
         if config.get("smoke"):
             _merge(config, config.get("smoke_overrides", {}), overrides)
             if config.get("scenario"):
@@ -87,18 +161,19 @@ def _compose(name: str, overrides: list[str], suffix: str) -> Composed:
     except (HydraException, OmegaConfBaseException, OSError) as error:
         raise ConfigError(_one_line(error)) from error
     assert isinstance(resolved, dict)
+    assert isinstance(command, schema)
     resolved.pop("smoke_overrides", None)
     return Composed(
         command,
         {str(k): v for k, v in resolved.items()},
-        _folder(name, config, suffix),
+        _folder(schema.name, config, suffix),
         tuple(overrides),
     )
 
 
 def _composed(name: str, overrides: list[str]) -> DictConfig:
     try:
-        return compose(name, overrides)
+        return hydra.compose(name, overrides)
     except (AttributeError, AssertionError) as error:  # OmegaConf has no message for this one
         raise ConfigError(
             f"one of {', '.join(overrides)} sets a part that is null in its YAML, which can't be "
@@ -124,7 +199,7 @@ def scenario_from_file(path: Path) -> ScenarioConfig:
                 f"{path}: defaults are {list(base)} and kind '{values.get('kind', '')}'; expected "
                 "[schema_explicit, _self_] and 'explicit', or neither of the keys."
             )
-        config = OmegaConf.merge(scenario_schema("explicit"), values)
+        config = OmegaConf.merge(_structured(BUILDERS["explicit"][0]), {"kind": "explicit"}, values)
         config.name = config.name or path.stem
         scenario = OmegaConf.to_object(config)
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
@@ -178,8 +253,9 @@ def _choices(group: str) -> list[str]:
     return sorted(path.stem for path in (_CONF / group).glob("*.yaml"))
 
 
-def help_text(name: str, summary: str, arguments: Sequence[str]) -> str:
+def help_text(schema: type[CommandConfig], summary: str, arguments: Sequence[str]) -> str:
     """Return the command's options with their units: the commented YAML is the reference."""
+    name = schema.name
     scenario = next((a.split("=", 1)[1] for a in arguments if a.startswith("scenario=")), None)
     parts = [f"{summary}\n\nusage: echelon {name} [key=value ...] [-m]\n"]
     parts.append("-m runs every combination of comma separated values, e.g. seed=0,1,2 -m\n")

@@ -11,20 +11,31 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
+from typing import ClassVar
 
 import psutil
 
-from conf.compose import compose_runs, help_text
+from conf.compose import CommandConfig, compose
 from envs.errors import ConfigError
 from evaluation.artifact.registry import resolve_artifact
+from evaluation.tracking.mlflow_destination import TrackingConfig
 from serving.config import ServeConfig
 from serving.live import LivePolicy, Source
 
-__all__ = ["serve"]
+__all__ = ["ServeCommand", "serve"]
 
-_SUMMARY = "Answer replenishment requests over HTTP with the champion."
 _EXAMPLE = """curl -s {url}/v1/recommendations -H 'Content-Type: application/json' -d '{body}'"""
+
+
+@dataclass(frozen=True)
+class ServeCommand(CommandConfig):
+    """`echelon serve`."""
+
+    name: ClassVar = "serve"
+    serve: ServeConfig
+    tracking: TrackingConfig
 
 
 def serve(argv: list[str]) -> int:
@@ -32,13 +43,9 @@ def serve(argv: list[str]) -> int:
 
     Raises ConfigError or ArtifactError before anything is started.
     """
-    if any(a in ("-h", "--help") for a in argv):
-        print(help_text("serve", _SUMMARY, argv))
-        return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    composed = next(iter(compose_runs("serve", argv)))
-    config: ServeConfig = composed.command.serve
-    uri = composed.command.tracking.uri
+    command = compose(ServeCommand, argv).command
+    config, uri = command.serve, command.tracking.uri
     resolve_artifact(config.artifact, config.model, uri, option="serve.artifact")
     port = _free_port(config.host, config.port)
     with tempfile.TemporaryDirectory(prefix="echelon_serve_") as state:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
 from envs.scenarios import build_scenario
+from training.commands.train import TrainCommand
 
 _SCENARIOS = ("two_echelon_dc", "disruption", "joint_replenishment", "beer_game")
 
@@ -12,7 +13,7 @@ _SCENARIOS = ("two_echelon_dc", "disruption", "joint_replenishment", "beer_game"
 def main() -> None:
     """Play a few periods of scenarios that use all of the simulator."""
     for name in _SCENARIOS:
-        composed = next(compose_runs("train", [f"scenario={name}", "smoke=true"]))
+        composed = compose(TrainCommand, [f"scenario={name}", "smoke=true"])
         env = BatchedEnv(build_scenario(composed.command.scenario), 2)
         env.reset(0, 0)
         for _ in range(3):

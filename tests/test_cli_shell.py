@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "probe_command.py").write_text(COMMAND, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(
-        echelon.COMMANDS, "probe", echelon.Command("probe_command:run", "fail as told")
+        echelon.COMMANDS, "probe", echelon.Command("probe_command", "run", "", "fail as asked")
     )
     return "probe"
 
@@ -124,9 +125,36 @@ def test_an_unknown_command_gets_one_line_and_a_guess(
 def test_a_command_gets_the_rest_and_gives_the_exit_code(
     probe: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Options of the command, `--help` too, are the command's."""
-    assert echelon.main([probe, "ok", "--help", "seed=3", "7"]) == 7
-    assert capsys.readouterr().out == "arguments: --help seed=3 7\n"
+    """Whatever follows the command is the command's."""
+    assert echelon.main([probe, "ok", "-m", "seed=3", "7"]) == 7
+    assert capsys.readouterr().out == "arguments: -m seed=3 7\n"
+
+
+def test_a_command_may_have_two_words(
+    probe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It runs, is listed, by its first word too, and a mistyped second word gets a guess."""
+    command = echelon.COMMANDS[probe]._replace(summary="write a file")
+    monkeypatch.setitem(echelon.COMMANDS, "farm render", command)
+    assert echelon.main(["farm", "render", "ok", "7"]) == 7
+    assert capsys.readouterr().out == "arguments: 7\n"
+    assert echelon.main(["--help"]) == 0
+    assert "  farm render  write a file" in capsys.readouterr().out
+    assert echelon.main(["farm", "--help"]) == 0
+    listed = capsys.readouterr().out
+    assert "  farm render  write a file" in listed
+    assert "evaluate  " not in listed
+    assert echelon.main(["farm"]) == 2
+    assert capsys.readouterr().err == listed
+    assert echelon.main(["farm", "rendr"]) == 2
+    assert "Did you mean 'farm render'?" in capsys.readouterr().err
+
+
+def test_the_readme_lists_every_command() -> None:
+    """Its table names the registered commands, and no others."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `echelon ([a-z]+(?: [a-z]+)*)(?=[ `]).*\|$", text, re.MULTILINE)
+    assert set(rows) == set(echelon.COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +202,7 @@ def test_an_interrupt_is_one_line(probe: str, tmp_path: Path) -> None:
         # A shell in the background, as of a build server, has children ignore Ctrl-C.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]; import echelon; "
-        "echelon.COMMANDS['probe'] = echelon.Command('probe_command:run', ''); "
+        "echelon.COMMANDS['probe'] = echelon.Command('probe_command', 'run', '', ''); "
         "sys.exit(echelon.main(['probe', 'wait']))"
     )
     with subprocess.Popen(
@@ -208,9 +236,10 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 @pytest.mark.parametrize("name", echelon.COMMANDS)
 def test_every_command_has_its_code(name: str) -> None:
-    """The table's target exists and takes the argument list; read, not imported: Ray is slow."""
-    module, function = echelon.COMMANDS[name].target.split(":")
+    """Function and dataclass exist; read, not imported: Ray is slow."""
+    module, function, config, _ = echelon.COMMANDS[name]
     tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    assert any(isinstance(n, ast.ClassDef) and n.name == config for n in tree.body)
     [found] = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function]
     required = len(found.args.args) - len(found.args.defaults)
     assert len(found.args.args) >= 1

@@ -22,7 +22,9 @@ __all__ = [
     "ModelConfig",
     "ResourcesConfig",
     "Settings",
+    "TestConfig",
     "TrainingConfig",
+    "ValidationConfig",
 ]
 
 
@@ -231,6 +233,25 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _check("training", "seed", self.seed, 0, 2**31 - 1, whole=True)
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Choice of the best checkpoint. traces: episodes of the tune split. every: iterations."""
+
+    traces: int
+    every: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class TestConfig:
+    """The final comparison. traces: episodes of the test split."""
+
+    __test__ = False  # not one of pytest's
+
+    traces: int
+    seed: int
 
 
 @dataclass(frozen=True)

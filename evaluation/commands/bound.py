@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from rich.table import Table
 
-from conf.compose import Composed, compose_runs, help_text
+from conf.compose import CommandConfig, Composed, compose_runs
 from envs.scenario import Scenario
-from envs.scenarios import build_scenario
+from envs.scenarios import ScenarioConfig, build_scenario
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.optima.bound import Bound
 from evaluation.optima.exact import NotCovered, solve_scenario
 from evaluation.optima.hindsight import hindsight_bound
 from evaluation.workers import open_workers
 
-__all__ = ["bound"]
+__all__ = ["BoundCommand", "bound"]
 
-_SUMMARY = "Compute what the best policy of a scenario costs, or what none can cost less than."
+
+@dataclass(frozen=True)
+class BoundCommand(CommandConfig):
+    """`echelon bound`. time_limit: seconds, of value iteration."""
+
+    name: ClassVar = "bound"
+    scenario: ScenarioConfig
+    time_limit: float | None
+    traces: int
+    seed: int
+    split: str
+    workers: int
+    smoke: bool
+    smoke_overrides: dict[str, Any]
 
 
 def bound(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    if any(a in ("-h", "--help") for a in argv):
-        print(help_text("bound", _SUMMARY, argv))
-        return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    for composed in compose_runs("bound", argv):
+    for composed in compose_runs(BoundCommand, argv):
         _run(composed)
     return 0
 
 
-def _run(composed: Composed) -> None:
+def _run(composed: Composed[BoundCommand]) -> None:
     command, console = composed.command, make_console()
     scenario = build_scenario(command.scenario)
     try:

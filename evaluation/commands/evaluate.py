@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import Console
 
-from conf.compose import Composed, compose_runs, help_text
+from conf.compose import CommandConfig, Composed, compose_runs
 from envs.errors import ConfigError
 from envs.policies import policy_class
 from envs.scenario import Scenario
-from envs.scenarios import build_scenario
+from envs.scenarios import ScenarioConfig, build_scenario
 from evaluation.artifact.artifact import Artifact, load_artifact
 from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.registry import model_name, resolve_artifact
@@ -26,29 +27,47 @@ from evaluation.comparison.tables import as_table, write_json
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.progress import Progress
 from evaluation.tasks import Task
+from evaluation.tracking.mlflow_destination import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.cache import read_policy_params
+from evaluation.tuning.config import TuneConfig
 from evaluation.tuning.search import Tuned, tune_policy
 from evaluation.workers import Workers, open_workers, results
 
-__all__ = ["evaluate"]
+__all__ = ["EvaluateCommand", "evaluate"]
 
-_SUMMARY = "Compare policies, classical or learned, on the same traces."
+
+@dataclass(frozen=True)
+class EvaluateCommand(CommandConfig):
+    """`echelon evaluate`."""
+
+    name: ClassVar = "evaluate"
+    scenario: ScenarioConfig
+    tracking: TrackingConfig
+    tune: TuneConfig
+    policies: list[str]
+    policy_params: dict[str, Any]
+    policy_params_from: str | None
+    artifact: str
+    traces: int
+    seed: int
+    split: str
+    out: str | None
+    workers: int
+    smoke: bool
+    smoke_overrides: dict[str, Any]
 
 
 def evaluate(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    if any(a in ("-h", "--help") for a in argv):
-        print(help_text("evaluate", _SUMMARY, argv))
-        return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    for composed in compose_runs("evaluate", argv):
+    for composed in compose_runs(EvaluateCommand, argv):
         _run(composed)
     return 0
 
 
-def _run(composed: Composed) -> None:
+def _run(composed: Composed[EvaluateCommand]) -> None:
     command, console = composed.command, make_console()
     if command.traces < 1 or not command.policies:
         raise ConfigError(
@@ -82,7 +101,7 @@ def _run(composed: Composed) -> None:
 
 
 def _classical(
-    scenario: Scenario, command: Any, workers: Workers, progress: Progress
+    scenario: Scenario, command: EvaluateCommand, workers: Workers, progress: Progress
 ) -> dict[str, Competitor]:
     """Return the classical policies by name, with parameters that are given, else tuned."""
     from_file = read_policy_params(command.policy_params_from, scenario.name)
@@ -111,7 +130,7 @@ def _search(scenario: Scenario, name: str, tune: Any, progress: Progress) -> Tun
     )
 
 
-def _artifact(scenario: Scenario, command: Any) -> Artifact:
+def _artifact(scenario: Scenario, command: EvaluateCommand) -> Artifact:
     home = scenario.stress_of or scenario.name
     model, uri = model_name(home), command.tracking.uri
     resolved = resolve_artifact(command.artifact, model, uri)
@@ -125,14 +144,14 @@ def _artifact(scenario: Scenario, command: Any) -> Artifact:
     return artifact
 
 
-def _learned(artifact: Artifact, scenario: Scenario, command: Any) -> Competitor:
+def _learned(artifact: Artifact, scenario: Scenario, command: EvaluateCommand) -> Competitor:
     base = artifact.manifest["base_policy"]
     parameters = command.policy_params.get("learned") or base_parameters(artifact, scenario)
     correction = learned_correction(artifact.policy.actors, scenario)
     return Competitor("learned", base["name"], parameters, correction, origin="artifact")
 
 
-def _publish(comparison: Comparison, composed: Composed, console: Console) -> None:
+def _publish(comparison: Comparison, composed: Composed[EvaluateCommand], console: Console) -> None:
     folder, command = composed.folder, composed.command
     write_json(comparison, folder / "evaluation.json")
     console.print(as_table(comparison))

@@ -7,40 +7,55 @@ import datetime as dt
 import hashlib
 import logging
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import Console
 from rich.table import Table
 
-from conf.compose import Composed, compose_runs, help_text, scenario_from_file
+from conf.compose import CommandConfig, Composed, compose_runs, scenario_from_file
 from envs.errors import ConfigError, EchelonError
 from envs.policies import build_policy, policy_class
 from envs.scenario import Scenario
-from envs.scenarios import build_scenario
+from envs.scenarios import ScenarioConfig, build_scenario
 from evaluation.console import make_console
 from evaluation.replay.input import common_periods, read_demand, read_orders
 from evaluation.replay.replay import Replay, replay_orders, replay_policy, with_given_demand
 from evaluation.replay.tables import must_be_free, summarise, tables, write_replay
 
-__all__ = ["replay"]
+__all__ = ["ReplayCommand", "replay"]
 
-_SUMMARY = "Simulate given demand with given orders (or a policy's), and write what happened."
+
+@dataclass(frozen=True)
+class ReplayCommand(CommandConfig):
+    """`echelon replay`. network, demand, orders: files. start: ISO date of period 0."""
+
+    name: ClassVar = "replay"
+    network: str | None
+    demand: str | None
+    orders: str | None
+    policy: str | None
+    policy_params: dict[str, Any]
+    periods: int | None
+    start: str | None
+    discount: float
+    seed: int
+    out: str | None
+    scenario: ScenarioConfig | None = None
 
 
 def replay(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    if any(a in ("-h", "--help") for a in argv):
-        print(help_text("replay", _SUMMARY, argv))
-        return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    for composed in compose_runs("replay", argv):
+    for composed in compose_runs(ReplayCommand, argv):
         _run(composed)
     return 0
 
 
-def _run(composed: Composed) -> None:
-    command, console = composed.command, make_console()
+def _run(composed: Composed[ReplayCommand]) -> None:
+    command: Any = composed.command
+    console = make_console()
     _check(command)
     must_be_free(composed.folder)
     start = _date(command.start)

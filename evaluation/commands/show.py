@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from conf.compose import Composed, compose_runs, help_text
+from conf.compose import CommandConfig, Composed, compose_runs
 from envs.errors import ConfigError
 from envs.policies import policy_class
 from envs.scenario import Scenario
-from envs.scenarios import build_scenario
+from envs.scenarios import ScenarioConfig, build_scenario
 from evaluation.comparison.plots import save_figure
 from evaluation.comparison.rollout import Competitor, play, record_timeline
 from evaluation.console import make_console
@@ -17,23 +18,34 @@ from evaluation.show.network_plot import draw_network, kind_colours
 from evaluation.show.run_plot import draw_run
 from evaluation.show.tables import figures_table, headline, network_tables
 
-__all__ = ["show"]
+__all__ = ["ShowCommand", "show"]
 
-_SUMMARY = "Describe a scenario: its network, what agents see and do, and one run of a policy."
+
+@dataclass(frozen=True)
+class ShowCommand(CommandConfig):
+    """`echelon show`. policy: None for the scenario's base policy."""
+
+    name: ClassVar = "show"
+    scenario: ScenarioConfig
+    policy: str | None
+    policy_params: dict[str, Any]
+    traces: int
+    seed: int
+    split: str
+    out: str | None
+    smoke: bool
+    smoke_overrides: dict[str, Any]
 
 
 def show(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    if any(a in ("-h", "--help") for a in argv):
-        print(help_text("show", _SUMMARY, argv))
-        return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    for composed in compose_runs("show", argv):
+    for composed in compose_runs(ShowCommand, argv):
         _run(composed)
     return 0
 
 
-def _run(composed: Composed) -> None:
+def _run(composed: Composed[ShowCommand]) -> None:
     command, console = composed.command, make_console()
     if command.traces < 1:
         raise ConfigError(f"traces is {command.traces}; expected at least one.")
@@ -54,7 +66,7 @@ def _run(composed: Composed) -> None:
     console.print(f"Wrote network.png and run.png to {folder}.", highlight=False, soft_wrap=True)
 
 
-def _competitor(scenario: Scenario, command: Any) -> Competitor:
+def _competitor(scenario: Scenario, command: ShowCommand) -> Competitor:
     """The policy asked for, or the scenario's own; parameters not given have textbook values."""
     name = command.policy or scenario.base_policy
     policy_class(name)  # an unknown name fails with the known ones

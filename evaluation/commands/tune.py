@@ -5,48 +5,68 @@ from __future__ import annotations
 import json
 import logging
 import os
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from conf.compose import Composed, compose_runs, help_text
+from conf.compose import CommandConfig, Composed, compose_runs
 from envs.errors import ConfigError
 from envs.policies import policy_class
 from envs.scenario import Scenario
-from envs.scenarios import build_scenario
+from envs.scenarios import ScenarioConfig, build_scenario
 from evaluation.comparison.compare import Comparison, compare, estimate
 from evaluation.comparison.rollout import Competitor
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
 from evaluation.progress import Progress
 from evaluation.tasks import Task
+from evaluation.tracking.mlflow_destination import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.cache import digest, load_tuned, source_digest, store_tuned
+from evaluation.tuning.config import ChooseConfig
 from evaluation.tuning.search import Tuned, stock_classes, tune_policy
 from evaluation.value.candidates import candidates
 from evaluation.workers import open_workers
 
-__all__ = ["champion", "tune", "unfit"]
+__all__ = ["TuneCommand", "champion", "tune", "unfit"]
 
-_SUMMARY = "Find the best parameters of the classical policies, and the best policy."
 _WEEK = 7
 _NEEDS_EXPEDITE = (
     "single_index", "dual_index", "capped_dual_index", "tailored_base_surge", "forecast_dual_index",
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class TuneCommand(CommandConfig):
+    """`echelon tune`. policies: empty for those the network calls for. workers: policies searched
+    at once. cache: folder or None."""
+
+    name: ClassVar = "tune"
+    scenario: ScenarioConfig
+    tracking: TrackingConfig
+    policies: list[str]
+    classes: str
+    traces: int
+    budget: int
+    seed: int
+    check: ChooseConfig
+    workers: int
+    cache: str | None
+    out: str | None
+    smoke: bool
+    smoke_overrides: dict[str, Any]
+
+
 def tune(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    if any(a in ("-h", "--help") for a in argv):
-        print(help_text("tune", _SUMMARY, argv))
-        return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    for composed in compose_runs("tune", argv):
+    for composed in compose_runs(TuneCommand, argv):
         _run(composed)
     return 0
 
@@ -88,7 +108,7 @@ def _samples(scenario: Scenario, cost: NDArray[np.float64]) -> NDArray[np.float6
     return cost.mean(axis=1)[: weeks * _WEEK].reshape(weeks, _WEEK).mean(axis=1)
 
 
-def _run(composed: Composed) -> None:
+def _run(composed: Composed[TuneCommand]) -> None:
     command, console = composed.command, make_console()
     scenario = build_scenario(command.scenario)
     stock_classes(scenario, command.classes)  # mistakes fail before anything long starts
@@ -200,7 +220,7 @@ def _record(
     cached: list[str],
     best: int,
     scenario_digest: str,
-    command: Any,
+    command: TuneCommand,
 ) -> dict[str, Any]:
     return {
         "scenario": comparison.scenario.name,

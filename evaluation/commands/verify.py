@@ -7,20 +7,20 @@ import io
 import json
 import logging
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from rich.table import Table
 
-from conf.compose import Composed, compose_runs, help_text
+from conf.compose import CommandConfig, Composed, compose_runs
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
 from evaluation.verify.case import Row, load_cases
 from evaluation.verify.run import chosen, verify
 
-__all__ = ["verify_command"]
+__all__ = ["VerifyCommand", "verify_command"]
 
-_SUMMARY = "Run published and verified results again: expected, got, difference."
 _STYLE = {
     "failed": "bold red",
     "differs": "bold red",
@@ -30,16 +30,25 @@ _STYLE = {
 }
 
 
+@dataclass(frozen=True)
+class VerifyCommand(CommandConfig):
+    """`echelon verify`. cases: a file; None: the ones that ship."""
+
+    name: ClassVar = "verify"
+    cases: str | None
+    families: list[str]
+    ids: list[str]
+    fast: bool
+    out: str | None
+
+
 def verify_command(argv: list[str]) -> int:
     """Run the command; returns the exit code: 1 where a number that is judged differs."""
-    if any(a in ("-h", "--help") for a in argv):
-        print(help_text("verify", _SUMMARY, argv))
-        return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    return max(_run(composed) for composed in compose_runs("verify", argv))
+    return max(_run(composed) for composed in compose_runs(VerifyCommand, argv))
 
 
-def _run(composed: Composed) -> int:
+def _run(composed: Composed[VerifyCommand]) -> int:
     command, console = composed.command, make_console()
     cases = load_cases(None if command.cases is None else Path(command.cases))
     asked = chosen(cases, list(command.families), list(command.ids), command.fast)

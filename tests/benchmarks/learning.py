@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.scenarios import build_scenario
 from evaluation.comparison.plots import save_figure
 from evaluation.comparison.rollout import Competitor, play
@@ -25,7 +25,7 @@ from evaluation.console import ConsoleProgress, make_console
 from evaluation.optima.exact import exact_optimum
 from evaluation.ray_workers import ray_session
 from evaluation.tuning.search import tune_policy
-from training.commands.train import settings_of
+from training.commands.train import TrainCommand, settings_of
 from training.job.train import train
 
 _OWN = {"algorithms": "pathwise,ppo", "seconds": "40", "seeds": "3", "classical": "",
@@ -38,7 +38,7 @@ Curve = list[tuple[int, float, float, float]]  # iteration, seconds, periods, va
 def _command(scenario: str, algorithm: str, seconds: str, seed: int, rest: list[str]) -> Any:
     arguments = [f"scenario={scenario}", f"algorithm={algorithm}", *_DEFAULTS, *rest]
     arguments += [f"time_limit={seconds}", f"seed={seed}"]
-    return next(iter(compose_runs("train", arguments))).command
+    return compose(TrainCommand, arguments).command
 
 
 def _until(curve: Curve, cost: float) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.artifact.actor import Actor
@@ -29,7 +29,7 @@ from evaluation.console import ConsoleProgress, make_console
 from evaluation.optima.exact import solve_scenario
 from evaluation.ray_workers import ray_session
 from evaluation.verify.case import load_cases
-from training.commands.train import settings_of
+from training.commands.train import TrainCommand, settings_of
 from training.job.train import train
 
 _HORIZON = 2000  # periods of an episode played, after a warm-up of 100
@@ -86,7 +86,7 @@ def main(family: str, overrides: list[str]) -> None:
         for seed in range(seeds):
             base = f"scenario.base_policy={_BASE_POLICY[family]}"
             arguments = [f"scenario={family}", base, *_DEFAULTS, *keys, *rest, f"seed={seed}"]
-            command = next(iter(compose_runs("train", arguments))).command
+            command = compose(TrainCommand, arguments).command
             built = scenario or build_scenario(command.scenario)
             with (
                 tempfile.TemporaryDirectory() as folder,

@@ -12,10 +12,11 @@ import json
 import resource
 import time
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
+from evaluation.commands.evaluate import EvaluateCommand
 
 __all__ = ["main"]
 
@@ -26,7 +27,7 @@ REPEATS = 5
 def scenario(*network: str) -> Scenario:
     """The shipped scenario, with these numbers of nodes."""
     overrides = [f"scenario.network.{choice}" for choice in network]
-    [composed] = compose_runs("evaluate", ["scenario=scale_1000", *overrides])
+    composed = compose(EvaluateCommand, ["scenario=scale_1000", *overrides])
     return build_scenario(composed.command.scenario)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.scenarios import build_scenario
+from evaluation.commands.tune import TuneCommand
 from evaluation.tuning.search import tune_policy
 
 
@@ -13,7 +14,7 @@ def main(traces: int, budget: int, cases: list[str]) -> None:
     """Print cost, parameter sets, simulated periods per second and CPU seconds of each case."""
     for case in cases:
         name, policy = case.split(":")
-        composed = next(iter(compose_runs("tune", [f"scenario={name}"])))
+        composed = compose(TuneCommand, [f"scenario={name}"])
         scenario = build_scenario(composed.command.scenario)
         tune_policy(scenario, policy, seed=1, traces=1, budget=1)  # compile before the clock starts
         tuned = tune_policy(scenario, policy, seed=1_000_000, traces=traces, budget=budget)

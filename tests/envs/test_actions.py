@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.compiled.network import CompiledNetwork
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
@@ -31,6 +31,7 @@ from envs.policies import Parameter, Target, View, build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.simulation.action_spaces import ActionSpace
+from evaluation.commands.evaluate import EvaluateCommand
 
 Floats = NDArray[np.float64]
 LEVEL, STOCK = 50.0, 20.0  # every pair misses 30 units
@@ -277,7 +278,7 @@ def test_warm_up_is_the_base_policys_in_every_space() -> None:
 
 def test_actions_mean_something_where_demand_is_certain() -> None:
     """The beer game's demand has no spread: half of action 1 still adds a quarter of what comes."""
-    composed = next(iter(compose_runs("evaluate", ["scenario=beer_game"])))
+    composed = compose(EvaluateCommand, ["scenario=beer_game"])
     env = BatchedEnv(build_scenario(composed.command.scenario), 1)
     env.reset(0)
     for _ in range(6):

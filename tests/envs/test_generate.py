@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.compiled.network import compile_network
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
@@ -20,6 +20,8 @@ from envs.kpis.pairs import EpisodeKpis, KpiTally
 from envs.network.generate import GenerateConfig, generate_network
 from envs.network.network import Speed, SupplyNetwork
 from envs.scenario import Scenario
+from envs.scenarios.generated import GeneratedConfig
+from training.commands.train import TrainCommand
 
 MIDDLE = GenerateConfig(
     seed=4, suppliers=3, plants=2, warehouses=5, stores=25, skus=6, plants_per_sku=1.5,
@@ -170,9 +172,10 @@ def play(scenario: Scenario, traces: int) -> EpisodeKpis:
 
 def test_a_thousand_nodes_are_built_in_seconds() -> None:
     """scale_1000 at its full size: 1,000 nodes, 20 SKUs, about 3,000 connections."""
-    composed = next(iter(compose_runs("train", ["scenario=scale_1000"])))
+    config = compose(TrainCommand, ["scenario=scale_1000"]).command.scenario
+    assert isinstance(config, GeneratedConfig)
     start = time.process_time()
-    network = generate_network(composed.command.scenario.network)
+    network = generate_network(config.network)
     net = compile_network(network)
     assert time.process_time() - start < 20.0  # 3 on an idle machine
     assert (len(network.nodes), len(network.skus)) == (1000, 20)

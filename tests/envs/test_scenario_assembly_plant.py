@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from envs.network.regime import Regime, RegimeState
@@ -16,6 +16,7 @@ from envs.policies import build_policy
 from envs.policies.capacity_checked import _time_down
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
+from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.comparison.rollout import play
 
 NAME = "capacity_checked"
@@ -23,7 +24,7 @@ NAME = "capacity_checked"
 
 def build(*arguments: str) -> Scenario:
     """Build the scenario with overrides."""
-    composed = next(iter(compose_runs("evaluate", ["scenario=assembly_plant", *arguments])))
+    composed = compose(EvaluateCommand, ["scenario=assembly_plant", *arguments])
     return build_scenario(composed.command.scenario)
 
 
@@ -144,7 +145,7 @@ def test_one_missing_part_does_not_stop_the_others() -> None:
 
 def test_alone_it_is_forecast_base_stock() -> None:
     """With one stage, no limits and no outages there is nothing to check."""
-    composed = next(iter(compose_runs("evaluate", ["scenario=single_backlog"])))
+    composed = compose(EvaluateCommand, ["scenario=single_backlog"])
     scenario = build_scenario(composed.command.scenario)
     checked, plain = (
         play(

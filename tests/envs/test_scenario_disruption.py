@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.compiled.arrays import CostColumn
 from envs.environment.batched_env import BatchedEnv
 from envs.kpis.pairs import EpisodeKpis
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
+from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.comparison.rollout import play
 from tests.envs.runs import same
 
@@ -22,7 +23,7 @@ NAME = "detecting_base_stock"
 
 def build(name: str, *arguments: str) -> Scenario:
     """Build a scenario with overrides."""
-    composed = next(iter(compose_runs("evaluate", [f"scenario={name}", *arguments])))
+    composed = compose(EvaluateCommand, [f"scenario={name}", *arguments])
     return build_scenario(composed.command.scenario)
 
 
@@ -33,7 +34,7 @@ def run(scenario: Scenario, policy: str, parameters: Any) -> EpisodeKpis:
 
 def only(event: str) -> Scenario:
     """Build the stress set with one of its events."""
-    config = next(iter(compose_runs("evaluate", ["scenario=disruption_stress"]))).command.scenario
+    config = compose(EvaluateCommand, ["scenario=disruption_stress"]).command.scenario
     return build_scenario(replace(config, events={event: config.events[event]}))
 
 
@@ -137,5 +138,5 @@ def test_each_event_of_the_stress_set_bites() -> None:
 
 def test_learned_policies_come_to_the_stress_set_from_training() -> None:
     """The stress set has no policies of its own: nothing may be trained on it."""
-    [composed] = compose_runs("evaluate", ["scenario=disruption_stress"])
+    composed = compose(EvaluateCommand, ["scenario=disruption_stress"])
     assert build_scenario(composed.command.scenario).stress_of == "disruption"

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.simulation.simulator import Simulator
+from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.comparison.rollout import play
 from evaluation.optima.hindsight import hindsight_costs
 from evaluation.replay.replay import Replay, replay_orders
@@ -22,7 +23,7 @@ NAMES = ["invmgmt_serial", "invmgmt_network"]
 
 def build(name: str, *arguments: str) -> Scenario:
     """Build a scenario with overrides."""
-    composed = next(iter(compose_runs("evaluate", [f"scenario={name}", *arguments])))
+    composed = compose(EvaluateCommand, [f"scenario={name}", *arguments])
     return build_scenario(composed.command.scenario)
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.compiled.arrays import CostColumn
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
+from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.comparison.compare import Estimate, compare
 from evaluation.comparison.rollout import Competitor
 from evaluation.tuning.search import tune_policy
@@ -23,7 +24,7 @@ TRUCK, COST = 66.0, 800.0
 
 def build(*arguments: str) -> Scenario:
     """Build the scenario with overrides."""
-    composed = next(iter(compose_runs("evaluate", ["scenario=joint_replenishment", *arguments])))
+    composed = compose(EvaluateCommand, ["scenario=joint_replenishment", *arguments])
     return build_scenario(composed.command.scenario)
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.errors import ConfigError
 from envs.network.network import Allocation
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
+from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.comparison.rollout import play
 
 
 def build(*overrides: str) -> Scenario:
     """The scenario from its YAML, with overrides."""
-    (composed,) = compose_runs("evaluate", ["scenario=one_warehouse_n_stores", *overrides])
+    composed = compose(EvaluateCommand, ["scenario=one_warehouse_n_stores", *overrides])
     return build_scenario(composed.command.scenario)
 
 

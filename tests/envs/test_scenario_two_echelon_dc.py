@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.compiled.arrays import CostColumn
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
@@ -15,6 +15,7 @@ from envs.kpis.pairs import EpisodeKpis
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
+from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.comparison.rollout import play
 from tests.envs.runs import same
 
@@ -23,7 +24,7 @@ NAME = "forecast_dual_index"
 
 def build(*arguments: str) -> Scenario:
     """Build the scenario with overrides."""
-    composed = next(iter(compose_runs("evaluate", ["scenario=two_echelon_dc", *arguments])))
+    composed = compose(EvaluateCommand, ["scenario=two_echelon_dc", *arguments])
     return build_scenario(composed.command.scenario)
 
 

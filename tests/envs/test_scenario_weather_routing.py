@@ -7,18 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
+from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.comparison.rollout import play
 
 
 def scenario(*overrides: str) -> Scenario:
     """The shipped scenario, shortened."""
     arguments = ["scenario=weather_routing", "scenario.horizon=60", *overrides]
-    [composed] = compose_runs("evaluate", arguments)
+    composed = compose(EvaluateCommand, arguments)
     return build_scenario(composed.command.scenario)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ArtifactError, ConfigError, EchelonError
 from envs.network.demand import PROCESSES, Demand, DemandConfig, build_process
@@ -33,13 +33,14 @@ from envs.reward import Preference
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.artifact.network_io import network_hash, scenario_from_plain, scenario_to_plain
+from training.commands.train import TrainCommand
 
 REPLAYED = ("beer_game", "retail")  # demand is a history, which is not written
 DRAWN = sorted(p.stem for p in Path("conf/scenario").glob("*.yaml") if p.stem not in REPLAYED)
 
 
 def build(*arguments: str) -> Scenario:
-    return build_scenario(next(iter(compose_runs("train", list(arguments)))).command.scenario)
+    return build_scenario(compose(TrainCommand, list(arguments)).command.scenario)
 
 
 def there_and_back(scenario: Scenario) -> Scenario:

@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from numpy.typing import NDArray
 from rich.console import Console
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from echelon import main
 from envs.compiled.network import CompiledNetwork, compile_network
 from envs.network.generate import GenerateConfig, generate_network
@@ -25,14 +25,15 @@ from evaluation.comparison.rollout import Competitor, Timeline, record_timeline
 from evaluation.show.network_plot import OUTSIDE, connect, draw_network, kind_colours
 from evaluation.show.run_plot import draw_run
 from evaluation.show.tables import network_tables
+from training.commands.train import TrainCommand
 
 SCENARIOS = sorted(p.stem for p in Path("conf/scenario").glob("*.yaml"))
 
 
 def built(name: str, *arguments: str) -> Scenario:
     """A scenario that ships, at its smoke size."""
-    composed = compose_runs("train", [f"scenario={name}", "smoke=true", *arguments])
-    return build_scenario(next(iter(composed)).command.scenario)
+    composed = compose(TrainCommand, [f"scenario={name}", "smoke=true", *arguments])
+    return build_scenario(composed.command.scenario)
 
 
 def test_the_command_tells_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conf.compose import compose_runs, help_text
+from conf.compose import compose, help_text
 from echelon import main
 from envs.errors import ConfigError
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.commands.tune import unfit
+from evaluation.commands.tune import TuneCommand, unfit
 from evaluation.comparison.rollout import Competitor, play
 from evaluation.tuning.cache import digest, load_tuned, read_policy_params, store_tuned
 from evaluation.tuning.search import stock_classes, tune_policy
@@ -26,7 +26,7 @@ from tests.conftest import Recorder
 
 def build(*arguments: str) -> Scenario:
     """Build the scenario a command line describes."""
-    return build_scenario(next(iter(compose_runs("tune", list(arguments)))).command.scenario)
+    return build_scenario(compose(TuneCommand, list(arguments)).command.scenario)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_whole_numbers_of_several_scales_can_part() -> None:
 
 def test_echelon_levels_are_found_where_demand_has_no_spread() -> None:
     """The beer game's board: no grid of echelon levels (13^4 around these) is below 132 in all."""
-    command = next(iter(compose_runs("tune", ["scenario=beer_game"]))).command
+    command = compose(TuneCommand, ["scenario=beer_game"]).command
     scenario = build_scenario(command.scenario)
     tuned = tune_policy(scenario, "echelon_base_stock", seed=1, traces=1, budget=150)
     assert tuned.cost * scenario.horizon == pytest.approx(132.0)
@@ -191,7 +191,7 @@ def test_the_command_tunes_once(
 
 def test_help_lists_every_key() -> None:
     """What the YAML holds can be found by --help."""
-    text = help_text("tune", "summary", [])
+    text = help_text(TuneCommand, "summary", [])
     for key in ("policies", "classes", "traces", "budget", "check", "cache", "out", "smoke"):
         assert f"{key}:" in text
 

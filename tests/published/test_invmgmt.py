@@ -15,11 +15,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from echelon import main
 from envs.policies import build_policy
 from envs.scenario import Scenario, Split
 from envs.scenarios import build_scenario
+from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.optima.hindsight import hindsight_costs
 from evaluation.replay.replay import replay_policy, with_given_demand
 
@@ -37,7 +38,7 @@ def episodes(case: str) -> list[Scenario]:
     overrides = [f"scenario=invmgmt_{network}"]
     if customers == "leaving":
         overrides += ["scenario.stocks.n1.p_wait=0", "scenario.stocks.n1.lost_sale_cost=0.1"]
-    scenario = build_scenario(next(iter(compose_runs("evaluate", overrides))).command.scenario)
+    scenario = build_scenario(compose(EvaluateCommand, overrides).command.scenario)
     demand = np.zeros((PERIODS, len(scenario.network.stocks)))
     found = []
     for units in PUBLISHED["demand"]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from envs.policies import Policy, View, build_policy
@@ -21,6 +21,7 @@ from evaluation.artifact.actor import Actor
 from evaluation.artifact.correction import learned_correction
 from evaluation.comparison.rollout import play
 from tests.conftest import Recorder
+from training.commands.train import TrainCommand
 from training.config import ImitationConfig
 from training.job.imitation import Demonstrations, _Asked, check_teacher, imitate, teachers_action
 
@@ -29,7 +30,7 @@ LEVELS = {"base_stock": {"level": 22.0}, "capped_base_stock": {"level": 23.0, "c
 
 def scenario_of(name: str, base: str, params: dict[str, Any] | None = None) -> Scenario:
     """A shipped scenario, short, with another base policy; textbook parameters if none."""
-    (composed,) = compose_runs("train", [f"scenario={name}", "smoke=true", "out=unused"])
+    composed = compose(TrainCommand, [f"scenario={name}", "smoke=true", "out=unused"])
     scenario = build_scenario(composed.command.scenario)
     return replace(scenario, base_policy=base, policy_params={base: {}, **(params or {})})
 

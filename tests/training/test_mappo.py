@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv, feature_names
 from envs.errors import ConfigError
 from envs.observation.central_view import CENTRAL
@@ -17,6 +17,7 @@ from envs.scenarios import build_scenario
 from evaluation.artifact.correction import learned_correction
 from evaluation.comparison.rollout import Competitor, play
 from tests.training.conftest import small_factory
+from training.commands.train import TrainCommand
 from training.config import ResourcesConfig, TrainingConfig
 from training.rllib.algorithms.mappo import MappoConfig
 from training.rllib.algorithms.ppo import PpoConfig
@@ -26,7 +27,7 @@ from training.rllib.trainer import build_algorithm, iteration_metrics, trained_a
 
 def scenario_of(name: str) -> Scenario:
     """As on the command line."""
-    return build_scenario(next(iter(compose_runs("train", [f"scenario={name}"]))).command.scenario)
+    return build_scenario(compose(TrainCommand, [f"scenario={name}"]).command.scenario)
 
 
 def test_central_columns_stand_behind_the_actors_and_tell_the_truth() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from echelon import main
 from envs.environment.batched_env import BatchedEnv, feature_names, row_groups
 from envs.errors import ArtifactError, ConfigError
@@ -21,6 +21,7 @@ from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.models import NETWORKS
 from evaluation.artifact.network_io import network_hash, scenario_from_plain, scenario_to_plain
 from tests.training.conftest import small_factory
+from training.commands.train import TrainCommand
 from training.config import AlgorithmConfig, ModelConfig, ResourcesConfig, TrainingConfig
 from training.rllib.algorithms.pathwise import PathwiseConfig
 from training.rllib.algorithms.ppo import PpoConfig
@@ -37,7 +38,7 @@ ALGORITHMS = {
 
 def model(name: str) -> ModelConfig:
     """As shipped."""
-    [composed] = compose_runs("train", ["scenario=lost_sales", f"model={name}"])
+    composed = compose(TrainCommand, ["scenario=lost_sales", f"model={name}"])
     config = composed.command.model
     assert isinstance(config, ModelConfig)
     return config

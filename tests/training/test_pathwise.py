@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.errors import ConfigError
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.artifact.correction import learned_correction
+from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.comparison.rollout import Competitor, play
 from training.config import ResourcesConfig, TrainingConfig
 from training.rllib.algorithms.pathwise import PathwiseConfig
@@ -24,7 +25,7 @@ from training.rllib.trainer import build_algorithm, iteration_metrics, trained_a
 
 def lost_sales() -> Scenario:
     """Tuned base-stock on the textbook problem: 5.2 where 4.73 is possible."""
-    composed = next(iter(compose_runs("evaluate", ["scenario=lost_sales"])))
+    composed = compose(EvaluateCommand, ["scenario=lost_sales"])
     scenario = build_scenario(composed.command.scenario)
     return dataclasses.replace(scenario, policy_params={"base_stock": {"level": 25.0}})
 

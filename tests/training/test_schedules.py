@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.errors import ConfigError
 from envs.scenarios import build_scenario
 from tests.training.conftest import small_config, small_factory
-from training.commands.train import settings_of
+from training.commands.train import TrainCommand, settings_of
 from training.config import ModelConfig, TrainingConfig
 from training.job.train import train
 from training.rllib.algorithms.ppo import PpoConfig
@@ -125,7 +125,7 @@ def test_a_resumed_training_goes_on_with_its_schedules(
             "scenario=lost_sales", "smoke=true", "algorithm=ppo", "checkpoint_every=1",
             f"algorithm.iterations={iterations}", f"out={tmp_path}",
         ]  # fmt: skip
-        (composed,) = compose_runs("train", arguments)
+        composed = compose(TrainCommand, arguments)
         scenario = build_scenario(composed.command.scenario)
         train(scenario, settings_of(composed.command), tmp_path, Nobody())
     assert seen == [0.0, 0.5, 0.5, 0.75]

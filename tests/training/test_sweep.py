@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from echelon import main
 from envs.errors import ConfigError
+from training.commands.train import TrainCommand
 from training.studies.sweep import Trial, TrialLog, as_markdown, read_space, trial_arguments
 
 _RATE = {"low": 1e-4, "high": 1e-2, "scale": "log"}
@@ -19,7 +20,7 @@ _RATE = {"low": 1e-4, "high": 1e-2, "scale": "log"}
 
 def _compose(extra: Sequence[str]) -> dict[str, Any]:
     fixed = ["scenario=lost_sales", "algorithm=pathwise"]
-    return next(compose_runs("train", [*fixed, *extra])).resolved
+    return compose(TrainCommand, [*fixed, *extra]).resolved
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from echelon import main
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ArtifactError, ConfigError
@@ -20,6 +20,7 @@ from evaluation.artifact.actor import Actor
 from evaluation.artifact.artifact import load_artifact
 from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.transfer import base_parameters, parameters_for
+from evaluation.commands.evaluate import EvaluateCommand
 from training.config import ResourcesConfig, TrainingConfig
 from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.env_factory import ScenarioEnvFactory
@@ -31,7 +32,7 @@ LEVELS = {"level": {"warehouse": 160.0, "store": 20.0}}
 def stores(count: int, **keys: Any) -> Scenario:
     """The shipped warehouse with so many stores, and changed keys."""
     changes = [f"scenario.{key}={value}" for key, value in {"stores": count, **keys}.items()]
-    [composed] = compose_runs("evaluate", ["scenario=one_warehouse_n_stores", *changes])
+    composed = compose(EvaluateCommand, ["scenario=one_warehouse_n_stores", *changes])
     return build_scenario(composed.command.scenario)
 
 

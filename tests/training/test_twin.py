@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.compiled.arrays import CostColumn
 from envs.compiled.network import compile_network
 from envs.environment.batched_env import BatchedEnv
@@ -23,6 +23,7 @@ from envs.simulation.actions import compile_heads
 from envs.simulation.simulator import Simulator
 from evaluation.artifact.actor import Actor
 from evaluation.artifact.models import build_network
+from evaluation.commands.evaluate import EvaluateCommand
 from tests.envs.networks import random_network
 from training.twin.base_policy import BasePolicySlopes
 from training.twin.heads import RawOrders, clip_action
@@ -92,7 +93,7 @@ def test_twin_goes_where_the_simulator_goes_on_1000_networks(block: int) -> None
 
 def scenario_of(name: str) -> Scenario:
     """A scenario at its smoke size."""
-    composed = next(iter(compose_runs("evaluate", [f"scenario={name}", "smoke=true"])))
+    composed = compose(EvaluateCommand, [f"scenario={name}", "smoke=true"])
     return build_scenario(composed.command.scenario)
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from echelon import main
 from envs.errors import ConfigError
 from envs.scenarios import build_scenario
 from evaluation.artifact.actor import Actor
 from evaluation.artifact.artifact import load_artifact
 from tests.training.conftest import small_config, small_factory
-from training.commands.train import settings_of
+from training.commands.train import TrainCommand, settings_of
 from training.config import TrainingConfig
 from training.job.checkpoint import CheckpointStore
 from training.job.warm_start import load_start
@@ -120,7 +120,7 @@ def test_a_start_that_does_not_fit_is_refused(
     workplace: Path, arguments: list[str], message: str
 ) -> None:
     """With what is different and what to set."""
-    (composed,) = compose_runs("train", [*SMALL, *arguments, "out=unused"])
+    composed = compose(TrainCommand, [*SMALL, *arguments, "out=unused"])
     with pytest.raises(ConfigError, match=message):
         load_start(workplace / "first", build_scenario(composed.command.scenario))
 
@@ -128,7 +128,7 @@ def test_a_start_that_does_not_fit_is_refused(
 def test_a_start_and_a_teacher_exclude_each_other() -> None:
     """Both say what learning begins with."""
     arguments = ["start=first", "imitate.policy=capped_base_stock", "out=unused"]
-    (composed,) = compose_runs("train", [*SMALL, *arguments])
+    composed = compose(TrainCommand, [*SMALL, *arguments])
     with pytest.raises(ConfigError, match="both say what learning begins with"):
         settings_of(composed.command)
 

@@ -7,21 +7,24 @@ import logging
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import Console
 from rich.table import Table
 
-from conf.compose import Composed, compose_runs, help_text
+from conf.compose import CommandConfig, Composed, compose_runs
 from envs.errors import ConfigError, EchelonError
 from envs.policies import policy_class
 from envs.scenarios import build_scenario
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
 from evaluation.tasks import Task
+from evaluation.tracking.mlflow_destination import TrackingConfig
 from evaluation.tracking.tracker import Tracker
+from evaluation.tuning.config import ChooseConfig, TuneConfig
 from evaluation.value.features import features_of
 from evaluation.value.page import as_html
 from evaluation.value.pages import write_pages
@@ -32,20 +35,54 @@ from evaluation.value.tree import Advice, VerdictTree, fit_tree
 from evaluation.value.verdict import Prices
 from evaluation.workers import open_workers, prepare_ray
 from training.commands.arguments import keep_arguments, with_resumed
+from training.commands.train import TrainCommand
 
-__all__ = ["report"]
+__all__ = ["ReportCommand", "report"]
 
 _log = logging.getLogger(__name__)
-_SUMMARY = "Study scenarios: best classical policy, learned policies, bound; a page with verdicts."
 _RESUMED = "a report, such as outputs/report/20260101_120000_000"
 _NARROW = ("scenario", "best rule", "saving", "captured share", "verdict")
 
 
+@dataclass(frozen=True)
+class TimedTuneConfig(TuneConfig):
+    """seconds: for one policy; the budget is cut to what fits."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ReportCommand(CommandConfig):
+    """`echelon report`."""
+
+    name: ClassVar = "report"
+    scenarios: list[str]
+    advise: list[str]
+    resume: str | None
+    classical: dict[str, Any]
+    start_from: str
+    seeds: int
+    train_seconds: float | None
+    train: list[str]
+    artifacts: dict[str, Any]
+    traces: int
+    seed: int
+    bound_traces: int
+    bound_seconds: float
+    currency_per_cpu_hour: float
+    service_tolerance: float
+    workers: int
+    tracking: TrackingConfig
+    tune: TimedTuneConfig
+    choose: ChooseConfig
+    pages: str | None
+    out: str | None
+    smoke: bool
+    smoke_overrides: dict[str, Any]
+
+
 def report(argv: list[str]) -> int:
     """Run the command; returns the exit code: 1 where a scenario failed."""
-    if any(a in ("-h", "--help") for a in argv):
-        print(help_text("report", _SUMMARY, argv))
-        return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for name, value in (
         ("MLFLOW_LOGGING_LEVEL", "ERROR"),
@@ -56,7 +93,7 @@ def report(argv: list[str]) -> int:
     prepare_ray()
     failed = [
         _run(composed)
-        for composed in compose_runs("report", with_resumed(argv, _RESUMED, ConfigError))
+        for composed in compose_runs(ReportCommand, with_resumed(argv, _RESUMED, ConfigError))
     ]
     return int(any(failed))
 
@@ -64,7 +101,7 @@ def report(argv: list[str]) -> int:
 class _Report:
     """A report in the making: its studies, their errors, and the pages that show what there is."""
 
-    def __init__(self, composed: Composed) -> None:
+    def __init__(self, composed: Composed[ReportCommand]) -> None:
         command = composed.command
         self.folder, self.command = composed.folder.absolute(), command
         self.studies = [_study(label, composed) for label in command.scenarios]
@@ -102,7 +139,7 @@ class _Report:
         return entries, tree, advice
 
 
-def _run(composed: Composed) -> bool:
+def _run(composed: Composed[ReportCommand]) -> bool:
     """Make one report; returns whether a scenario failed."""
     command, console = composed.command, make_console()
     _check(command)
@@ -163,7 +200,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _write_pages(composed: Composed, entries: Sequence[Entry], console: Console) -> None:
+def _write_pages(
+    composed: Composed[ReportCommand], entries: Sequence[Entry], console: Console
+) -> None:
     command = composed.command
     if command.pages is None:
         return
@@ -173,7 +212,7 @@ def _write_pages(composed: Composed, entries: Sequence[Entry], console: Console)
         console.print(f"Wrote {page}", highlight=False, soft_wrap=True)
 
 
-def _check(command: Any) -> None:
+def _check(command: ReportCommand) -> None:
     for name, least in (("seeds", 1), ("traces", 2), ("workers", 1), ("bound_traces", 2)):
         value = getattr(command, name)
         if value < least:
@@ -197,20 +236,20 @@ def _check(command: Any) -> None:
             raise ConfigError(f"scenarios: '{command.scenarios[i]}' is there twice.")
 
 
-def _train_command(label: str, command: Any) -> Any:
+def _train_command(label: str, command: ReportCommand) -> Any:
     """Return the resolved `echelon train` command of a scenario, as written in `scenarios`."""
     name, *overrides = label.split()
     arguments = [f"scenario={name}", *overrides, *command.train]
     if command.smoke:
         arguments.append("smoke=true")
-    return next(compose_runs("train", arguments)).command
+    return next(compose_runs(TrainCommand, arguments)).command
 
 
-def _features(label: str, command: Any) -> dict[str, float]:
+def _features(label: str, command: ReportCommand) -> dict[str, float]:
     return features_of(build_scenario(_train_command(label, command).scenario).compiled)
 
 
-def _study(label: str, composed: Composed) -> Any:
+def _study(label: str, composed: Composed[ReportCommand]) -> Any:
     from training.studies.study import Study  # Ray takes seconds to import
 
     command, name = composed.command, label.split()[0]
@@ -239,7 +278,7 @@ def _study(label: str, composed: Composed) -> Any:
     )
 
 
-def _facts(command: Any) -> dict[str, str]:
+def _facts(command: ReportCommand) -> dict[str, str]:
     limit = command.train_seconds
     return {
         "test traces": f"{command.traces}, seed {command.seed}",

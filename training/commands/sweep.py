@@ -13,35 +13,47 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from conf.compose import Composed, compose_runs, help_text
+from conf.compose import CommandConfig, Composed, compose_runs
 from envs.errors import ConfigError
 from envs.scenarios import build_scenario
 from evaluation.comparison.plots import save_figure
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.progress import SilentProgress
+from evaluation.tracking.mlflow_destination import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.workers import prepare_ray
 from training.commands.arguments import keep_arguments, with_resumed
+from training.commands.train import TrainCommand
 
-__all__ = ["sweep"]
+__all__ = ["SweepCommand", "sweep"]
 
-_SUMMARY = "Train with many options, stop the poor ones early, test and register the best."
 _RESUMED = "a sweep, such as outputs/sweep/20260101_120000_000"
-_OWN = ("space", "trials", "workers", "grace", "register", "resume", "out", "tracking")
-_SAID = ("-h", "--help")
+
+
+@dataclass(frozen=True)
+class SweepCommand(CommandConfig):
+    """`echelon sweep`. space: key -> {choices} or {low, high, scale}. grace: share of training."""
+
+    name: ClassVar = "sweep"
+    space: dict[str, Any]
+    trials: int
+    workers: int
+    grace: float
+    register: bool
+    resume: str | None
+    tracking: TrackingConfig
+    out: str | None
 
 
 def sweep(argv: list[str]) -> int:
     """Run the command; returns the exit code: 1 where no trial came to an end."""
-    if any(a in _SAID for a in argv):
-        print(help_text("sweep", _SUMMARY, [a for a in argv if a in _SAID or _is_own(a)]))
-        return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for name, value in (
         ("MLFLOW_LOGGING_LEVEL", "ERROR"),
@@ -53,16 +65,17 @@ def sweep(argv: list[str]) -> int:
     prepare_ray()
     argv = with_resumed(argv, _RESUMED, ConfigError)
     own, options = [a for a in argv if _is_own(a)], [a for a in argv if not _is_own(a)]
-    composed = next(compose_runs("sweep", own))
+    composed = next(compose_runs(SweepCommand, own))
     return int(not _run(composed, options))
 
 
 def _is_own(argument: str) -> bool:
     """Whether it is of the sweep; all others are of every training."""
-    return argument.split("=", 1)[0].split(".")[0].lstrip("+") in _OWN
+    key = argument.split("=", 1)[0].split(".")[0].lstrip("+")
+    return key in {field.name for field in dataclasses.fields(SweepCommand)}
 
 
-def _run(composed: Composed, options: list[str]) -> bool:
+def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
     from evaluation.ray_workers import ray_session  # Ray takes seconds to import
     from training.studies.sweep import TrialLog, read_space
 
@@ -102,11 +115,13 @@ def _run(composed: Composed, options: list[str]) -> bool:
     return True
 
 
-def _composed(arguments: Sequence[str]) -> Composed:
-    return next(compose_runs("train", arguments))
+def _composed(arguments: Sequence[str]) -> Composed[TrainCommand]:
+    return next(compose_runs(TrainCommand, arguments))
 
 
-def _base_parameters(fixed: Composed, folder: Path, progress: ConsoleProgress) -> dict[str, Any]:
+def _base_parameters(
+    fixed: Composed[TrainCommand], folder: Path, progress: ConsoleProgress
+) -> dict[str, Any]:
     """Tune the base policy once for all trials."""
     from training.commands.train import settings_of
     from training.job.train import prepare_scenario
@@ -142,7 +157,9 @@ def _trial(
     tune.report({**last, "ended": True})
 
 
-def _play(composed: Composed, parameters: Mapping[str, Any], reports: _Reports) -> dict[str, Any]:
+def _play(
+    composed: Composed[TrainCommand], parameters: Mapping[str, Any], reports: _Reports
+) -> dict[str, Any]:
     from training.commands.train import settings_of
     from training.job.train import train
 
@@ -175,7 +192,7 @@ def _seed(options: Sequence[str]) -> int:
 
 
 def _search(
-    composed: Composed, options: list[str], space: Any, parameters: Mapping[str, Any],
+    composed: Composed[SweepCommand], options: list[str], space: Any, parameters: Mapping[str, Any],
     missing: list[int], tracker: Tracker, progress: ConsoleProgress,
 ) -> None:  # fmt: skip
     from ray import tune
@@ -237,7 +254,7 @@ def _write(folder: Path, trials: Sequence[Any]) -> None:
 
 
 def _test_best(
-    best: Any, composed: Composed, options: list[str], parameters: Mapping[str, Any],
+    best: Any, composed: Composed[SweepCommand], options: list[str], parameters: Mapping[str, Any],
     tracker: Tracker, console: Console,
 ) -> None:  # fmt: skip
     """Go on with the best trial's last checkpoint, play it on the test traces, publish it."""

@@ -4,42 +4,78 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import Console
 
-from conf.compose import Composed, compose_runs, help_text
+from conf.compose import CommandConfig, Composed, compose_runs
 from envs.errors import CheckpointError
-from envs.scenarios import build_scenario
+from envs.reward import RewardConfig
+from envs.scenarios import ScenarioConfig, build_scenario
 from evaluation.artifact.registry import model_name
 from evaluation.comparison.plots import draw_all, draw_learning_curve
 from evaluation.comparison.tables import as_table, write_json
 from evaluation.console import ConsoleProgress, make_console
+from evaluation.tracking.mlflow_destination import TrackingConfig
 from evaluation.tracking.tracker import Tracker
+from evaluation.tuning.config import TuneConfig
 from evaluation.workers import prepare_ray
 from training.commands.arguments import keep_arguments, with_resumed
+from training.config import (
+    AlgorithmConfig,
+    ImitationConfig,
+    ModelConfig,
+    ResourcesConfig,
+    TestConfig,
+    ValidationConfig,
+)
+from training.rllib.algorithms import ALGORITHMS
 
-__all__ = ["publish", "settings_of", "train"]
+__all__ = ["TrainCommand", "publish", "settings_of", "train"]
 
-_SUMMARY = "Train a correction of the base policy, prove it on test traces, register it."
 _RESUMED = "a run, such as outputs/train/retail/20260101_120000_000"
+
+
+@dataclass(frozen=True)
+class TrainCommand(CommandConfig):
+    """`echelon train`."""
+
+    name: ClassVar = "train"
+    groups: ClassVar = {"algorithm": ALGORITHMS}
+    scenario: ScenarioConfig
+    algorithm: AlgorithmConfig
+    model: ModelConfig
+    resources: ResourcesConfig
+    reward: RewardConfig
+    tracking: TrackingConfig
+    start: str | None
+    imitate: ImitationConfig
+    tune: TuneConfig
+    validation: ValidationConfig
+    test: TestConfig
+    seed: int
+    time_limit: float | None
+    checkpoint_every: int
+    register: bool
+    resume: str | None
+    out: str | None
+    smoke: bool
+    smoke_overrides: dict[str, Any]
 
 
 def train(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    if any(a in ("-h", "--help") for a in argv):
-        print(help_text("train", _SUMMARY, argv))
-        return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     prepare_ray()
-    for composed in compose_runs("train", with_resumed(argv, _RESUMED, CheckpointError)):
+    for composed in compose_runs(TrainCommand, with_resumed(argv, _RESUMED, CheckpointError)):
         _run(composed)
     return 0
 
 
-def _run(composed: Composed) -> None:
+def _run(composed: Composed[TrainCommand]) -> None:
     from evaluation.ray_workers import ray_session  # Ray takes seconds to import
     from training.job.train import train as run_training
 
@@ -64,7 +100,7 @@ def _run(composed: Composed) -> None:
         publish(outcome, composed, tracker, console)
 
 
-def settings_of(command: Any) -> Any:
+def settings_of(command: TrainCommand) -> Any:
     """Return the `training.job.train.Settings` of a command."""
     from training.config import Budget, Settings
 
@@ -79,7 +115,9 @@ def settings_of(command: Any) -> Any:
     )  # fmt: skip
 
 
-def publish(outcome: Any, composed: Composed, tracker: Tracker, console: Console) -> None:
+def publish(
+    outcome: Any, composed: Composed[TrainCommand], tracker: Tracker, console: Console
+) -> None:
     """Write, print, log and register what a training ended with."""
     from training.job.export import export
 

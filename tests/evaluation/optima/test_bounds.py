@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from echelon import main
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
+from evaluation.commands.bound import BoundCommand
 from evaluation.optima.bound import BoundKind
 from evaluation.optima.bounds import best_bound
 
 
 def built(name: str, *arguments: str) -> Scenario:
-    composed = next(iter(compose_runs("bound", [f"scenario={name}", "smoke=true", *arguments])))
+    composed = compose(BoundCommand, [f"scenario={name}", "smoke=true", *arguments])
     return build_scenario(composed.command.scenario)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.network.demand import DemandConfig
 from envs.network.lane import Calendar
 from envs.network.lead_time import LeadTime
@@ -17,6 +17,7 @@ from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.explicit import ExplicitConfig
+from evaluation.commands.show import ShowCommand
 from evaluation.comparison.rollout import play
 from evaluation.optima.bound import BoundKind
 from evaluation.optima.exact import exact_optimum, solve_scenario, why_not
@@ -89,7 +90,7 @@ def cost(scenario: Scenario, policy: str, **parameters: float) -> tuple[float, f
 )
 def test_scenarios_that_ship(name: str, value: float, kind: BoundKind) -> None:
     """As their YAML says; a regime that nobody sees gives a bound."""
-    composed = next(iter(compose_runs("show", [f"scenario={name}"])))
+    composed = compose(ShowCommand, [f"scenario={name}"])
     found = exact_optimum(build_scenario(composed.command.scenario))
     assert found is not None
     assert found.cost == pytest.approx(value, abs=2e-4)
@@ -295,7 +296,7 @@ def test_what_is_covered_has_no_reason() -> None:
 def test_every_shipped_network_is_read_or_refused() -> None:
     """Nothing raises; networks of several stages take stock from another place."""
     for name in ("assembly", "beer_game", "joint_replenishment", "omni_fulfilment", "serial"):
-        composed = next(iter(compose_runs("show", [f"scenario={name}"])))
+        composed = compose(ShowCommand, [f"scenario={name}"])
         scenario = build_scenario(composed.command.scenario)
         assert isinstance(scenario.network, SupplyNetwork)
         assert why_not(scenario)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.errors import ConfigError, NetworkError
 from envs.network.demand import Demand, DemandConfig
 from envs.network.lead_time import LeadTime
@@ -21,6 +21,7 @@ from evaluation.comparison.rollout import play
 from evaluation.optima.bound import BoundKind
 from evaluation.optima.hindsight import hindsight_bound, hindsight_costs
 from tests.conftest import Recorder
+from training.commands.train import TrainCommand
 
 SCENARIOS = sorted(path.stem for path in Path("conf/scenario").glob("*.yaml"))
 TRACES = 2
@@ -28,7 +29,7 @@ TRACES = 2
 
 def build(*arguments: str) -> Scenario:
     """Build the scenario a command line describes."""
-    return build_scenario(next(iter(compose_runs("train", list(arguments)))).command.scenario)
+    return build_scenario(compose(TrainCommand, list(arguments)).command.scenario)
 
 
 def shop(**changes: object) -> Scenario:

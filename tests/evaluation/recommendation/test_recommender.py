@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ArtifactError
 from envs.network.demand import Demand
@@ -30,6 +30,7 @@ from evaluation.recommendation.recommender import Recommender
 from evaluation.recommendation.schemas import RecommendationRequest, RecommendationResponse
 from evaluation.recommendation.snapshot import SnapshotReader
 from tests.evaluation.recommendation.artifacts import write_artifact
+from training.commands.train import TrainCommand
 
 ROOT = Path(__file__).resolve().parents[3]
 PERIODS = 9
@@ -103,7 +104,7 @@ def scenarios(chain: Scenario) -> Iterator[Any]:
         chain, name="far", companions=2, memory=3, identity=True, action_scale=2.0, smoothing=0.2
     )
     for name in ("assembly", "lost_sales", "single_backlog", "serial"):
-        composed = next(iter(compose_runs("train", [f"scenario={name}"])))
+        composed = compose(TrainCommand, [f"scenario={name}"])
         yield replace(build_scenario(composed.command.scenario), warm_up=0, smoothing=0.2)
 
 

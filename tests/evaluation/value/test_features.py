@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conf.compose import compose_runs
+from conf.compose import compose
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.value.candidates import candidates
 from evaluation.value.features import FEATURES, features_of, sku_classes
+from training.commands.train import TrainCommand
 
 
 def scenario(name: str, *overrides: str) -> Scenario:
     """A scenario of conf/, as the commands compose it."""
-    command = next(compose_runs("train", [f"scenario={name}", *overrides])).command
+    command = compose(TrainCommand, [f"scenario={name}", *overrides]).command
     return build_scenario(command.scenario)
 
 
