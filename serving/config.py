@@ -13,9 +13,14 @@ __all__ = ["ServeConfig"]
 
 @dataclass(frozen=True)
 class ServeConfig:
-    """host: a loopback address; a proxy with authentication opens it to others.
-    port: 0 takes a free one. model: registered name. artifact: champion, challenger, a version
-    or a folder; only an alias is polled. poll_seconds: between two looks at the registry."""
+    """Where to listen, and what to serve.
+
+    host: a loopback address; a proxy with authentication opens it to others.
+    port: 0 takes a free one.
+    model: name of the registered model.
+    artifact: an alias (champion, challenger), a version or a folder; only an alias is polled.
+    poll_seconds: between two queries of the registry.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
