@@ -20,7 +20,7 @@ import psutil
 from conf.compose import CommandConfig, compose
 from envs.errors import ConfigError
 from evaluation.artifact.registry import resolve_artifact
-from evaluation.tracking.mlflow_destination import TrackingConfig
+from evaluation.tracking.config import TrackingConfig
 from serving.config import ServeConfig
 from serving.live import LivePolicy, Source
 

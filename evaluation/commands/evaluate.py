@@ -27,7 +27,7 @@ from evaluation.comparison.tables import as_table, write_json
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.progress import Progress
 from evaluation.tasks import Task
-from evaluation.tracking.mlflow_destination import TrackingConfig
+from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.cache import read_policy_params
 from evaluation.tuning.config import TuneConfig

@@ -25,7 +25,7 @@ from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
 from evaluation.progress import Progress
 from evaluation.tasks import Task
-from evaluation.tracking.mlflow_destination import TrackingConfig
+from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.cache import digest, load_tuned, source_digest, store_tuned
 from evaluation.tuning.config import ChooseConfig

@@ -17,17 +17,16 @@ import re
 import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envs.errors import ConfigError
+from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.outbox import read_state
 
 if TYPE_CHECKING:  # importing it costs seconds: the background thread does that
     from mlflow import MlflowClient
 
-__all__ = ["MlflowDestination", "Refused", "TrackingConfig", "system_metrics"]
+__all__ = ["MlflowDestination", "Refused", "system_metrics"]
 
 _LONGEST_VALUE = 500  # characters of a parameter or tag; servers before 2.8 take no more
 _LIMITS = {"metrics": 1000, "params": 100, "tags": 100}  # of one MLflow request
@@ -37,35 +36,6 @@ _DIGEST = 36  # characters: MLflow's limit
 _HOPELESS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrackingConfig:
-    """Where a run is tracked."""
-
-    enabled: bool = True  # off: files in the run folder only
-    # MLflow tracking URI, which may hold a password; a relative file is in the working directory.
-    uri: str = field(default="sqlite:///mlflow.db", repr=False)
-    experiment: str = "echelon"
-    system_metrics: bool = True
-    system_metrics_interval: float = 10.0  # seconds
-    flush_timeout: float = 10.0  # seconds to wait at the end for a server that doesn't answer
-    request_timeout: int = 10  # seconds per HTTP request
-
-    def __post_init__(self) -> None:
-        for name in ("system_metrics_interval", "flush_timeout", "request_timeout"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(
-                    f"tracking.{name} is {getattr(self, name)}; expected seconds > 0."
-                )
-        if not self.uri or not self.experiment:
-            raise ConfigError(
-                "tracking.uri and tracking.experiment can't be empty; to run without a server "
-                "set tracking.enabled=false."
-            )
-        match = re.fullmatch(r"sqlite:///(?!/)(.+)", self.uri)
-        if match is not None:  # what it means must not change with the working directory
-            object.__setattr__(self, "uri", f"sqlite:///{Path(match[1]).absolute()}")
 
 
 class Refused(Exception):

@@ -30,7 +30,8 @@ import yaml
 
 from envs.errors import ConfigError
 from evaluation.files.redact import redact, redact_tree
-from evaluation.tracking.mlflow_destination import MlflowDestination, TrackingConfig, system_metrics
+from evaluation.tracking.config import TrackingConfig
+from evaluation.tracking.mlflow_destination import MlflowDestination, system_metrics
 from evaluation.tracking.outbox import Outbox, read_lines
 from evaluation.tracking.sender import Sender
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from evaluation.tracking.mlflow_destination import TrackingConfig
+from evaluation.tracking.config import TrackingConfig
 
 EXPERIMENT = "test"
 

@@ -25,7 +25,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
 from envs.errors import ConfigError
-from evaluation.tracking.mlflow_destination import TrackingConfig
+from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker, replay
 from tests.evaluation.conftest import EXPERIMENT, config_for
 

@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
 from envs.errors import ConfigError
-from evaluation.tracking.mlflow_destination import TrackingConfig
+from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.outbox import read_lines
 from evaluation.tracking.tracker import Tracker, replay
 from tests.evaluation.conftest import EXPERIMENT
@@ -143,7 +143,7 @@ def test_process_that_ends_without_finish_closes_its_run(
     code = (
         "import sys; from pathlib import Path\n"
         "from evaluation.tracking.tracker import Tracker\n"
-        "from evaluation.tracking.mlflow_destination import TrackingConfig\n"
+        "from evaluation.tracking.config import TrackingConfig\n"
         "config = TrackingConfig(uri=sys.argv[1], experiment='test', system_metrics=False)\n"
         "tracker = Tracker(config, Path(sys.argv[2]))\n"
         "tracker.start('crash'); tracker.log_metrics(1, {'a': 1.0})\n"
@@ -160,7 +160,7 @@ def run_and_kill(config: TrackingConfig, folder: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path\n"
         "from evaluation.tracking.tracker import Tracker\n"
-        "from evaluation.tracking.mlflow_destination import TrackingConfig\n"
+        "from evaluation.tracking.config import TrackingConfig\n"
         "config = TrackingConfig(uri=sys.argv[1], experiment='test', system_metrics=False)\n"
         "tracker = Tracker(config, Path(sys.argv[2]))\n"
         "tracker.start('killed', {'seed': 1})\n"

@@ -9,7 +9,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from evaluation.artifact.registry import resolve_artifact
-from evaluation.tracking.mlflow_destination import TrackingConfig
+from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 
 __all__ = ["Registry", "spoil_weights", "wait_for"]

@@ -22,7 +22,7 @@ from envs.scenarios import build_scenario
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
 from evaluation.tasks import Task
-from evaluation.tracking.mlflow_destination import TrackingConfig
+from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.config import ChooseConfig, TuneConfig
 from evaluation.value.features import features_of

@@ -26,7 +26,7 @@ from envs.scenarios import build_scenario
 from evaluation.comparison.plots import save_figure
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.progress import SilentProgress
-from evaluation.tracking.mlflow_destination import TrackingConfig
+from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.workers import prepare_ray
 from training.commands.arguments import keep_arguments, with_resumed

@@ -18,7 +18,7 @@ from evaluation.artifact.registry import model_name
 from evaluation.comparison.plots import draw_all, draw_learning_curve
 from evaluation.comparison.tables import as_table, write_json
 from evaluation.console import ConsoleProgress, make_console
-from evaluation.tracking.mlflow_destination import TrackingConfig
+from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.config import TuneConfig
 from evaluation.workers import prepare_ray

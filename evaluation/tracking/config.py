@@ -1,0 +1,40 @@
+"""Settings of tracking."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from envs.errors import ConfigError
+
+__all__ = ["TrackingConfig"]
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where a run is tracked."""
+
+    enabled: bool = True  # off: files in the run folder only
+    # MLflow tracking URI, which may hold a password; a relative file is in the working directory.
+    uri: str = field(default="sqlite:///mlflow.db", repr=False)
+    experiment: str = "echelon"
+    system_metrics: bool = True
+    system_metrics_interval: float = 10.0  # seconds
+    flush_timeout: float = 10.0  # seconds to wait at the end for a server that doesn't answer
+    request_timeout: int = 10  # seconds per HTTP request
+
+    def __post_init__(self) -> None:
+        for name in ("system_metrics_interval", "flush_timeout", "request_timeout"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(
+                    f"tracking.{name} is {getattr(self, name)}; expected seconds > 0."
+                )
+        if not self.uri or not self.experiment:
+            raise ConfigError(
+                "tracking.uri and tracking.experiment can't be empty; to run without a server "
+                "set tracking.enabled=false."
+            )
+        match = re.fullmatch(r"sqlite:///(?!/)(.+)", self.uri)
+        if match is not None:  # what it means must not change with the working directory
+            object.__setattr__(self, "uri", f"sqlite:///{Path(match[1]).absolute()}")
