@@ -146,7 +146,7 @@ def _run(name: str, arguments: list[str]) -> int:
     try:
         if any(argument in ("-h", "--help") for argument in arguments):
             config = _load(command.module, command.config)
-            print(_load("conf.compose", "help_text")(config, command.summary, arguments))
+            print(_load("conf.help", "help_text")(config, command.summary, arguments))
             return 0
         code: int = _load(command.module, command.run)(arguments)
         return code

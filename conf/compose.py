@@ -5,29 +5,31 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import hydra
+import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from envs.errors import ConfigError, EchelonError
+from conf.arguments import overrides_of
+from envs.errors import ConfigError, EchelonError, did_you_mean
 from envs.scenarios import BUILDERS, ScenarioConfig
 
 __all__ = [
     "CommandConfig",
     "Composed",
+    "choices",
     "compose",
     "compose_runs",
-    "help_text",
+    "groups_of",
     "scenario_from_file",
 ]
 
@@ -81,10 +83,8 @@ def compose_runs(schema: type[T], arguments: Sequence[str]) -> Iterator[Composed
     Raises ConfigError with one line for whatever is wrong with the configuration.
     """
     sweep = any(a in ("-m", "--multirun") for a in arguments)
-    overrides = [a for a in arguments if a not in ("-m", "--multirun")]
-    for override in overrides:
-        if "=" not in override:
-            raise ConfigError(f"argument '{override}' isn't of the form key=value; see --help.")
+    typed = [a for a in arguments if a not in ("-m", "--multirun")]
+    overrides = overrides_of(typed, sweep)
     _register(schema)
     for number, run in enumerate(_expand(overrides) if sweep else [overrides]):
         yield _compose(schema, run, f"_{number}" if sweep else "")
@@ -148,7 +148,7 @@ def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_module(config_module="conf", version_base=None):
-            config = _composed(schema.name, overrides)
+            config = _composed(schema, overrides)
         if config.get("smoke"):
             _merge(config, config.get("smoke_overrides", {}), overrides)
             if config.get("scenario"):
@@ -171,14 +171,47 @@ def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
     )
 
 
-def _composed(name: str, overrides: list[str]) -> DictConfig:
+def _composed(schema: type[CommandConfig], overrides: list[str]) -> DictConfig:
+    name = schema.name.replace(" ", "_")
     try:
         return hydra.compose(name, overrides)
-    except (AttributeError, AssertionError) as error:  # OmegaConf has no message for this one
-        raise ConfigError(
+    except (ConfigCompositionException, AttributeError, AssertionError) as error:
+        groups = groups_of(schema)
+        keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
+        choices_made = [o for o, key in zip(overrides, keys, strict=True) if key in groups]
+        config = hydra.compose(name, choices_made)
+        for key in keys:
+            _check_key(config, key, groups)
+        if isinstance(error, HydraException):
+            raise
+        raise ConfigError(  # OmegaConf has no message for this one
             f"one of {', '.join(overrides)} sets a part that is null in its YAML, which can't be "
             "done from the command line: write that part out in a scenario file of your own."
         ) from error
+
+
+def _check_key(config: DictConfig, key: str, groups: Iterable[str]) -> None:
+    """Raise ConfigError with the nearest names if a dotted key doesn't exist."""
+    node: Any = config
+    for depth, part in enumerate(parts := key.split(".")):
+        if not isinstance(node, DictConfig) or node._is_none():
+            return
+        if part not in node.keys():  # noqa: SIM118 - missing ones, too
+            known = {str(name) for name in node.keys()} | ({*groups} if depth == 0 else set())  # noqa: SIM118
+            where = ".".join(parts[:depth])
+            inside = f" in '{where}'" if where else ""
+            raise ConfigError(
+                f"key '{key}' is unknown: there is no '{part}'{inside}."
+                f"{did_you_mean(part, known - {'smoke_overrides'})} See --help."
+            )
+        node = node._get_node(part)
+
+
+def groups_of(schema: type[CommandConfig]) -> dict[str, str | None]:
+    """Return the command's groups, such as scenario=NAME, with what is chosen by default."""
+    text = (_CONF / f"{schema.name.replace(' ', '_')}.yaml").read_text(encoding="utf-8")
+    entries = yaml.safe_load(text)["defaults"]
+    return {k: v for entry in entries if isinstance(entry, dict) for k, v in entry.items()}
 
 
 def scenario_from_file(path: Path) -> ScenarioConfig:
@@ -202,7 +235,7 @@ def scenario_from_file(path: Path) -> ScenarioConfig:
         config = OmegaConf.merge(_structured(BUILDERS["explicit"][0]), {"kind": "explicit"}, values)
         config.name = config.name or path.stem
         scenario = OmegaConf.to_object(config)
-    except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {_one_line(error)}") from error
     assert isinstance(scenario, ScenarioConfig)
     return scenario
@@ -238,47 +271,18 @@ def _one_line(error: BaseException) -> str:
     cause = error.__cause__
     if cause is not None and str(cause) and not isinstance(error, OSError):
         text = f"{text.splitlines()[0]} {cause}"
-    match = re.search(r"Could not find '(\w+)/(\S+)'", text)
+    match = re.search(r"Could not find '(\w+)/([^']+)'", text)
     if match is not None:
         group, choice = match.groups()
-        known = ", ".join(_choices(group))
-        return f"{group} '{choice}' is unknown. Known: {known}."
+        return f"{group} '{choice}' is unknown.{did_you_mean(choice, choices(group))}"
     text = re.sub(r"\s*(object_type|reference_type)=[^\n]*", "", text)
     text = re.sub(r"\s*full_key: (\S+)", r" (key: \1)", text)
     text = re.sub(r"\s*\n\s*", "; ", text.strip())
-    return text.replace("To append to your config use +", "Unknown key; see --help. Not: +")
+    if match := re.search(r"Invalid value '([^']*)', expected one of \[(.*?)\]", text):
+        text += did_you_mean(match[1], match[2].split(", "))
+    return text
 
 
-def _choices(group: str) -> list[str]:
+def choices(group: str) -> list[str]:
+    """Return the names that `group=NAME` takes."""
     return sorted(path.stem for path in (_CONF / group).glob("*.yaml"))
-
-
-def help_text(schema: type[CommandConfig], summary: str, arguments: Sequence[str]) -> str:
-    """Return the command's options with their units: the commented YAML is the reference."""
-    name = schema.name
-    scenario = next((a.split("=", 1)[1] for a in arguments if a.startswith("scenario=")), None)
-    parts = [f"{summary}\n\nusage: echelon {name} [key=value ...] [-m]\n"]
-    parts.append("-m runs every combination of comma separated values, e.g. seed=0,1,2 -m\n")
-    parts.append(_listing(f"{name}.yaml"))
-    groups = re.findall(r"^  - (\w+): (\w+)", (_CONF / f"{name}.yaml").read_text("utf-8"), re.M)
-    for group, choice in groups:
-        if group == "scenario" and scenario in _choices(group):
-            choice = str(scenario)
-        parts.append(f"{group}=<{' | '.join(_choices(group))}>")
-        if choice != "null":
-            parts.append(_listing(f"{group}/{choice}.yaml"))
-    return "\n".join(parts)
-
-
-def _listing(path: str) -> str:
-    lines = (_CONF / path).read_text(encoding="utf-8").splitlines()
-    body: list[str] = []
-    skipping = False
-    for line in lines:
-        if line.startswith("defaults:"):
-            skipping = True
-        elif skipping and line and not line.startswith(" "):
-            skipping = False
-        if not skipping:
-            body.append(f"  {line}".rstrip())
-    return f"--- {path}\n" + "\n".join(body).strip("\n") + "\n"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from conf.compose import CommandConfig, compose, compose_runs, help_text
+from conf.compose import CommandConfig, compose, compose_runs
+from conf.help import help_text
 from echelon import COMMANDS, main
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import EchelonError
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
+from evaluation.commands.evaluate import EvaluateCommand
 from tests.envs.networks import rows_are_the_stocks
 from training.commands.train import TrainCommand
 from training.rllib.algorithms import ALGORITHMS
@@ -50,16 +55,74 @@ def test_every_scenario_runs_at_its_smoke_size(name: str) -> None:
     rows_are_the_stocks(scenario.network, scenario.compiled)
 
 
+def keys_of(values: Mapping[str, Any], typed: Any) -> Iterator[str]:
+    """All keys, nested ones too; of named entries such as lanes, those of the first."""
+    entries = isinstance(typed, Mapping) and all(is_dataclass(entry) for entry in typed.values())
+    for key, value in list(values.items())[: 1 if entries else None]:
+        yield key
+        if isinstance(value, Mapping):
+            inner = typed.get(key) if isinstance(typed, Mapping) else getattr(typed, key, None)
+            yield from keys_of(value, inner)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_composes_and_explains_itself(name: str) -> None:
-    """Defaults compose, and --help lists every key of the command's YAML."""
+def test_help_shows_every_key_with_its_value(name: str) -> None:
+    """In the order of the configuration, those of the groups included."""
     config = command_config(name)
     composed = compose(config)
-    text = help_text(config, "summary", [])
-    for key in composed.resolved:
-        if key not in ("scenario", "algorithm", "model", "resources", "reward", "tracking"):
-            assert f"{key}:" in text
-    assert ("scenario=<" in text) == ("scenario" in composed.resolved)
+    lines = iter(help_text(config, COMMANDS[name].summary).splitlines())
+    for key in keys_of(composed.resolved, composed.command):
+        assert any(line.lstrip().startswith(f"{key}:") for line in lines), key
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["algorithm=impala"], "# IMPALA (Espeholt et al. 2018)"),
+        (["scenario=disruption_stress"], "  # Learned policies come from there."),
+        (["reward=service_first"], "  # Share of units to be served from stock at once."),
+        (["reward=cvar"], "  # Share of the cost of every pair below"),
+    ],
+)
+def test_help_shows_what_is_chosen_with_its_comments(arguments: list[str], expected: str) -> None:
+    """Comments of the chosen file, and of those it is based on."""
+    text = help_text(TrainCommand, "", arguments)
+    assert expected in text
+    for argument in arguments:
+        assert f"shown: {argument.split('=')[1]}\n" in text
+
+
+TYPED = [  # key, what is typed, what the command gets
+    ("out", "run (2)", "run (2)"),
+    ("out", "Läufe/März #1", "Läufe/März #1"),
+    ("out", "C:\\data\\x (1)", "C:\\data\\x (1)"),
+    ("out", "C:\\data (1)\\", "C:\\data (1)\\"),
+    ("out", "it's", "it's"),
+    ("out", "a, b", "a, b"),
+    ("out", "a=b", "a=b"),
+    ("out", "'a b'", "a b"),
+    ("policy_params_from", "x(1).json", "x(1).json"),
+    ("artifact", "Äpfel & Birnen, neu", "Äpfel & Birnen, neu"),
+    ("scenario.name", "Nord, Süd", "Nord, Süd"),
+    ("policies", "[a #1,base_stock]", ["a #1", "base_stock"]),
+    ("policies", "[Kanban (neu), 'x, y']", ["Kanban (neu)", "x, y"]),
+    ("policies", "[]", []),
+]
+
+
+@pytest.mark.parametrize(("key", "typed", "expected"), TYPED)
+def test_text_is_taken_as_it_is_typed(key: str, typed: str, expected: object) -> None:
+    """Accents, `#`, brackets, spaces, commas, backslashes: no grammar to know."""
+    value: Any = compose(EvaluateCommand, [f"{key}={typed}"]).resolved
+    for part in key.split("."):
+        value = value[part]
+    assert value == expected
+
+
+def test_commas_part_runs_where_a_sweep_is_asked_for() -> None:
+    """Other values keep their special characters."""
+    runs = compose_runs(EvaluateCommand, ["out=run (2)", "seed=1,2", "-m"])
+    assert [(r.command.out, r.command.seed) for r in runs] == [("run (2)", 1), ("run (2)", 2)]
 
 
 def test_every_algorithm_has_a_yaml_and_none_is_left_over() -> None:
@@ -101,8 +164,23 @@ def test_a_sweep_gives_one_run_per_combination() -> None:
 
 
 MISTAKES = {
-    "unknown scenario": (["scenario=lost_salez"], "lost_sales"),
-    "unknown key": (["scenario=lost_sales", "scenario.leadtime=3"], "leadtime"),
+    "unknown scenario": (["scenario=lost_salez"], "Did you mean 'lost_sales'?"),
+    "unknown algorithm": (["algorithm=pathwse"], "Did you mean 'pathwise'?"),
+    "unknown reward": (["reward=cost s"], "reward 'cost s' is unknown. Did you mean 'cost'?"),
+    "unknown key": (
+        ["scenario=lost_sales", "scenario.leadtime=3"],
+        "no 'leadtime' in 'scenario'. Did you mean 'lead_time'?",
+    ),
+    "unknown group": (["scenari=serial"], "no 'scenari'. Did you mean 'scenario'?"),
+    "unknown first part": (["resuorces.threads=1"], "Did you mean 'resources'?"),
+    "unknown key of an entry": (
+        ["scenario=assembly", "scenario.lanes.truck.leadtime=3"],
+        "'leadtime' is unknown in lanes.truck. Did you mean 'lead_time'?",
+    ),
+    "unknown entry's part": (["tracking.urn=x"], "no 'urn' in 'tracking'. Did you mean 'uri'?"),
+    "unknown enum value": (["scenario.action_space=residul"], "Did you mean 'residual'?"),
+    "several values without -m": (["seed=1,2"], "seed"),
+    "a mapping that can't be read": (["scenario.events={a (1): {}}"], "can't be read"),
     "negative lead time": (["scenario=lost_sales", "scenario.lead_time=-1"], "lead_time is -1"),
     "negative lane lead time": (
         ["scenario=assembly", "scenario.lanes.truck.lead_time=-1"],
@@ -153,9 +231,9 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "told"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize(("arguments", "expected"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_one_readable_line(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Non-zero exit, one line on stderr that names the trouble, and no run folder left behind."""
@@ -163,7 +241,7 @@ def test_a_mistake_is_one_readable_line(
     code = main(["train", *arguments])
     error = capsys.readouterr().err.strip()
     assert code == 1
-    assert told in error
+    assert expected in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "outputs").exists()
 

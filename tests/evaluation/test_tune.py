@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conf.compose import compose, help_text
+from conf.compose import compose
+from conf.help import help_text
 from echelon import main
 from envs.errors import ConfigError
 from envs.policies import build_policy
