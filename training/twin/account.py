@@ -18,14 +18,14 @@ class Accounting:
     def __init__(self, tables: Tables) -> None:
         self._tables, a = tables, tables.net.arrays
         self._holding = tables.column(a.stocks.holding_cost)
-        self._rates = {
-            name: tables.column(getattr(a, name))
-            for name in (
-                "backlog_cost", "waiting_cost", "lost_sale_cost", "price", "in_transit_cost",
-                "lane_price", "unfilled_cost", "unit_cost",
-            )
-            if getattr(a, name).any()
+        stocks, lanes = a.stocks, a.lanes
+        rates = {
+            "backlog_cost": stocks.backlog_cost, "waiting_cost": stocks.waiting_cost,
+            "lost_sale_cost": stocks.lost_sale_cost, "price": stocks.price,
+            "in_transit_cost": lanes.in_transit_cost, "lane_price": lanes.price,
+            "unfilled_cost": lanes.unfilled_cost, "unit_cost": lanes.unit_cost,
         }  # fmt: skip
+        self._rates = {name: tables.column(rate) for name, rate in rates.items() if rate.any()}
         self._outbound, self._uses = tables.entries(a.stocks.outbound), tables.entries(a.lanes.uses)
         self._seller, self._payer = (
             tables.index(a.lanes.seller),
