@@ -80,6 +80,13 @@ def test_it_answers_without_loading_more_than_the_standard_library(option: str) 
     assert added <= {"echelon", *sys.stdlib_module_names}
 
 
+def test_a_command_of_evaluation_loads_no_training_and_no_serving() -> None:
+    """Its configuration stands with it: neither Ray nor the other packages are loaded."""
+    added = loaded_by("import evaluation.commands.tune")
+    assert "conf" in added
+    assert not added & {"training", "serving", "ray", "mlflow"}
+
+
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """With what it does, on standard output."""
     assert echelon.main(["--help"]) == 0
