@@ -119,6 +119,9 @@ def _structured(cls: type, groups: Container[str] = ()) -> DictConfig:
                 child._metadata.ref_type = Any
             elif is_dataclass(child._metadata.ref_type):
                 node[key] = _structured(child._metadata.ref_type)
+            else:  # a mapping: what is missing could not take keys
+                node[key] = {}
+                OmegaConf.set_struct(node._get_node(key), False)
     return node
 
 
