@@ -28,10 +28,10 @@ from envs.data.grocery_rows import (
     select_rows,
 )
 from envs.errors import DataError
+from envs.types import Floats
 
 __all__ = ["GroceryDemand", "GrocerySettings", "assemble", "build_grocery_demand"]
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 

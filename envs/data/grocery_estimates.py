@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.types import Floats
+
 __all__ = ["promotion_uplift", "unit_price", "weekday_factor"]
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 PRIOR_UNITS = 100.0  # a store's weekday factors count for half once it has sold this many units

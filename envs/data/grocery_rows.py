@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.errors import ConfigError, DataError, did_you_mean
+from envs.types import Floats
 
 __all__ = [
     "PRODUCT_COLUMNS",
@@ -55,7 +56,6 @@ LEFT_OUT_TYPES = ("", "MISC SALES TRANS")
 # weeks start on Monday and 2017 ends on 31 December.
 TIME_ZONE = "America/New_York"
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 

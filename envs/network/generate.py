@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.network.demand import Demand, DemandConfig
 from envs.network.generate_config import MODES, GenerateConfig
@@ -33,11 +32,10 @@ from envs.network.network import (
     SupplyNetwork,
     Timing,
 )
+from envs.types import Bools, Floats
 
 __all__ = ["GenerateConfig", "generate_network"]
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 _MAP = 1000.0  # km, width and height
 _HOLDING = {"plant": 0.002, "warehouse": 0.003, "store": 0.006}  # share of the price per period

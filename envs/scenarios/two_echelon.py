@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.errors import ConfigError
 from envs.network.demand import Demand
@@ -37,10 +36,9 @@ from envs.network.network import (
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 from envs.scenarios.two_echelon_demand import MarketConfig, draw_demand
+from envs.types import Floats
 
 __all__ = ["SupplyEntry", "TransportConfig", "TwoEchelonConfig", "build_two_echelon"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only

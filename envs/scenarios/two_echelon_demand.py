@@ -6,14 +6,13 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.errors import ConfigError
 from envs.network.demand import Demand, DemandConfig
+from envs.types import Floats
 
 __all__ = ["MarketConfig", "draw_demand"]
 
-Floats = NDArray[np.float64]
 
 _YEAR = 364  # periods: whole weeks, so that the calendar can be repeated
 _STEP = 0.1  # logarithmic grid of means and multipliers: few distinct tables to draw from

@@ -20,12 +20,11 @@ from envs.errors import ConfigError
 from envs.policies import policy_class
 from envs.policies.base import Parameter, per_pair
 from envs.scenario import Scenario
+from envs.types import Floats
 from evaluation.artifact.artifact import Artifact
 from evaluation.artifact.network_io import network_hash, scenario_from_plain
 
 __all__ = ["base_parameters", "parameters_for", "seen_in_training"]
-
-Floats = NDArray[np.float64]
 
 
 def base_parameters(artifact: Artifact, scenario: Scenario) -> dict[str, Any]:

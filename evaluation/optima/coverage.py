@@ -12,7 +12,6 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.network.network import (
     Lane,
@@ -25,13 +24,13 @@ from envs.network.network import (
     SupplyNetwork,
 )
 from envs.scenario import Scenario
+from envs.types import Floats
 from evaluation.optima.chance import Chance, believed, seen
 from evaluation.optima.joint_pair import JointPair
 from evaluation.optima.single_pair import SinglePair, Supply
 
 __all__ = ["NotCovered", "Problem", "problems_of"]
 
-Floats = NDArray[np.float64]
 
 _TAIL = 1e-12  # where the simulator cuts a distribution
 _MOST_STATES = 64  # of all regimes together

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.errors import ConfigError
+from envs.types import Floats
 
 __all__ = ["FiniteHorizon", "finite_horizon"]
-
-Floats = NDArray[np.float64]
 
 
 class FiniteHorizon(NamedTuple):

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.errors import ConfigError
+from envs.types import Floats
 
 __all__ = ["Placement", "Stage", "place_safety_stock"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ import time
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from envs.environment.batched_env import BatchedEnv
@@ -28,6 +27,7 @@ from envs.policies import Policy
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
 from envs.simulation.simulator import Simulator
+from envs.types import Floats
 from evaluation.optima.bound import Bound, BoundKind
 from evaluation.progress import SILENT, Progress
 from evaluation.tasks import Task
@@ -35,7 +35,6 @@ from evaluation.workers import IN_PROCESS, Workers
 
 __all__ = ["hindsight_bound", "hindsight_costs", "hindsight_programmes"]
 
-Floats = NDArray[np.float64]
 
 # Lanes x periods. scale_1000 over 15 periods, 770,000: two minutes and 2.2 GB a trace.
 _LARGEST = 1_000_000

@@ -13,15 +13,13 @@ from typing import Any
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from envs.types import Floats, Ints
 from evaluation.optima.mdp import Solution, iterate_values
 from evaluation.optima.single_pair import Optimum, SinglePair, TooLarge
 
 __all__ = ["JointPair", "solve_joint_pair"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _TAIL = 1e-9  # of demand beyond the first cut
 _STANDS_STILL = 1e-6  # relative change of the cost when the cut is widened

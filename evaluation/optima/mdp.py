@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from envs.types import Floats
 
 __all__ = ["Improve", "Solution", "iterate_values"]
 
-Floats = NDArray[np.float64]
 
 # Write TV of its first argument to its second; return the least and the largest of TV - V.
 Improve = Callable[[Floats, Floats], tuple[float, float]]

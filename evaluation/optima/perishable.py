@@ -16,8 +16,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from envs.types import Floats, Ints
 from evaluation.optima.mdp import iterate_values
 from evaluation.optima.single_pair import Optimum, TooLarge
 
@@ -29,8 +29,6 @@ __all__ = [
     "discounted_perishable",
 ]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _MOST_STEPS = 50_000_000  # states x demands x orders: a second per iteration
 _CONVERGED = 1e-10  # of the values, between two iterations

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.errors import ConfigError
+from envs.types import Floats
 
 __all__ = ["Chain", "best_chain"]
 
-Floats = NDArray[np.float64]
 
 _TAIL = 1e-12
 

@@ -17,16 +17,14 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
+from envs.types import Floats, Ints
 from evaluation.optima.chance import Chance
 from evaluation.optima.mdp import Solution, iterate_values
 from evaluation.optima.single_pair_kernels import expect, improve
 
 __all__ = ["Optimum", "SinglePair", "Supply", "TooLarge", "solve_single_pair"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _TAIL = 1e-9  # of demand beyond the first cut
 _STANDS_STILL = 1e-6  # relative change of the cost when the cut is widened

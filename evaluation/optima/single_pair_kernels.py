@@ -7,12 +7,11 @@ from typing import Any
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
+
+from envs.types import Floats, Ints
 
 __all__ = ["expect", "improve"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 # Sums may be reordered, so that loops vectorise.
 _njit: Any = numba.njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})

@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.errors import DataError, did_you_mean
 from envs.network.network import SupplyNetwork
+from envs.types import Floats, Ints
 
 __all__ = ["MOST_PERIODS", "Series", "common_periods", "read_demand", "read_orders"]
 
 MOST_PERIODS = 100_000
 _MOST_NAMED = 12  # names listed in a message
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 _Index = dict[tuple[str, ...], int]  # name -> place in the network
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from envs.compiled.arrays import CostColumn
@@ -25,10 +24,10 @@ from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 from envs.simulation.explain import Change, explain_orders
 from envs.simulation.simulator import Simulator
+from envs.types import Floats
 
 __all__ = ["ChangedOrder", "Replay", "replay_orders", "replay_policy", "with_given_demand"]
 
-Floats = NDArray[np.float64]
 
 _LEAST_CHANGE = 1e-9  # units
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from envs.errors import DataError
+from envs.types import Floats
 from evaluation.files.atomic_folder import SUMS_FILE, write_folder
 from evaluation.replay.replay import Replay
 
@@ -25,7 +25,6 @@ __all__ = ["SCHEMA_VERSION", "must_be_free", "summarise", "tables", "write_repla
 
 SCHEMA_VERSION = 1  # of summary.json; docs/how_to/replay.md describes it
 
-Floats = NDArray[np.float64]
 
 _TABLES = ("stocks", "lanes", "periods")
 _FILES = {f"{name}.{form}" for name in _TABLES for form in ("csv", "parquet")}

@@ -14,16 +14,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.patheffects import withStroke
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
 from envs.compiled.network import CompiledNetwork
 from envs.network.network import Speed
+from envs.types import Floats
 
 __all__ = ["OUTSIDE", "Connection", "connect", "draw_network", "kind_colours"]
 
-Floats = NDArray[np.float64]
 
 OUTSIDE = "outside"  # where lanes without inputs begin, if no node is named as their supplier
 

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from envs.errors import ConfigError, did_you_mean
 from envs.policies import Parameter, policy_class
 from envs.scenario import Scenario
+from envs.types import Floats
 from evaluation.comparison.compare import estimate
 from evaluation.comparison.rollout import play
 from evaluation.progress import SILENT, Progress
 
 __all__ = ["CLASSES", "Tuned", "stock_classes", "tune_policy"]
 
-Floats = NDArray[np.float64]
 
 CLASSES = ("kind", "abc", "sku", "pair")
 _STEPS = (1.0, 0.5, 0.25, 0.1)  # in units of a parameter's scale

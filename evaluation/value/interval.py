@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from envs.types import Floats
 from evaluation.comparison.compare import Estimate, estimate
 
 __all__ = ["Crossed", "crossed"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

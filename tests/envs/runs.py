@@ -16,6 +16,7 @@ from envs.scenario import Scenario
 from envs.simulation.actions import KindHeads
 from envs.simulation.simulator import Simulator
 from envs.simulation.state import Flows, State
+from envs.types import Bools, Floats, Ints
 from tests.envs.networks import random_network
 
 __all__ = [
@@ -30,9 +31,6 @@ __all__ = [
     "same",
 ]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 Values = NDArray[np.floating]
 
 
@@ -269,7 +267,7 @@ def at_most(what: str, got: Values, limit: Values | float) -> None:
     _assert_all(what, got <= limit + 1e-8 * (1.0 + np.abs(limit)), got, limit)
 
 
-def _assert_all(what: str, good: NDArray[np.bool_], got: Values, wanted: Values | float) -> None:
+def _assert_all(what: str, good: Bools, got: Values, wanted: Values | float) -> None:
     if not good.all():
         place = tuple(int(i) for i in np.argwhere(~good)[0])
         wanted = np.broadcast_to(wanted, got.shape)

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from conf.compose import compose
 from envs.compiled.network import CompiledNetwork
@@ -31,9 +30,9 @@ from envs.policies import Parameter, Target, View, build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.simulation.action_spaces import ActionSpace
+from envs.types import Floats
 from evaluation.commands.evaluate import EvaluateCommand
 
-Floats = NDArray[np.float64]
 LEVEL, STOCK = 50.0, 20.0  # every pair misses 30 units
 
 

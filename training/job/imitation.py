@@ -23,6 +23,7 @@ from envs.policies import Policy, Target, View, policy_class
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 from envs.simulation.actions import LEVEL_RANGE, HeadArrays, compile_heads
+from envs.types import Bools, Floats
 from evaluation.artifact.actor import Actor, TorchPolicy
 from evaluation.progress import SILENT, Progress
 from training.config import ImitationConfig
@@ -33,9 +34,6 @@ _IMITATED = {"expedite", "cap", "gate", "can_gate"}  # and the order
 _ROWS = 1 << 15  # of each node kind that are kept of a round
 _MINIBATCH = 2048  # rows
 _FINAL_SHARE = 0.05  # of the learning rate, at the end
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 def check_teacher(scenario: Scenario, name: str) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy import stats
 
+from envs.types import Floats
 from evaluation.optima.chance import Chance, believed, seen
 from evaluation.optima.single_pair import (
     Optimum,
@@ -17,8 +17,6 @@ from evaluation.optima.single_pair import (
     TooLarge,
     solve_single_pair,
 )
-
-Floats = NDArray[np.float64]
 
 
 def pmf(distribution: Any) -> Floats:
