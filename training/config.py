@@ -104,6 +104,9 @@ class AlgorithmConfig(ABC):
         """Return how to build the simulator it learns from."""
         return factory
 
+    def check_problem(self, factory: EnvFactory) -> None:  # noqa: B027
+        """Raise ConfigError where it can't learn in that simulator; by default it always can."""
+
 
 @dataclass(frozen=True)
 class ImitationConfig:

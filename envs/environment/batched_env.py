@@ -257,6 +257,11 @@ class BatchedEnv:
         return self.refresh()
 
     @property
+    def view(self) -> View:
+        """What the base policy looks at when it orders."""
+        return self._view
+
+    @property
     def no_action(self) -> NDArray[np.float32]:
         """[P, A, B] zeros: the base policy."""
         return self._no_action

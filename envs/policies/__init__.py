@@ -7,7 +7,7 @@ from typing import Any
 
 from envs.compiled.network import CompiledNetwork
 from envs.errors import ConfigError, did_you_mean
-from envs.policies.base import Parameter, Policy, Target, View, per_pair
+from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights, per_pair
 from envs.policies.base_stock import BaseStock
 from envs.policies.bayes_base_stock import BayesBaseStock
 from envs.policies.can_order import CanOrder
@@ -30,45 +30,56 @@ from envs.policies.myopic import DualBalancing, Myopic
 from envs.policies.nearest_with_stock import NearestAlways, NearestWithStock
 from envs.policies.periodic_review import PeriodicReview
 from envs.policies.q_s import JointQuantity
-from envs.policies.r_q import LotsAtReorderPoint
+from envs.policies.r_q import ReorderPointLots
 from envs.policies.rolling_lp import RollingLP
-from envs.policies.s_s import ReorderPoint
+from envs.policies.s_s import ReorderPointOrderUpTo
 from envs.policies.status_aware import StatusAwareBaseStock
 from envs.policies.sterman import Sterman
 
-__all__ = ["POLICIES", "Parameter", "Policy", "Target", "View", "build_policy", "policy_class"]
+__all__ = [
+    "POLICIES",
+    "Follows",
+    "Parameter",
+    "Policy",
+    "Target",
+    "View",
+    "Weights",
+    "build_policy",
+    "policy_class",
+]
 
+# In this order they are tried and compared: where two cost the same, the first one is chosen.
 POLICIES: dict[str, type[Policy]] = {
     policy.name: policy
     for policy in (
         BaseStock,
         CappedBaseStock,
+        Myopic,
+        DualBalancing,
         EchelonBaseStock,
         ForecastBaseStock,
         EwmaBaseStock,
         BayesBaseStock,
-        ForecastDualIndex,
-        Sterman,
-        ConstantOrder,
-        Myopic,
-        DualBalancing,
+        StatusAwareBaseStock,
+        DetectingBaseStock,
+        ReorderPointOrderUpTo,
+        ReorderPointLots,
+        CanOrder,
+        PeriodicReview,
+        JointQuantity,
         SingleIndex,
         DualIndex,
         CappedDualIndex,
         TailoredBaseSurge,
+        ForecastDualIndex,
+        CapacityChecked,
+        ConstantOrder,
+        Sterman,
         NearestWithStock,
         NearestAlways,
         FixedPath,
         ExpectedPath,
-        StatusAwareBaseStock,
-        DetectingBaseStock,
-        ReorderPoint,
-        LotsAtReorderPoint,
-        CanOrder,
-        PeriodicReview,
-        JointQuantity,
         RollingLP,
-        CapacityChecked,
     )
 }
 

@@ -1,19 +1,22 @@
-"""What a classical policy is, and the registry of them.
+"""What a classical policy is.
 
 A policy reads the typed State and answers with a `Target` per stocked pair: what it would order,
 negative where stock is above its level, and where it has an opinion, what to expedite, a cap, when
-to order at all, and on which lanes. `envs.simulation.events.order` clips it at zero and splits it
-over the inbound lanes, and a learned correction is added before the clip: that is why the zero
-action reproduces the policy exactly.
+to order at all, and on which lanes. `envs.simulation.events.order.decide` adds a learned
+correction, clips the sum at zero and splits it over the inbound lanes: that is why the zero action
+reproduces the policy exactly.
 
-To add a policy: one file with one class, one line in `envs/policies/__init__.py`, one YAML.
+To add a policy: a file with a subclass of `Policy`, a line in `envs/policies/__init__.py`, a YAML
+that names it, a test. Tuning, reports, training, export and serving read what the class declares.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from enum import StrEnum
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +25,16 @@ from envs.compiled.network import CompiledNetwork
 from envs.errors import ConfigError, did_you_mean
 from envs.simulation.state import State
 
-__all__ = ["Parameter", "Policy", "Target", "View", "per_pair"]
+__all__ = [
+    "Follows",
+    "Parameter",
+    "Policy",
+    "Target",
+    "View",
+    "Weights",
+    "only_if_asked",
+    "per_pair",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -65,6 +77,11 @@ class Target(NamedTuple):
     lane_share: Floats | None = None
 
 
+def only_if_asked(net: CompiledNetwork) -> bool:
+    """What `Policy.suits` says of a policy that is tried only where it is named."""
+    return False
+
+
 @dataclass(frozen=True)
 class Parameter:
     """A number of a policy that can be tuned.
@@ -87,31 +104,90 @@ class Parameter:
         return np.round(values) if self.whole else values
 
 
-class Policy(Protocol):
-    """A rule that orders. Batched: every array is [P, B].
+class Follows(StrEnum):
+    """What an order moves with: a unit more of it, and a unit less is ordered.
 
-    parameters: name -> value [P, 1] or [P, B]; set by `bind`.
-    decides: fields of Target, beside order, that the policy sets; always the same ones.
+    The values are fields of `State`; an order that no stock changes follows `nothing`.
+    """
+
+    nothing = ""
+    inventory_level = "inventory_level"
+    on_order = "on_order"
+    inventory_position = "inventory_position"
+    echelon_inventory_position = "echelon_inventory_position"
+    expedite_position = "expedite_position"
+
+    @property
+    def weights(self) -> Weights:
+        """Units ordered less for a unit more."""
+        return {} if self is Follows.nothing else {self: 1.0}
+
+
+Weights = Mapping[Follows, float | Floats]
+
+
+class Policy(ABC):
+    """A rule that orders. Batched: every array is [P, B], those of parameters [P, 1] or [P, B].
+
+    Class attributes:
+        name: of the policy in configurations and artifacts.
+        decides: the fields of `Target`, beside order, that the policy sets; always the same ones.
+        follows: how `Target.order` moves with stock, for training by slopes
+            (algorithm=pathwise), which refuses a policy that doesn't say it. Levels, caps and
+            lane shares don't move with stock.
+        expedite_follows: the same of `Target.expedite`, if the policy decides it.
+        approximate: "", or in which way orders move otherwise than declared; then training by
+            slopes warns where it would else refuse.
     """
 
     name: ClassVar[str]
-    decides: ClassVar[frozenset[str]]
+    decides: ClassVar[frozenset[str]] = frozenset()
+    follows: ClassVar[Follows | None] = None
+    expedite_follows: ClassVar[Follows | None] = None
+    approximate: ClassVar[str] = ""
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
-        """Return the parameters that a search may move."""
+    @classmethod
+    def unfit(cls, net: CompiledNetwork) -> str | None:
+        """Return why the policy can't be used on a network; None: it can."""
+        return None
+
+    @classmethod
+    def suits(cls, net: CompiledNetwork) -> bool:
+        """Return whether `echelon tune` and `echelon report` try the policy unasked."""
+        return True
+
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
+        """Return the parameters that a search may move; by default there are none."""
+        return {}
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        """Bind the policy to a network."""
+        """Bind the policy to a network; parameters: a value for every name of `tunable`."""
+        self._parameters = dict(parameters)
 
-    def reset(self, batch_size: int) -> None:
-        """Forget everything; a new batch of episodes begins."""
+    def reset(self, batch_size: int) -> None:  # noqa: B027
+        """Forget what was seen: new episodes begin. By default nothing was kept."""
 
+    @abstractmethod
     def target(self, view: View) -> Target:
         """Return what to order."""
 
     def spread(self, view: View) -> Floats:
-        """Return [P, B] units: the demand uncertainty a learned correction is measured in."""
+        """Return [P, B] units that a learned correction is measured in: by default the spread of
+        demand over the time that the followed position covers."""
+        is_echelon = self.follows is Follows.echelon_inventory_position
+        return view.state.echelon_forecast_sd if is_echelon else view.state.forecast_sd
+
+    def order_weights(self, view: View) -> Weights | None:
+        """Return units of `Target.order` less for a unit more; None: not declared.
+
+        Overridden by policies that follow several positions, or different ones at times.
+        """
+        return None if self.follows is None else self.follows.weights
+
+    def expedite_weights(self, view: View) -> Weights | None:
+        """Return the same of `Target.expedite`."""
+        return None if self.expedite_follows is None else self.expedite_follows.weights
 
 
 def per_pair(net: CompiledNetwork, policy: str, name: str, value: Any) -> Floats:

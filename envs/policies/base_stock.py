@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.compiled.traits import has_several_pairs
+from envs.policies.base import Follows, Parameter, Policy, Target, View
 
 __all__ = ["BaseStock", "critical_ratio", "newsvendor_level", "whole_units"]
 
@@ -47,25 +48,23 @@ def whole_units(net: CompiledNetwork) -> bool:
     return bool((net.arrays.rules.order_multiple > 0).all())
 
 
-class BaseStock:
+class BaseStock(Policy):
     """target = level - inventory_position."""
 
     name: ClassVar[str] = "base_stock"
-    decides: ClassVar[frozenset[str]] = frozenset()
+    follows = Follows.inventory_position
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def suits(cls, net: CompiledNetwork) -> bool:
+        return not has_several_pairs(net)
+
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         level, sd = newsvendor_level(net, net.lead_mean, net.review)
         return {"level": Parameter(level, sd, whole=whole_units(net))}
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._level = parameters["level"]
 
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         return Target(self._level - view.state.inventory_position)
-
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd

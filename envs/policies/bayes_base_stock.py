@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from scipy import signal, sparse, stats
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.compiled.traits import demand_moves
+from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import critical_ratio
 from envs.policies.demand_belief import Chain, demand_cdf, moving_regimes
 
@@ -30,7 +31,7 @@ Floats = NDArray[np.float64]
 _CELLS = 1024  # of a table of lead-time demand at most; coarser than one unit above that
 
 
-class BayesBaseStock:
+class BayesBaseStock(Policy):
     """order = level - echelon inventory position.
 
     level: the Phi(safety_factor) fractile of demand until the next order has come, here and
@@ -38,10 +39,11 @@ class BayesBaseStock:
     """
 
     name: ClassVar[str] = "bayes_base_stock"
-    decides: ClassVar[frozenset[str]] = frozenset()
+    follows = Follows.echelon_inventory_position
+    suits = staticmethod(demand_moves)
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         start = stats.norm.ppf(critical_ratio(net))
         return {"safety_factor": Parameter(start, np.full(len(start), 0.25), -4.0, 5.0)}
 
@@ -76,9 +78,6 @@ class BayesBaseStock:
         for p, chain, cdf, step in self._moving:
             level[p] = step * (cdf.T @ chain.belief < self._ratio[p]).sum(axis=0)
         return Target(level * self._calendar.factor(view) - position)
-
-    def spread(self, view: View) -> Floats:
-        return view.state.echelon_forecast_sd
 
 
 def _leaves(net: CompiledNetwork, pair: int) -> list[tuple[int, float]]:

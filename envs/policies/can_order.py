@@ -9,21 +9,23 @@ from __future__ import annotations
 from typing import ClassVar
 
 from envs.compiled.network import CompiledNetwork
+from envs.compiled.traits import shares_order_cost
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
-from envs.policies.s_s import ReorderPoint, order_cycle
+from envs.policies.s_s import ReorderPointOrderUpTo, order_cycle
 
 __all__ = ["CanOrder"]
 
 
-class CanOrder(ReorderPoint):
+class CanOrder(ReorderPointOrderUpTo):
     """order = S - inventory_position, at s or below; at c or below if another pair must."""
 
     name: ClassVar[str] = "can_order"
     decides: ClassVar[frozenset[str]] = frozenset({"gate", "can_gate"})
+    suits = staticmethod(shares_order_cost)
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         _, sd = newsvendor_level(net, net.lead_mean, net.review)
         # Most orders come early, with another pair's: the must-order level needs no safety stock.
         reorder = net.demand_mean * (net.lead_mean + net.review)

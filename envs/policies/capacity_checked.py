@@ -17,7 +17,7 @@ from scipy import sparse, stats
 
 from envs.compiled.network import CompiledNetwork
 from envs.network.regime import Regime
-from envs.policies.base import Parameter, Target, View
+from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
 from envs.policies.base_stock import critical_ratio
 
 __all__ = ["CapacityChecked", "outage_cover"]
@@ -31,7 +31,7 @@ _PASSES = 3  # of sharing out, as in the ship event: what one limit holds back i
 _LONGEST_COVER = 100  # periods
 
 
-class CapacityChecked:
+class CapacityChecked(Policy):
     """order = level - echelon inventory position, capped where a lane uses a limited capacity.
 
     level = F + the safety stock here and, in units of this pair, of all pairs below. F: forecast
@@ -45,9 +45,13 @@ class CapacityChecked:
 
     name: ClassVar[str] = "capacity_checked"
     decides: ClassVar[frozenset[str]] = frozenset({"expedite", "cap"})
+    follows = Follows.echelon_inventory_position
+    expedite_follows = Follows.expedite_position
+    approximate = "caps and expedited parts follow hours and parts that are left"
+    suits = staticmethod(only_if_asked)
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         start = stats.norm.ppf(critical_ratio(net))
         ones, checked = np.ones(len(start)), np.zeros(len(start))
         checked[_checked(net).pair] = 1.0
@@ -101,9 +105,6 @@ class CapacityChecked:
         np.maximum.at(multiple, arrays.lanes.to, arrays.rules.order_multiple)
         self._multiple = np.where(multiple > 0.0, multiple, 1e-6)[:, None]
 
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         state = view.state
         safety = self._parameters["safety_factor"] * state.forecast_sd + self._cover
@@ -111,9 +112,6 @@ class CapacityChecked:
         order = level - state.echelon_inventory_position
         cap, waiting = self._release(view, order)
         return Target(order, expedite=self._expedite(view, waiting), cap=cap)
-
-    def spread(self, view: View) -> Floats:
-        return view.state.echelon_forecast_sd
 
     def _expedite(self, view: View, waiting: Floats) -> Floats:
         """F_e + k_e s_e - IP_e [P, B], where IP_e is less the parts for what isn't released."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
+from envs.compiled.traits import loses_sales
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import BaseStock, newsvendor_level, whole_units
 
@@ -28,9 +29,10 @@ class CappedBaseStock(BaseStock):
 
     name: ClassVar[str] = "capped_base_stock"
     decides: ClassVar[frozenset[str]] = frozenset({"cap"})
+    suits = staticmethod(loses_sales)
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         level, sd = newsvendor_level(net, net.lead_mean, net.review)
         whole = whole_units(net)
         gap = np.maximum(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
 from envs.policies.base_stock import whole_units
 
 __all__ = ["ConstantOrder"]
@@ -21,25 +21,20 @@ __all__ = ["ConstantOrder"]
 Floats = NDArray[np.float64]
 
 
-class ConstantOrder:
+class ConstantOrder(Policy):
     """target = quantity."""
 
     name: ClassVar[str] = "constant_order"
-    decides: ClassVar[frozenset[str]] = frozenset()
+    follows = Follows.nothing
+    suits = staticmethod(only_if_asked)
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         mean = net.demand_mean
         return {"quantity": Parameter(mean * 0.9, mean * 0.1, whole=whole_units(net))}
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._quantity = parameters["quantity"]
 
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         return Target(np.broadcast_to(self._quantity, view.state.on_hand.shape))
-
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.compiled.traits import demand_moves, has_hidden_state
+from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.policies.status_aware import lane_weights, lateral_lanes
 
@@ -29,14 +30,20 @@ __all__ = ["DetectingBaseStock"]
 Floats = NDArray[np.float64]
 
 
-class DetectingBaseStock:
+class DetectingBaseStock(Policy):
     """order = level - (IP - what is stuck); `level_suspected` while a lane in use is suspected."""
 
     name: ClassVar[str] = "detecting_base_stock"
     decides: ClassVar[frozenset[str]] = frozenset({"lane_share"})
+    follows = Follows.inventory_position
+    approximate = "what a suspected lane owes no longer counts"
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def suits(cls, net: CompiledNetwork) -> bool:
+        return has_hidden_state(net) and not demand_moves(net)
+
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         level, sd = newsvendor_level(net, net.lead_mean, net.review)
         other, other_sd = newsvendor_level(net, _other_lead(net), net.review)
         whole, one = whole_units(net), np.ones(len(level))
@@ -60,9 +67,6 @@ class DetectingBaseStock:
         late = arrays.beliefs.lane
         self._overdue = (flow * parameters["patience_overdue"][arrays.lanes.to])[late]
 
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         arrays, state, p = view.net.arrays, view.state, self._parameters
         suspected = state.owed > self._unshipped
@@ -78,9 +82,6 @@ class DetectingBaseStock:
         order = level - (state.inventory_position - stuck)
         share = lane_weights(view.net, ~suspected, self._lateral)
         return Target(order, lane_share=share)
-
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd
 
 
 def _other_lead(net: CompiledNetwork) -> Floats:

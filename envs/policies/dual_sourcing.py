@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.compiled.traits import expedites
+from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights, only_if_asked
 from envs.policies.base_stock import newsvendor_level, whole_units
 
 __all__ = [
@@ -32,11 +33,18 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 
-class DualIndex:
+class DualIndex(Policy):
     """order = S - IP, expedite = S_e - IP_e."""
 
     name: ClassVar[str] = "dual_index"
     decides: ClassVar[frozenset[str]] = frozenset({"expedite"})
+    follows = Follows.inventory_position
+    expedite_follows = Follows.expedite_position
+    suits = staticmethod(only_if_asked)
+
+    @classmethod
+    def unfit(cls, net: CompiledNetwork) -> str | None:
+        return None if expedites(net) else "no lane expedites"
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
@@ -53,15 +61,9 @@ class DualIndex:
         self._parameters = dict(parameters)
         self._has = net.arrays.stocks.expedite_periods >= 0
 
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         order = self._parameters["level"] - view.state.inventory_position
         return Target(order, expedite=self._expedite(view))
-
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd
 
     def _expedite(self, view: View) -> Floats:
         wanted = self._parameters["expedite_level"] - view.state.expedite_position
@@ -72,6 +74,7 @@ class SingleIndex(DualIndex):
     """order = S - IP, expedite = S_e - IP: one index for both."""
 
     name: ClassVar[str] = "single_index"
+    expedite_follows = Follows.inventory_position
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
@@ -90,6 +93,7 @@ class CappedDualIndex(DualIndex):
 
     name: ClassVar[str] = "capped_dual_index"
     decides: ClassVar[frozenset[str]] = frozenset({"expedite", "cap"})
+    suits = staticmethod(expedites)
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
@@ -108,6 +112,7 @@ class TailoredBaseSurge(DualIndex):
     """order = a constant quantity by regular lanes; expedite = S_e - IP_e."""
 
     name: ClassVar[str] = "tailored_base_surge"
+    suits = staticmethod(expedites)
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
@@ -122,3 +127,10 @@ class TailoredBaseSurge(DualIndex):
         constant = self._parameters["quantity"] + np.maximum(expedite, 0.0)
         base_stock = self._parameters["level"] - view.state.inventory_position
         return Target(np.where(self._has[:, None], constant, base_stock), expedite=expedite)
+
+    def order_weights(self, view: View) -> Weights:
+        surges = self._has[:, None] & (self._expedite(view) > 0.0)
+        return {
+            Follows.expedite_position: surges.astype(float),
+            Follows.inventory_position: (~self._has[:, None]).astype(float),
+        }

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.compiled.traits import has_several_pairs
+from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 
 __all__ = ["EchelonBaseStock"]
@@ -20,25 +21,20 @@ __all__ = ["EchelonBaseStock"]
 Floats = NDArray[np.float64]
 
 
-class EchelonBaseStock:
+class EchelonBaseStock(Policy):
     """target = level - echelon_inventory_position."""
 
     name: ClassVar[str] = "echelon_base_stock"
-    decides: ClassVar[frozenset[str]] = frozenset()
+    follows = Follows.echelon_inventory_position
+    suits = staticmethod(has_several_pairs)
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         level, sd = newsvendor_level(net, net.path_lead, net.review)
         return {"level": Parameter(level, sd, whole=whole_units(net))}
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._level = parameters["level"]
 
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         return Target(self._level - view.state.echelon_inventory_position)
-
-    def spread(self, view: View) -> Floats:
-        return view.state.echelon_forecast_sd

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
 from envs.policies.base_stock import critical_ratio
 
 __all__ = ["EwmaBaseStock"]
@@ -24,17 +24,19 @@ __all__ = ["EwmaBaseStock"]
 Floats = NDArray[np.float64]
 
 
-class EwmaBaseStock:
+class EwmaBaseStock(Policy):
     """order = n F + k sqrt(n V + (F lead-time sd)^2) - inventory_position, n = lead time + review.
 
     F += smoothing (demand - F), V += smoothing ((demand - F)^2 - V), every period.
     """
 
     name: ClassVar[str] = "ewma_base_stock"
-    decides: ClassVar[frozenset[str]] = frozenset()
+    follows = Follows.inventory_position
+    approximate = "the level of an inner node follows what was ordered from it"
+    suits = staticmethod(only_if_asked)
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         start = stats.norm.ppf(critical_ratio(net))
         one = np.ones(len(start))
         return {
@@ -61,6 +63,3 @@ class EwmaBaseStock:
         variance = self._periods * self._variance + (self._mean * self._lead_sd) ** 2
         level = self._periods * self._mean + self._factor * np.sqrt(variance)
         return Target(level - state.inventory_position)
-
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd

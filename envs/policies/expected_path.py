@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.policies.travel import Travel
 
@@ -32,11 +32,13 @@ _GATE = 0.5  # spreads: an action of so much opens or closes the gate
 _DRAWS = 1000  # of the weather, for the textbook level
 
 
-class FixedPath:
+class FixedPath(Policy):
     """order = level - IP, to the nearest whole load of the lane in regular use."""
 
     name: ClassVar[str] = "fixed_path"
-    decides: ClassVar[frozenset[str]] = frozenset()
+    follows = Follows.inventory_position
+    approximate = "orders are whole loads"
+    suits = staticmethod(only_if_asked)
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
@@ -50,14 +52,8 @@ class FixedPath:
         self._load = np.array([q.load_size if q.load_size and q.load_cost else 0.0 for q in lanes])
         self._fixed = self._ways.cheapest(np.zeros((len(lanes), 1)))
 
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         return Target(self._whole_loads(view, self._fixed))
-
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd
 
     def _whole_loads(self, view: View, used: Bools) -> Floats:
         """[P, B] units to order, on the lanes used [Q, B]."""

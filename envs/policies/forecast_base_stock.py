@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.compiled.traits import has_calendar, has_hidden_state, has_several_pairs
+from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import critical_ratio
 
 __all__ = ["ForecastBaseStock"]
@@ -22,27 +23,25 @@ __all__ = ["ForecastBaseStock"]
 Floats = NDArray[np.float64]
 
 
-class ForecastBaseStock:
+class ForecastBaseStock(Policy):
     """target = F + k s - echelon_inventory_position."""
 
     name: ClassVar[str] = "forecast_base_stock"
-    decides: ClassVar[frozenset[str]] = frozenset()
+    follows = Follows.echelon_inventory_position
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def suits(cls, net: CompiledNetwork) -> bool:
+        return has_several_pairs(net) or has_hidden_state(net) or has_calendar(net)
+
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         start = stats.norm.ppf(critical_ratio(net))
         return {"safety_factor": Parameter(start, np.full(len(start), 0.5), -4.0, 8.0)}
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._factor = parameters["safety_factor"]
 
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         state = view.state
         level = state.echelon_forecast_mean + self._factor * state.echelon_forecast_sd
         return Target(level - state.echelon_inventory_position)
-
-    def spread(self, view: View) -> Floats:
-        return view.state.echelon_forecast_sd

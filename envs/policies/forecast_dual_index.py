@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.compiled.traits import expedites, has_calendar
+from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights
 from envs.policies.base_stock import critical_ratio
 
 __all__ = ["ForecastDualIndex"]
@@ -33,14 +34,23 @@ Ints = NDArray[np.int64]
 Matrix = Any  # SciPy's sparse matrices
 
 
-class ForecastDualIndex:
+class ForecastDualIndex(Policy):
     """order = F + k s - EIP, capped; expedite = F_e + k_e s_e - EIP_e."""
 
     name: ClassVar[str] = "forecast_dual_index"
     decides: ClassVar[frozenset[str]] = frozenset({"expedite", "cap"})
+    follows = Follows.echelon_inventory_position
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def unfit(cls, net: CompiledNetwork) -> str | None:
+        return None if expedites(net) else "no lane expedites"
+
+    @classmethod
+    def suits(cls, net: CompiledNetwork) -> bool:
+        return expedites(net) and has_calendar(net)
+
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         has = net.arrays.stocks.expedite_periods >= 0
         one = np.ones(len(has))
         return {
@@ -56,9 +66,6 @@ class ForecastDualIndex:
         periods = np.maximum(np.round(net.path_lead).astype(np.int64) + net.review, 1)
         self._review_share = (np.maximum(net.review, 1) / periods)[:, None]
 
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         p, state = self._parameters, view.state
         level = state.echelon_forecast_mean + p["safety_factor"] * state.echelon_forecast_sd
@@ -71,8 +78,12 @@ class ForecastDualIndex:
         cap = p["cap_factor"] * self._review_share * state.echelon_forecast_mean
         return Target(level - state.echelon_inventory_position, expedite=expedite, cap=cap)
 
-    def spread(self, view: View) -> Floats:
-        return view.state.echelon_forecast_sd
+    def expedite_weights(self, view: View) -> Weights:
+        return {
+            Follows.expedite_position: 1.0,
+            Follows.echelon_inventory_position: 1.0,
+            Follows.inventory_position: -1.0,
+        }
 
 
 class _Cover:

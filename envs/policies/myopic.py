@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.compiled.traits import has_several_pairs, loses_sales
+from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.policies.stock_on_arrival import StockOnArrival, losing_pairs, stock_on_arrival
 
@@ -26,17 +27,22 @@ __all__ = ["DualBalancing", "Myopic"]
 Floats = NDArray[np.float64]
 
 
-class Myopic:
+class Myopic(Policy):
     """order = the least z with P(demand <= stock + z) >= w p / (w p + h) when z arrives.
 
     p: what a lost sale costs, margin included. w: `penalty_weight`, 1 in the textbook.
     """
 
     name: ClassVar[str] = "myopic"
-    decides: ClassVar[frozenset[str]] = frozenset()
+    follows = Follows.inventory_position
+    approximate = "stock that comes sooner counts less, and orders are whole cells of a table"
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def suits(cls, net: CompiledNetwork) -> bool:
+        return loses_sales(net) and not has_several_pairs(net)
+
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         level, sd = newsvendor_level(net, net.lead_mean, net.review)
         losing = np.isin(np.arange(len(level)), losing_pairs(net))
         return {
@@ -59,17 +65,11 @@ class Myopic:
         self._tables = [stock_on_arrival(net, int(p)) for p in losing_pairs(net)]
         self._prepared = [self._prepare(table) for table in self._tables]
 
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         order = self._level - view.state.inventory_position
         for table, prepared in zip(self._tables, self._prepared, strict=True):
             order[table.pair] = table.step * self._cells(table, prepared, table.predict(view))
         return Target(order)
-
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd
 
     def _prepare(self, table: StockOnArrival) -> Floats:
         """[K, Z] P(demand <= stock + z)."""

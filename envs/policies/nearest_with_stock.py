@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
 from envs.policies.base_stock import newsvendor_level, whole_units
 
 __all__ = ["NearestAlways", "NearestWithStock", "fulfilling_pairs"]
@@ -35,14 +35,15 @@ def fulfilling_pairs(net: CompiledNetwork) -> NDArray[np.bool_]:
     return result
 
 
-class NearestAlways:
+class NearestAlways(Policy):
     """order = level - IP; where orders are fulfilled the level is 0. Lanes by their base shares."""
 
     name: ClassVar[str] = "nearest_always"
-    decides: ClassVar[frozenset[str]] = frozenset()
+    follows = Follows.inventory_position
+    suits = staticmethod(only_if_asked)
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         level, sd = newsvendor_level(net, net.lead_mean, net.review)
         through = fulfilling_pairs(net)
         start, scale = np.where(through, 0.0, level), np.where(through, 0.0, sd)
@@ -52,14 +53,8 @@ class NearestAlways:
         self._level = parameters["level"]
         self._ranks = _lanes_by_cost(net)
 
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         return Target(self._level - view.state.inventory_position)
-
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd
 
 
 class NearestWithStock(NearestAlways):
@@ -67,6 +62,7 @@ class NearestWithStock(NearestAlways):
 
     name: ClassVar[str] = "nearest_with_stock"
     decides: ClassVar[frozenset[str]] = frozenset({"lane_share"})
+    approximate = "orders and lanes follow what the senders have"
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         super().__init__(net, parameters)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.compiled.traits import shares_order_cost
+from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import critical_ratio
 from envs.policies.s_s import order_cycle
 
@@ -22,7 +23,7 @@ __all__ = ["PeriodicReview"]
 Floats = NDArray[np.float64]
 
 
-class PeriodicReview:
+class PeriodicReview(Policy):
     """order = S - inventory_position in the periods t with (t - phase) mod R = 0.
 
     S = mean + k sd of demand over lead time + R. Between two reviews the gate is shut by as many
@@ -31,9 +32,11 @@ class PeriodicReview:
 
     name: ClassVar[str] = "periodic_review"
     decides: ClassVar[frozenset[str]] = frozenset({"gate"})
+    follows = Follows.inventory_position
+    suits = staticmethod(shares_order_cost)
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         cycle = np.maximum(np.round(order_cycle(net, joint=True)), 1.0)
         factor, ones = stats.norm.ppf(critical_ratio(net)), np.ones(len(cycle))
         return {
@@ -56,9 +59,6 @@ class PeriodicReview:
         self._level = mean * span + parameters["safety_factor"] * np.sqrt(variance)
         self._rate = net.arrays.stocks.demand_rate[:, None]
 
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         shape = view.state.inventory_position.shape
         wait = np.mod(self._phase - view.period, self._review)
@@ -66,6 +66,3 @@ class PeriodicReview:
             self._level - view.state.inventory_position,
             gate=np.broadcast_to(-wait * self._rate, shape),
         )
-
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.compiled.traits import shares_order_cost
+from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import critical_ratio
 from envs.policies.s_s import order_cycle
 
@@ -24,7 +25,7 @@ __all__ = ["JointQuantity"]
 Floats = NDArray[np.float64]
 
 
-class JointQuantity:
+class JointQuantity(Policy):
     """order = S - inventory_position, or its part of the whole loads that the supplier's pairs
     lack, where these lack Q or more.
 
@@ -33,9 +34,12 @@ class JointQuantity:
 
     name: ClassVar[str] = "q_s"
     decides: ClassVar[frozenset[str]] = frozenset({"gate"})
+    follows = Follows.inventory_position
+    approximate = "orders fill whole loads and packs"
+    suits = staticmethod(shares_order_cost)
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         cycle = order_cycle(net, joint=True)
         factor = stats.norm.ppf(critical_ratio(net))
         return {
@@ -74,9 +78,6 @@ class JointQuantity:
         np.maximum.at(multiple, arrays.lanes.to, arrays.rules.order_multiple)
         self._multiple = np.where(multiple > 0.0, multiple, 1e-6)[:, None]
 
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         order = self._level - view.state.inventory_position
         lacking = np.maximum(order, 0.0)
@@ -87,6 +88,3 @@ class JointQuantity:
         # The gate says how many units the pair has yet to sell until its supplier's turn comes.
         gate = ((total - self._quantity) / self._flow)[self._group] * self._rate
         return Target(np.where((order > 0.0) & (part < 1.0), packs, order), gate=gate)
-
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd

@@ -13,23 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.policies.s_s import order_cycle
 
-__all__ = ["LotsAtReorderPoint"]
+__all__ = ["ReorderPointLots"]
 
 Floats = NDArray[np.float64]
 
 
-class LotsAtReorderPoint:
+class ReorderPointLots(Policy):
     """order = n Q, the fewest lots with inventory_position + n Q > r, where it is at r or below."""
 
     name: ClassVar[str] = "r_q"
     decides: ClassVar[frozenset[str]] = frozenset({"gate"})
+    follows = Follows.inventory_position
+    approximate = "orders are whole lots"
+    suits = staticmethod(only_if_asked)
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         reorder, sd = newsvendor_level(net, net.lead_mean, net.review)
         quantity = net.demand_mean * order_cycle(net, joint=False)
         whole = whole_units(net)
@@ -44,13 +47,7 @@ class LotsAtReorderPoint:
         self._reorder = parameters["reorder_point"]
         self._lot = np.maximum(parameters["quantity"], 1e-6)  # no lots: order up to r
 
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         below = self._reorder - view.state.inventory_position
         lots = np.maximum(np.floor(below / self._lot) + 1.0, 1.0)
         return Target(lots * self._lot, gate=below)
-
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd

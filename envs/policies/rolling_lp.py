@@ -29,7 +29,7 @@ from scipy import stats
 from envs.compiled.network import CompiledNetwork
 from envs.linear_programme.programme import Outlook, Pricing, Start
 from envs.linear_programme.rows import build_programme
-from envs.policies.base import Parameter, Target, View
+from envs.policies.base import Parameter, Policy, Target, View, only_if_asked
 from envs.policies.base_stock import critical_ratio
 from envs.policies.capacity_checked import outage_cover
 from envs.policies.expectation import Expectation
@@ -42,14 +42,16 @@ _STEP_UP = 0.5
 _BEYOND = 3  # periods that the horizon goes beyond the longest way to a customer
 
 
-class RollingLP:
+class RollingLP(Policy):
     """order = what the plan orders now."""
 
     name: ClassVar[str] = "rolling_lp"
     decides: ClassVar[frozenset[str]] = frozenset({"expedite", "lane_share"})
+    approximate = "its orders solve a linear programme"
+    suits = staticmethod(only_if_asked)
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         ones = np.ones(len(net.demand_mean))
         customers = net.arrays.stocks.demand_of >= 0
         factor = np.maximum(stats.norm.ppf(critical_ratio(net)), 0.0)
@@ -98,9 +100,6 @@ class RollingLP:
         regular = (order - expedite)[arrays.lanes.to]
         ordered = np.where(arrays.lanes.expedite[:, None], expedite[arrays.lanes.to], regular) > 0.0
         return Target(order, expedite, lane_share=np.where(ordered, good, self._base))
-
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd
 
     def _outlook(self, view: View, b: int) -> Outlook:
         return self._expectation.outlook(view, b)

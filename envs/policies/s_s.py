@@ -5,17 +5,17 @@ Optimal for one item with a fixed cost per order and backlog (Scarf 1960).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.compiled.traits import has_fixed_cost
+from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 
-__all__ = ["ReorderPoint", "order_cycle"]
+__all__ = ["ReorderPointOrderUpTo", "order_cycle"]
 
 Floats = NDArray[np.float64]
 
@@ -59,14 +59,16 @@ def order_cycle(net: CompiledNetwork, joint: bool) -> Floats:
     return result
 
 
-class ReorderPoint:
+class ReorderPointOrderUpTo(Policy):
     """order = S - inventory_position, where the position is at s or below."""
 
     name: ClassVar[str] = "s_s"
     decides: ClassVar[frozenset[str]] = frozenset({"gate"})
+    follows = Follows.inventory_position
+    suits = staticmethod(has_fixed_cost)
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         reorder, sd = newsvendor_level(net, net.lead_mean, net.review)
         size = net.demand_mean * order_cycle(net, joint=False)
         whole = whole_units(net)
@@ -75,17 +77,8 @@ class ReorderPoint:
             "order_up_to_level": Parameter(reorder + size, sd + 0.25 * size, whole=whole),
         }
 
-    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self._parameters = dict(parameters)
-
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         position, levels = view.state.inventory_position, self._parameters
         return Target(
             levels["order_up_to_level"] - position, gate=levels["reorder_point"] - position
         )
-
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd

@@ -15,8 +15,9 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from envs.compiled.network import CompiledNetwork
+from envs.compiled.traits import has_seen_state
 from envs.network.network import Regime
-from envs.policies.base import Parameter, Target, View
+from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 
 __all__ = ["StatusAwareBaseStock", "lane_weights", "lateral_lanes"]
@@ -73,14 +74,16 @@ def _works(regime: Regime) -> Bools:
     return np.array([state.ordering * state.availability > 0 for state in regime.states])
 
 
-class StatusAwareBaseStock:
+class StatusAwareBaseStock(Policy):
     """order = level - IP; `level_down` while the lane of the largest base share is down."""
 
     name: ClassVar[str] = "status_aware_base_stock"
     decides: ClassVar[frozenset[str]] = frozenset({"lane_share"})
+    follows = Follows.inventory_position
+    suits = staticmethod(has_seen_state)
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         level, sd = newsvendor_level(net, net.lead_mean, net.review)
         whole = whole_units(net)
         return {
@@ -109,9 +112,6 @@ class StatusAwareBaseStock:
         first = np.unique(arrays.lanes.to[order], return_index=True)[1]
         self._preferred = order[first]  # [P] lanes, as pairs are numbered from 0 without gaps
 
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
-
     def target(self, view: View) -> Target:
         up = np.ones((len(view.net.network.lanes), view.state.on_hand.shape[1]), bool)
         for q, g, works in self._exposed:
@@ -121,6 +121,3 @@ class StatusAwareBaseStock:
         level = np.where(up[self._preferred], p["level"], p["level_down"])
         order = level - view.state.inventory_position
         return Target(order, lane_share=lane_weights(view.net, up, self._lateral))
-
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd

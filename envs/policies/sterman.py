@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Parameter, Target, View
+from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights, only_if_asked
 from envs.policies.base_stock import newsvendor_level
 
 __all__ = ["Sterman"]
@@ -21,14 +21,15 @@ __all__ = ["Sterman"]
 Floats = NDArray[np.float64]
 
 
-class Sterman:
+class Sterman(Policy):
     """Anchoring and adjustment; until `fixed_periods` have passed, `fixed_order` is ordered."""
 
     name: ClassVar[str] = "sterman"
-    decides: ClassVar[frozenset[str]] = frozenset()
+    approximate = "orders of an inner node follow what was ordered from it"
+    suits = staticmethod(only_if_asked)
 
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         level, sd = newsvendor_level(net, net.lead_mean, net.review)
         one = np.ones(len(level))
         return {
@@ -42,16 +43,16 @@ class Sterman:
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self.parameters = dict(parameters)
+        self._parameters = dict(parameters)
         self._pairs = len(net.network.stocks)
         self._expected = np.zeros((self._pairs, 1))
 
     def reset(self, batch_size: int) -> None:
-        start = self.parameters["initial_forecast"]
+        start = self._parameters["initial_forecast"]
         self._expected = np.broadcast_to(start, (self._pairs, batch_size)).copy()
 
     def target(self, view: View) -> Target:
-        p, state = self.parameters, view.state
+        p, state = self._parameters, view.state
         if view.period > 0 or view.net.arrays.switches.demand_first:
             self._expected += p["smoothing"] * (state.incoming - self._expected)
         supply_line = p["supply_line_weight"] * state.on_order
@@ -59,5 +60,10 @@ class Sterman:
         order = self._expected + p["stock_weight"] * gap
         return Target(np.where(view.period < p["fixed_periods"], p["fixed_order"], order))
 
-    def spread(self, view: View) -> Floats:
-        return view.state.forecast_sd
+    def order_weights(self, view: View) -> Weights:
+        p = self._parameters
+        stock = np.where(view.period < p["fixed_periods"], 0.0, p["stock_weight"])
+        return {
+            Follows.inventory_level: stock,
+            Follows.on_order: stock * p["supply_line_weight"],
+        }

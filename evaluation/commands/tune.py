@@ -36,9 +36,6 @@ from evaluation.workers import open_workers
 __all__ = ["TuneCommand", "champion", "tune", "unfit"]
 
 _WEEK = 7
-_NEEDS_EXPEDITE = (
-    "single_index", "dual_index", "capped_dual_index", "tailored_base_surge", "forecast_dual_index",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,10 +74,8 @@ def unfit(scenario: Scenario, name: str) -> str | None:
     Raises ConfigError for an unknown policy.
     """
     cls = policy_class(name)
-    if name in _NEEDS_EXPEDITE and not any(
-        lane.speed.value == "expedite" for lane in scenario.network.lanes
-    ):
-        return "no lane expedites"
+    if (reason := cls.unfit(scenario.compiled)) is not None:
+        return reason
     try:
         Competitor(name, name).build(scenario)
     except ConfigError as error:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
-from envs.network.network import SupplyNetwork
+from envs.compiled.traits import has_calendar, has_fixed_cost, has_hidden_state, has_seen_state
 
 __all__ = ["FEATURES", "features_of", "sku_classes"]
 
@@ -38,7 +38,7 @@ _CLASS_LIMITS = (("A", 0.80), ("B", 0.95))  # cumulative share of demand x value
 
 def features_of(net: CompiledNetwork) -> dict[str, float]:
     """Return the FEATURES of a network; every one is finite."""
-    network, arrays = net.network, net.arrays
+    arrays = net.arrays
     weight = np.maximum(net.demand_mean, 0.0)
     weight = weight / weight.sum() if weight.sum() > 0 else np.full(weight.size, 1 / weight.size)
     customers = net.customer_pair
@@ -48,19 +48,18 @@ def features_of(net: CompiledNetwork) -> dict[str, float]:
     cv = net.customer_sd / np.maximum(net.customer_mean, 1e-12)
     # Each pair counted once: coupling is about the structure, not about volume.
     share, costs, competing = (float(rows.mean()) for rows in _coupled_pairs(net))
-    hidden, seen = _moving_states(network)
     return {
         "nodes": float(len(net.agent_nodes)),
-        "pairs": float(len(network.stocks)),
+        "pairs": float(len(net.network.stocks)),
         "lead_time": float(weight @ (net.lead_mean / review)),
         "lead_time_sd": float(weight @ (net.lead_sd / review)),
         "demand_cv": float(served @ cv),
-        "hidden_state": float(hidden),
-        "seen_state": float(seen),
-        "calendar": float(net.multiplier is not None),
+        "hidden_state": float(has_hidden_state(net)),
+        "seen_state": float(has_seen_state(net)),
+        "calendar": float(has_calendar(net)),
         "lost_share": float(served @ (1.0 - arrays.stocks.p_wait[customers])),
         "critical_ratio": float(served @ _critical_ratio(net)),
-        "fixed_cost": float(_has_fixed_cost(network)),
+        "fixed_cost": float(has_fixed_cost(net)),
         "sourcing": float(weight @ np.bincount(arrays.lanes.to, minlength=weight.size)),
         "shared_resources": share,
         "joint_costs": costs,
@@ -108,17 +107,6 @@ def _critical_ratio(net: CompiledNetwork) -> NDArray[np.float64]:
     both = short + arrays.stocks.holding_cost[rows]
     ratio: NDArray[np.float64] = np.divide(short, both, out=np.zeros_like(both), where=both > 0.0)
     return ratio
-
-
-def _moving_states(network: SupplyNetwork) -> tuple[bool, bool]:
-    """Return whether there are states that planners aren't shown, and that they are."""
-    hidden = any(regime.seen_after is None for regime in network.regimes)
-    return hidden, any(regime.seen_after is not None for regime in network.regimes)
-
-
-def _has_fixed_cost(network: SupplyNetwork) -> bool:
-    lanes = any(q.fixed_cost > 0.0 or q.load_cost > 0.0 for q in network.lanes)
-    return lanes or any(r.fixed_cost > 0.0 or r.load_cost > 0.0 for r in network.resources)
 
 
 def _coupled_pairs(

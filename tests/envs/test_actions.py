@@ -26,7 +26,7 @@ from envs.network.network import (
     Stock,
     SupplyNetwork,
 )
-from envs.policies import Parameter, Target, View, build_policy
+from envs.policies import Policy, Target, View, build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.simulation.action_spaces import ActionSpace
@@ -36,7 +36,7 @@ from evaluation.commands.evaluate import EvaluateCommand
 LEVEL, STOCK = 50.0, 20.0  # every pair misses 30 units
 
 
-class Everything:
+class Everything(Policy):
     """Wants the same of every pair, and has an opinion about all there is."""
 
     name: ClassVar[str] = "everything"
@@ -46,13 +46,6 @@ class Everything:
 
     def __init__(self, net: CompiledNetwork, wants: Mapping[str, float]) -> None:
         self._net, self._wants = net, dict(wants)
-
-    @staticmethod
-    def tunable(net: CompiledNetwork) -> dict[str, Parameter]:
-        return {}
-
-    def reset(self, batch_size: int) -> None:
-        """Nothing to forget."""
 
     def target(self, view: View) -> Target:
         shape = view.state.on_hand.shape

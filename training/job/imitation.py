@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ def imitate(
     themselves, in units of the action, which goes from -1 to 1.
     """
     asked = _Asked(base, teacher)
-    env = BatchedEnv(scenario, batch_size, base_policy=cast(Policy, asked))
+    env = BatchedEnv(scenario, batch_size, base_policy=asked)
     heads, _ = compile_heads(env.net, base.decides, scenario.extra_heads)
     shuffling = torch.Generator().manual_seed(seed)
     progress.phase(f"imitate {teacher.name}", config.rounds)
@@ -113,12 +113,12 @@ def imitate(
     return error
 
 
-class _Asked:
+class _Asked(Policy):
     """The base policy, and at every look what the teacher would do there: it may have a memory."""
 
     def __init__(self, base: Policy, teacher: Policy) -> None:
         self._base, self._teacher = base, teacher
-        self.name, self.decides = base.name, base.decides
+        self.decides = base.decides  # type: ignore[misc]  # of its class
 
     def reset(self, batch_size: int) -> None:
         self._base.reset(batch_size)

@@ -147,7 +147,9 @@ def build_algorithm(env_factory: EnvFactory, config: TrainingConfig) -> Algorith
             "resources.device=cpu, or install a torch built for this GPU's driver"
         )
     algorithm = config.algorithm
-    rllib = configure(algorithm.build(config), algorithm.env_factory(env_factory), config)
+    factory = algorithm.env_factory(env_factory)
+    algorithm.check_problem(factory)
+    rllib = configure(algorithm.build(config), factory, config)
     check_capabilities(algorithm, resources, rllib.env_config["reward"])
     return rllib.build_algo()
 

@@ -64,7 +64,7 @@ class Trajectories:
         heads, _ = compile_heads(net, policy.decides, env.scenario.extra_heads)
         self._twin = Twin(net, heads, _DTYPE, device)
         self._raw_orders = RawOrders(net, heads, _DTYPE, device)
-        self._policy = BasePolicySlopes(policy, net, env.action_space, _DTYPE, device)
+        self._policy = BasePolicySlopes(policy, env.action_space, _DTYPE, device)
         self._slopes = ObservationSlopes(
             net, env.feature_names, env.inverse_scale, simulator.forecast.path_horizon,
             env.companions, _DTYPE, device,
@@ -126,11 +126,11 @@ class Trajectories:
         """One period: (the state agents meet next, cost [B])."""
         env, twin = self.env, self._twin
         positions = twin.positions(state)
-        order = anchor(env.target, self._policy.order(positions))
-        expedite = self._policy.expedite(positions)
+        wanted = self._policy.of(positions, env.view)
         decision, spread = env.simulator.decision, self._tensor(env.spread)
-        if expedite is not None:
-            expedite = anchor(decision.expedite, expedite)
+        order, expedite = anchor(env.target, wanted["order"]), None
+        if "expedite" in wanted:
+            expedite = anchor(decision.expedite, wanted["expedite"])
         seen = self._slopes.of(
             torch.tensor(observation, device=self._device), state, positions, order, env.state
         )

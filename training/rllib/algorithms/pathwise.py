@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PathwiseConfig"]
 
+_REPLICATIONS = 32  # to check slopes in
+
 
 @dataclass(frozen=True)
 class PathwiseConfig(AlgorithmConfig):
@@ -54,3 +56,9 @@ class PathwiseConfig(AlgorithmConfig):
     def env_factory(self, factory: EnvFactory) -> EnvFactory:
         """With orders of any size, unless asked to round them to packs."""
         return factory if self.whole_packs else without_packs(factory)
+
+    def check_problem(self, factory: EnvFactory) -> None:
+        """The base policy has to say how its orders move with stock."""
+        from training.twin.slope_check import check_slopes
+
+        check_slopes(factory(_REPLICATIONS))
