@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.kernel import Handle
+from envs.observation.arrays import compile_observation
 from envs.observation.central_view import CentralView
 from envs.observation.companions import (
     CompanionArrays,
@@ -22,16 +23,8 @@ from envs.observation.companions import (
     write_companions,
     write_static_companions,
 )
-from envs.observation.pairs import (
-    FLOW_FEATURES,
-    NO_CHANCE,
-    Chance,
-    ObservationArrays,
-    compile_observation,
-    write_observation,
-    write_preference,
-    write_static,
-)
+from envs.observation.features import Layout, Setting, compile_layout, write_fixed
+from envs.observation.pairs import write_observation, write_preference
 from envs.policies import Policy, View, build_policy, policy_class
 from envs.reward import RewardConfig, add_shortage, compute_reward
 from envs.scenario import Scenario
@@ -105,13 +98,12 @@ class BatchedEnv:
         self.action_size = max(group.action_size for group in self.groups)
         trace = self.simulator.trace
         self._view = View(net, self.simulator.state, 0, trace.seen, trace.forecast, trace.calendar)
-        chance = Chance(trace.factor, trace.seen, trace.forecast, trace.offset)
-        self._layout, self.companions, self.feature_names = _compile_features(scenario, chance)
-        self._layout_handle = Handle(self._layout)
+        self.layout, self.companions, self.feature_names = _compile_features(scenario)
+        self._observed = Handle(compile_observation(net, self.layout, trace))
         self._central = None
         if central:
             kinds = {group.name: slice(group.start, group.stop) for group in self.groups}
-            self._central = CentralView(net, kinds)
+            self._central = CentralView(net, kinds, self.feature_names)
             self.feature_names += self._central.names
         self.observation_size = len(self.feature_names)
         self.horizon = scenario.episode_length(split)
@@ -125,12 +117,11 @@ class BatchedEnv:
         self.preference = np.full(batch_size, 0.5)  # [B] in 0..1
         self.shortage_price = np.zeros(batch_size)  # [B] currency per unit not served at once
         self._observation = np.zeros((self.num_rows, self.observation_size, batch_size), np.float32)
-        self._own_features = self._observation[:, : self._layout.size]
-        write_static(net.arrays, self._layout, self._own_features)
+        write_fixed(net, self.layout, self._observation)
         write_static_companions(self.companions, self._observation)
         if scenario.preference is not None and scenario.preference.at is not None:
             self.preference[:] = scenario.preference.at
-        write_preference(self._layout, self.preference, self._own_features)
+        write_preference(self.layout, self.preference, self._observation)
         self._reward = np.zeros((self.num_rows, batch_size), np.float32)
         self._cost = np.zeros((self.num_rows, batch_size))
         self._twin_cost = np.zeros((self.num_rows, batch_size))
@@ -180,7 +171,7 @@ class BatchedEnv:
         if wanted.at is not None:
             self.preference[:] = wanted.at
         self.shortage_price[:] = wanted.price(self.preference)
-        write_preference(self._layout, self.preference, self._own_features)
+        write_preference(self.layout, self.preference, self._observation)
 
     def step(
         self, action: NDArray[np.float32]
@@ -223,13 +214,12 @@ class BatchedEnv:
         """Write and return the observation [P, F, B]."""
         simulator, parts = self.simulator, self.simulator.handles
         write_observation(
-            parts.net, parts.forecast, self._layout_handle, parts.state, self._target,
+            parts.net, parts.forecast, self._observed, parts.state, self._target,
             simulator.trace.calendar, simulator.period, self._scratch, self._observation,
         )  # fmt: skip
         write_companions(self.companions, self._observation)
         if self._central is not None:
-            columns = self._observation[:, -len(self._central.names) :]
-            self._central.write(simulator.trace, self._own_features, columns)
+            self._central.write(simulator.trace, self._observation)
         return self._observation
 
     def refresh(self) -> NDArray[np.float32]:
@@ -284,7 +274,8 @@ class BatchedEnv:
     @property
     def inverse_scale(self) -> NDArray[np.float32]:
         """[P] 1 / mean demand per period: what observed quantities are multiplied by."""
-        return self._layout.inverse_scale
+        inverse_scale: NDArray[np.float32] = self._observed.inverse_scale
+        return inverse_scale
 
     @property
     def base_order(self) -> NDArray[np.float64]:
@@ -328,18 +319,16 @@ class BatchedEnv:
 
 def feature_names(scenario: Scenario) -> tuple[str, ...]:
     """Return what agents see of each row, in order."""
-    return _compile_features(scenario, NO_CHANCE)[2]
+    return _compile_features(scenario)[2]
 
 
-def _compile_features(
-    scenario: Scenario, chance: Chance
-) -> tuple[ObservationArrays, CompanionArrays, tuple[str, ...]]:
+def _compile_features(scenario: Scenario) -> tuple[Layout, CompanionArrays, tuple[str, ...]]:
     net = scenario.compiled
-    own, names = compile_observation(net, chance, scenario.preference is not None, scenario.memory)
+    own = compile_layout(Setting(net, scenario.memory, scenario.preference is not None))
     others, more = compile_companions(
-        net, FLOW_FEATURES, own.size, scenario.companions, scenario.companions_of, scenario.identity
+        net, own.names, scenario.companions, scenario.companions_of, scenario.identity
     )
-    return own, others, names + more
+    return own, others, own.names + more
 
 
 def row_groups(scenario: Scenario) -> tuple[Group, ...]:

@@ -8,20 +8,19 @@ Means over the rows of a node kind have no size: they fit networks of any number
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
-from envs.observation.pairs import FLOW_FEATURES
+from envs.observation.features import FLOW_FEATURES
 from envs.trace.trace import Trace
+from envs.types import Floats
 
 __all__ = ["CENTRAL", "CentralView"]
 
 CENTRAL = "central_"  # features that begin so are the critic's alone
-
-Floats = NDArray[np.float64]
 
 
 class CentralView:
@@ -32,36 +31,51 @@ class CentralView:
     put on the demand that reaches the row; and the demand about to come, by its mean, less 1.
     """
 
-    def __init__(self, net: CompiledNetwork, kinds: Mapping[str, slice]) -> None:
-        self._kinds = tuple(kinds.values())
+    def __init__(
+        self, net: CompiledNetwork, kinds: Mapping[str, slice], acting: tuple[str, ...]
+    ) -> None:
+        """kinds: rows of each node kind. acting: names of the columns before the critic's."""
         self._share, self._mean = _shares(net), np.maximum(net.customer_mean, 1e-9)
         regimes = net.network.regimes
         place = {regime.id: g for g, regime in enumerate(regimes)}
         self._multiplier = [np.array([state.demand for state in r.states]) for r in regimes]
         stocks = net.network.stocks
         self._regimes_of = [[place[r] for r in stocks[p].demand_regimes] for p in net.customer_pair]
-        names = [f"{kind}_{feature}" for kind in kinds for feature in FLOW_FEATURES]
-        names += [f"{regime.id}_{state.name}" for regime in regimes for state in regime.states]
-        names += ["demand_factor", "demand_to_come"]
-        self.names = tuple(CENTRAL + name for name in names)
+        names: list[str] = []
 
-    def write(self, trace: Trace, own: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-        """Fill out [P, len(names), B] from the rows' own features [P, F, B] and the trace."""
-        column, flow = 0, len(FLOW_FEATURES)
-        for rows in self._kinds:
-            out[:, column : column + flow] = own[rows, :flow].mean(axis=0)
-            column += flow
+        def columns(new: Iterable[str]) -> range:
+            first = len(acting) + len(names)
+            names.extend(CENTRAL + name for name in new)
+            return range(first, len(acting) + len(names))
+
+        self._flow = np.array([acting.index(name) for name in FLOW_FEATURES])
+        self._of_kind = [
+            (rows, columns(f"{kind}_{name}" for name in FLOW_FEATURES))
+            for kind, rows in kinds.items()
+        ]
+        self._of_state = [
+            columns(f"{regime.id}_{state.name}" for state in regime.states) for regime in regimes
+        ]
+        [self._factor] = columns(["demand_factor"])
+        [self._to_come] = columns(["demand_to_come"])
+        self.names = tuple(names)
+
+    def write(self, trace: Trace, observation: NDArray[np.float32]) -> None:
+        """Fill the critic's columns of observation [P, F, B] from the others and the trace."""
+        flow = observation.take(self._flow, axis=1)
+        for rows, columns in self._of_kind:
+            observation[:, columns.start : columns.stop] = flow[rows].mean(axis=0)
         regime = trace.true_regime
-        for g, multiplier in enumerate(self._multiplier):
-            for state in range(len(multiplier)):
-                out[:, column] = regime[g] == state
-                column += 1
+        for g, columns in enumerate(self._of_state):
+            for state, column in enumerate(columns):
+                observation[:, column] = regime[g] == state
         factor = np.ones_like(trace.demand)
         for d, regimes in enumerate(self._regimes_of):
             for g in regimes:
                 factor[d] *= self._multiplier[g][regime[g]]
-        out[:, column] = self._share @ factor
-        out[:, column + 1] = self._share @ (trace.demand / self._mean[:, None]) - 1.0
+        observation[:, self._factor] = self._share @ factor
+        coming = trace.demand / self._mean[:, None]
+        observation[:, self._to_come] = self._share @ coming - 1.0
 
 
 def _shares(net: CompiledNetwork) -> Floats:

@@ -10,9 +10,10 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
+from envs.observation.features import FLOW_FEATURES, Features
+from envs.types import Ints
 
 __all__ = [
     "COMPANION_FLAGS",
@@ -28,9 +29,6 @@ __all__ = [
 COMPANION_FLAGS = ("is_supplier", "is_customer", "same_node")  # all zero: an empty place
 IDENTITY = "row_of_kind"
 
-Ints = NDArray[np.int64]
-Features = NDArray[np.float32]
-
 
 class CompanionsOf(StrEnum):
     """Who a row's companions are: neighbours along internal lanes, other SKUs of its node."""
@@ -44,32 +42,27 @@ class CompanionArrays(NamedTuple):
     """Who sees whom. The features begin at `first`: K companions one by one, then the identity."""
 
     first: int
-    seen: int  # features of a companion that are seen: the first of its own
+    seen: Ints  # [S] columns of a companion's own features that are seen
     row: Ints  # [P, K] row of the companion, -1: an empty place
     flags: Features  # [P, K, 3]
     row_of_kind: Features | None  # [P] number of the row within its node kind
 
 
-def companion_names(features: tuple[str, ...], count: int) -> tuple[str, ...]:
+def companion_names(count: int) -> tuple[str, ...]:
     """Names of `count` companions' features, in order."""
     return tuple(
         f"companion_{place}_{name}"
         for place in range(1, count + 1)
-        for name in (*features, *COMPANION_FLAGS)
+        for name in (*FLOW_FEATURES, *COMPANION_FLAGS)
     )
 
 
 def compile_companions(
-    net: CompiledNetwork,
-    features: tuple[str, ...],
-    first: int,
-    count: int,
-    of: CompanionsOf,
-    identity: bool,
+    net: CompiledNetwork, own: tuple[str, ...], count: int, of: CompanionsOf, identity: bool
 ) -> tuple[CompanionArrays, tuple[str, ...]]:
     """Choose each row's companions; returns the arrays and the names in order.
 
-    features: those of a companion that are seen, the first of its own. first: features before.
+    own: names of a row's own features; those of FLOW_FEATURES are seen of a companion.
     count: companions at most [K]; neighbours along lanes come first, the largest mean demand first.
     """
     pairs = len(net.network.stocks)
@@ -81,8 +74,9 @@ def compile_companions(
                 row[p, place] = other
                 flags[p, place] = [flag in known[other] for flag in COMPANION_FLAGS]
     numbers = _row_of_kind(net) if identity else None
-    names = companion_names(features, count) + ((IDENTITY,) if identity else ())
-    return CompanionArrays(first, len(features), row, flags, numbers), names
+    names = companion_names(count) + ((IDENTITY,) if identity else ())
+    seen = np.array([own.index(name) for name in FLOW_FEATURES], np.int64)
+    return CompanionArrays(len(own), seen, row, flags, numbers), names
 
 
 def _companions(net: CompiledNetwork, of: CompanionsOf) -> list[dict[int, list[str]]]:
@@ -135,10 +129,11 @@ def write_companions(arrays: CompanionArrays, observation: Features) -> None:
     for place in range(arrays.row.shape[1]):
         rows = np.flatnonzero(arrays.row[:, place] >= 0)
         others = arrays.row[rows, place]
-        observation[rows, _place(arrays, place)] = observation[others, : arrays.seen]
+        observation[rows, _place(arrays, place)] = observation[others[:, None], arrays.seen]
 
 
 def _place(arrays: CompanionArrays, place: int) -> slice:
     """Columns of a companion's features; its flags follow."""
-    start = arrays.first + place * (arrays.seen + len(COMPANION_FLAGS))
-    return slice(start, start + arrays.seen)
+    seen = len(arrays.seen)
+    start = arrays.first + place * (seen + len(COMPANION_FLAGS))
+    return slice(start, start + seen)

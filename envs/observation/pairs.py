@@ -1,172 +1,34 @@
 """What an agent sees of each stocked pair: scale-free features, no ids.
 
 Quantities are divided by the pair's mean demand per period and squashed by 2(sqrt(1 + x) - 1): near
-x for small x, flat for heavy tails, and unlike log1p it costs one vector instruction. Features of
-things a scenario lacks (a calendar, internal lanes) are absent.
+x for small x, flat for heavy tails, and unlike log1p it costs one vector instruction.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.arrays import NetworkArrays
-from envs.compiled.network import CompiledNetwork
 from envs.kernel import entry, kernel
-from envs.observation.lanes import (
-    LaneObservationArrays,
-    compile_lane_observation,
-    write_lanes,
-    write_static_lanes,
-)
-from envs.policies.base_stock import critical_ratio
+from envs.observation.arrays import ObservationArrays
+from envs.observation.features import ARRIVALS, Features, Layout
+from envs.observation.lanes import write_lanes, write_limits
 from envs.simulation.forecast import ForecastArrays
 from envs.simulation.state import State
+from envs.types import Floats, Ints
 
-__all__ = [
-    "FLOW_FEATURES",
-    "Chance",
-    "ObservationArrays",
-    "compile_observation",
-    "write_observation",
-    "write_preference",
-    "write_static",
-]
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Features = NDArray[np.float32]
+__all__ = ["write_observation", "write_preference"]
 
 _TILE = 256  # replications worked on together: their rows fit the L1 cache
-_BUCKETS = (2, 4, 8)  # periods ahead at which the next bucket of arrivals begins
-
-# What moves from period to period, of every pair of every network; the first of each row.
-FLOW_FEATURES = (
-    "on_hand",
-    "backorders",
-    "arriving_in_1",
-    "arriving_in_2_to_3",
-    "arriving_in_4_to_7",
-    "arriving_later",
-    "owed_to_me",
-    "demand_last",
-    "demand_mean_7",
-    "demand_mean_28",
-    "demand_sd_28",
-    "zero_share_28",
-    "forecast_per_period",
-    "forecast_sd_per_period",
-    "stock_gap",
-    "base_order",
-)
-_NETWORK_FEATURES = (
-    "owed_by_me",
-    "downstream_shortage_sum",
-    "downstream_shortage_max",
-    "upstream_cover",
-)
-_CALENDAR_FEATURES = ("promotion_ahead", "week_sin", "week_cos", "year_sin", "year_cos")
-_STATIC_FEATURES = ("critical_ratio", "lead_time", "lead_time_sd", "demand_cv")
+_BUCKETS = tuple(ARRIVALS.values())[1:]  # periods ahead at which the next bucket begins
 
 
-class Chance(NamedTuple):
-    """What the trace knows of today that shows in lane features; persistent arrays of it."""
-
-    factor: Floats  # [V, B]
-    seen: Ints  # [G, B]
-    forecast: Ints  # [F, G, B]
-    offset: Ints  # [B]
-
-
-NO_CHANCE = Chance(
-    np.zeros((0, 0)), np.zeros((0, 0), np.int64), np.zeros((0, 0, 0), np.int64),
-    np.zeros(0, np.int64),
-)  # fmt: skip
-
-
-class ObservationArrays(NamedTuple):
-    """What the observation kernel needs."""
-
-    inverse_scale: NDArray[np.float32]  # [P] 1 / mean demand per period
-    static: NDArray[np.float32]  # [P, static features]
-    has_network: bool
-    has_calendar: bool
-    has_lanes: bool
-    memory: int  # periods of demand seen one by one, the last one included; 0: none
-    week: NDArray[np.float32]  # [C, 2] sine and cosine of the day of the week
-    year: NDArray[np.float32]  # [C, 2]
-    lanes: LaneObservationArrays
-    chance: Chance
-    has_preference: bool
-    size: int  # F
-
-
-def compile_observation(
-    net: CompiledNetwork,
-    chance: Chance = NO_CHANCE,
-    has_preference: bool = False,
-    memory: int = 0,
-) -> tuple[ObservationArrays, tuple[str, ...]]:
-    """Lay out the features of a network; returns the arrays and the names in order.
-
-    chance: what the features of lanes are read from; not needed for the names. memory: periods of
-    demand that agents see one by one.
-    """
-    has_network = bool(net.arrays.stocks.outbound.index.size)
-    has_calendar = net.multiplier is not None
-    names: tuple[str, ...] = FLOW_FEATURES
-    names += _NETWORK_FEATURES if has_network else ()
-    names += _CALENDAR_FEATURES if has_calendar else ()
-    names += tuple(f"demand_{ago}_ago" for ago in range(2, memory + 1))
-    lanes, lane_names = compile_lane_observation(net)
-    names += lane_names
-    names += ("preference",) if has_preference else ()
-    names += _STATIC_FEATURES
-    # A pair that serves nobody in regular times is measured by a typical pair's demand.
-    served = net.demand_mean[net.demand_mean > 0]
-    typical = float(np.median(served)) if served.size else 1.0
-    mean = np.where(net.demand_mean > 0, net.demand_mean, typical)
-    static = np.stack(
-        [
-            2.0 * critical_ratio(net) - 1.0,
-            np.sqrt(net.lead_mean) - 1.0,
-            net.lead_sd / np.maximum(net.lead_mean, 1.0),
-            net.demand_sd / mean - 1.0,
-        ],
-        axis=1,
-    )
-    day = np.arange(net.calendar_length)
-    return ObservationArrays(
-        (1.0 / mean).astype(np.float32), static.astype(np.float32), has_network, has_calendar,
-        bool(lane_names), memory, _circle(day, 7.0), _circle(day, 365.25), lanes, chance,
-        has_preference, len(names),
-    ), names  # fmt: skip
-
-
-def _circle(day: NDArray[np.int64], period: float) -> NDArray[np.float32]:
-    angle = 2.0 * np.pi * day / period
-    return np.stack([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
-
-
-def write_static(
-    net: NetworkArrays, arrays: ObservationArrays, observation: NDArray[np.float32]
-) -> None:
-    """Fill the features of observation [P, F, B] that never change: the last ones, and of lanes."""
-    count = arrays.static.shape[1]
-    observation[:, -count:, :] = arrays.static[:, :, None]
-    first = 16 + 4 * arrays.has_network + 5 * arrays.has_calendar + max(arrays.memory - 1, 0)
-    write_static_lanes(net, arrays.lanes, first, observation)
-
-
-def write_preference(
-    arrays: ObservationArrays, preference: Floats, observation: NDArray[np.float32]
-) -> None:
+def write_preference(layout: Layout, preference: Floats, observation: Features) -> None:
     """Fill the feature that is the same for all pairs and periods of an episode: [B] in 0..1."""
-    if arrays.has_preference:
-        observation[:, -arrays.static.shape[1] - 1, :] = 2.0 * preference - 1.0
+    if layout.at.preference >= 0:
+        observation[:, layout.at.preference] = 2.0 * preference - 1.0
 
 
 @entry
@@ -174,45 +36,45 @@ def write_observation(
     net: NetworkArrays, forecast: ForecastArrays, arrays: ObservationArrays, state: State,
     target: Floats, calendar: Ints, period: int, scratch: Floats, observation: Features,
 ) -> None:  # fmt: skip
-    """Fill observation [P, F, B] but for the static features and those that are always zero.
+    """Fill the features of observation [P, F, B] that move from period to period.
 
-    Features behind these F (of companions) are left alone.
+    Features that are fixed and those behind the pairs' own (of companions) are left alone.
 
     target [P, B] units: the base policy's order, negative where stock is above its target.
     scratch [B] is overwritten.
     """
     pairs, batch = target.shape
+    memory = state.history.shape[1]
     for lo in range(0, batch, _TILE):
         hi = min(lo + _TILE, batch)
         tile = scratch[lo:hi]
         for p in range(pairs):
-            out = observation[p]
+            at, out = arrays.at, observation[p]
             scale = arrays.inverse_scale[p]
-            _own_stock(net, state, p, period, scale, lo, hi, tile, out)
-            _demand_seen(state, p, scale, lo, hi, out)
+            _own_stock(net, arrays, state, p, period, scale, lo, hi, tile, out)
+            _demand_seen(arrays, state, p, scale, lo, hi, out)
             horizon = np.float32(max(forecast.path_horizon[p], 1))
-            _put(state.echelon_forecast_mean[p, lo:hi], scale / horizon, out[12, lo:hi])
-            _put(state.echelon_forecast_sd[p, lo:hi], scale / math.sqrt(horizon), out[13, lo:hi])
-            _put_signed(target[p, lo:hi], scale / horizon, out[14, lo:hi])
-            _put(target[p, lo:hi], scale, out[15, lo:hi])
-            f = 16
-            if arrays.has_network:
-                _neighbours(net, state, arrays.inverse_scale, p, lo, hi, tile, out[f : f + 4])
-                f += 4
-            if arrays.has_calendar:
-                _promotion_ahead(net, forecast, p, calendar[lo:hi], out[f, lo:hi])
-                for i in range(2):
-                    _put_day(arrays.week, i, calendar[lo:hi], out[f + 1 + i, lo:hi])
-                    _put_day(arrays.year, i, calendar[lo:hi], out[f + 3 + i, lo:hi])
-                f += 5
-            for ago in range(1, arrays.memory):  # `demand_last` is the first
-                _put(state.history[p, (period - ago) % arrays.memory, lo:hi], scale, out[f, lo:hi])
-                f += 1
-            if arrays.has_lanes:
-                write_lanes(
-                    net, arrays.lanes, state, p, arrays.chance.factor, arrays.chance.seen,
-                    arrays.chance.forecast, arrays.chance.offset, period, scale, lo, hi, out[f:],
-                )  # fmt: skip
+            mean, sd = state.echelon_forecast_mean[p, lo:hi], state.echelon_forecast_sd[p, lo:hi]
+            _put(mean, scale / horizon, out[at.forecast_per_period, lo:hi])
+            _put(sd, scale / math.sqrt(horizon), out[at.forecast_sd_per_period, lo:hi])
+            _put_signed(target[p, lo:hi], scale / horizon, out[at.stock_gap, lo:hi])
+            _put(target[p, lo:hi], scale, out[at.base_order, lo:hi])
+            if at.owed_by_me >= 0:
+                _neighbours(net, arrays, state, p, lo, hi, tile, out)
+            if at.promotion_ahead >= 0:
+                today = calendar[lo:hi]
+                _promotion_ahead(net, forecast, p, today, out[at.promotion_ahead, lo:hi])
+                _put_day(arrays.week_sin, today, out[at.week_sin, lo:hi])
+                _put_day(arrays.week_cos, today, out[at.week_cos, lo:hi])
+                _put_day(arrays.year_sin, today, out[at.year_sin, lo:hi])
+                _put_day(arrays.year_cos, today, out[at.year_cos, lo:hi])
+            for ago in range(1, memory):  # `demand_last` is the first
+                asked = state.history[p, (period - ago) % memory, lo:hi]
+                _put(asked, scale, out[at.demand_ago + ago - 1, lo:hi])
+            if arrays.lane_slots > 0:
+                write_lanes(net, arrays, state, p, period, scale, lo, hi, out)
+            if max(at.storage_room, at.periods_until_order, at.expedite_position) >= 0:
+                write_limits(net, arrays, state, p, period, scale, lo, hi, out)
 
 
 @kernel
@@ -238,12 +100,13 @@ def _put_signed(values: Floats, scale: np.float32, out: Features) -> None:
 
 @kernel
 def _own_stock(
-    net: NetworkArrays, state: State, p: int, period: int, scale: np.float32, lo: int, hi: int,
-    tile: Floats, out: Features,
+    net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, period: int,
+    scale: np.float32, lo: int, hi: int, tile: Floats, out: Features,
 ) -> None:  # fmt: skip
-    """Features 0-6: stock, backorders, arrivals by periods ahead, what suppliers owe."""
-    _put(state.on_hand[p, lo:hi], scale, out[0, lo:hi])
-    _put(state.backorders[p, lo:hi], scale, out[1, lo:hi])
+    """Stock, backorders, arrivals by periods ahead, what suppliers owe."""
+    at = arrays.at
+    _put(state.on_hand[p, lo:hi], scale, out[at.on_hand, lo:hi])
+    _put(state.backorders[p, lo:hi], scale, out[at.backorders, lo:hi])
     first, last = net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]
     if first == last:
         return  # nothing ever arrives
@@ -261,13 +124,13 @@ def _own_stock(
                 _collect(tile, ahead == begin and i == first, due)
             ahead += 1
         if begin < end:  # else nothing ever travels that long
-            _put(tile, scale, out[2 + bucket, lo:hi])
+            _put(tile, scale, out[at.arriving_in_1 + bucket, lo:hi])  # ARRIVALS stand together
     for i in range(first, last):
         q = net.stocks.inbound.index[i]
         _collect(tile, i == first, state.owed[q, lo:hi])
         if net.lanes.information_delay[q] > 0:
             _collect(tile, False, state.orders_on_way_total[q, lo:hi])
-    _put(tile, scale, out[6, lo:hi])
+    _put(tile, scale, out[at.owed_to_me, lo:hi])
 
 
 @kernel
@@ -281,24 +144,28 @@ def _collect(total: Floats, first: bool, values: Floats) -> None:
 
 
 @kernel
-def _demand_seen(state: State, p: int, scale: np.float32, lo: int, hi: int, out: Features) -> None:
-    """Features 7-11: the last period, means, spread, share of periods without demand."""
-    _put(state.incoming[p, lo:hi], scale, out[7, lo:hi])
-    _put(state.mean_7[p, lo:hi], scale, out[8, lo:hi])
+def _demand_seen(
+    arrays: ObservationArrays, state: State, p: int, scale: np.float32, lo: int, hi: int,
+    out: Features,
+) -> None:  # fmt: skip
+    """The last period, means, spread, share of periods without demand."""
+    at = arrays.at
+    _put(state.incoming[p, lo:hi], scale, out[at.demand_last, lo:hi])
+    _put(state.mean_7[p, lo:hi], scale, out[at.demand_mean_7, lo:hi])
     mean, square = state.mean_28[p, lo:hi], state.square_28[p, lo:hi]
-    _put(mean, scale, out[9, lo:hi])
-    spread = out[10, lo:hi]
+    _put(mean, scale, out[at.demand_mean_28, lo:hi])
+    spread = out[at.demand_sd_28, lo:hi]
     for b in range(spread.size):
         variance = np.float32(max(square[b] - mean[b] * mean[b], 0.0))
         spread[b] = _squash(math.sqrt(variance) * scale)
-    share, zeros = out[11, lo:hi], state.zero_share_28[p, lo:hi]
+    share, zeros = out[at.zero_share_28, lo:hi], state.zero_share_28[p, lo:hi]
     for b in range(share.size):
         share[b] = np.float32(zeros[b])
 
 
 @kernel
 def _neighbours(
-    net: NetworkArrays, state: State, inverse_scale: Features, p: int, lo: int, hi: int,
+    net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, lo: int, hi: int,
     tile: Floats, out: Features,
 ) -> None:  # fmt: skip
     """What lanes out wait for, shortage below (sum, max), stock above. 0 without such lanes.
@@ -306,11 +173,12 @@ def _neighbours(
     The worst shortage is in periods of that neighbour's demand, stock above in periods of what
     draws on it: neither changes with the number of neighbours.
     """
+    at, inverse_scale = arrays.at, arrays.inverse_scale
     scale = inverse_scale[p]
     first, last = net.stocks.outbound.pointer[p], net.stocks.outbound.pointer[p + 1]
     if first < last:
-        _put(state.owed_to_lanes[p, lo:hi], scale, out[0, lo:hi])
-        worst = out[2, lo:hi]
+        _put(state.owed_to_lanes[p, lo:hi], scale, out[at.owed_by_me, lo:hi])
+        worst = out[at.downstream_shortage_max, lo:hi]
         tile[:] = 0.0
         worst[:] = 0.0
         for i in range(first, last):
@@ -324,7 +192,7 @@ def _neighbours(
                 short = max(mean[b] - position[b], 0.0)
                 tile[b] += short * quantity
                 worst[b] = max(worst[b], np.float32(short) * inverse_scale[below])
-        _put(tile, scale, out[1, lo:hi])
+        _put(tile, scale, out[at.downstream_shortage_sum, lo:hi])
         for b in range(tile.size):
             worst[b] = _squash(worst[b])
     tile[:] = 0.0
@@ -339,7 +207,7 @@ def _neighbours(
                 tile[b] += cover * on_hand[b]
             supplied = True
     if supplied:
-        _put(tile, np.float32(1.0), out[3, lo:hi])
+        _put(tile, np.float32(1.0), out[at.upstream_cover, lo:hi])
 
 
 @kernel
@@ -359,6 +227,6 @@ def _promotion_ahead(
 
 
 @kernel
-def _put_day(table: Features, column: int, calendar: Ints, out: Features) -> None:
+def _put_day(table: Features, calendar: Ints, out: Features) -> None:
     for b in range(out.size):
-        out[b] = table[calendar[b], column]
+        out[b] = table[calendar[b]]

@@ -11,7 +11,7 @@ from envs.environment.batched_env import BatchedEnv, feature_names
 from envs.errors import ConfigError
 from envs.network.demand import DemandConfig
 from envs.observation.companions import COMPANION_FLAGS, CompanionsOf
-from envs.observation.pairs import FLOW_FEATURES
+from envs.observation.features import FLOW_FEATURES
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from envs.errors import ArtifactError, ConfigError
 from envs.observation.companions import COMPANION_FLAGS, companion_names
-from envs.observation.pairs import FLOW_FEATURES
+from envs.observation.features import FLOW_FEATURES
 from evaluation.artifact.actor import Actor
 from evaluation.artifact.artifact import Description, Quantity, load_artifact, save_artifact
 from evaluation.artifact.models import NETWORKS, build_network
 
 MEMORY, COMPANIONS, ROWS = 5, 4, 3
 OWN = (*FLOW_FEATURES, *(f"demand_{ago}_ago" for ago in range(2, MEMORY + 1)), "critical_ratio")
-FEATURES = (*OWN, *companion_names(FLOW_FEATURES, COMPANIONS), "row_of_kind")
+FEATURES = (*OWN, *companion_names(COMPANIONS), "row_of_kind")
 SIZE = len(FLOW_FEATURES) + len(COMPANION_FLAGS)
 
 
@@ -104,7 +104,7 @@ def test_companions_are_a_set() -> None:
 def test_as_many_companions_as_there_are() -> None:
     """The same weights read 4 places or 2, where no more are filled: empty ones count nothing."""
     network = trained("graph_attention")
-    short = (*OWN, *companion_names(FLOW_FEATURES, 2), "row_of_kind")
+    short = (*OWN, *companion_names(2), "row_of_kind")
     other = build_network("graph_attention", short, 2, (16, 8), 0)
     other.load_state_dict(network.state_dict())
     for there in (0, 1, 2):

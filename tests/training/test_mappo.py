@@ -11,7 +11,7 @@ from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv, feature_names
 from envs.errors import ConfigError
 from envs.observation.central_view import CENTRAL
-from envs.observation.pairs import FLOW_FEATURES
+from envs.observation.features import FLOW_FEATURES
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.artifact.correction import learned_correction

@@ -14,7 +14,9 @@ from conf.compose import compose
 from envs.compiled.arrays import CostColumn
 from envs.compiled.network import compile_network
 from envs.environment.batched_env import BatchedEnv
+from envs.errors import ConfigError
 from envs.network.demand import DemandConfig
+from envs.observation.features import FEATURES, Scale
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
@@ -27,8 +29,9 @@ from evaluation.commands.evaluate import EvaluateCommand
 from tests.envs.networks import random_network
 from training.twin.base_policy import BasePolicySlopes
 from training.twin.heads import RawOrders, clip_action
+from training.twin.observation import UNITS, ObservationSlopes
 from training.twin.physics import Twin
-from training.twin.state import Chance, TwinState
+from training.twin.state import Chance, TwinState, anchor
 from training.twin.tables import proportion
 from training.twin.trajectory import Trajectories, horizon_of
 
@@ -368,3 +371,86 @@ def test_crumbs_have_no_slope() -> None:
     assert need.grad is not None
     assert available.grad.tolist() == [0.25, 0.0, 0.0, 0.0]
     assert need.grad.tolist() == [-0.1875, 0.0, 0.0, 0.0]
+
+
+def slopes_of(env: BatchedEnv) -> ObservationSlopes:
+    """Of what the environment's agents see."""
+    return ObservationSlopes(
+        env.net, env.layout, env.inverse_scale, env.simulator.forecast.path_horizon,
+        env.companions, EXACT, "cpu",
+    )  # fmt: skip
+
+
+def test_the_table_and_the_twin_agree_which_features_have_slopes() -> None:
+    """Neither has one that the other lacks; those without a scale have none."""
+    claimed = {name for name, feature in FEATURES.items() if feature.slope}
+    assert claimed == set(UNITS)
+    assert all(FEATURES[name].scale is not Scale.none for name in claimed)
+
+
+def test_a_slope_that_the_twin_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever adds a feature with a slope and forgets the twin learns where it is missing."""
+    entry = dataclasses.replace(FEATURES["demand_last"], slope=True)
+    monkeypatch.setitem(FEATURES, "demand_last", entry)
+    with pytest.raises(ConfigError, match=r"'demand_last' claims a slope .* add one, or set"):
+        slopes_of(BatchedEnv(continuous(2), 1))
+
+
+MOVED = ("on_hand", "backorders", "owed", "in_transit", "orders_on_way")
+
+
+def seen_at(env: BatchedEnv, ways: dict[str, np.ndarray], step: float) -> np.ndarray:
+    """What agents see where the state is moved so far along the ways; it is moved back."""
+    before = {name: getattr(env.state, name).copy() for name in ways}
+    for name, way in ways.items():
+        getattr(env.state, name)[...] += step * way
+    env.state.in_transit_total[...] = env.state.in_transit.sum(axis=1)
+    env.state.orders_on_way_total[...] = env.state.orders_on_way.sum(axis=1)
+    seen = env.refresh().astype(float)
+    for name, values in before.items():
+        getattr(env.state, name)[...] = values
+    return seen
+
+
+def slope_along(env: BatchedEnv, ways: dict[str, np.ndarray]) -> np.ndarray:
+    """[P, F, B] what the twin says of the observation along the ways."""
+    observation = torch.tensor(seen_at(env, ways, 0.0))
+    policy = BasePolicySlopes(env.base_policy, env.net, env.action_space, EXACT, "cpu")
+    twin = Twin(env.net, compile_heads(env.net)[0], EXACT, "cpu")
+    slopes, period = slopes_of(env), env.simulator.period
+    there = TwinState.of(env.state, period, EXACT, "cpu")
+    along = TwinState.of(env.state._replace(**ways), period, EXACT, "cpu")
+
+    def seen(step: torch.Tensor) -> torch.Tensor:
+        now = TwinState(*(a + step * b for a, b in zip(there, along, strict=True)))
+        positions = twin.positions(now)
+        order = anchor(env.target, policy.order(positions))
+        return slopes.of(observation, now, positions, order, env.state)
+
+    zero = torch.zeros((), dtype=EXACT)
+    slope: np.ndarray = torch.func.jvp(seen, (zero,), (torch.ones_like(zero),))[1].numpy()
+    return slope
+
+
+def test_features_move_as_their_slopes_say() -> None:
+    """Of every feature with a slope, in random directions of the state, by finite differences."""
+    met = set()
+    for seed in (0, 4, 10, 21):
+        scenario = Scenario("random", random_network(Random(seed)), 30, base_policy="base_stock")
+        env, rng = BatchedEnv(scenario, 3), np.random.default_rng(seed)
+        env.reset(seed)
+        ways = {}
+        for name in MOVED:
+            part = getattr(env.state, name)
+            part += rng.uniform(0.5, 1.5, part.shape)  # away from kinks
+            ways[name] = rng.uniform(-1.0, 1.0, part.shape)
+        at_once = env.net.arrays.lanes.information_delay == 0
+        env.state.orders_on_way[at_once] = ways["orders_on_way"][at_once] = 0.0
+        wanted = slope_along(env, ways)
+        found = (seen_at(env, ways, 0.02) - seen_at(env, ways, -0.02)) / 0.04
+        for name in UNITS:
+            column = getattr(env.layout.at, name)
+            if column >= 0:
+                assert wanted[:, column] == pytest.approx(found[:, column], abs=1e-3), name
+                met |= {name} if np.abs(wanted[:, column]).max() > 0.01 else set()
+    assert met == set(UNITS)

@@ -1,5 +1,5 @@
-"""What agents see, with slopes: the features of envs/observation/pairs.py that move with what they
-did.
+"""What agents see, with slopes: the features of envs/observation/features.py that move with what
+they did.
 
 Values are the simulator's. Stock, pipelines, backlogs, positions and what follows from them have
 slopes; demand, forecasts, calendars and regimes have none, since no action changes them. Flat too:
@@ -8,7 +8,9 @@ what a supplier's belief or the demand on a warehouse owes to earlier orders.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,44 +18,61 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from envs.compiled.network import CompiledNetwork
+from envs.errors import ConfigError
 from envs.observation.companions import COMPANION_FLAGS, CompanionArrays
+from envs.observation.features import ARRIVALS, FEATURES, Layout, Scale
 from envs.simulation.state import State
 from training.twin.physics import Positions
 from training.twin.state import TwinState
 
-__all__ = ["ObservationSlopes"]
+__all__ = ["UNITS", "ObservationSlopes"]
 
-_ARRIVING = ("arriving_in_1", "arriving_in_2_to_3", "arriving_in_4_to_7", "arriving_later")
-_AHEAD = (1, 2, 4, 8)  # periods at which these begin
+
+class _Period(NamedTuple):
+    """What the features of a period follow from.
+
+    order: [P, B] units, the base policy's, with its slope.
+    arriving: [P, B] units by the features of ARRIVALS that ever hold any, and "owed".
+    """
+
+    state: TwinState
+    positions: Positions
+    order: Tensor
+    simulated: State
+    arriving: Mapping[str, Tensor]
 
 
 class ObservationSlopes:
-    """Of one network, for features in the order of `names`."""
+    """Of one network, for the features of a layout and those of companions."""
 
     def __init__(
         self,
         net: CompiledNetwork,
-        names: tuple[str, ...],
+        layout: Layout,
         inverse_scale: np.ndarray,
         path_horizon: np.ndarray,
         companions: CompanionArrays,
         dtype: torch.dtype,
         device: str,
     ) -> None:
-        """inverse_scale [P]: 1 / mean demand per period; path_horizon [P]: periods."""
+        """inverse_scale [P]: 1 / mean demand per period; path_horizon [P]: periods.
+
+        Raises:
+            ConfigError: a feature claims a slope that isn't here.
+        """
         arrays = net.arrays
         self._dtype, self._device = dtype, device
         self._pairs = len(net.network.stocks)
         self._scale = self._column(inverse_scale)[:, :, None]
-        self._horizon = self._column(np.maximum(path_horizon, 1))
+        self.horizon = self._column(np.maximum(path_horizon, 1))
         self._to = self._index(arrays.lanes.to)
-        self._late = 1 if arrays.switches.receive_after_ship else 0
+        late = 1 if arrays.switches.receive_after_ship else 0
         slots = net.slots
-        starts = [min(a - self._late, slots) for a in _AHEAD] + [slots]
-        self._buckets = [(begin, end) for begin, end in pairwise(starts) if begin < end]
+        starts = [min(ahead - late, slots) for ahead in ARRIVALS.values()] + [slots]
+        buckets = zip(ARRIVALS, pairwise(starts), strict=True)
+        self._buckets = {name: (begin, end) for name, (begin, end) in buckets if begin < end}
         self._has_delay = bool((arrays.lanes.information_delay > 0).any())
-        self._network = "owed_by_me" in names
-        if self._network:
+        if layout.at.owed_by_me >= 0:
             of_pair = np.repeat(np.arange(self._pairs), np.diff(arrays.stocks.outbound.pointer))
             self._seller, self._below = (
                 self._index(of_pair),
@@ -71,16 +90,32 @@ class ObservationSlopes:
             self._cover = self._column(
                 share[inputs] * inverse_scale[above] / inverse_scale[below]  # in `below`'s units
             )
-        self._expedites = "expedite_position" in names
-        columns = ["on_hand", "backorders", *_ARRIVING[: len(self._buckets)], "owed_to_me"]
-        columns += ["base_order"]
-        columns += ["owed_by_me", "downstream_shortage_sum", "upstream_cover"] * self._network
-        columns += ["stock_gap"] + ["expedite_position"] * self._expedites
-        self._columns = self._index(np.array([names.index(name) for name in columns]))
+        moving = self._moving(layout)
+        self._plain = [name for name in moving if FEATURES[name].scale is Scale.demand]
+        self._signed = [name for name in moving if FEATURES[name].scale is Scale.signed]
+        columns = [getattr(layout.at, name) for name in self._plain + self._signed]
+        self._columns = self._index(np.array(columns))
         self._companions = companions
+        self._seen = self._index(companions.seen)
         self._companion = self._index(
             np.where(companions.row >= 0, companions.row, self._pairs).ravel()  # behind the last: 0
         )
+
+    def _moving(self, layout: Layout) -> list[str]:
+        """Names of the features with slopes that the layout has and that ever differ from 0."""
+        moving = [
+            name
+            for name, feature in FEATURES.items()
+            if feature.slope and getattr(layout.at, name) >= 0
+        ]
+        missing = [name for name in moving if name not in UNITS]
+        if missing:
+            raise ConfigError(
+                f"Feature '{missing[0]}' claims a slope (envs/observation/features.py), but the "
+                "twin has none; expected an entry of UNITS in training/twin/observation.py; add "
+                "one, or set slope=False if agents shall see it without."
+            )
+        return [name for name in moving if name not in ARRIVALS or name in self._buckets]
 
     def _index(self, values: np.ndarray) -> Tensor:
         return torch.as_tensor(np.asarray(values, np.int64), device=self._device)
@@ -97,23 +132,10 @@ class ObservationSlopes:
         simulated: State,
     ) -> Tensor:
         """The observation [P, F, B] with slopes; order [P, B]: the base policy's, with its own."""
-        pipeline = state.in_transit
-        owed = state.owed
-        if self._has_delay:
-            owed = owed + state.orders_on_way.sum(0)
-        lanes = torch.stack([pipeline[a:b].sum(0) for a, b in self._buckets] + [owed], dim=1)
-        at_pairs = lanes.new_zeros(self._pairs, *lanes.shape[1:]).index_add(0, self._to, lanes)
-        parts = [state.on_hand, state.backorders]
-        more = [order.clamp(min=0.0)]
-        if self._network:
-            more += self._neighbours(state, positions, simulated)
-        plain = torch.cat(
-            [torch.stack(parts, dim=1), at_pairs, torch.stack(more, dim=1)], dim=1
-        ).clamp(min=0.0)
-        signed = [order / self._horizon]
-        if self._expedites:
-            signed.append(positions.expedite_position)
-        x = torch.cat([plain, torch.stack(signed, dim=1)], dim=1) * self._scale
+        now = _Period(state, positions, order, simulated, self._arriving(state))
+        plain = torch.stack([UNITS[name](self, now) for name in self._plain], dim=1)
+        signed = torch.stack([UNITS[name](self, now) for name in self._signed], dim=1)
+        x = torch.cat([plain.clamp(min=0.0), signed], dim=1) * self._scale
         squashed = _squash(x)
         moved = squashed - squashed.detach()
         if not self._companion.numel():
@@ -121,24 +143,57 @@ class ObservationSlopes:
         own = observation[:, : self._companions.first].index_add(1, self._columns, moved)
         return self._with_companions(own, observation)
 
+    def _arriving(self, state: TwinState) -> dict[str, Tensor]:
+        owed = state.owed
+        if self._has_delay:
+            owed = owed + state.orders_on_way.sum(0)
+        of_lanes = [state.in_transit[a:b].sum(0) for a, b in self._buckets.values()] + [owed]
+        lanes = torch.stack(of_lanes, dim=1)
+        at_pairs = lanes.new_zeros(self._pairs, *lanes.shape[1:]).index_add(0, self._to, lanes)
+        return dict(zip([*self._buckets, "owed"], at_pairs.unbind(1), strict=True))
+
     def _with_companions(self, own: Tensor, observation: Tensor) -> Tensor:
         """[P, F, B] What rows see of companions moves as it does there: own features, with slopes,
         then the rest of the observation with theirs."""
         pairs, count = self._companions.row.shape
-        first, seen = self._companions.first, self._companions.seen
+        first, seen = self._companions.first, len(self._companions.seen)
         last = first + count * (seen + len(COMPANION_FLAGS))
-        theirs = pad(own[:, :seen], (0, 0, 0, 0, 0, 1)).index_select(0, self._companion)
+        flow = own.index_select(1, self._seen)
+        theirs = pad(flow, (0, 0, 0, 0, 0, 1)).index_select(0, self._companion)
         flags = observation[:, first:last].unflatten(1, (count, -1))[:, :, seen:]
         companions = torch.cat([theirs.unflatten(0, (pairs, count)), flags], dim=2).flatten(1, 2)
         return torch.cat([own, companions, observation[:, last:]], dim=1)
 
-    def _neighbours(self, state: TwinState, positions: Positions, simulated: State) -> list[Tensor]:
-        mean = torch.tensor(simulated.forecast_mean, dtype=self._dtype, device=self._device)
-        short = (mean - positions.inventory_position).clamp(min=0.0)
-        zeros = torch.zeros_like(mean)
-        shortage = zeros.index_add(0, self._seller, self._per_unit * short[self._below])
-        cover = zeros.index_add(0, self._supplied, self._cover * state.on_hand[self._supplier])
-        return [positions.owed_to_lanes, shortage, cover]
+    def shortage(self, now: _Period) -> Tensor:
+        """[P, B] units that pairs below lack of their forecast."""
+        mean = torch.tensor(now.simulated.forecast_mean, dtype=self._dtype, device=self._device)
+        short = (mean - now.positions.inventory_position).clamp(min=0.0)
+        return torch.zeros_like(mean).index_add(
+            0, self._seller, self._per_unit * short[self._below]
+        )
+
+    def cover(self, now: _Period) -> Tensor:
+        """[P, B] stock above, in units of the pair's own mean demand."""
+        of_inputs = self._cover * now.state.on_hand[self._supplier]
+        return torch.zeros_like(now.order).index_add(0, self._supplied, of_inputs)
+
+
+# [P, B] units of every feature that has a slope, before they are scaled.
+UNITS: Mapping[str, Callable[[ObservationSlopes, _Period], Tensor]] = {
+    "on_hand": lambda slopes, now: now.state.on_hand,
+    "backorders": lambda slopes, now: now.state.backorders,
+    "arriving_in_1": lambda slopes, now: now.arriving["arriving_in_1"],
+    "arriving_in_2_to_3": lambda slopes, now: now.arriving["arriving_in_2_to_3"],
+    "arriving_in_4_to_7": lambda slopes, now: now.arriving["arriving_in_4_to_7"],
+    "arriving_later": lambda slopes, now: now.arriving["arriving_later"],
+    "owed_to_me": lambda slopes, now: now.arriving["owed"],
+    "stock_gap": lambda slopes, now: now.order / slopes.horizon,
+    "base_order": lambda slopes, now: now.order,
+    "owed_by_me": lambda slopes, now: now.positions.owed_to_lanes,
+    "downstream_shortage_sum": ObservationSlopes.shortage,
+    "upstream_cover": ObservationSlopes.cover,
+    "expedite_position": lambda slopes, now: now.positions.expedite_position,
+}
 
 
 def _squash(x: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class Trajectories:
         self._raw_orders = RawOrders(net, heads, _DTYPE, device)
         self._policy = BasePolicySlopes(policy, env.action_space, _DTYPE, device)
         self._slopes = ObservationSlopes(
-            net, env.feature_names, env.inverse_scale, simulator.forecast.path_horizon,
+            net, env.layout, env.inverse_scale, simulator.forecast.path_horizon,
             env.companions, _DTYPE, device,
         )  # fmt: skip
         self._node_of_row = np.concatenate([group.node_of_row for group in env.groups])
