@@ -45,11 +45,11 @@ class Tree:
         assert not (self.root / path).exists(), f"{path} is in the tree already"
         (self.root / path).write_text(text, encoding="utf-8")
 
-    def insert(self, path: str, after: str, line: str) -> None:
-        """Add a line behind the first that begins with `after`."""
+    def insert(self, path: str, mark: str, line: str, *, before: bool = False) -> None:
+        """Add lines behind (or before) the first line that begins with `mark`."""
         lines = (self.root / path).read_text(encoding="utf-8").splitlines()
-        place = next(i for i, text in enumerate(lines) if text.startswith(after))
-        lines.insert(place + 1, line)
+        place = next(i for i, text in enumerate(lines) if text.startswith(mark))
+        lines.insert(place + (not before), line)
         (self.root / path).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def python(self, *arguments: str) -> str:
@@ -144,4 +144,94 @@ def test_scenario(tree: Tree) -> None:
     mine = text.replace("name: assembly", "name: tea_shop").replace("machine", "tea_box")
     tree.write("conf/scenario/tea_shop.yaml", mine)
     tree.train("scenario=tea_shop")
+    assert tree.ordered() > 0.0
+
+
+def test_policy(tree: Tree) -> None:
+    """One file, one line in `POLICIES`, `base_policy` in a YAML: tuned, trained by slopes, served.
+
+    Its orders follow the echelon position, which no list but the class itself says.
+    """
+    tree.write(
+        "envs/policies/careful_chain.py",
+        '''"""Echelon base-stock with levels of whole safety factors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from envs.compiled.network import CompiledNetwork
+from envs.policies.base import Follows, Parameter, Policy, Target, View
+
+
+class CarefulChain(Policy):
+    """order = mean demand of the way down + factor x its spread - echelon position."""
+
+    name: ClassVar[str] = "careful_chain"
+    follows = Follows.echelon_inventory_position
+
+    @classmethod
+    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
+        ones = np.ones(len(net.demand_mean))
+        return {"factor": Parameter(1.5 * ones, 0.5 * ones)}
+
+    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Any]) -> None:
+        periods = (net.path_lead + net.review)[:, None]
+        mean, sd = net.demand_mean[:, None], net.demand_sd[:, None]
+        self._level = mean * periods + parameters["factor"] * sd * np.sqrt(periods)
+
+    def target(self, view: View) -> Target:
+        return Target(self._level - view.state.echelon_inventory_position)
+''',
+    )
+    registry = "envs/policies/__init__.py"
+    tree.insert(
+        registry, "from envs.policies.capped_base_stock",
+        "from envs.policies.careful_chain import CarefulChain",
+    )  # fmt: skip
+    tree.insert(registry, "        CappedBaseStock,", "        CarefulChain,")
+    text = (ROOT / "conf" / "scenario" / "serial.yaml").read_text(encoding="utf-8")
+    head, _, tail = text.replace("name: serial", "name: careful").partition("policy_params:")
+    mine = head.replace("base_policy: echelon_base_stock", "base_policy: careful_chain")
+    tree.write("conf/scenario/careful.yaml", mine + tail[tail.index("smoke:") :])
+    tuned = tree.python(
+        "-m", "echelon", "tune", "scenario=careful", "smoke=true", "tracking.enabled=false",
+        "workers=1", "out=tuned",
+    )  # fmt: skip
+    assert "careful_chain" in tuned
+    tree.train("scenario=careful")
+    assert tree.ordered() > 0.0
+
+
+def test_demand_process(tree: Tree) -> None:
+    """One class and one line in `PROCESSES`; a YAML says `distribution: binomial`."""
+    tree.insert(
+        "envs/network/demand.py",
+        "# The one registry",
+        '''@dataclass(frozen=True)
+class Binomial:
+    """Twice the mean in trials, each of which asks for a unit with probability one half."""
+
+    mean: float
+
+    def distribution(self, factor: float) -> Any:
+        """Whole units."""
+        trials = max(1, round(2.0 * self.mean * factor))
+        return stats.binom(trials, min(1.0, self.mean * factor / trials))
+
+
+''',
+        before=True,
+    )
+    tree.insert("envs/network/demand.py", '    "poisson": Poisson,', '    "binomial": Binomial,')
+    text = (ROOT / "conf" / "scenario" / "single_backlog.yaml").read_text(encoding="utf-8")
+    assert "distribution: poisson" in text
+    mine = text.replace("distribution: poisson", "distribution: binomial")
+    tree.write("conf/scenario/coins.yaml", mine.replace("name: single_backlog", "name: coins"))
+    tree.python("-m", "echelon", "show", "scenario=coins", "smoke=true")
+    tree.python("-m", "echelon", "bound", "scenario=coins", "smoke=true")
+    tree.train("scenario=coins")
     assert tree.ordered() > 0.0
