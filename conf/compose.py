@@ -121,7 +121,9 @@ def _structured(cls: type, groups: Container[str] = ()) -> DictConfig:
                 node[key] = _structured(child._metadata.ref_type)
             else:  # a mapping: what is missing could not take keys
                 node[key] = {}
-                OmegaConf.set_struct(node._get_node(key), False)
+                mapping = node._get_node(key)
+                assert isinstance(mapping, DictConfig)
+                OmegaConf.set_struct(mapping, False)
     return node
 
 

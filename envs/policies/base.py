@@ -19,11 +19,11 @@ from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.errors import ConfigError, did_you_mean
 from envs.simulation.state import State
+from envs.types import Floats, Ints
 
 __all__ = [
     "Follows",
@@ -35,9 +35,6 @@ __all__ = [
     "only_if_asked",
     "per_pair",
 ]
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(slots=True)  # one for all periods: to make one takes a microsecond

@@ -6,17 +6,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_several_pairs
 from envs.policies.base import Follows, Parameter, Policy, Target, View
+from envs.types import Floats, Ints
 
 __all__ = ["BaseStock", "critical_ratio", "newsvendor_level", "whole_units"]
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 def critical_ratio(net: CompiledNetwork) -> Floats:

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import signal, sparse, stats
 
 from envs.compiled.network import CompiledNetwork
@@ -23,10 +22,10 @@ from envs.compiled.traits import demand_moves
 from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import critical_ratio
 from envs.policies.demand_belief import Chain, demand_cdf, moving_regimes
+from envs.types import Floats
 
 __all__ = ["BayesBaseStock"]
 
-Floats = NDArray[np.float64]
 
 _CELLS = 1024  # of a table of lead-time demand at most; coarser than one unit above that
 

@@ -12,18 +12,16 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from envs.compiled.network import CompiledNetwork
 from envs.network.regime import Regime
 from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
 from envs.policies.base_stock import critical_ratio
+from envs.types import Floats, Ints
 
 __all__ = ["CapacityChecked", "outage_cover"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Matrix = Any  # SciPy's sparse arrays
 
 _NO_CAP = 1e12  # units

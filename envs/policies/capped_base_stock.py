@@ -12,16 +12,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import loses_sales
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import BaseStock, newsvendor_level, whole_units
+from envs.types import Floats
 
 __all__ = ["CappedBaseStock"]
-
-Floats = NDArray[np.float64]
 
 
 class CappedBaseStock(BaseStock):

@@ -10,15 +10,13 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
 from envs.policies.base_stock import whole_units
+from envs.types import Floats
 
 __all__ = ["ConstantOrder"]
-
-Floats = NDArray[np.float64]
 
 
 class ConstantOrder(Policy):

@@ -16,11 +16,10 @@ from envs.compiled.network import CompiledNetwork
 from envs.errors import ConfigError
 from envs.network.demand import Demand
 from envs.policies.base import View
+from envs.types import Floats
 
 __all__ = ["Chain", "demand_cdf", "moving_regimes"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _MOST_STATES = 256  # of all regimes together
 _CELLS = 512  # of a table of one period's demand; coarser than one unit above that

@@ -17,17 +17,15 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import demand_moves, has_hidden_state
 from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.policies.status_aware import lane_weights, lateral_lanes
+from envs.types import Floats
 
 __all__ = ["DetectingBaseStock"]
-
-Floats = NDArray[np.float64]
 
 
 class DetectingBaseStock(Policy):

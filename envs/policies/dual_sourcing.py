@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import expedites
 from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights, only_if_asked
 from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.types import Floats
 
 __all__ = [
     "CappedDualIndex",
@@ -29,8 +29,6 @@ __all__ = [
     "SingleIndex",
     "TailoredBaseSurge",
 ]
-
-Floats = NDArray[np.float64]
 
 
 class DualIndex(Policy):

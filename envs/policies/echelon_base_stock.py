@@ -8,17 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_several_pairs
 from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.types import Floats
 
 __all__ = ["EchelonBaseStock"]
-
-Floats = NDArray[np.float64]
 
 
 class EchelonBaseStock(Policy):

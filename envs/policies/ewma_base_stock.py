@@ -12,16 +12,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
 from envs.policies.base_stock import critical_ratio
+from envs.types import Floats
 
 __all__ = ["EwmaBaseStock"]
-
-Floats = NDArray[np.float64]
 
 
 class EwmaBaseStock(Policy):

@@ -15,10 +15,9 @@ from envs.compiled.network import CompiledNetwork
 from envs.linear_programme.programme import Outlook
 from envs.network.network import Regime
 from envs.policies.base import View
+from envs.types import Floats
 
 __all__ = ["Expectation"]
-
-Floats = NDArray[np.float64]
 
 
 class Expectation:

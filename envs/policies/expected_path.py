@@ -16,17 +16,15 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.policies.travel import Travel
+from envs.types import Bools, Floats
 
 __all__ = ["ExpectedPath", "FixedPath"]
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 _GATE = 0.5  # spreads: an action of so much opens or closes the gate
 _DRAWS = 1000  # of the weather, for the textbook level

@@ -10,17 +10,15 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_calendar, has_hidden_state, has_several_pairs
 from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import critical_ratio
+from envs.types import Floats
 
 __all__ = ["ForecastBaseStock"]
-
-Floats = NDArray[np.float64]
 
 
 class ForecastBaseStock(Policy):

@@ -19,18 +19,16 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import expedites, has_calendar
 from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights
 from envs.policies.base_stock import critical_ratio
+from envs.types import Floats, Ints
 
 __all__ = ["ForecastDualIndex"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Matrix = Any  # SciPy's sparse matrices
 
 

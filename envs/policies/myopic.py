@@ -21,10 +21,9 @@ from envs.compiled.traits import has_several_pairs, loses_sales
 from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.policies.stock_on_arrival import StockOnArrival, losing_pairs, stock_on_arrival
+from envs.types import Floats
 
 __all__ = ["DualBalancing", "Myopic"]
-
-Floats = NDArray[np.float64]
 
 
 class Myopic(Policy):

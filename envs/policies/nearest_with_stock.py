@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
 from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.types import Floats, Ints
 
 __all__ = ["NearestAlways", "NearestWithStock", "fulfilling_pairs"]
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 def fulfilling_pairs(net: CompiledNetwork) -> NDArray[np.bool_]:

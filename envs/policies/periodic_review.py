@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
@@ -17,10 +16,9 @@ from envs.compiled.traits import shares_order_cost
 from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import critical_ratio
 from envs.policies.s_s import order_cycle
+from envs.types import Floats
 
 __all__ = ["PeriodicReview"]
-
-Floats = NDArray[np.float64]
 
 
 class PeriodicReview(Policy):

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from envs.compiled.network import CompiledNetwork
@@ -19,10 +18,9 @@ from envs.compiled.traits import shares_order_cost
 from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import critical_ratio
 from envs.policies.s_s import order_cycle
+from envs.types import Floats
 
 __all__ = ["JointQuantity"]
-
-Floats = NDArray[np.float64]
 
 
 class JointQuantity(Policy):

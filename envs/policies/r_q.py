@@ -10,16 +10,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.policies.s_s import order_cycle
+from envs.types import Floats
 
 __all__ = ["ReorderPointLots"]
-
-Floats = NDArray[np.float64]
 
 
 class ReorderPointLots(Policy):

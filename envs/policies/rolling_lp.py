@@ -23,7 +23,6 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
@@ -33,10 +32,10 @@ from envs.policies.base import Parameter, Policy, Target, View, only_if_asked
 from envs.policies.base_stock import critical_ratio
 from envs.policies.capacity_checked import outage_cover
 from envs.policies.expectation import Expectation
+from envs.types import Floats
 
 __all__ = ["RollingLP"]
 
-Floats = NDArray[np.float64]
 
 _STEP_UP = 0.5
 _BEYOND = 3  # periods that the horizon goes beyond the longest way to a customer

@@ -8,16 +8,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_fixed_cost
 from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.types import Floats
 
 __all__ = ["ReorderPointOrderUpTo", "order_cycle"]
 
-Floats = NDArray[np.float64]
 
 _LONGEST_CYCLE = 100.0  # periods; where holding costs nothing, the formula knows no end
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
@@ -19,11 +18,9 @@ from envs.compiled.traits import has_seen_state
 from envs.network.network import Regime
 from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.types import Bools, Floats
 
 __all__ = ["StatusAwareBaseStock", "lane_weights", "lateral_lanes"]
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 def lane_weights(net: CompiledNetwork, up: Bools, lateral: Bools) -> Floats:

@@ -10,16 +10,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import View
 from envs.policies.demand_belief import Chain, demand_cdf, moving_regimes
+from envs.types import Floats, Ints
 
 __all__ = ["StockOnArrival", "losing_pairs", "stock_on_arrival"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _CELLS = 256  # of a table of stock at most; coarser than one unit above that
 

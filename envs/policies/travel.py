@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.network.network import Regime
+from envs.types import Floats, Ints
 
 __all__ = ["Travel", "state_ahead"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _CLOSED = 1e9  # currency: never chosen where another way is open
 
