@@ -124,7 +124,7 @@ class BatchedEnv:
         write_preference(self.layout, self.preference, self._observation)
         self._reward = np.zeros((self.num_rows, batch_size), np.float32)
         self._cost = np.zeros((self.num_rows, batch_size))
-        self._twin_cost = np.zeros((self.num_rows, batch_size))
+        self._baseline_cost = np.zeros((self.num_rows, batch_size))
         self._no_action = np.zeros((self.num_rows, self.action_size, batch_size), np.float32)
         self._target = np.zeros((self.num_rows, batch_size))
         # Where demand has no spread, an action still has to mean something.
@@ -132,7 +132,7 @@ class BatchedEnv:
         self._least_spread = np.where(net.demand_sd > 0.0, 0.0, usual)[:, None]
         self._is_certain = bool(self._least_spread.any())
         self._spread = self._target
-        self.twin = self._build_twin(split) if self.reward_config.paired else None
+        self.baseline = self._build_baseline(split) if self.reward_config.paired else None
         self.elapsed = 0
 
     @property
@@ -147,8 +147,8 @@ class BatchedEnv:
 
     def reset(self, seed: int, first_episode: int = 0) -> NDArray[np.float32]:
         """Begin episodes first_episode + b of the seed, past the warm-up; return observations."""
-        if self.twin is not None:
-            self.twin.reset(seed, first_episode)
+        if self.baseline is not None:
+            self.baseline.reset(seed, first_episode)
         self.simulator.reset(seed, first_episode, *self._calendar)
         self._prefer()
         self.base_policy.reset(self.batch_size)
@@ -179,11 +179,11 @@ class BatchedEnv:
         """Play one period. Returns (observation, reward, truncated)."""
         self.close_period(action)
         cost = self._priced(self.flows, self._cost)
-        if self.twin is not None:
-            self.twin.close_period(self._no_action)
-            base_cost = self._priced(self.twin.flows, self._twin_cost)
+        if self.baseline is not None:
+            self.baseline.close_period(self._no_action)
+            base_cost = self._priced(self.baseline.flows, self._baseline_cost)
             cost = np.subtract(cost, base_cost, out=self._cost)
-            self.twin.open_period()
+            self.baseline.open_period()
         compute_reward(
             cost, self.net.arrays.stocks.downstream, self.cost_scale, self.reward_config,
             self._reward,
@@ -282,7 +282,7 @@ class BatchedEnv:
         """[P, B] units the base policy wants to order now."""
         return np.maximum(self._target, 0.0)
 
-    def _build_twin(self, split: str) -> BatchedEnv:
+    def _build_baseline(self, split: str) -> BatchedEnv:
         """The base policy on the same traces, warm-up and all; policies may hold state, so its own
         copy."""
         alone = replace(self.reward_config, paired=False)

@@ -187,12 +187,12 @@ class Roller:
     def roll_base_policy(self, discount: float) -> BaseRun:
         """Play whole episodes of the base policy (action 0), numbered from 0 with another seed.
 
-        Where rewards are differences to a twin that plays the base policy, the base policy's own
+        Where rewards are differences to a baseline that plays the base policy, the base policy's own
         are all 0: small random corrections then show how far returns spread.
         Ends any episode in progress.
         """
         env = self.env
-        base = env if env.twin is None else env.twin
+        base = env if env.baseline is None else env.baseline
         noise = np.random.default_rng(self._seed)
         action = np.zeros_like(self._action)
         replications = min(env.batch_size, 32)  # enough for the spread, and little memory
@@ -201,7 +201,7 @@ class Roller:
         rewards, cost, truncated = [], np.zeros(env.num_rows), False
         demand = 0.0
         while not truncated:
-            if env.twin is not None:
+            if env.baseline is not None:
                 np.clip(noise.normal(0.0, _PROBE_STD, action.shape), -1.0, 1.0, out=action)
             observation, reward, truncated = env.step(action)
             self._check(observation, reward)
