@@ -14,7 +14,7 @@ from scipy import sparse
 
 from envs.compiled.arrays import NetworkArrays
 from envs.compiled.network import CompiledNetwork
-from envs.linear_programme.programme import Matrix, Outlook, Pricing, Start
+from envs.linear_programme.programme import Matrix, OpeningState, Outlook, Pricing
 from envs.types import Floats, Ints
 
 __all__ = ["Columns", "Draft", "Rows", "factors"]
@@ -120,7 +120,7 @@ class Draft:
 
     net: NetworkArrays
     outlook: Outlook
-    start: Start
+    start: OpeningState
     pricing: Pricing
     weight: Floats  # [T] 0 while costs don't count, else 1
     columns: Columns
@@ -131,7 +131,9 @@ class Draft:
     floor: Ints
 
     @classmethod
-    def begin(cls, net: CompiledNetwork, outlook: Outlook, start: Start, pricing: Pricing) -> Draft:
+    def begin(
+        cls, net: CompiledNetwork, outlook: Outlook, start: OpeningState, pricing: Pricing
+    ) -> Draft:
         """Return a draft with its shelves, and nothing on them but what is there at the start."""
         arrays, periods, pairs = net.arrays, len(outlook.lead_time), len(start.on_hand)
         columns, equal, at_most = Columns(), Rows(), Rows()

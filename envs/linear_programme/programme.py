@@ -29,7 +29,15 @@ from envs.simulation.state import Flows, State
 from envs.trace.trace import Trace
 from envs.types import Floats, Ints
 
-__all__ = ["Outlook", "Pricing", "Programme", "Solution", "Start", "record_outlooks", "relaxations"]
+__all__ = [
+    "OpeningState",
+    "Outlook",
+    "Pricing",
+    "Programme",
+    "Solution",
+    "record_outlooks",
+    "relaxations",
+]
 
 Matrix = Any  # SciPy's sparse matrices
 
@@ -47,7 +55,7 @@ class Outlook(NamedTuple):
     offset: int  # calendar period in which the episode began
 
 
-class Start(NamedTuple):
+class OpeningState(NamedTuple):
     """One replication as agents find it when they order."""
 
     on_hand: Floats  # [P] units
@@ -61,7 +69,7 @@ class Start(NamedTuple):
     @classmethod
     def of(
         cls, net: CompiledNetwork, state: State, flows: Flows | None, period: int, b: int
-    ) -> Start:
+    ) -> OpeningState:
         """Return replication b between the events 2 and 3. flows None: what customers got today
         doesn't matter."""
         slots, order_slots = state.in_transit.shape[1], state.orders_on_way.shape[1]

@@ -10,7 +10,7 @@ import numpy as np
 
 from envs.compiled.network import CompiledNetwork
 from envs.linear_programme.draft import Draft, factors
-from envs.linear_programme.programme import Outlook, Pricing, Programme, Start
+from envs.linear_programme.programme import OpeningState, Outlook, Pricing, Programme
 from envs.linear_programme.receipts import write_receipts
 from envs.types import Bools, Floats, Ints
 
@@ -18,7 +18,7 @@ __all__ = ["build_programme"]
 
 
 def build_programme(
-    net: CompiledNetwork, outlook: Outlook, start: Start, pricing: Pricing
+    net: CompiledNetwork, outlook: Outlook, start: OpeningState, pricing: Pricing
 ) -> Programme:
     """Return the programme of the periods of the outlook, from `start` on."""
     draft = Draft.begin(net, outlook, start, pricing)

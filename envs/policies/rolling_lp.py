@@ -26,7 +26,7 @@ import numpy as np
 from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
-from envs.linear_programme.programme import Outlook, Pricing, Start
+from envs.linear_programme.programme import OpeningState, Outlook, Pricing
 from envs.linear_programme.rows import build_programme
 from envs.policies.base import Parameter, Policy, Target, View, only_if_asked
 from envs.policies.base_stock import critical_ratio
@@ -118,7 +118,7 @@ class RollingLP(Policy):
             (net.arrays.stocks.salvage, nothing) if ends else (self._worth, self._worth)
         )
         for b in range(batch):
-            start = Start.of(net, view.state, None, view.period, b)
+            start = OpeningState.of(net, view.state, None, view.period, b)
             pricing = Pricing(0, nothing, worth, waiting, safety[:, b], short[:, b])
             outlook = _first(self._outlook(view, b), periods)
             programme = build_programme(net, outlook, start, pricing)

@@ -25,8 +25,8 @@ from envs.network.network import (
 )
 from envs.scenario import Scenario
 from envs.types import Floats
-from evaluation.optima.chance import Chance, believed, seen
 from evaluation.optima.joint_pair import JointPair
+from evaluation.optima.markov_demand import MarkovDemand, believed, seen
 from evaluation.optima.single_pair import SinglePair, Supply
 
 __all__ = ["NotCovered", "Problem", "problems_of"]
@@ -170,16 +170,16 @@ class _Reader:
         regimes = self._regimes(stock, lanes)
         if regimes and (is_joint or self._demand_first):
             raise NotCovered(f"regime '{regimes[0].id}' moves a problem of that kind")
-        chance, relaxed = self._chance(stock, regimes)
+        process, relaxed = self._process(stock, regimes)
         supplies = tuple(self._supply(lane, is_lost, regimes, is_joint) for lane in lanes)
         pair = SinglePair(
-            chance,
+            process,
             supplies,
             stock.holding_cost,
             None if is_lost else stock.backlog_cost,
             stock.lost_sale_cost + stock.price,
         )
-        return pair, -stock.price * chance.mean_demand(), relaxed
+        return pair, -stock.price * process.mean_demand(), relaxed
 
     def _regimes(self, stock: Stock, lanes: list[Lane]) -> list[Regime]:
         """Return the regimes that move this pair. Raises NotCovered."""
@@ -197,7 +197,7 @@ class _Reader:
             raise NotCovered("its regimes have too many states together")
         return regimes
 
-    def _chance(self, stock: Stock, regimes: list[Regime]) -> tuple[Chance, str]:
+    def _process(self, stock: Stock, regimes: list[Regime]) -> tuple[MarkovDemand, str]:
         demand = stock.demand
         if demand is None:
             raise NotCovered(f"'{stock.label}' has no customers")

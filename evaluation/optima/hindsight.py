@@ -21,7 +21,13 @@ from scipy import stats
 
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
-from envs.linear_programme.programme import Pricing, Programme, Start, record_outlooks, relaxations
+from envs.linear_programme.programme import (
+    OpeningState,
+    Pricing,
+    Programme,
+    record_outlooks,
+    relaxations,
+)
 from envs.linear_programme.rows import build_programme
 from envs.policies import Policy
 from envs.reward import RewardConfig
@@ -61,7 +67,7 @@ def hindsight_programmes(
         env.reset(seed, first_episode)
         simulator, pricing = env.simulator, Pricing.plain(net, share)
     period, state, flows = simulator.period, simulator.state, simulator.flows
-    starts = [Start.of(net, state, flows, period, b) for b in range(batch)]
+    starts = [OpeningState.of(net, state, flows, period, b) for b in range(batch)]
     periods = counted + pricing.first_counted
     outlooks = record_outlooks(simulator.trace, net, period, periods)
     return [

@@ -84,7 +84,7 @@ def solve_joint_pair(pair: JointPair, *, time_limit: float | None = None) -> Opt
         if not found.converged:
             raise TooLarge("the time was up before its cost stood still")
         if abs(found.cost - before.cost) <= _STANDS_STILL * max(abs(found.cost), 1e-6):
-            always = sum(i.supplies[0].unit_cost * i.chance.mean_demand() for i in pair.items)
+            always = sum(i.supplies[0].unit_cost * i.process.mean_demand() for i in pair.items)
             return Optimum.of(found, always)
     raise TooLarge("its cost still moves when more states are looked at")
 
@@ -108,8 +108,8 @@ class _Cut:
 
 
 def _first_cut(pair: JointPair, item: SinglePair) -> _Cut:
-    chance, lead_time = item.chance, item.supplies[0].lead_time
-    mean, shortage = chance.mean_demand(), item.backlog_cost or item.lost_sale_cost
+    process, lead_time = item.process, item.supplies[0].lead_time
+    mean, shortage = process.mean_demand(), item.backlog_cost or item.lost_sale_cost
     fixed = pair.fixed_cost + pair.load_cost + item.supplies[0].fixed_cost
     batch = math.sqrt(2.0 * fixed * mean / item.holding_cost)  # if it had to pay all of it
     if pair.full_loads:
@@ -117,9 +117,9 @@ def _first_cut(pair: JointPair, item: SinglePair) -> _Cut:
     lowest = 0
     if item.backlog_cost is not None:
         waiting = batch * item.holding_cost / (item.holding_cost + shortage)
-        lowest = -chance.quantile(lead_time + 1, _TAIL) - math.ceil(waiting)
-    highest = chance.quantile(lead_time + 1, 1e-3) + math.ceil(batch)
-    return _Cut(lowest, highest, math.ceil(1.5 * batch) + chance.quantile(lead_time + 1, 1e-3))
+        lowest = -process.quantile(lead_time + 1, _TAIL) - math.ceil(waiting)
+    highest = process.quantile(lead_time + 1, 1e-3) + math.ceil(batch)
+    return _Cut(lowest, highest, math.ceil(1.5 * batch) + process.quantile(lead_time + 1, 1e-3))
 
 
 def _solve(
@@ -146,7 +146,7 @@ def _solve(
 
 def _level_cost(item: SinglePair, cut: _Cut) -> Floats:
     """Return [levels] the cost, a lead time later, of the position that an order leads to."""
-    pmf = item.chance.demand_over(item.supplies[0].lead_time + 1)[0]
+    pmf = item.process.demand_over(item.supplies[0].lead_time + 1)[0]
     left = np.arange(cut.lowest, cut.highest + 1) - np.arange(len(pmf))[:, None]
     shortage = item.backlog_cost
     if shortage is None:
@@ -157,7 +157,7 @@ def _level_cost(item: SinglePair, cut: _Cut) -> Floats:
 
 def _demand_steps(item: SinglePair, cut: _Cut) -> Floats:
     """Return [levels, levels] the probabilities of the level after a period's demand."""
-    pmf, rows = item.chance.pmf[0], np.arange(cut.levels)
+    pmf, rows = item.process.pmf[0], np.arange(cut.levels)
     step = np.zeros((cut.levels, cut.levels))
     for units, probability in enumerate(pmf):
         step[rows, np.maximum(rows - units, 0)] += probability

@@ -10,10 +10,10 @@ from scipy import optimize, stats
 from envs.errors import ConfigError
 from evaluation.optima.eoq import economic_order_quantity
 
-__all__ = ["ReorderPoint", "best_reorder_point"]
+__all__ = ["OptimalRQ", "best_reorder_point"]
 
 
-class ReorderPoint(NamedTuple):
+class OptimalRQ(NamedTuple):
     """reorder_point, quantity: units. cost: currency per unit of time."""
 
     reorder_point: float
@@ -28,7 +28,7 @@ def best_reorder_point(
     demand_rate: float,
     lead_time_mean: float,
     lead_time_sd: float,
-) -> ReorderPoint:
+) -> OptimalRQ:
     """Return the (r, Q) of least cost K d / Q + (1 / Q) int_r^(r + Q) G(y) dy (Hadley and Whitin
     1963; Zheng 1992, equation 1), with G(y) = h E(y - D)+ + p E(D - y)+ and normal lead-time
     demand D of the given mean and standard deviation [units].
@@ -74,4 +74,4 @@ def best_reorder_point(
     found = optimize.minimize_scalar(cost, bounds=(0.01 * start, 4.0 * high), method="bounded",
                                      options={"xatol": 1e-9 * high})  # fmt: skip
     quantity = float(found.x)
-    return ReorderPoint(reorder_point(quantity), quantity, float(found.fun))
+    return OptimalRQ(reorder_point(quantity), quantity, float(found.fun))

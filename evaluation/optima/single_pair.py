@@ -19,7 +19,7 @@ from itertools import islice
 import numpy as np
 
 from envs.types import Floats, Ints
-from evaluation.optima.chance import Chance
+from evaluation.optima.markov_demand import MarkovDemand
 from evaluation.optima.mdp import Solution, iterate_values
 from evaluation.optima.single_pair_kernels import expect, improve
 
@@ -97,7 +97,7 @@ class SinglePair:
     per period] or, where it is None, leave at lost_sale_cost [currency per unit].
     """
 
-    chance: Chance
+    process: MarkovDemand
     supplies: tuple[Supply, ...]
     holding_cost: float
     backlog_cost: float | None = None
@@ -172,7 +172,7 @@ def solve_single_pair(pair: SinglePair, *, time_limit: float | None = None) -> O
     known to hold the optimum.
     """
     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
-    always = pair.cheapest * pair.chance.mean_demand()
+    always = pair.cheapest * pair.process.mean_demand()
     cut = _first_cut(pair)
     found = _Model(pair, cut).solve(deadline)
     if cut.is_exact:
@@ -196,15 +196,15 @@ def _grown(values: Floats, narrow: _Cut, wide: _Cut) -> Floats:
 
 def _first_cut(pair: SinglePair) -> _Cut:
     """Morton's bounds where they hold: one supplier, lost sales, nothing but unit costs."""
-    chance, delays = pair.chance, pair.delays
+    process, delays = pair.process, pair.delays
     longest, reach = max(s.lead_time for s in pair.supplies), max(delays)
-    plain = len(pair.supplies) == 1 and pair.supplies[0].is_plain and len(chance.weight) == 1
+    plain = len(pair.supplies) == 1 and pair.supplies[0].is_plain and len(process.weight) == 1
     if pair.backlog_cost is None and plain:
         worth = max(pair.lost_sale_cost - pair.cheapest, 0.0)
         tail = pair.holding_cost / (pair.holding_cost + worth)
-        most = [chance.quantile(periods, tail) for periods in range(1, longest + 2)]
+        most = [process.quantile(periods, tail) for periods in range(1, longest + 2)]
         return _Cut(0, most[-1], tuple(most[:-1]), is_exact=True)
-    mean, shortage = chance.mean_demand(), pair.backlog_cost or pair.lost_sale_cost
+    mean, shortage = process.mean_demand(), pair.backlog_cost or pair.lost_sale_cost
     fixed = max(s.fixed_cost + s.load_cost for s in pair.supplies)
     batch = math.sqrt(2.0 * fixed * mean / pair.holding_cost)  # the economic order quantity
     batch += max(
@@ -213,11 +213,11 @@ def _first_cut(pair: SinglePair) -> _Cut:
     waiting = batch * pair.holding_cost / (pair.holding_cost + shortage)
     lowest = 0
     if pair.backlog_cost is not None:
-        lowest = -chance.quantile(longest + 1, _TAIL) - math.ceil(waiting)
-    order = chance.quantile(1, 1e-3) + math.ceil(batch)
+        lowest = -process.quantile(longest + 1, _TAIL) - math.ceil(waiting)
+    order = process.quantile(1, 1e-3) + math.ceil(batch)
     return _Cut(
         lowest,
-        chance.quantile(longest + 1, 1e-3) + math.ceil(1.5 * batch),
+        process.quantile(longest + 1, 1e-3) + math.ceil(1.5 * batch),
         tuple(order * (k + 1) for k in range(reach)),
     )
 
@@ -227,27 +227,27 @@ class _Model:
 
     def __init__(self, pair: SinglePair, cut: _Cut) -> None:
         self._pair, self._is_lost = pair, pair.backlog_cost is None
-        chance, reach = pair.chance, len(cut.most)
+        process, reach = pair.process, len(cut.most)
         self._levels = cut.highest - cut.lowest + 1
         pipelines = list(islice(_pipelines(cut, max(reach - 1, 0)), _MOST_PIPELINES + 1))
         if len(pipelines) > _MOST_PIPELINES:
             raise TooLarge(f"more than {_MOST_PIPELINES:,} pipelines can be on the way")
         self._on_way = np.array([sum(p) for p in pipelines], np.int64)
         self._set_orders(cut, pipelines)
-        self._shape = (len(chance.weight), len(pipelines), self._levels)
+        self._shape = (len(process.weight), len(pipelines), self._levels)
         # Where customers wait, what arrives next adds to the level at once: see `improve`.
         arrivals = int(self._arrival.max()) + 1 if self._is_lost else 1
         room = np.maximum(self._levels - self._on_way[:, None] - np.arange(arrivals), 0)
         end = np.cumsum(room).reshape(room.shape)
         self._place = np.column_stack([end[:, 0] - room[:, 0], end])
-        outcomes = len(chance.demand) / len(chance.weight)
-        values = len(chance.weight) * int(end[-1, -1])
-        steps = len(chance.weight) * int((room * np.minimum(room, outcomes)).sum())
+        outcomes = len(process.demand) / len(process.weight)
+        values = len(process.weight) * int(end[-1, -1])
+        steps = len(process.weight) * int((room * np.minimum(room, outcomes)).sum())
         if values > _MOST_VALUES or steps > _MOST_STEPS:
             raise TooLarge(f"its state has {values:,} values, with {outcomes:.0f} outcomes each")
-        self._expected = np.zeros((len(chance.weight), int(end[-1, -1])))
+        self._expected = np.zeros((len(process.weight), int(end[-1, -1])))
         level = np.arange(cut.lowest, cut.highest + 1)
-        self._stage = chance.weight @ self._level_cost(level)
+        self._stage = process.weight @ self._level_cost(level)
 
     def _level_cost(self, level: Ints) -> Floats:
         """Return [S, levels] expected holding and shortage cost of what an order leads to."""
@@ -257,7 +257,7 @@ class _Model:
         else:
             assert pair.backlog_cost is not None
             periods, shortage = pair.shortest + 1, pair.backlog_cost
-        pmf = pair.chance.demand_over(periods)
+        pmf = pair.process.demand_over(periods)
         left = level - np.arange(pmf.shape[1])[:, None]
         cost = pair.holding_cost * np.maximum(left, 0) + shortage * np.maximum(-left, 0)
         return pmf @ cost
@@ -265,7 +265,7 @@ class _Model:
     def _set_orders(self, cut: _Cut, pipelines: list[tuple[int, ...]]) -> None:
         """An order is a quantity per delay; suppliers of the same delay share it at least cost."""
         pair, reach = self._pair, len(cut.most)
-        states = pair.chance.weight.argmax(axis=1)  # what nobody sees has no effect on suppliers
+        states = pair.process.weight.argmax(axis=1)  # what nobody sees has no effect on suppliers
         now = np.zeros((len(states), 1))
         later, added = np.zeros((len(states), 1)), np.zeros((1, reach), np.int64)
         for delay in sorted(set(pair.delays)):
@@ -300,11 +300,11 @@ class _Model:
 
     def solve(self, deadline: float, start: Floats | None = None) -> Solution:
         """Iterate to the optimum of this cut. start: used where the pipelines are as many."""
-        chance, expected, row = self._pair.chance, self._expected, np.zeros(self._levels)
+        process, expected, row = self._pair.process, self._expected, np.zeros(self._levels)
 
         def step(values: Floats, improved: Floats) -> tuple[float, float]:
             expect(
-                chance.pointer, chance.demand, chance.successor, chance.probability,
+                process.pointer, process.demand, process.successor, process.probability,
                 self._place, values, expected,
             )  # fmt: skip
             lower, upper = improve(
@@ -346,7 +346,7 @@ def _pipelines(cut: _Cut, length: int) -> Iterator[tuple[int, ...]]:
 def _least_cost(pair: SinglePair, delay: int, most: int) -> Floats:
     """Return [S, most + 1] the least cost of buying 0, 1, ... units from suppliers of a delay,
     beyond the cheapest unit cost of all: in the long run, what is bought is what isn't lost."""
-    states, units = len(pair.chance.pmf), np.arange(most + 1)
+    states, units = len(pair.process.pmf), np.arange(most + 1)
     total: Floats | None = None
     for supply, its_delay in zip(pair.supplies, pair.delays, strict=True):
         if its_delay != delay:

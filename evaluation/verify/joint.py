@@ -11,8 +11,8 @@ from envs.network.demand import DemandConfig, build_process
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.explicit import ExplicitConfig
-from evaluation.optima.chance import seen
 from evaluation.optima.joint_pair import JointPair, solve_joint_pair
+from evaluation.optima.markov_demand import seen
 from evaluation.optima.single_pair import SinglePair, Supply
 from evaluation.verify.case import Case, NotRunnable, Row, demand_of
 from evaluation.verify.play import optimum_row, policy_row, tuned_parameters

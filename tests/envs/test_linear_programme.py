@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from envs.compiled.network import CompiledNetwork, compile_network
-from envs.linear_programme.programme import Pricing, Programme, Start, record_outlooks, relaxations
+from envs.linear_programme.programme import (
+    OpeningState,
+    Pricing,
+    Programme,
+    record_outlooks,
+    relaxations,
+)
 from envs.linear_programme.rows import build_programme
 from envs.network.demand import Demand, DemandConfig
 from envs.network.network import Limits, SupplyNetwork
@@ -40,7 +46,7 @@ def begin(net: CompiledNetwork, seed: int, counted_from: int) -> Programme:
     """The programme of the periods that `play` plays."""
     simulator = Simulator(net, 1)
     simulator.reset(seed)
-    start = Start.of(net, simulator.state, simulator.flows, 0, 0)
+    start = OpeningState.of(net, simulator.state, simulator.flows, 0, 0)
     outlook = record_outlooks(simulator.trace, net, 0, PERIODS)[0]
     return build_programme(net, outlook, start, Pricing.plain(net, SALVAGE, counted_from))
 

@@ -18,7 +18,7 @@ from training.config import ModelConfig, TrainingConfig
 from training.job.train import train
 from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.ppo import BatchedPPO
-from training.rllib.ppo_learner import Schedule
+from training.rllib.ppo_learner import LearningSchedule
 from training.rllib.trainer import build_algorithm
 
 FALLING: dict[str, Any] = {
@@ -115,7 +115,7 @@ def test_a_resumed_training_goes_on_with_its_schedules(
     seen: list[float] = []
     plain = BatchedPPO._schedule
 
-    def watched(self: BatchedPPO) -> Schedule:
+    def watched(self: BatchedPPO) -> LearningSchedule:
         seen.append(self.progress)
         return plain(self)
 

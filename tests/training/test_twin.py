@@ -31,7 +31,7 @@ from training.twin.base_policy import BasePolicySlopes
 from training.twin.heads import RawOrders, clip_action
 from training.twin.observation import UNITS, ObservationSlopes
 from training.twin.physics import Twin
-from training.twin.state import Chance, TwinState, anchor
+from training.twin.state import Draws, TwinState, anchor
 from training.twin.tables import proportion
 from training.twin.trajectory import Trajectories, horizon_of
 
@@ -65,18 +65,18 @@ def follow(seed: int, periods: int = 20, batch: int = 3) -> None:
     twin.begin(simulator.flows)
     orders = (len(net.network.lanes), batch)
     for _ in range(periods):
-        chance = Chance.of(simulator.trace, EXACT, "cpu")
+        draws = Draws.of(simulator.trace, EXACT, "cpu")
         raw = rng.exponential(5.0, orders) * (rng.random(orders) < 0.8)
         simulator.close_period_with_orders(raw)
         # Rules on orders (calendars, budgets, minimum orders) have no slope: what was ordered.
         ordered = torch.tensor(simulator.flows.ordered)
-        state, flows = twin.close_period(state, ordered, chance)
+        state, flows = twin.close_period(state, ordered, draws)
         assert apart(flows.shipped, simulator.flows.shipped) < 1e-9
         steps = simulator.flows.cost[[CostColumn.FIXED_ORDER, CostColumn.LOAD]].sum(axis=0)
         if not net.arrays.resources.load_cost.any():
             assert apart(flows.cost, simulator.flows.total_cost - steps) < 1e-9
         simulator.open_period()
-        state = twin.open_period(state, Chance.of(simulator.trace, EXACT, "cpu"))
+        state = twin.open_period(state, Draws.of(simulator.trace, EXACT, "cpu"))
         wanted = TwinState.of(simulator.state, simulator.period, EXACT, "cpu")
         for name, own, there in zip(TwinState._fields, state, wanted, strict=True):
             assert apart(own, there.numpy()) < 1e-9, name
@@ -285,12 +285,12 @@ def cost_of(seed: int, orders: torch.Tensor, weights: torch.Tensor | None) -> to
     twin.begin(simulator.flows)
     total = torch.zeros((), dtype=EXACT)
     for raw in orders:
-        chance = Chance.of(simulator.trace, EXACT, "cpu")
-        state, flows = twin.close_period(state, raw, chance, weights)
+        draws = Draws.of(simulator.trace, EXACT, "cpu")
+        state, flows = twin.close_period(state, raw, draws, weights)
         total = total + flows.cost.sum() + 0.1 * state.in_transit.sum()
-        simulator.close_period_with_orders(np.zeros(raw.shape))  # moves chance on
+        simulator.close_period_with_orders(np.zeros(raw.shape))  # draws the next period
         simulator.open_period()
-        state = twin.open_period(state, Chance.of(simulator.trace, EXACT, "cpu"))
+        state = twin.open_period(state, Draws.of(simulator.trace, EXACT, "cpu"))
     return total
 
 
@@ -349,10 +349,10 @@ def test_learned_weights_share_as_the_simulator_does() -> None:
     for _ in range(30):
         state = TwinState.of(env.state, env.simulator.period, EXACT, "cpu")
         action = rng.uniform(-1.0, 1.0, (env.num_rows, env.action_size, 4)).astype(np.float32)
-        chance = Chance.of(env.simulator.trace, EXACT, "cpu")
+        draws = Draws.of(env.simulator.trace, EXACT, "cpu")
         env.close_period(action)
         ordered = torch.tensor(env.flows.ordered)
-        _, flows = twin.close_period(state, ordered, chance, torch.tensor(action, dtype=EXACT))
+        _, flows = twin.close_period(state, ordered, draws, torch.tensor(action, dtype=EXACT))
         assert apart(flows.shipped, env.flows.shipped) < 1e-6
         short += int((env.state.owed > 0.1).any())
         env.open_period()

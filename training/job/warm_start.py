@@ -26,20 +26,20 @@ from evaluation.tuning.search import tune_policy
 from training.config import Budget, ImitationConfig
 from training.job.imitation import check_teacher, imitate
 
-__all__ = ["Imitated", "Start", "imitate_policy", "load_start"]
+__all__ = ["Imitated", "StartingPolicy", "imitate_policy", "load_start"]
 
 _POLICY = "policy"  # of a run folder: the exported policy
 
 
 @dataclass(frozen=True)
-class Start:
+class StartingPolicy:
     """Networks to begin with, by node kind, and the parameters of the policy they correct."""
 
     actors: dict[str, Actor]
     parameters: dict[str, Any]
 
 
-def load_start(folder: Path, scenario: Scenario) -> Start:
+def load_start(folder: Path, scenario: Scenario) -> StartingPolicy:
     """Read an exported policy, or the one of a run folder, that acts on the scenario.
 
     Raises:
@@ -83,7 +83,7 @@ def load_start(folder: Path, scenario: Scenario) -> Start:
             )
     kinds = {group.name for group in env.groups}
     actors = {kind: actor for kind, actor in artifact.policy.actors.items() if kind in kinds}
-    return Start(actors, parameters)
+    return StartingPolicy(actors, parameters)
 
 
 def _listed(heads: tuple[str, ...] | None) -> str:

@@ -1,9 +1,9 @@
 """Pathwise gradients as an RLlib algorithm: the cost of trajectories, differentiated (Madeka et al.
 2022, "Deep inventory management"; Alvo et al. 2023, "Neural inventory control in networks").
 
-Chance is drawn before actions, so what a trajectory costs is a deterministic function of the
-networks. A learner plays trajectories on its own simulator and follows the slope of their cost: no
-critic, no exploration, no advantage. Modules, checkpoints and artifact are those of PPO.
+Demand and lead times are drawn before actions, so what a trajectory costs is a deterministic
+function of the models. A learner plays trajectories on its own simulator and follows the slope of
+their cost: no critic, no exploration, no advantage. Modules, checkpoints and artifact are PPO's.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from envs.errors import EchelonError, TrainingStopped
 from training.objective import moved_price
 from training.rllib.batched_runner import BatchedEnvRunner
 from training.rllib.batches import normalise
-from training.rllib.ppo_learner import BatchedPPOLearner, Schedule
+from training.rllib.ppo_learner import BatchedPPOLearner, LearningSchedule
 from training.rllib.sampler import BaseRun
 
 __all__ = ["BatchedPPO", "BatchedPPOConfig", "merged"]
@@ -140,13 +140,13 @@ class BatchedPPO(PPO):
         if self.env_runner is not None:
             self.env_runner.set_state(self._runner_state())
 
-    def _schedule(self) -> Schedule:
+    def _schedule(self) -> LearningSchedule:
         """What holds in this iteration: all falls linearly, the ceiling of exploration in logs."""
         config, done = self.config, min(self.progress, 1.0)
         highest = config.highest_std
         if highest is not None and config.final_std is not None:
             highest *= (config.final_std / highest) ** done
-        return Schedule(
+        return LearningSchedule(
             learning_rate=config.lr * max(config.final_share, 1.0 - done),
             entropy_weight=config.entropy_coeff * (1.0 - done),
             highest_std=highest,
@@ -289,7 +289,7 @@ def _base_run_of(runner: BatchedEnvRunner) -> Any:
         return error
 
 
-def _follow(learner: BatchedPPOLearner, settings: Schedule) -> None:
+def _follow(learner: BatchedPPOLearner, settings: LearningSchedule) -> None:
     learner.follow(settings)
 
 

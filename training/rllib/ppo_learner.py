@@ -30,7 +30,7 @@ from torch import Tensor
 from training.rllib.freed_memory import keep_freed_memory
 from training.rllib.tanh_gradient import has_written_gradient, set_ppo_gradient
 
-__all__ = ["BatchedPPOLearner", "Schedule", "minibatches"]
+__all__ = ["BatchedPPOLearner", "LearningSchedule", "minibatches"]
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def _apart(rows: Tensor, columns: Mapping[str, Tensor]) -> SampleBatch:
     )
 
 
-class Schedule(NamedTuple):
+class LearningSchedule(NamedTuple):
     """What changes in the course of a training; RLlib's schedules know no time limit."""
 
     learning_rate: float  # Adam step size
@@ -104,7 +104,7 @@ class BatchedPPOLearner(PPOTorchLearner):
         self._last_minibatch = True
         self._critic_only = False
 
-    def follow(self, settings: Schedule) -> None:
+    def follow(self, settings: LearningSchedule) -> None:
         """Let this hold from now on."""
         self._critic_only = settings.critic_only
         for schedule in self._optimizer_lr_schedules.values():

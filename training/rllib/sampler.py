@@ -187,8 +187,8 @@ class Roller:
     def roll_base_policy(self, discount: float) -> BaseRun:
         """Play whole episodes of the base policy (action 0), numbered from 0 with another seed.
 
-        Where rewards are differences to a baseline that plays the base policy, the base policy's own
-        are all 0: small random corrections then show how far returns spread.
+        Where rewards are differences to the base policy's, its own are all 0: small random
+        corrections then show how far returns spread.
         Ends any episode in progress.
         """
         env = self.env

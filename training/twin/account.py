@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from training.twin.ship import Shipment
-from training.twin.state import Chance, TwinState
+from training.twin.state import Draws, TwinState
 from training.twin.tables import Tables
 
 __all__ = ["Accounting"]
@@ -42,7 +42,7 @@ class Accounting:
         self._by_order = tables.column(a.resources.limits_orders)[self._uses.column]
 
     def cost(
-        self, state: TwinState, chance: Chance, ordered: Tensor, shipment: Shipment,
+        self, state: TwinState, draws: Draws, ordered: Tensor, shipment: Shipment,
         served: tuple[Tensor, Tensor, Tensor],
     ) -> Tensor:  # fmt: skip
         """[P, B] currency. ordered [Q, B] units; served: sold, older demand served, lost [P, B]."""
@@ -67,7 +67,7 @@ class Accounting:
         if "unfilled_cost" in rates:
             unfilled = rates["unfilled_cost"] * (state.owed + shipment.cancelled)
             cost = cost.index_add(0, self._seller, unfilled)
-        factor = tables.factor(tables.net.arrays.factor_rows.cost, chance)
+        factor = tables.factor(tables.net.arrays.factor_rows.cost, draws)
         if "unit_cost" in rates:
             charge = rates["unit_cost"] * shipment.shipped
             cost = cost.index_add(0, tables.to, charge if factor is None else charge * factor)

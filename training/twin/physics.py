@@ -19,7 +19,7 @@ from envs.simulation.state import Flows, State
 from training.twin.account import Accounting
 from training.twin.receive import Receiving
 from training.twin.ship import Shipping, added
-from training.twin.state import Chance, TwinState, anchor
+from training.twin.state import Draws, TwinState, anchor
 from training.twin.tables import Tables
 
 __all__ = ["Positions", "Simulated", "Twin", "TwinFlows"]
@@ -107,7 +107,7 @@ class Twin:
         self,
         state: TwinState,
         raw_order: Tensor,
-        chance: Chance,
+        draws: Draws,
         action: Tensor | None = None,
         simulated: Simulated | None = None,
     ) -> tuple[TwinState, TwinFlows]:
@@ -118,33 +118,33 @@ class Twin:
         level = self.positions(state).inventory_level
         flows = None if simulated is None else simulated[1]
         state, ordered = self._order(state, raw_order, flows)
-        state, shipment = self._shipping.ship(state, level, chance, action, flows)
+        state, shipment = self._shipping.ship(state, level, draws, action, flows)
         if self.net.arrays.switches.receive_after_ship:
-            state = self._receiving.receive(state, chance, at_once=False)
+            state = self._receiving.receive(state, draws, at_once=False)
         elif self.net.arrays.lanes.at_once.any():
-            state = self._receiving.receive(state, chance, at_once=True)
-        demand = self._demand(chance)
+            state = self._receiving.receive(state, draws, at_once=True)
+        demand = self._demand(draws)
         if not self.net.arrays.switches.demand_first or self._served is None:
             state, self._served = self._serve(state, demand)
         if simulated is not None:
             state = state.anchored(simulated[0], simulated[2])
-        cost = self._accounting.cost(state, chance, ordered, shipment, self._served)
+        cost = self._accounting.cost(state, draws, ordered, shipment, self._served)
         cost = anchor(None if flows is None else flows.total_cost, cost)
         sold, _, lost = self._served
         return state, TwinFlows(ordered, shipment.shipped, sold, lost, demand, cost)
 
     def open_period(
-        self, state: TwinState, chance: Chance, simulated: Simulated | None = None
+        self, state: TwinState, draws: Draws, simulated: Simulated | None = None
     ) -> TwinState:
-        """Events 1-2 of the next period, and 5 where customers come first; chance: that period's.
+        """Events 1-2 of the next period, and 5 where customers come first; draws: that period's.
 
         simulated: the simulator after its own `open_period`.
         """
         state = state.advanced()
         if not self.net.arrays.switches.receive_after_ship:
-            state = self._receiving.receive(state, chance, at_once=False)
+            state = self._receiving.receive(state, draws, at_once=False)
         if self.net.arrays.switches.demand_first:
-            state, self._served = self._serve(state, self._demand(chance))
+            state, self._served = self._serve(state, self._demand(draws))
         return state if simulated is None else state.anchored(simulated[0], simulated[2])
 
     def begin(self, flows: Flows) -> None:
@@ -172,9 +172,9 @@ class Twin:
         on_way = added(state.orders_on_way, self._delay, ordered - heard)
         return state._replace(owed=state.owed + heard, orders_on_way=on_way), ordered
 
-    def _demand(self, chance: Chance) -> Tensor:
+    def _demand(self, draws: Draws) -> Tensor:
         tables = self._tables
-        return tables.total(tables.pairs, self._customers, chance.demand[self._stream])
+        return tables.total(tables.pairs, self._customers, draws.demand[self._stream])
 
     def _serve(self, state: TwinState, demand: Tensor) -> tuple[TwinState, Served]:
         available = torch.minimum(state.on_hand, self._serve_limit)

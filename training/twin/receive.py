@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.twin.state import Chance, TwinState
+from training.twin.state import Draws, TwinState
 from training.twin.tables import Tables, proportion
 
 __all__ = ["Receiving"]
@@ -31,7 +31,7 @@ class Receiving:
         )
         self._node = tables.index(a.stocks.node_of)
 
-    def receive(self, state: TwinState, chance: Chance, *, at_once: bool) -> TwinState:
+    def receive(self, state: TwinState, draws: Draws, *, at_once: bool) -> TwinState:
         """at_once: only what was shipped in this period with lead time 0."""
         if self._has_delay and not at_once:
             arrived = state.orders_on_way[:1]
@@ -43,22 +43,22 @@ class Receiving:
             due, stays = due * self._at_once, due * (1.0 - self._at_once)
         good = due
         if self._is_disturbed:
-            due, rest = self._disturb(state.on_hand, due, rest, chance, at_once)
-            good = due * self._yield(chance)
+            due, rest = self._disturb(state.on_hand, due, rest, draws, at_once)
+            good = due * self._yield(draws)
         on_hand = state.on_hand + self._tables.at_pairs(good)
         return state._replace(on_hand=on_hand, in_transit=torch.cat([stays[None], rest]))
 
-    def _yield(self, chance: Chance) -> Tensor:
-        factor = self._tables.factor(self._tables.net.arrays.factor_rows.yield_share, chance)
+    def _yield(self, draws: Draws) -> Tensor:
+        factor = self._tables.factor(self._tables.net.arrays.factor_rows.yield_share, draws)
         return self._yield_share if factor is None else self._yield_share * factor
 
     def _disturb(
-        self, on_hand: Tensor, due: Tensor, rest: Tensor, chance: Chance, at_once: bool
+        self, on_hand: Tensor, due: Tensor, rest: Tensor, draws: Draws, at_once: bool
     ) -> tuple[Tensor, Tensor]:
         """Pauses and full nodes: (what comes in now, the pipeline behind it)."""
         a, tables = self._tables.net.arrays, self._tables
         waits = torch.zeros_like(due)
-        moving = tables.factor(a.factor_rows.transit, chance)
+        moving = tables.factor(a.factor_rows.transit, draws)
         if moving is not None:
             paused = moving == 0.0
             if at_once:
@@ -68,22 +68,22 @@ class Receiving:
                 behind = torch.cat([behind[:-1], behind[-1:] + rest[-1:]])
                 rest = torch.where(paused, behind, rest)
             due = torch.where(paused, 0.0, due)
-        receiving = tables.factor(a.factor_rows.receiving, chance)
+        receiving = tables.factor(a.factor_rows.receiving, draws)
         if receiving is not None:
             waits = waits + torch.where(receiving == 0.0, due, 0.0)
             due = torch.where(receiving == 0.0, 0.0, due)
         if self._has_storage:
-            kept_out = self._kept_out(on_hand, due, chance, at_once)
+            kept_out = self._kept_out(on_hand, due, draws, at_once)
             waits, due = waits + kept_out, due - kept_out
         return due, torch.cat([rest[:1] + waits, rest[1:]])
 
-    def _kept_out(self, on_hand: Tensor, due: Tensor, chance: Chance, at_once: bool) -> Tensor:
+    def _kept_out(self, on_hand: Tensor, due: Tensor, draws: Draws, at_once: bool) -> Tensor:
         """[Q, B] units that don't fit: the same share of all that is due at a node."""
         tables = self._tables
         if not at_once:  # what nothing disturbs is on the shelf already
             on_hand = on_hand + tables.at_pairs(due * self._plain)
         nodes = len(self._capacity)
-        volume = self._volume[tables.to] * due * self._yield(chance) * self._needs_room
+        volume = self._volume[tables.to] * due * self._yield(draws) * self._needs_room
         need = tables.total(nodes, self._node[tables.to], volume)
         taken = tables.total(nodes, self._node, self._volume * on_hand)
         let_in = proportion((self._capacity - taken).clamp(min=0.0), need)

@@ -11,7 +11,7 @@ from torch import Tensor
 from envs.simulation.actions import HeadArrays
 from envs.simulation.state import Flows
 from training.twin.allocate import ScarceStock
-from training.twin.state import Chance, TwinState, anchor
+from training.twin.state import Draws, TwinState, anchor
 from training.twin.tables import Entries, Tables, proportion
 
 __all__ = ["Shipment", "Shipping", "added"]
@@ -65,16 +65,16 @@ class Shipping:
         return [tables.index(row) for row in table]
 
     def ship(
-        self, state: TwinState, level: Tensor, chance: Chance, action: Tensor | None,
+        self, state: TwinState, level: Tensor, draws: Draws, action: Tensor | None,
         flows: Flows | None,
     ) -> tuple[TwinState, Shipment]:  # fmt: skip
         """level [P, B]: `Positions.inventory_level` when orders were placed; action [P, A, B]: for
         learned weights; flows: the simulator's."""
         a, tables = self._tables.net.arrays, self._tables
         on_hand, owed = state.on_hand, state.owed
-        usable = tables.factor(a.factor_rows.availability, chance)
+        usable = tables.factor(a.factor_rows.availability, draws)
         full = owed if usable is None else owed * usable
-        left = self._open_resources(chance, owed.shape[1])
+        left = self._open_resources(draws, owed.shape[1])
         shipped = torch.zeros_like(owed)
         for done in range(a.switches.ship_rounds):
             want = self._want_less(full - shipped, on_hand, left) if done else full
@@ -92,14 +92,14 @@ class Shipping:
         cancelled = torch.zeros_like(owed)
         if a.switches.cancel_unfilled:
             owed, cancelled = cancelled, owed
-        in_transit = self._send(state.in_transit, shipped, chance)
+        in_transit = self._send(state.in_transit, shipped, draws)
         state = state._replace(on_hand=on_hand, owed=owed, in_transit=in_transit)
         return state, Shipment(shipped, cancelled)
 
-    def _open_resources(self, chance: Chance, batch: int) -> Tensor | None:
+    def _open_resources(self, draws: Draws, batch: int) -> Tensor | None:
         if not self._any_limited:
             return None
-        factor = self._tables.factor(self._tables.net.arrays.factor_rows.capacity, chance)
+        factor = self._tables.factor(self._tables.net.arrays.factor_rows.capacity, draws)
         if factor is None:
             return self._capacity.expand(-1, batch)
         return torch.where(factor > 0.0, self._capacity * factor, 0.0)
@@ -130,11 +130,11 @@ class Shipping:
             least = torch.minimum(least, proportions[place])
         return want * least
 
-    def _send(self, in_transit: Tensor, shipped: Tensor, chance: Chance) -> Tensor:
+    def _send(self, in_transit: Tensor, shipped: Tensor, draws: Draws) -> Tensor:
         lead = self._lead
         if len(self._drawn):
             lead = lead.expand(-1, shipped.shape[1]).index_copy(
-                0, self._drawn, chance.lead_time[self._draw]
+                0, self._drawn, draws.lead_time[self._draw]
             )
         if not self._splits:
             return added(in_transit, lead, shipped)

@@ -1,4 +1,4 @@
-"""What carries over between periods, with slopes, and what chance does in one."""
+"""What carries over between periods, with slopes, and what is drawn in one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from envs.simulation.state import State
 from envs.trace.trace import Trace
 
-__all__ = ["Chance", "TwinState", "anchor"]
+__all__ = ["Draws", "TwinState", "anchor"]
 
 
 def anchor(value: NDArray[np.float64] | None, slope: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def _values(state: State, period: int) -> tuple[NDArray[np.float64], ...]:
     )
 
 
-class Chance(NamedTuple):
+class Draws(NamedTuple):
     """What was drawn for a period."""
 
     demand: Tensor  # [D, B] units
@@ -69,7 +69,7 @@ class Chance(NamedTuple):
     factor: Tensor  # [V, B]: what regimes multiply
 
     @classmethod
-    def of(cls, trace: Trace, dtype: torch.dtype, device: str) -> Chance:
+    def of(cls, trace: Trace, dtype: torch.dtype, device: str) -> Draws:
         """Copy the trace's current period."""
         return cls(
             torch.tensor(trace.demand, dtype=dtype, device=device),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from envs.compiled.arrays import Csr
 from envs.compiled.network import CompiledNetwork
-from training.twin.state import Chance
+from training.twin.state import Draws
 
 __all__ = ["CRUMB_UNITS", "Entries", "Tables", "proportion"]
 
@@ -56,12 +56,12 @@ class Tables:
         """[P, B]: values of lanes [Q, B] summed where the lanes lead to."""
         return self.total(self.pairs, self.to, values)
 
-    def factor(self, rows: np.ndarray, chance: Chance) -> Tensor | None:
+    def factor(self, rows: np.ndarray, draws: Draws) -> Tensor | None:
         """[len(rows), B] of the period's factors, 1 where a row is -1; None: all are 1."""
         if not (rows >= 0).any():
             return None
-        one = torch.ones_like(chance.factor[:1])
-        return torch.cat([one, chance.factor])[self.index(rows + 1)]
+        one = torch.ones_like(draws.factor[:1])
+        return torch.cat([one, draws.factor])[self.index(rows + 1)]
 
 
 def proportion(available: Tensor, need: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from training.twin.base_policy import BasePolicySlopes
 from training.twin.heads import RawOrders, clip_action
 from training.twin.observation import ObservationSlopes
 from training.twin.physics import Twin
-from training.twin.state import Chance, TwinState, anchor
+from training.twin.state import Draws, TwinState, anchor
 
 __all__ = ["Trajectories", "Trajectory", "horizon_of"]
 
@@ -135,19 +135,19 @@ class Trajectories:
             torch.tensor(observation, device=self._device), state, positions, order, env.state
         )
         action = clip_action(self._act(actors, seen))
-        chance = Chance.of(env.simulator.trace, _DTYPE, self._device)
+        draws = Draws.of(env.simulator.trace, _DTYPE, self._device)
         env.close_period(action.detach().cpu().numpy())
         raw = self._raw_orders.of(action, order, expedite, spread, decision, env.flows)
         state, flows = twin.close_period(
-            state, raw, chance, action, (env.state, env.flows, env.simulator.period)
+            state, raw, draws, action, (env.state, env.flows, env.simulator.period)
         )
         cost = flows.cost.sum(0)
         if env.shortage_price.any():
             price = self._tensor(env.shortage_price)
             cost = cost + price * (flows.demand - flows.sold).sum(0)
         env.open_period()
-        chance = Chance.of(env.simulator.trace, _DTYPE, self._device)
-        state = twin.open_period(state, chance, (env.state, env.flows, env.simulator.period))
+        draws = Draws.of(env.simulator.trace, _DTYPE, self._device)
+        state = twin.open_period(state, draws, (env.state, env.flows, env.simulator.period))
         return state, cost
 
     def _act(self, actors: Mapping[str, Actor], observation: Tensor) -> Tensor:

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluation.optima.chance import Chance, seen
 from evaluation.optima.joint_pair import JointPair, solve_joint_pair
+from evaluation.optima.markov_demand import MarkovDemand, seen
 from evaluation.optima.single_pair import SinglePair, Supply, TooLarge, solve_single_pair
 
 
-def uniform(high: int) -> Chance:
+def uniform(high: int) -> MarkovDemand:
     return seen(np.full((1, high + 1), 1.0 / (high + 1)))
 
 
-def poisson(mean: float) -> Chance:
+def poisson(mean: float) -> MarkovDemand:
     values = stats.poisson(mean).pmf(np.arange(int(stats.poisson(mean).isf(1e-12)) + 1))
     return seen(values[None] / values.sum())
 

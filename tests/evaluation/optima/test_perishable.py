@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluation.optima.chance import seen
+from evaluation.optima.markov_demand import seen
 from evaluation.optima.perishable import (
     Issue,
     Perishable,

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from envs.types import Floats
-from evaluation.optima.chance import Chance, believed, seen
+from evaluation.optima.markov_demand import MarkovDemand, believed, seen
 from evaluation.optima.single_pair import (
     Optimum,
     SinglePair,
@@ -25,21 +25,21 @@ def pmf(distribution: Any) -> Floats:
     return np.asarray(values / values.sum())
 
 
-def poisson(mean: float) -> Chance:
+def poisson(mean: float) -> MarkovDemand:
     return seen(pmf(stats.poisson(mean))[None])
 
 
-def geometric(mean: float) -> Chance:
+def geometric(mean: float) -> MarkovDemand:
     return seen(pmf(stats.nbinom(1, 1.0 / (1.0 + mean)))[None])
 
 
-def uniform(low: int, high: int) -> Chance:
+def uniform(low: int, high: int) -> MarkovDemand:
     return seen(pmf(stats.randint(low, high + 1))[None])
 
 
-def lost_sales(chance: Chance, lead_time: int, penalty: float, **terms: Any) -> Optimum:
+def lost_sales(process: MarkovDemand, lead_time: int, penalty: float, **terms: Any) -> Optimum:
     supply = Supply(lead_time, **terms)
-    return solve_single_pair(SinglePair(chance, (supply,), 1.0, lost_sale_cost=penalty))
+    return solve_single_pair(SinglePair(process, (supply,), 1.0, lost_sale_cost=penalty))
 
 
 # Zipkin (2008), "Old and new methods for lost-sales inventory systems", tables 3 and 4, to more
@@ -130,21 +130,21 @@ def test_orders_in_cycles() -> None:
 def test_a_supplier_that_fails(fail: float, repair: float, reliable: float, optimum: float) -> None:
     """Lead time 1, a cheap supplier that takes no orders while down, and one that always does."""
     chain = np.array([[1.0 - fail, fail], [repair, 1.0 - repair]])
-    chance = seen(np.repeat(pmf(stats.poisson(5.0))[None], 2, axis=0), chain)
+    process = seen(np.repeat(pmf(stats.poisson(5.0))[None], 2, axis=0), chain)
     supplies = (Supply(1, 10.0, open=(True, False)), Supply(1, reliable))
-    found = solve_single_pair(SinglePair(chance, supplies, 1.0, 19.0))
+    found = solve_single_pair(SinglePair(process, supplies, 1.0, 19.0))
     assert found.cost == pytest.approx(optimum, abs=0.005)
 
 
 @pytest.mark.parametrize("lead_time", [0, 1, 4])
-@pytest.mark.parametrize("chance", [poisson(3.0), geometric(2.0)], ids=["poisson", "geometric"])
-def test_base_stock_is_the_newsvendor(chance: Chance, lead_time: int) -> None:
+@pytest.mark.parametrize("process", [poisson(3.0), geometric(2.0)], ids=["poisson", "geometric"])
+def test_base_stock_is_the_newsvendor(process: MarkovDemand, lead_time: int) -> None:
     """Without fixed cost, the best level for L + 1 periods of demand."""
-    found = solve_single_pair(SinglePair(chance, (Supply(lead_time, 7.0),), 2.0, 13.0))
-    demand = chance.demand_over(lead_time + 1)[0]
+    found = solve_single_pair(SinglePair(process, (Supply(lead_time, 7.0),), 2.0, 13.0))
+    demand = process.demand_over(lead_time + 1)[0]
     left = np.arange(200)[:, None] - np.arange(len(demand))
     cost = (2.0 * np.maximum(left, 0) + 13.0 * np.maximum(-left, 0)) @ demand
-    assert found.cost == pytest.approx(cost.min() + 7.0 * chance.mean_demand(), rel=1e-6)
+    assert found.cost == pytest.approx(cost.min() + 7.0 * process.mean_demand(), rel=1e-6)
 
 
 def test_what_arrives_soon_counts_as_stock() -> None:
@@ -190,8 +190,8 @@ def test_states_that_are_alike_are_no_regime() -> None:
     alike = np.repeat(pmf(stats.poisson(5.0))[None], 2, axis=0)
     chain = np.array([[0.9, 0.1], [0.3, 0.7]])
     expected = solve_single_pair(SinglePair(poisson(5.0), (Supply(2),), 1.0, 19.0)).cost
-    for chance in (seen(alike, chain), believed(alike, chain, 10)):
-        found = solve_single_pair(SinglePair(chance, (Supply(2),), 1.0, 19.0)).cost
+    for process in (seen(alike, chain), believed(alike, chain, 10)):
+        found = solve_single_pair(SinglePair(process, (Supply(2),), 1.0, 19.0)).cost
         assert found == pytest.approx(expected, rel=1e-6)
 
 
@@ -202,8 +202,8 @@ def hidden_demand(intervals: int | None) -> float:
         probabilities = pmf(stats.poisson(mean))[:40]
         row[: len(probabilities)] = probabilities / probabilities.sum()
     chain = np.array([[0.97, 0.03], [0.03, 0.97]])
-    chance = seen(rows, chain) if intervals is None else believed(rows, chain, intervals)
-    return solve_single_pair(SinglePair(chance, (Supply(2),), 1.0, 19.0)).cost
+    process = seen(rows, chain) if intervals is None else believed(rows, chain, intervals)
+    return solve_single_pair(SinglePair(process, (Supply(2),), 1.0, 19.0)).cost
 
 
 def test_beliefs_come_close_from_below() -> None:

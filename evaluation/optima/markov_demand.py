@@ -13,11 +13,11 @@ import numpy as np
 
 from envs.types import Floats, Ints
 
-__all__ = ["Chance", "believed", "seen"]
+__all__ = ["MarkovDemand", "believed", "seen"]
 
 
 @dataclass(frozen=True, eq=False)
-class Chance:
+class MarkovDemand:
     """I states of information, S of the regime, D sizes of demand.
 
     The outcomes of information state i are the entries pointer[i]..pointer[i + 1].
@@ -53,7 +53,7 @@ class Chance:
         return int(np.argmax(beyond <= tail))
 
 
-def seen(pmf: Floats, transition: Floats | None = None) -> Chance:
+def seen(pmf: Floats, transition: Floats | None = None) -> MarkovDemand:
     """Demand [S, D] under a regime that the planner sees, or (S = 1) always alike."""
     step = np.eye(len(pmf)) if transition is None else np.asarray(transition, float)
     joint = step[:, :, None] * pmf[:, None, :]
@@ -62,7 +62,7 @@ def seen(pmf: Floats, transition: Floats | None = None) -> Chance:
     return _collect(pmf, step, np.eye(len(pmf)), *outcomes)
 
 
-def believed(pmf: Floats, transition: Floats, intervals: int = 200) -> Chance:
+def believed(pmf: Floats, transition: Floats, intervals: int = 200) -> MarkovDemand:
     """Demand [2, D] under a regime of two states that nobody sees.
 
     A belief between two points of the grid is taken for one or the other, by a lottery with the
@@ -93,11 +93,11 @@ def believed(pmf: Floats, transition: Floats, intervals: int = 200) -> Chance:
 def _collect(
     pmf: Floats, transition: Floats, weight: Floats, state: Ints, demand: Ints, successor: Ints,
     probability: Floats,
-) -> Chance:  # fmt: skip
+) -> MarkovDemand:  # fmt: skip
     """Sort outcomes by the information state they follow."""
     order = np.argsort(state, kind="stable")
     pointer = np.searchsorted(state[order], np.arange(len(weight) + 1))
-    return Chance(
+    return MarkovDemand(
         pmf,
         transition,
         weight,
