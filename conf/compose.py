@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from conf.arguments import overrides_of
 from envs.errors import ConfigError, EchelonError, did_you_mean
+from envs.redact import redact_tree
 from envs.scenarios import BUILDERS, ScenarioConfig
 
 __all__ = [
@@ -62,9 +63,9 @@ class Composed(Generic[T]):
     arguments: tuple[str, ...]
 
     def write(self) -> None:
-        """Create the folder and put the resolved configuration into it."""
+        """Create the folder and put the resolved configuration into it, without credentials."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = OmegaConf.to_yaml(OmegaConf.create(self.resolved))
+        text = OmegaConf.to_yaml(OmegaConf.create(redact_tree(self.resolved)))
         (self.folder / "config.yaml").write_text(text, encoding="utf-8")
 
 

@@ -261,3 +261,14 @@ def test_missing_data_is_one_readable_line(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(EchelonError, match="/no/such/folder") as caught:
         build("scenario=retail", "smoke=true")
     assert "\n" not in str(caught.value)
+
+
+def test_the_configuration_is_kept_without_credentials(tmp_path: Path) -> None:
+    """config.yaml is what people pass around."""
+    uri = "tracking.uri=http://ann:s3cret@tracking.example:5000"
+    composed = compose(EvaluateCommand, ["scenario=serial", uri, f"out={tmp_path / 'run'}"])
+    composed.write()
+    text = (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
+    assert "http://***@tracking.example:5000" in text
+    assert "s3cret" not in text
+    assert composed.command.tracking.uri.startswith("http://ann:s3cret@")

@@ -21,11 +21,11 @@ import safetensors.torch
 import torch
 
 from envs.errors import ArtifactError, ConfigError
+from envs.redact import redact_tree
 from evaluation.artifact.actor import Actor, TorchPolicy
 from evaluation.artifact.models import build_network
 from evaluation.artifact.network_io import plain_hash
 from evaluation.files.atomic_folder import read_folder, write_folder
-from evaluation.files.redact import redact_tree
 
 __all__ = [
     "FORMAT_VERSION",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.errors import ArtifactError
-from evaluation.files.redact import redact
+from envs.redact import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.files.redact import redact
+from envs.redact import redact
 from evaluation.tracking.mlflow_destination import MlflowDestination, Refused
 from evaluation.tracking.outbox import JsonLines, Outbox
 

@@ -29,7 +29,7 @@ from typing import Any, Literal, Self
 import yaml
 
 from envs.errors import ConfigError
-from evaluation.files.redact import redact, redact_tree
+from envs.redact import redact, redact_tree
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.mlflow_destination import MlflowDestination, system_metrics
 from evaluation.tracking.outbox import Outbox, read_lines
