@@ -19,7 +19,7 @@ from envs.errors import ConfigError
 from envs.kernel import entry
 from envs.simulation.state import Flows
 
-__all__ = ["Preference", "RewardConfig", "add_shortage", "compute_reward"]
+__all__ = ["COST_ALONE", "Preference", "RewardConfig", "add_shortage", "compute_reward"]
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,17 @@ class RewardConfig:
       rises while there are too many, and falls again. None: no such aim.
     price_step: by how much of the base policy's cost per unit demanded the price moves per
       iteration and unit of fill rate missing.
-    tail_share: share in ]0, 1] of a sample's replications to learn from, the dearest ones (Tamar,
-      Glassner and Mannor 2015); 1: all, the mean.
+    tail_share: share in ]0, 1] of a sample's replications to learn from, the highest-cost ones
+      (Tamar, Glassner and Mannor 2015); 1: all, the mean.
     """
 
-    downstream_share: float = 0.0
-    network_share: float = 0.0
-    paired: bool = False
-    salvage_share: float = 1.0
-    target_fill_rate: float | None = None
-    price_step: float = 20.0
-    tail_share: float = 1.0
+    downstream_share: float
+    network_share: float
+    paired: bool
+    salvage_share: float
+    target_fill_rate: float | None
+    price_step: float
+    tail_share: float
 
     def __post_init__(self) -> None:
         target = self.target_fill_rate
@@ -92,6 +92,13 @@ class RewardConfig:
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
                 raise ConfigError(f"reward.{name} is {value}; expected a share from 0 to 1.")
+
+
+COST_ALONE = RewardConfig(
+    downstream_share=0.0, network_share=0.0, paired=False, salvage_share=1.0,
+    target_fill_rate=None, price_step=20.0, tail_share=1.0,
+)  # fmt: skip
+"""Every pair pays its own cost, as where nothing is learned."""
 
 
 def add_shortage(

@@ -22,11 +22,11 @@ class ServeConfig:
     poll_seconds: between two queries of the registry.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    model: str = "echelon-retail"
-    artifact: str = "champion"
-    poll_seconds: float = 10.0
+    host: str
+    port: int
+    model: str
+    artifact: str
+    poll_seconds: float
 
     def __post_init__(self) -> None:
         if not _is_loopback(self.host):

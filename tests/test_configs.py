@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from echelon import COMMANDS, main
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import EchelonError
 from envs.scenario import Scenario
-from envs.scenarios import build_scenario
+from envs.scenarios import ScenarioConfig, build_scenario
 from evaluation.commands.evaluate import EvaluateCommand
 from tests.envs.networks import rows_are_the_stocks
 from training.commands.train import TrainCommand
@@ -131,6 +133,32 @@ def test_every_algorithm_has_a_yaml_and_none_is_left_over() -> None:
     for name, settings in ALGORITHMS.items():
         composed = compose(TrainCommand, ["scenario=lost_sales", f"algorithm={name}"])
         assert type(composed.command.algorithm) is settings
+
+
+def sections(cls: type) -> Iterator[type]:
+    """A dataclass and those in its fields, groups' own ones aside."""
+    yield cls
+    for hint in typing.get_type_hints(cls).values():
+        for part in (hint, *typing.get_args(hint)):
+            if is_dataclass(part) and not issubclass(cast(type, part), ScenarioConfig):
+                yield from sections(cast(type, part))
+
+
+def has_default(field: dataclasses.Field[Any]) -> bool:
+    """Whether the class says a value."""
+    missing = dataclasses.MISSING
+    return field.default is not missing or field.default_factory is not missing
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_values_live_in_yaml_alone(name: str) -> None:
+    """The classes of a command, its sections and its groups have no defaults of their own."""
+    config = command_config(name)
+    groups = [cls for classes in config.groups.values() for cls in classes.values()]
+    chosen = {"scenario"}  # null in YAML where it is not asked for
+    for cls in {part for top in (config, *groups) for part in sections(top)}:
+        for field in dataclasses.fields(cls):
+            assert field.name in chosen or not has_default(field), f"{cls.__name__}.{field.name}"
 
 
 def test_every_number_of_a_single_node_is_an_override() -> None:

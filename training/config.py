@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -63,9 +63,9 @@ class AlgorithmConfig(ABC):
         ConfigError: a value is out of range.
     """
 
-    learning_rate: float = 3e-4  # Adam step size
-    gradient_clip: float = 1.0  # largest norm of one node kind's gradient
-    iterations: int = 100  # sample-then-learn rounds
+    learning_rate: float  # Adam step size
+    gradient_clip: float  # largest norm of one node kind's gradient
+    iterations: int  # sample-then-learn rounds
 
     # Capabilities: what else in the code asks of an algorithm. As here for most of RLlib's own.
     samples: ClassVar[str] = "episodes"  # what it learns from, see RunnerSettings.output
@@ -117,10 +117,10 @@ class ImitationConfig:
         ConfigError: a value is out of range.
     """
 
-    policy: str | None = None
-    rounds: int = 5  # of playing resources.envs_per_runner episodes and fitting; first the teacher
-    passes: int = 10  # over all that was met so far, per round
-    learning_rate: float = 3e-3  # Adam step size, falling
+    policy: str | None
+    rounds: int  # of playing resources.envs_per_runner episodes and fitting; first the teacher
+    passes: int  # over all that was met so far, per round
+    learning_rate: float  # Adam step size, falling
 
     def __post_init__(self) -> None:
         section = "imitate"
@@ -140,15 +140,15 @@ class ModelConfig:
         ConfigError: a value is out of range.
     """
 
-    network: str = "mlp"
-    memory: int = 0  # periods of demand, one by one
-    companions: int = 0  # other rows
-    companions_of: CompanionsOf = CompanionsOf.lanes
-    identity: bool = False  # the row's number within its node kind
-    hidden: tuple[int, ...] = (64, 64)  # units per hidden layer
-    initial_std: float = 0.15  # of the action, which lies in [-1, 1]; 0 is the base policy
-    lowest_std: float = 0.01  # exploration never ends altogether
-    highest_std: float = 0.6  # beyond it most actions are clipped
+    network: str
+    memory: int  # periods of demand, one by one
+    companions: int  # other rows
+    companions_of: CompanionsOf
+    identity: bool  # the row's number within its node kind
+    hidden: tuple[int, ...]  # units per hidden layer
+    initial_std: float  # of the action, which lies in [-1, 1]; 0 is the base policy
+    lowest_std: float  # exploration never ends altogether
+    highest_std: float  # beyond it most actions are clipped
 
     def __post_init__(self) -> None:
         # Configuration files give lists; a tuple keeps the dataclass hashable.
@@ -182,17 +182,17 @@ class ResourcesConfig:
         ConfigError: a value is out of range.
     """
 
-    env_runners: int = 0  # Ray actors that sample; 0 samples in this process
-    envs_per_runner: int = 64  # replications that each runner steps at once [B]
-    fragment_periods: int = 32  # periods sampled per replication and iteration
-    learners: int = 0  # Ray actors that learn; 0 learns in this process
-    device: str = "cpu"  # of the learner: cpu, or cuda for a GPU each
-    gpus_per_learner: float = 0.0  # GPUs; 0: as device says
-    threads: int = 1  # torch threads per process
-    sample_timeout: float = 600.0  # seconds until a silent runner is given up for this iteration
-    restart_wait: float = 20.0  # seconds an iteration waits for a runner when none is alive
-    env_failures: int = 20  # episode blocks that may fail per runner before training stops
-    empty_iterations: int = 3  # iterations in a row without any sample before training stops
+    env_runners: int  # Ray actors that sample; 0 samples in this process
+    envs_per_runner: int  # replications that each runner steps at once [B]
+    fragment_periods: int  # periods sampled per replication and iteration
+    learners: int  # Ray actors that learn; 0 learns in this process
+    device: str  # of the learner: cpu, or cuda for a GPU each
+    gpus_per_learner: float  # GPUs; 0: as device says
+    threads: int  # torch threads per process
+    sample_timeout: float  # seconds until a silent runner is given up for this iteration
+    restart_wait: float  # seconds an iteration waits for a runner when none is alive
+    env_failures: int  # episode blocks that may fail per runner before training stops
+    empty_iterations: int  # iterations in a row without any sample before training stops
 
     def __post_init__(self) -> None:
         section = "resources"
@@ -230,9 +230,9 @@ class TrainingConfig:
     """
 
     algorithm: AlgorithmConfig
-    model: ModelConfig = field(default_factory=ModelConfig)
-    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
-    seed: int = 0  # one number decides weights, noise, shuffling and demand
+    model: ModelConfig
+    resources: ResourcesConfig
+    seed: int  # one number decides weights, noise, shuffling and demand
 
     def __post_init__(self) -> None:
         _check("training", "seed", self.seed, 0, 2**31 - 1, whole=True)
@@ -283,8 +283,8 @@ class Settings:
     resources: ResourcesConfig
     reward: RewardConfig
     seed: int
-    start: Path | None = None  # folder of an exported policy, or of a run, to begin with
-    imitate: ImitationConfig = field(default_factory=ImitationConfig)
+    start: Path | None  # folder of an exported policy, or of a run, to begin with
+    imitate: ImitationConfig
 
     def __post_init__(self) -> None:
         if self.start is not None and self.imitate.policy is not None:

@@ -26,7 +26,7 @@ from envs.observation.companions import (
 from envs.observation.features import Layout, Setting, compile_layout, write_fixed
 from envs.observation.pairs import write_observation, write_preference
 from envs.policies import Policy, View, build_policy, policy_class
-from envs.reward import RewardConfig, add_shortage, compute_reward
+from envs.reward import COST_ALONE, RewardConfig, add_shortage, compute_reward
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace, replace_level
 from envs.simulation.actions import KindHeads, compile_heads
@@ -107,7 +107,7 @@ class BatchedEnv:
             self.feature_names += self._central.names
         self.observation_size = len(self.feature_names)
         self.horizon = scenario.episode_length(split)
-        self.reward_config = reward or RewardConfig()
+        self.reward_config = reward or COST_ALONE
         scale = newsvendor_scale(net) if cost_scale is None else np.asarray(cost_scale, float)
         self.cost_scale = scale.reshape(-1, 1)
         self._calendar = scenario.starts(split), scenario.bootstrap(split)

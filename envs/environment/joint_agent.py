@@ -10,6 +10,7 @@ period.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from envs.environment.batched_env import BatchedEnv, newsvendor_scale
 from envs.environment.player import Player, checked_action
 from envs.errors import ConfigError
-from envs.reward import RewardConfig
+from envs.reward import COST_ALONE
 from envs.scenario import Scenario
 
 __all__ = ["SupplyChainEnv", "SupplyChainVectorEnv"]
@@ -39,7 +40,7 @@ class _JointAgent:
             scenario,
             batch_size,
             split=split,
-            reward=RewardConfig(paired=paired, salvage_share=0.0),
+            reward=replace(COST_ALONE, paired=paired, salvage_share=0.0),
             # One unit for all pairs: their sum is the network's cost.
             cost_scale=np.full(scale.shape, scale.sum()),
         )

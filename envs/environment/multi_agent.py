@@ -12,6 +12,7 @@ the base policy pays for each. Info: "cost" [currency] of the node in the period
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +23,7 @@ from pettingzoo import ParallelEnv
 from envs.environment.batched_env import BatchedEnv
 from envs.environment.player import Player, checked_action
 from envs.errors import ActionError, ConfigError
-from envs.reward import RewardConfig
+from envs.reward import COST_ALONE, RewardConfig
 from envs.scenario import Scenario
 
 __all__ = ["NodeAgents", "SupplyChainParallelEnv"]
@@ -112,7 +113,7 @@ class SupplyChainParallelEnv(ParallelEnv[str, FloatArray, FloatArray]):
     def __init__(
         self, scenario: Scenario, split: str = "train", reward: RewardConfig | None = None
     ) -> None:
-        reward = reward or RewardConfig(salvage_share=0.0)
+        reward = reward or replace(COST_ALONE, salvage_share=0.0)
         self._view = NodeAgents(BatchedEnv(scenario, 1, split=split, reward=reward))
         self.possible_agents = list(self._view.agents)
         self.agents: list[str] = []

@@ -30,7 +30,7 @@ from envs.linear_programme.programme import (
 )
 from envs.linear_programme.rows import build_programme
 from envs.policies import Policy
-from envs.reward import RewardConfig
+from envs.reward import COST_ALONE
 from envs.scenario import Scenario
 from envs.simulation.simulator import Simulator
 from envs.types import Floats
@@ -56,7 +56,7 @@ def hindsight_programmes(
     policy: Policy | None = None,
 ) -> list[Programme]:
     """Return the programmes of episodes first_episode .. first_episode + batch - 1."""
-    net, share = scenario.compiled, RewardConfig().salvage_share
+    net, share = scenario.compiled, COST_ALONE.salvage_share
     counted = scenario.episode_length(split)
     if policy is None:
         simulator = Simulator(net, batch)

@@ -15,14 +15,14 @@ __all__ = ["TrackingConfig"]
 class TrackingConfig:
     """Where a run is tracked."""
 
-    enabled: bool = True  # off: files in the run folder only
+    enabled: bool  # off: files in the run folder only
     # MLflow tracking URI, which may hold a password; a relative file is in the working directory.
-    uri: str = field(default="sqlite:///mlflow.db", repr=False)
-    experiment: str = "echelon"
-    system_metrics: bool = True
-    system_metrics_interval: float = 10.0  # seconds
-    flush_timeout: float = 10.0  # seconds to wait at the end for a server that doesn't answer
-    request_timeout: int = 10  # seconds per HTTP request
+    uri: str = field(repr=False)
+    experiment: str
+    system_metrics: bool
+    system_metrics_interval: float  # seconds
+    flush_timeout: float  # seconds to wait at the end for a server that doesn't answer
+    request_timeout: int  # seconds per HTTP request
 
     def __post_init__(self) -> None:
         for name in ("system_metrics_interval", "flush_timeout", "request_timeout"):

@@ -225,7 +225,11 @@ def replay(run_folder: Path, config: TrackingConfig | None = None) -> int:
                     f"The tracking address of '{run_folder}' held a password, which is not kept. "
                     "Give replay() a TrackingConfig with the whole address."
                 )
-            config = TrackingConfig(uri=events[0]["uri"], experiment=events[0]["experiment"])
+            config = TrackingConfig(
+                enabled=True, uri=events[0]["uri"], experiment=events[0]["experiment"],
+                system_metrics=False, system_metrics_interval=10.0, flush_timeout=10.0,
+                request_timeout=10,
+            )  # fmt: skip
         if events[-1]["kind"] == "start":
             outbox.events.append({"kind": "finish", "time": time.time(), "status": "KILLED"})
         sender = Sender(outbox, MlflowDestination(config))

@@ -29,7 +29,8 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from envs.network.demand import DemandConfig
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig
-from training.config import ResourcesConfig, TrainingConfig
+from tests.settings import as_shipped, training
+from training.config import TrainingConfig
 from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.env_factory import EnvFactory, ScenarioEnvFactory
 from training.rllib.trainer import build_algorithm, configure
@@ -56,9 +57,10 @@ def scenario_factory(nodes: int) -> EnvFactory:
 
 def settings(envs: int) -> TrainingConfig:
     """Four epochs, 64x64 actor and critic."""
-    return TrainingConfig(
-        algorithm=PpoConfig(epochs=4, minibatch_rows=8192 if envs > 32 else 4096),
-        resources=ResourcesConfig(envs_per_runner=envs, fragment_periods=PERIODS),
+    rows = 8192 if envs > 32 else 4096
+    return training(
+        algorithm=as_shipped("algorithm=ppo", discount=0.99, minibatch_rows=rows),
+        resources=as_shipped("resources", envs_per_runner=envs, fragment_periods=PERIODS),
     )
 
 

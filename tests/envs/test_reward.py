@@ -13,6 +13,7 @@ from envs.errors import ConfigError
 from envs.network.network import Sku
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
+from tests.settings import cost_alone
 
 
 def play(
@@ -33,14 +34,14 @@ def play(
 
 def test_own_cost_is_negated_and_scaled(warehouse: Scenario) -> None:
     """Without shares a pair earns minus its own cost, in units of its scale."""
-    rewards, costs = play(warehouse, RewardConfig(), 0.3)
+    rewards, costs = play(warehouse, cost_alone(), 0.3)
     for reward, cost in zip(rewards, costs, strict=True):
         np.testing.assert_allclose(reward, -cost / 2.0, rtol=1e-5, atol=1e-5)
 
 
 def test_a_warehouse_answers_for_the_stores_it_serves(warehouse: Scenario) -> None:
     """With downstream_share 1 the warehouse's pair earns minus all costs of its item."""
-    rewards, costs = play(warehouse, RewardConfig(downstream_share=1.0), 0.3)
+    rewards, costs = play(warehouse, cost_alone(downstream_share=1.0), 0.3)
     stocks = warehouse.compiled.network.stocks
     for p, stock in enumerate(stocks):
         mine = [q for q, other in enumerate(stocks) if other.sku == stock.sku]
@@ -50,7 +51,7 @@ def test_a_warehouse_answers_for_the_stores_it_serves(warehouse: Scenario) -> No
 
 def test_the_network_share_mixes_in_the_mean(warehouse: Scenario) -> None:
     """network_share 1: everybody earns the same."""
-    rewards, costs = play(warehouse, RewardConfig(network_share=1.0), 0.3)
+    rewards, costs = play(warehouse, cost_alone(network_share=1.0), 0.3)
     expected = np.broadcast_to(-costs[5].mean(axis=0) / 2.0, rewards[5].shape)
     np.testing.assert_allclose(rewards[5], expected, rtol=1e-5)
 
@@ -60,9 +61,9 @@ def test_paired_rewards_are_differences_on_the_same_trace(
     warehouse: Scenario, action: float
 ) -> None:
     """Paired = reward of the action - reward of the base policy on equal traces; 0 for it."""
-    paired, _ = play(warehouse, RewardConfig(paired=True), action)
-    alone, _ = play(warehouse, RewardConfig(), action)
-    base, _ = play(warehouse, RewardConfig(), 0.0)
+    paired, _ = play(warehouse, cost_alone(paired=True), action)
+    alone, _ = play(warehouse, cost_alone(), action)
+    base, _ = play(warehouse, cost_alone(), 0.0)
     for t in range(len(paired)):
         np.testing.assert_allclose(paired[t], alone[t] - base[t], atol=1e-4)
     if action == 0.0:
@@ -78,7 +79,7 @@ def test_salvage_takes_away_the_gain_of_draining_stock(shop: Scenario) -> None:
     scenario = dataclasses.replace(shop, network=network)
 
     def total(drain: bool, salvage: float) -> float:
-        env = BatchedEnv(scenario, 64, reward=RewardConfig(salvage_share=salvage))
+        env = BatchedEnv(scenario, 64, reward=cost_alone(salvage_share=salvage))
         env.reset(5)
         cost = 0.0
         for t in range(env.horizon):
@@ -114,4 +115,4 @@ def test_the_salvage_column_is_only_in_the_last_period(shop: Scenario) -> None:
 def test_shares_are_checked(name: str, value: float) -> None:
     """Outside 0..1: one line that names the key."""
     with pytest.raises(ConfigError, match=name):
-        RewardConfig(**{name: value})  # type: ignore[arg-type]
+        cost_alone(**{name: value})

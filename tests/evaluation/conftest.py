@@ -42,6 +42,6 @@ def restore_environment() -> Iterator[None]:
 def config_for(uri: str, flush_timeout: float = 15.0) -> TrackingConfig:
     """Return a configuration for the experiment of the tests."""
     return TrackingConfig(
-        uri=uri, experiment=EXPERIMENT, system_metrics=False, flush_timeout=flush_timeout,
-        request_timeout=1,
+        enabled=True, uri=uri, experiment=EXPERIMENT, system_metrics=False,
+        system_metrics_interval=10.0, flush_timeout=flush_timeout, request_timeout=1,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from envs.errors import ConfigError
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.outbox import read_lines
 from evaluation.tracking.tracker import Tracker, replay
-from tests.evaluation.conftest import EXPERIMENT
+from tests.evaluation.conftest import EXPERIMENT, config_for
 
 
 def wait_for(condition: Callable[[], bool], timeout: float) -> None:
@@ -141,14 +141,15 @@ def test_process_that_ends_without_finish_closes_its_run(
 ) -> None:
     """At interpreter exit, delivered in full."""
     code = (
-        "import sys; from pathlib import Path\n"
+        "import json, sys; from pathlib import Path\n"
         "from evaluation.tracking.tracker import Tracker\n"
         "from evaluation.tracking.config import TrackingConfig\n"
-        "config = TrackingConfig(uri=sys.argv[1], experiment='test', system_metrics=False)\n"
+        "config = TrackingConfig(**json.loads(sys.argv[1]))\n"
         "tracker = Tracker(config, Path(sys.argv[2]))\n"
         "tracker.start('crash'); tracker.log_metrics(1, {'a': 1.0})\n"
     )
-    command = [sys.executable, "-c", code + ending, local.uri, str(tmp_path / "run")]
+    settings = json.dumps(asdict(local))
+    command = [sys.executable, "-c", code + ending, settings, str(tmp_path / "run")]
     assert subprocess.run(command, capture_output=True).returncode != 0
     run = only_run(local.uri)
     assert run.info.status == status
@@ -158,16 +159,16 @@ def test_process_that_ends_without_finish_closes_its_run(
 def run_and_kill(config: TrackingConfig, folder: Path) -> None:
     """Another process logs steps 1 to 5 and dies of SIGKILL."""
     code = (
-        "import os, signal, sys; from pathlib import Path\n"
+        "import json, os, signal, sys; from pathlib import Path\n"
         "from evaluation.tracking.tracker import Tracker\n"
         "from evaluation.tracking.config import TrackingConfig\n"
-        "config = TrackingConfig(uri=sys.argv[1], experiment='test', system_metrics=False)\n"
+        "config = TrackingConfig(**json.loads(sys.argv[1]))\n"
         "tracker = Tracker(config, Path(sys.argv[2]))\n"
         "tracker.start('killed', {'seed': 1})\n"
         "for step in range(1, 6): tracker.log_metrics(step, {'a': float(step)})\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    command = [sys.executable, "-c", code, config.uri, str(folder)]
+    command = [sys.executable, "-c", code, json.dumps(asdict(config)), str(folder)]
     assert subprocess.run(command).returncode == -signal.SIGKILL
 
 
@@ -200,9 +201,7 @@ def test_children_hang_below_their_parent(tmp_path: Path, local: TrackingConfig)
 
 def test_system_metrics_arrive(tmp_path: Path, local: TrackingConfig) -> None:
     """Under the names that MLflow's page for them looks for."""
-    config = TrackingConfig(
-        uri=local.uri, experiment=EXPERIMENT, system_metrics_interval=0.1, flush_timeout=15
-    )
+    config = replace(local, system_metrics=True, system_metrics_interval=0.1)
     with Tracker(config, tmp_path / "run") as tracker:
         tracker.start("gauges")
         log = tmp_path / "run" / "system_metrics.jsonl"
@@ -214,9 +213,9 @@ def test_system_metrics_arrive(tmp_path: Path, local: TrackingConfig) -> None:
     assert len(steps) >= 3
 
 
-def test_disabled_tracking_keeps_the_files(tmp_path: Path) -> None:
+def test_disabled_tracking_keeps_the_files(tmp_path: Path, local: TrackingConfig) -> None:
     """Without a server, and at once."""
-    config = TrackingConfig(enabled=False, uri="http://127.0.0.1:9")
+    config = replace(local, enabled=False, uri="http://127.0.0.1:9")
     begin = time.monotonic()
     with Tracker(config, tmp_path / "run") as tracker:
         tracker.start("quiet")
@@ -287,10 +286,10 @@ def test_failing_upload_holds_no_metrics_up(
     [{"uri": ""}, {"experiment": ""}, {"flush_timeout": 0}, {"request_timeout": -1}],
     ids=str,
 )
-def test_wrong_config_is_refused(wrong: dict[str, Any]) -> None:
+def test_wrong_config_is_refused(wrong: dict[str, Any], local: TrackingConfig) -> None:
     """With the name of the setting."""
     with pytest.raises(ConfigError, match=f"tracking.{next(iter(wrong))}"):
-        TrackingConfig(**wrong)
+        replace(local, **wrong)
 
 
 def test_relative_database_stays_where_it_was_named(
@@ -298,7 +297,7 @@ def test_relative_database_stays_where_it_was_named(
 ) -> None:
     """Whatever directory the process goes to later."""
     monkeypatch.chdir(tmp_path)
-    config = TrackingConfig()
+    config = config_for("sqlite:///mlflow.db")
     monkeypatch.chdir("/")
     assert config.uri == f"sqlite:///{tmp_path}/mlflow.db"
 

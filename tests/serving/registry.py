@@ -9,8 +9,8 @@ from typing import Any
 from mlflow import MlflowClient
 
 from evaluation.artifact.registry import resolve_artifact
-from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
+from tests.settings import as_shipped
 
 __all__ = ["Registry", "spoil_weights", "wait_for"]
 
@@ -26,7 +26,7 @@ class Registry:
     def register(self, policy: Path, alias: str | None = "champion") -> str:
         """Register an artifact folder as the next version of `echelon`; returns the version."""
         self._count += 1
-        config = TrackingConfig(uri=self.uri, system_metrics=False, flush_timeout=30.0)
+        config = as_shipped("tracking", uri=self.uri, system_metrics=False, flush_timeout=30.0)
         with Tracker(config, self.folder / f"run_{self._count}") as tracker:
             tracker.start(f"run {self._count}")
             version = tracker.register_model("echelon", policy, alias=alias)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from envs.network.demand import DemandConfig
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig
-from training.config import ResourcesConfig, TrainingConfig
-from training.rllib.algorithms.ppo import PpoConfig
+from tests.settings import as_shipped, training
+from training.config import TrainingConfig
 from training.rllib.env_factory import ScenarioEnvFactory
 
 
@@ -30,8 +30,11 @@ def small_factory(stores: int = 3, skus: int = 1, horizon: int = 12) -> Scenario
 
 def small_config(seed: int = 0, runners: int = 0, **algorithm: float) -> TrainingConfig:
     """Eight replications, ten periods a fragment: milliseconds per iteration."""
-    return TrainingConfig(
-        algorithm=PpoConfig(**{"minibatch_rows": 64, "epochs": 2, **algorithm}),  # type: ignore[arg-type]
-        resources=ResourcesConfig(env_runners=runners, envs_per_runner=8, fragment_periods=10),
+    few = {"discount": 0.99, "iterations": 100, "minibatch_rows": 64, "epochs": 2}
+    return training(
+        algorithm=as_shipped("algorithm=ppo", **(few | algorithm)),
+        resources=as_shipped(
+            "resources", env_runners=runners, envs_per_runner=8, fragment_periods=10
+        ),
         seed=seed,
     )

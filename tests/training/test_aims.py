@@ -14,6 +14,7 @@ from envs.errors import ConfigError
 from envs.kpis.pairs import EpisodeKpis
 from envs.reward import Preference, RewardConfig
 from evaluation.comparison.rollout import Competitor, play
+from tests.settings import cost_alone
 from tests.training.conftest import small_config, small_factory
 from training.config import Budget
 from training.job.train import _cost_scale
@@ -39,7 +40,7 @@ def test_the_price_follows_the_fill_rate() -> None:
     """Up by step x base cost per unit x what is missing; runners hear of it; down again, to 0 at
     least; kept in checkpoints."""
     algorithm = build_algorithm(
-        factory(RewardConfig(salvage_share=0.0, target_fill_rate=0.999)), small_config()
+        factory(cost_alone(salvage_share=0.0, target_fill_rate=0.999)), small_config()
     )
     runner = algorithm.env_runner
     base = runner.base_run()
@@ -51,7 +52,7 @@ def test_the_price_follows_the_fill_rate() -> None:
     assert price > 0.0
     assert algorithm.get_state()["shortage_price"] == pytest.approx(price)
     algorithm.set_state({**algorithm.get_state(), "shortage_price": 1e-9})
-    algorithm.config.env_config["reward"] = RewardConfig(target_fill_rate=0.001)
+    algorithm.config.env_config["reward"] = cost_alone(target_fill_rate=0.001)
     algorithm.train()
     assert (runner.env.shortage_price == 0.0).all()
     algorithm.stop()
@@ -62,7 +63,7 @@ def test_a_price_turns_learning_towards_service() -> None:
     served = {}
     for target in (None, 0.99):
         algorithm = build_algorithm(
-            factory(RewardConfig(salvage_share=0.0, paired=True, target_fill_rate=target)),
+            factory(cost_alone(salvage_share=0.0, paired=True, target_fill_rate=target)),
             small_config(learning_rate=3e-3),
         )
         for _ in range(80):
@@ -80,7 +81,7 @@ def test_the_tail_is_the_dearest_replications() -> None:
     assert np.asarray(_dearest(cost, 0.01)).tolist() == [1]
     assert _dearest(cost, 1.0) == slice(None)
     whole, tail = (
-        build_algorithm(factory(RewardConfig(salvage_share=0.0, tail_share=share)), small_config())
+        build_algorithm(factory(cost_alone(salvage_share=0.0, tail_share=share)), small_config())
         for share in (1.0, 0.25)
     )
     for algorithm, share in ((whole, 1.0), (tail, 0.25)):
@@ -132,23 +133,23 @@ def test_checkpoints_are_chosen_by_the_aim() -> None:
     result = kpis()
     cost = result.cost.mean(axis=0)
     fill = result.summary()["fill_rate"]
-    assert objective(result, RewardConfig()) == pytest.approx(cost.mean())
+    assert objective(result, cost_alone()) == pytest.approx(cost.mean())
     dearest = np.sort(cost)[-8:].mean()
-    assert objective(result, RewardConfig(tail_share=0.25)) == pytest.approx(dearest)
-    met = RewardConfig(target_fill_rate=fill - 0.01)
-    missed = RewardConfig(target_fill_rate=fill + 0.01)
+    assert objective(result, cost_alone(tail_share=0.25)) == pytest.approx(dearest)
+    met = cost_alone(target_fill_rate=fill - 0.01)
+    missed = cost_alone(target_fill_rate=fill + 0.01)
     assert objective(result, met) == pytest.approx(cost.mean())
     assert objective(result, missed) == pytest.approx(1.1 * cost.mean())
     priced = dataclasses.replace(result, shortage_charge=np.full(32, 5.0 * result.periods))
-    assert objective(priced, RewardConfig()) == pytest.approx(cost.mean() + 5.0)
+    assert objective(priced, cost_alone()) == pytest.approx(cost.mean() + 5.0)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: RewardConfig(target_fill_rate=1.0), "target_fill_rate is 1.0"),
-        (lambda: RewardConfig(tail_share=0.0), "tail_share is 0.0"),
-        (lambda: RewardConfig(price_step=0.0), "price_step is 0.0"),
+        (lambda: cost_alone(target_fill_rate=1.0), "target_fill_rate is 1.0"),
+        (lambda: cost_alone(tail_share=0.0), "tail_share is 0.0"),
+        (lambda: cost_alone(price_step=0.0), "price_step is 0.0"),
         (lambda: Preference(2.0, 1.0), "low is 2.0 and high 1.0"),
         (lambda: Preference(1.0, 2.0, at=2.0), "preference.at is 2.0"),
     ],
@@ -166,7 +167,7 @@ def test_rewards_are_in_units_of_what_the_base_policy_pays(paired: bool) -> None
         small_factory(horizon=40).scenario, policy_params={"forecast_base_stock": {}}
     )
     budget = Budget(64, 1, 5, 1, 1, 1, 1, 1, None, 1)
-    reward = RewardConfig(salvage_share=0.0, downstream_share=1.0, paired=paired)
+    reward = cost_alone(salvage_share=0.0, downstream_share=1.0, paired=paired)
     scale = _cost_scale(scenario, reward, budget)
     env = BatchedEnv(
         scenario, 256, reward=dataclasses.replace(reward, paired=False), cost_scale=scale

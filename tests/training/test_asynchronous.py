@@ -10,13 +10,10 @@ import pytest
 from echelon import main
 from envs.errors import ConfigError
 from envs.network.demand import DemandConfig
-from envs.reward import RewardConfig
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
 from evaluation.artifact.artifact import load_artifact
-from training.config import ResourcesConfig, TrainingConfig
-from training.rllib.algorithms.appo import AppoConfig
-from training.rllib.algorithms.impala import ImpalaConfig
+from tests.settings import as_shipped, cost_alone, training
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.trainer import build_algorithm
 
@@ -54,9 +51,10 @@ def test_a_run_is_measured_resumed_and_exported(
     assert load_artifact(run / "policy").manifest
 
 
-@pytest.mark.parametrize("algorithm", [AppoConfig(), ImpalaConfig()])
-def test_what_they_cannot_do_is_refused(algorithm: ImpalaConfig) -> None:
+@pytest.mark.parametrize("name", ["appo", "impala"])
+def test_what_they_cannot_do_is_refused(name: str) -> None:
     """No runner beside the learner; a service target without its price; the worst episodes."""
+    algorithm = as_shipped(f"algorithm={name}")
     scenario = build_scenario(
         SingleNodeConfig(
             kind="single_node",
@@ -66,31 +64,31 @@ def test_what_they_cannot_do_is_refused(algorithm: ImpalaConfig) -> None:
         )
     )
     with pytest.raises(ConfigError, match=r"resources.env_runners is 0; expected at least 1"):
-        build_algorithm(ScenarioEnvFactory(scenario), TrainingConfig(algorithm=algorithm))
+        build_algorithm(ScenarioEnvFactory(scenario), training(algorithm=algorithm))
     with pytest.raises(ConfigError, match=r"reward.target_fill_rate is set; expected null"):
         build_algorithm(
-            ScenarioEnvFactory(scenario, reward=RewardConfig(target_fill_rate=0.95)),
-            TrainingConfig(algorithm=algorithm, resources=ResourcesConfig(env_runners=1)),
+            ScenarioEnvFactory(scenario, reward=cost_alone(target_fill_rate=0.95)),
+            training(algorithm=algorithm, resources=as_shipped("resources", env_runners=1)),
         )
     others = "take algorithm=pathwise or ppo or mappo"
     with pytest.raises(ConfigError, match=rf"reward.tail_share is 0.1; expected 1, .*{others}"):
         build_algorithm(
-            ScenarioEnvFactory(scenario, reward=RewardConfig(tail_share=0.1)),
-            TrainingConfig(algorithm=algorithm, resources=ResourcesConfig(env_runners=1)),
+            ScenarioEnvFactory(scenario, reward=cost_alone(tail_share=0.1)),
+            training(algorithm=algorithm, resources=as_shipped("resources", env_runners=1)),
         )
 
 
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
-        (ImpalaConfig, {"discount": 1.0}, "discount is 1.0"),
-        (ImpalaConfig, {"entropy_weight": -1.0}, "entropy_weight is -1.0"),
-        (AppoConfig, {"clip": 0.0}, "clip is 0.0"),
+        ("algorithm=impala", {"discount": 1.0}, "discount is 1.0"),
+        ("algorithm=impala", {"entropy_weight": -1.0}, "entropy_weight is -1.0"),
+        ("algorithm=appo", {"clip": 0.0}, "clip is 0.0"),
     ],
 )
 def test_settings_out_of_range_are_refused(
-    section: type, values: dict[str, object], message: str
+    section: str, values: dict[str, object], message: str
 ) -> None:
     """With the name and what was got."""
     with pytest.raises(ConfigError, match=message):
-        section(**values)
+        as_shipped(section, **values)

@@ -21,8 +21,8 @@ from evaluation.artifact.actor import Actor
 from evaluation.artifact.correction import learned_correction
 from evaluation.comparison.rollout import play
 from tests.conftest import Recorder
+from tests.settings import as_shipped
 from training.commands.train import TrainCommand
-from training.config import ImitationConfig
 from training.job.imitation import Demonstrations, _Asked, check_teacher, imitate, teachers_action
 
 LEVELS = {"base_stock": {"level": 22.0}, "capped_base_stock": {"level": 23.0, "cap": 6.0}}
@@ -121,7 +121,7 @@ def test_networks_learn_to_act_like_a_better_policy() -> None:
     """Nearly all that capped base-stock is better by; the same seed gives the same networks."""
     scenario = scenario_of("lost_sales", "base_stock", LEVELS)
     results = []
-    config = ImitationConfig(policy="capped_base_stock", rounds=4, passes=20)
+    config = as_shipped("imitate", policy="capped_base_stock", rounds=4, passes=20)
     for _ in range(2):
         actors = networks_for(scenario)
         recorder = Recorder()
@@ -151,7 +151,7 @@ def test_another_action_space_begins_as_the_base_policy() -> None:
     base_policy, teacher = (policy_of(scenario, "base_stock") for _ in range(2))
     check_teacher(scenario, "base_stock")
     imitate(
-        scenario, base_policy, teacher, actors, ImitationConfig(rounds=3, passes=6),
+        scenario, base_policy, teacher, actors, as_shipped("imitate", rounds=3, passes=6),
         seed=1, batch_size=64,
     )  # fmt: skip
     student = cost_of(scenario, "base_stock", actors)

@@ -16,10 +16,9 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor
 
 from envs.errors import ConfigError
+from tests.settings import as_shipped, training
 from tests.training.conftest import small_config, small_factory
-from training.config import ModelConfig, ResourcesConfig, TrainingConfig
 from training.rllib import tanh_gradient
-from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.modules import NodeKindModule
 from training.rllib.ppo import BatchedPPOConfig
 from training.rllib.ppo_learner import BatchedPPOLearner, minibatches
@@ -40,7 +39,7 @@ def module_of(
     module = NodeKindModule(
         observation_space=gym.spaces.Box(-np.inf, np.inf, (FEATURES,), np.float32),
         action_space=gym.spaces.Box(-1.0, 1.0, (actions,), np.float32),
-        model_config=asdict(ModelConfig(hidden=hidden, **model)) | {"features": names},
+        model_config=asdict(as_shipped("model", hidden=hidden, **model)) | {"features": names},
     )
     for network in (module.actor, module.critic):
         last = network.layers[-1]
@@ -155,11 +154,11 @@ def test_minibatches_keep_columns_apart() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_said() -> None:
     """In one line, before anything is built."""
-    config = TrainingConfig(PpoConfig(), resources=ResourcesConfig(device="cuda"))
+    config = training(as_shipped("algorithm=ppo"), resources=as_shipped("resources", device="cuda"))
     with pytest.raises(ConfigError, match="torch finds no GPU on this machine"):
         build_algorithm(small_factory(), config)
     with pytest.raises(ConfigError, match="device is 'tpu'; expected cpu or cuda"):
-        ResourcesConfig(device="tpu")
+        as_shipped("resources", device="tpu")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

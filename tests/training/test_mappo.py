@@ -16,10 +16,9 @@ from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.artifact.correction import learned_correction
 from evaluation.comparison.rollout import Competitor, play
+from tests.settings import as_shipped, training
 from tests.training.conftest import small_factory
 from training.commands.train import TrainCommand
-from training.config import ResourcesConfig, TrainingConfig
-from training.rllib.algorithms.mappo import MappoConfig
 from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.env_factory import ScenarioEnvFactory, with_central_view
 from training.rllib.trainer import build_algorithm, iteration_metrics, trained_actors
@@ -57,8 +56,8 @@ def test_central_columns_stand_behind_the_actors_and_tell_the_truth() -> None:
 
 def _explained(algorithm: PpoConfig, scenario: Scenario) -> float:
     """Variance of returns that the critic explains after some learning."""
-    resources = ResourcesConfig(envs_per_runner=32, fragment_periods=32)
-    config = TrainingConfig(algorithm, resources=resources)
+    resources = as_shipped("resources", envs_per_runner=32, fragment_periods=32)
+    config = training(algorithm, resources=resources)
     trainer = build_algorithm(ScenarioEnvFactory(scenario), config)
     try:
         found = [
@@ -78,9 +77,9 @@ def _explained(algorithm: PpoConfig, scenario: Scenario) -> float:
 def test_the_critic_explains_more_where_the_regime_is_hidden() -> None:
     """Same seed, same samples at first; the actors fit the scenario without its columns."""
     scenario = dataclasses.replace(scenario_of("hidden_regime"), horizon=64, warm_up=20)
-    settings = {"learning_rate": 1e-3, "minibatch_rows": 512}
-    plain = _explained(PpoConfig(**settings), scenario)  # type: ignore[arg-type]
-    central = _explained(MappoConfig(**settings), scenario)  # type: ignore[arg-type]
+    settings = {"learning_rate": 1e-3, "minibatch_rows": 512, "discount": 0.99}
+    plain = _explained(as_shipped("algorithm=ppo", **settings), scenario)
+    central = _explained(as_shipped("algorithm=mappo", **settings), scenario)
     assert central > plain + 0.02
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,19 +21,18 @@ from evaluation.artifact.artifact import Description, Quantity, load_artifact, s
 from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.models import NETWORKS
 from evaluation.artifact.network_io import network_hash, scenario_from_plain, scenario_to_plain
+from tests.settings import as_shipped, training
 from tests.training.conftest import small_factory
 from training.commands.train import TrainCommand
-from training.config import AlgorithmConfig, ModelConfig, ResourcesConfig, TrainingConfig
-from training.rllib.algorithms.pathwise import PathwiseConfig
-from training.rllib.algorithms.ppo import PpoConfig
+from training.config import ModelConfig
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.modules import seen_by
 from training.rllib.trainer import build_algorithm, trained_actors
 
 MODELS = sorted(path.stem for path in Path("conf/model").glob("*.yaml"))
-ALGORITHMS = {
-    "ppo": PpoConfig(minibatch_rows=64, epochs=2),
-    "pathwise": PathwiseConfig(periods=6, tail=2),
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "ppo": {"minibatch_rows": 64, "epochs": 2, "discount": 0.99},
+    "pathwise": {"periods": 6, "tail": 2},
 }
 
 
@@ -44,14 +44,11 @@ def model(name: str) -> ModelConfig:
     return config
 
 
-def trained(
-    scenario: Scenario, config: ModelConfig, algorithm: AlgorithmConfig
-) -> dict[str, Actor]:
+def trained(scenario: Scenario, config: ModelConfig, algorithm: str) -> dict[str, Actor]:
     """After two iterations."""
-    resources = ResourcesConfig(envs_per_runner=8, fragment_periods=6)
-    built = build_algorithm(
-        ScenarioEnvFactory(scenario), TrainingConfig(algorithm, config, resources)
-    )
+    settings = as_shipped(f"algorithm={algorithm}", **ALGORITHMS[algorithm])
+    resources = as_shipped("resources", envs_per_runner=8, fragment_periods=6)
+    built = build_algorithm(ScenarioEnvFactory(scenario), training(settings, config, resources))
     for _ in range(2):
         built.train()
     actors = trained_actors(built)
@@ -85,7 +82,7 @@ def test_models_learn_and_travel(name: str, algorithm: str, tmp_path: Path) -> N
     """Both algorithms move the weights; what is loaded back acts in the scenario as before."""
     config = model(name)
     scenario = seen_by(small_factory(stores=3, skus=2).scenario, config)
-    actors = trained(scenario, config, ALGORITHMS[algorithm])
+    actors = trained(scenario, config, algorithm)
     assert {actor.network for actor in actors.values()} == {config.network}
     artifact = load_artifact(saved(tmp_path / "policy", actors, scenario))
     assert artifact.network is not None
@@ -108,7 +105,7 @@ def test_attention_acts_in_larger_networks() -> None:
     for name in ("graph_attention", "per_node"):
         config = model(name)
         small, large = (seen_by(small_factory(stores=n).scenario, config) for n in (3, 7))
-        correct = learned_correction(trained(small, config, ALGORITHMS["ppo"]), large)
+        correct = learned_correction(trained(small, config, "ppo"), large)
         env = BatchedEnv(large, 4)
         observation = env.reset(0)
         if name == "per_node":
@@ -122,18 +119,20 @@ def test_a_model_asks_for_what_it_sees() -> None:
     """At least that: what a scenario shows already stays."""
     scenario = small_factory().scenario
     rich = replace(scenario, memory=30, companions=9, identity=True)
-    asked = ModelConfig("graph_attention", 24, 4, CompanionsOf.node)
+    asked = as_shipped(
+        "model", network="graph_attention", memory=24, companions=4, companions_of=CompanionsOf.node
+    )
     seen = seen_by(scenario, asked)
     assert (seen.memory, seen.companions, seen.companions_of) == (24, 4, CompanionsOf.node)
     assert not seen.identity
     more = seen_by(rich, asked)
     assert (more.memory, more.companions, more.companions_of) == (30, 9, CompanionsOf.node)
     assert more.identity
-    assert seen_by(rich, ModelConfig()) == rich
+    assert seen_by(rich, as_shipped("model")) == rich
     with pytest.raises(ConfigError, match=r"set model\.companions"):
-        seen_by(scenario, ModelConfig("graph_attention"))
+        seen_by(scenario, as_shipped("model", network="graph_attention"))
     with pytest.raises(ConfigError, match=r"Did you mean 'recurrent'"):
-        seen_by(scenario, ModelConfig("recurent"))
+        seen_by(scenario, as_shipped("model", network="recurent"))
 
 
 def test_from_the_shell_to_another_network(tmp_path: Path) -> None:

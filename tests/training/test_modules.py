@@ -11,6 +11,7 @@ from ray.rllib.core.distribution.torch.torch_distribution import TorchDiagGaussi
 
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
+from tests.settings import as_shipped
 from tests.training.conftest import small_factory
 from training.config import ModelConfig
 from training.rllib.modules import NodeKindModule, module_specs, node_spaces, row_spaces
@@ -18,12 +19,12 @@ from training.rllib.modules import NodeKindModule, module_specs, node_spaces, ro
 
 def row_module(model: ModelConfig | None = None, skus: int = 1) -> NodeKindModule:
     env = small_factory(skus=skus)(1)
-    return module_specs(env, row_spaces(env), model or ModelConfig()).build()["store"]
+    return module_specs(env, row_spaces(env), model or as_shipped("model")).build()["store"]
 
 
 def node_module(skus: int) -> NodeKindModule:
     env = small_factory(skus=skus)(1)
-    return module_specs(env, node_spaces(env), ModelConfig()).build()["store"]
+    return module_specs(env, node_spaces(env), as_shipped("model")).build()["store"]
 
 
 def observation(module: NodeKindModule, *shape: int) -> torch.Tensor:
@@ -33,7 +34,7 @@ def observation(module: NodeKindModule, *shape: int) -> torch.Tensor:
 
 def test_the_untrained_module_is_the_base_policy_with_a_little_noise() -> None:
     """Mean 0, standard deviation as configured."""
-    module = row_module(ModelConfig(initial_std=0.2))
+    module = row_module(as_shipped("model", initial_std=0.2))
     mean, log_std = module.action_inputs(observation(module, 5)).chunk(2, dim=-1)
     assert (mean == 0).all()
     torch.testing.assert_close(log_std.exp(), torch.full_like(log_std, 0.2))

@@ -16,8 +16,7 @@ from envs.scenarios import build_scenario
 from evaluation.artifact.correction import learned_correction
 from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.comparison.rollout import Competitor, play
-from training.config import ResourcesConfig, TrainingConfig
-from training.rllib.algorithms.pathwise import PathwiseConfig
+from tests.settings import as_shipped, cost_alone, training
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.pathwise import Pathwise
 from training.rllib.trainer import build_algorithm, iteration_metrics, trained_actors
@@ -34,10 +33,10 @@ def built(
     scenario: Scenario, reward: RewardConfig | None = None, learners: int = 0, seed: int = 0
 ) -> Pathwise:
     """Ready to train; 32 episodes a trajectory."""
-    factory = ScenarioEnvFactory(scenario, reward=reward or RewardConfig(salvage_share=0.0))
-    resources = ResourcesConfig(envs_per_runner=32, learners=learners)
+    factory = ScenarioEnvFactory(scenario, reward=reward or cost_alone(salvage_share=0.0))
+    resources = as_shipped("resources", envs_per_runner=32, fragment_periods=32, learners=learners)
     algorithm = build_algorithm(
-        factory, TrainingConfig(PathwiseConfig(), resources=resources, seed=seed)
+        factory, training(as_shipped("algorithm=pathwise"), resources=resources, seed=seed)
     )
     assert isinstance(algorithm, Pathwise)
     return algorithm
@@ -102,7 +101,7 @@ def test_same_seed_same_weights() -> None:
 
 def test_price_rises_until_service_is_there() -> None:
     """The fill rate of the tuned policy is 88 %: a target of 97 % makes missing units dear."""
-    reward = RewardConfig(salvage_share=0.0, target_fill_rate=0.97)
+    reward = cost_alone(salvage_share=0.0, target_fill_rate=0.97)
     algorithm = built(lost_sales(), reward)
     rates = [iteration_metrics(algorithm.train()) for _ in range(40)]
     algorithm.stop()
@@ -113,9 +112,9 @@ def test_price_rises_until_service_is_there() -> None:
 
 def test_bad_settings_are_named() -> None:
     with pytest.raises(ConfigError, match=r"algorithm\.final_share is 2\.0"):
-        PathwiseConfig(final_share=2.0)
+        as_shipped("algorithm=pathwise", final_share=2.0)
     with pytest.raises(ConfigError, match=r"algorithm\.periods is 1"):
-        PathwiseConfig(periods=1)
+        as_shipped("algorithm=pathwise", periods=1)
 
 
 @pytest.mark.nightly

@@ -26,9 +26,9 @@ from envs.errors import ConfigError, NonFiniteError, TrainingStopped
 from envs.network.demand import DemandConfig
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
+from tests.settings import as_shipped, training
 from tests.training.conftest import small_config, small_factory
 from tests.training.faulty import HangingFactory, SpoiledFactory
-from training.config import ModelConfig, ResourcesConfig, TrainingConfig
 from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.ppo import BatchedPPO, merged
@@ -301,8 +301,8 @@ def test_a_hanging_runner_is_replaced_and_does_not_hold_the_others(tmp_path: Pat
     marker = tmp_path / "hang"
     config = replace(
         small_config(runners=2),
-        resources=ResourcesConfig(
-            env_runners=2, envs_per_runner=8, fragment_periods=10, sample_timeout=5.0
+        resources=as_shipped(
+            "resources", env_runners=2, envs_per_runner=8, fragment_periods=10, sample_timeout=5.0
         ),
     )
     algorithm = build_algorithm(HangingFactory(small_factory(), str(marker)), config)
@@ -330,8 +330,12 @@ def test_the_only_runner_may_die_once_but_not_for_good() -> None:
         small_factory(),
         replace(
             small_config(),
-            resources=ResourcesConfig(
-                env_runners=1, envs_per_runner=8, fragment_periods=10, restart_wait=60.0
+            resources=as_shipped(
+                "resources",
+                env_runners=1,
+                envs_per_runner=8,
+                fragment_periods=10,
+                restart_wait=60.0,
             ),
         ),
     )
@@ -365,9 +369,9 @@ def test_a_badly_set_base_policy_is_corrected() -> None:
             policy_params={"forecast_base_stock": {"safety_factor": -1.0}},
         )
     )
-    config = TrainingConfig(
-        algorithm=PpoConfig(learning_rate=1e-3, discount=0.95),
-        resources=ResourcesConfig(envs_per_runner=128, fragment_periods=25),
+    config = training(
+        algorithm=as_shipped("algorithm=ppo", learning_rate=1e-3, discount=0.95),
+        resources=as_shipped("resources", envs_per_runner=128, fragment_periods=25),
     )
     algorithm = build_algorithm(ScenarioEnvFactory(scenario), config)
     ratios = [
@@ -383,23 +387,27 @@ def test_a_badly_set_base_policy_is_corrected() -> None:
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
-        (PpoConfig, {"learning_rate": 0.0}, "learning_rate is 0.0"),  # nothing would be learned
-        (PpoConfig, {"discount": 1.0}, "discount is 1.0"),  # infinite values
-        (PpoConfig, {"discount": 1.1}, "discount is 1.1"),
-        (PpoConfig, {"epochs": 2.5}, "epochs is 2.5; expected a whole number"),
-        (PpoConfig, {"epochs": True}, "epochs is True"),
-        (PpoConfig, {"gae_lambda": float("nan")}, "gae_lambda is nan"),
-        (ModelConfig, {"hidden": [64, 0]}, "hidden is 0"),
-        (ModelConfig, {"initial_std": 0.7}, "initial_std is 0.7"),  # above highest_std
-        (ModelConfig, {"initial_std": 0.6}, "equal to model.highest_std"),  # infinite logit
-        (ResourcesConfig, {"envs_per_runner": 0}, "envs_per_runner is 0"),
-        (TrainingConfig, {"algorithm": PpoConfig(), "seed": -1}, "seed is -1"),
+        ("algorithm=ppo", {"learning_rate": 0.0}, "learning_rate is 0.0"),  # nothing is learned
+        ("algorithm=ppo", {"discount": 1.0}, "discount is 1.0"),  # infinite values
+        ("algorithm=ppo", {"discount": 1.1}, "discount is 1.1"),
+        ("algorithm=ppo", {"epochs": 2.5}, "epochs is 2.5; expected a whole number"),
+        ("algorithm=ppo", {"epochs": True}, "epochs is True"),
+        ("algorithm=ppo", {"gae_lambda": float("nan")}, "gae_lambda is nan"),
+        ("model", {"hidden": [64, 0]}, "hidden is 0"),
+        ("model", {"initial_std": 0.7}, "initial_std is 0.7"),  # above highest_std
+        ("model", {"initial_std": 0.6}, "equal to model.highest_std"),  # infinite logit
+        ("resources", {"envs_per_runner": 0}, "envs_per_runner is 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(
-    section: type, values: dict[str, object], message: str
+    section: str, values: dict[str, object], message: str
 ) -> None:
     """With the name, what was got and what was wanted."""
     with pytest.raises(ConfigError) as caught:
-        section(**values)
+        as_shipped(section, **values)
     assert message in str(caught.value)
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(ConfigError, match="seed is -1"):
+        small_config(seed=-1)

@@ -12,11 +12,10 @@ import torch
 from conf.compose import compose
 from envs.errors import ConfigError
 from envs.scenarios import build_scenario
+from tests.settings import as_shipped, training
 from tests.training.conftest import small_config, small_factory
 from training.commands.train import TrainCommand, settings_of
-from training.config import ModelConfig, TrainingConfig
 from training.job.train import train
-from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.ppo import BatchedPPO
 from training.rllib.ppo_learner import LearningSchedule
 from training.rllib.trainer import build_algorithm
@@ -155,6 +154,6 @@ class Nobody:
 )
 def test_schedules_out_of_range_are_refused(values: dict[str, Any], message: str) -> None:
     """The end of exploration must lie between the model's own bounds."""
-    model = ModelConfig(lowest_std=0.01, highest_std=0.6)
+    model = as_shipped("model", lowest_std=0.01, highest_std=0.6)
     with pytest.raises(ConfigError, match=message):
-        build_algorithm(small_factory(), TrainingConfig(PpoConfig(**values), model))
+        build_algorithm(small_factory(), training(as_shipped("algorithm=ppo", **values), model))

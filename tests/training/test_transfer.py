@@ -21,8 +21,7 @@ from evaluation.artifact.artifact import load_artifact
 from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.transfer import base_parameters, parameters_for
 from evaluation.commands.evaluate import EvaluateCommand
-from training.config import ResourcesConfig, TrainingConfig
-from training.rllib.algorithms.ppo import PpoConfig
+from tests.settings import as_shipped, training
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.trainer import build_algorithm, trained_actors
 
@@ -46,9 +45,9 @@ def moved(old: Scenario, new: Scenario, levels: dict[str, Any] | None = None) ->
 @pytest.fixture(scope="module")
 def actors() -> dict[str, Actor]:
     """Trained on five stores: not for long, but they act."""
-    config = TrainingConfig(
-        algorithm=PpoConfig(minibatch_rows=1024),
-        resources=ResourcesConfig(envs_per_runner=32, fragment_periods=20),
+    config = training(
+        algorithm=as_shipped("algorithm=ppo", minibatch_rows=1024, discount=0.99),
+        resources=as_shipped("resources", envs_per_runner=32, fragment_periods=20),
     )
     algorithm = build_algorithm(ScenarioEnvFactory(stores(5)), config)
     for _ in range(8):

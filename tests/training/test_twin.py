@@ -17,7 +17,6 @@ from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from envs.network.demand import DemandConfig
 from envs.observation.features import FEATURES, Scale
-from envs.reward import RewardConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.one_warehouse import OneWarehouseConfig
@@ -27,6 +26,7 @@ from evaluation.artifact.actor import Actor
 from evaluation.artifact.models import build_network
 from evaluation.commands.evaluate import EvaluateCommand
 from tests.envs.networks import random_network
+from tests.settings import cost_alone
 from training.twin.base_policy import BasePolicySlopes
 from training.twin.heads import RawOrders, clip_action
 from training.twin.observation import UNITS, ObservationSlopes
@@ -184,7 +184,7 @@ def continuous(stores: int) -> Scenario:
 def test_slope_of_the_cost_is_what_the_simulator_shows(network: str, companions: int) -> None:
     """Networks in, cost out: the whole chain against central differences of the simulator."""
     scenario = dataclasses.replace(continuous(3), companions=companions)
-    env = BatchedEnv(scenario, 32, reward=RewardConfig(salvage_share=0.0))
+    env = BatchedEnv(scenario, 32, reward=cost_alone(salvage_share=0.0))
     torch.manual_seed(0)
     actors = {
         group.name: build_network(network, env.feature_names, group.action_size, (64, 64), 0)
@@ -236,7 +236,7 @@ def test_slope_of_the_cost_is_what_the_simulator_shows(network: str, companions:
 
 def test_values_are_the_simulators() -> None:
     """Whole packs and all: a trajectory costs what the simulator says."""
-    env = BatchedEnv(scenario_of("one_warehouse_n_stores"), 8, reward=RewardConfig(salvage_share=0))
+    env = BatchedEnv(scenario_of("one_warehouse_n_stores"), 8, reward=cost_alone(salvage_share=0))
     actors = {group.name: Actor(env.observation_size, group.action_size) for group in env.groups}
     played = Trajectories(env, 5, 0).play(actors, 20, 4)
     env.reset(5, 0)
@@ -250,7 +250,7 @@ def test_values_are_the_simulators() -> None:
 
 def test_tail_teaches_nothing() -> None:
     """Orders of the tail change the cost, and don't move the networks."""
-    env = BatchedEnv(continuous(2), 4, reward=RewardConfig(salvage_share=0.0))
+    env = BatchedEnv(continuous(2), 4, reward=cost_alone(salvage_share=0.0))
     actors = {group.name: Actor(env.observation_size, group.action_size) for group in env.groups}
     assert Trajectories(env, 1, 0).play(actors, 20, 10).cost.requires_grad
     assert not Trajectories(env, 1, 0).play(actors, 20, 20).cost.requires_grad

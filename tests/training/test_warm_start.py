@@ -15,12 +15,11 @@ from envs.errors import ConfigError
 from envs.scenarios import build_scenario
 from evaluation.artifact.actor import Actor
 from evaluation.artifact.artifact import load_artifact
+from tests.settings import as_shipped, training
 from tests.training.conftest import small_config, small_factory
 from training.commands.train import TrainCommand, settings_of
-from training.config import TrainingConfig
 from training.job.checkpoint import CheckpointStore
 from training.job.warm_start import load_start
-from training.rllib.algorithms.pathwise import PathwiseConfig
 from training.rllib.trainer import build_algorithm, set_actors, trained_actors
 
 SMALL = [
@@ -138,7 +137,7 @@ def test_actors_that_are_set_are_those_that_act(algorithm: str) -> None:
     """On the learner and on the runner, after an iteration too; the critic is left alone."""
     config = small_config(critic_first=1)
     if algorithm == "pathwise":
-        config = TrainingConfig(PathwiseConfig(), config.model, config.resources)
+        config = training(as_shipped("algorithm=pathwise"), config.model, config.resources)
     built = build_algorithm(small_factory(), config)
     actors = trained_actors(built)
     generator = torch.Generator().manual_seed(0)

@@ -57,7 +57,7 @@ class Outcome:
     seconds: float
     base_validation_cost: float
     comparison: Comparison
-    reward: RewardConfig = field(default_factory=RewardConfig)
+    reward: RewardConfig
     curve: list[tuple[int, float, float, float]] = field(default_factory=list)
     is_base_policy: bool = False
     imitated: Imitated | None = None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
-from envs.reward import RewardConfig
+from envs.reward import COST_ALONE, RewardConfig
 from envs.scenario import Scenario
 
 __all__ = ["EnvFactory", "ScenarioEnvFactory", "with_central_view", "without_packs"]
@@ -30,7 +30,7 @@ class ScenarioEnvFactory:
     split: str = "train"  # which demand history: "train", "tune" or "test"
     # No salvage while training: where an episode is cut, the critic already values what is
     # left, and both together would count it twice.
-    reward: RewardConfig = field(default_factory=lambda: RewardConfig(salvage_share=0.0))
+    reward: RewardConfig = field(default_factory=lambda: replace(COST_ALONE, salvage_share=0.0))
     cost_scale: NDArray[np.float64] | None = None  # [P] currency per period, see BatchedEnv
     central: bool = False  # append what only a centralised critic may see
 

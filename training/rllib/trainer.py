@@ -1,6 +1,8 @@
 """RLlib's configuration, through the options that Echelon names; nowhere else.
 
-algorithm = build_algorithm(ScenarioEnvFactory(scenario), TrainingConfig(PpoConfig(), seed=3))
+run = compose(TrainCommand, ["scenario=serial", "algorithm=ppo"]).command
+config = TrainingConfig(run.algorithm, run.model, run.resources, seed=3)
+algorithm = build_algorithm(ScenarioEnvFactory(build_scenario(run.scenario)), config)
 for _ in range(100):
     numbers = iteration_metrics(algorithm.train())
 actors = trained_actors(algorithm)

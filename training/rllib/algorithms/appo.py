@@ -22,7 +22,7 @@ class AppoConfig(ImpalaConfig):
         ConfigError: a value is out of range.
     """
 
-    clip: float = 0.2  # largest change of the action's probability ratio
+    clip: float  # largest change of the action's probability ratio
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,9 +21,9 @@ class ImpalaConfig(AlgorithmConfig):
         ConfigError: a value is out of range.
     """
 
-    discount: float = 0.95  # per period [gamma]
-    entropy_weight: float = 0.0  # loss per nat of entropy
-    value_weight: float = 0.5  # loss per unit of squared error of the critic
+    discount: float  # per period [gamma]
+    entropy_weight: float  # loss per nat of entropy
+    value_weight: float  # loss per unit of squared error of the critic
 
     asynchronous: ClassVar[bool] = True
 

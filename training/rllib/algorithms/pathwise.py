@@ -24,13 +24,10 @@ class PathwiseConfig(AlgorithmConfig):
         ConfigError: a value is out of range.
     """
 
-    learning_rate: float = 2e-3
-    gradient_clip: float = 0.5
-    final_share: float = 0.03  # of the learning rate, at the end; it falls linearly
-    iterations: int = 100  # trajectories per learner, each of resources.envs_per_runner episodes
-    periods: int | None = None  # of a trajectory; None: from the longest way to the customer
-    tail: int | None = None  # periods at the end that only show what earlier orders led to
-    whole_packs: bool = False  # round orders to packs while training, too
+    final_share: float  # of the learning rate, at the end; it falls linearly
+    periods: int | None  # of a trajectory; None: from the longest way to the customer
+    tail: int | None  # periods at the end that only show what earlier orders led to
+    whole_packs: bool  # round orders to packs while training, too
 
     samples: ClassVar[str] = "batch"
     holds_fill_rate: ClassVar[bool] = True

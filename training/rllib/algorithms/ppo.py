@@ -25,16 +25,16 @@ class PpoConfig(AlgorithmConfig):
         ConfigError: a value is out of range.
     """
 
-    discount: float = 0.99  # per period [gamma]; 1 / (1 - gamma) should exceed 3 lead times
-    gae_lambda: float = 0.95  # share [lambda]: 0 trusts the critic, 1 the measured costs
-    clip: float = 0.2  # largest change of the action's probability ratio per iteration
-    epochs: int = 4  # passes over each batch
-    minibatch_rows: int = 8192  # (node, SKU) rows of the largest node kind per gradient step
-    entropy_weight: float = 0.0  # loss per nat of entropy, at the start; it falls linearly to 0
-    value_weight: float = 0.5  # loss per unit of squared error of the critic
-    final_share: float = 1.0  # of the learning rate, at the end; it falls linearly
-    final_std: float | None = None  # ceiling of exploration at the end; None: model.highest_std
-    critic_first: int = 0  # iterations at the beginning in which only the critic learns
+    discount: float  # per period [gamma]; 1 / (1 - gamma) should exceed 3 lead times
+    gae_lambda: float  # share [lambda]: 0 trusts the critic, 1 the measured costs
+    clip: float  # largest change of the action's probability ratio per iteration
+    epochs: int  # passes over each batch
+    minibatch_rows: int  # (node, SKU) rows of the largest node kind per gradient step
+    entropy_weight: float  # loss per nat of entropy, at the start; it falls linearly to 0
+    value_weight: float  # loss per unit of squared error of the critic
+    final_share: float  # of the learning rate, at the end; it falls linearly
+    final_std: float | None  # ceiling of exploration at the end; None: model.highest_std
+    critic_first: int  # iterations at the beginning in which only the critic learns
 
     samples: ClassVar[str] = "batch"
     holds_fill_rate: ClassVar[bool] = True
