@@ -23,8 +23,7 @@ from envs.scenarios import build_scenario
 from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.commands.tune import unfit
 from evaluation.value.candidates import candidates
-from training.config import TrainingConfig
-from training.rllib.algorithms.pathwise import PathwiseConfig
+from tests.settings import as_shipped, training
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.trainer import build_algorithm
 from training.twin.slope_check import Mismatch, check_slopes, find_mismatch
@@ -166,4 +165,4 @@ def test_own_policy_is_proposed_and_pathwise_refuses_it(monkeypatch: pytest.Monk
     assert "copy" in candidates(scenario_of("serial"))
     assert unfit(scenario, "copy") is None
     with pytest.raises(ConfigError, match="'copy' doesn't declare it"):
-        build_algorithm(ScenarioEnvFactory(scenario), TrainingConfig(PathwiseConfig()))
+        build_algorithm(ScenarioEnvFactory(scenario), training(as_shipped("algorithm=pathwise")))
