@@ -33,7 +33,7 @@ from evaluation.tuning.search import Tuned, stock_classes, tune_policy
 from evaluation.value.candidates import candidates
 from evaluation.workers import open_workers
 
-__all__ = ["TuneCommand", "champion", "tune", "unfit"]
+__all__ = ["TuneCommand", "best_rule", "tune", "unfit"]
 
 _WEEK = 7
 
@@ -85,7 +85,7 @@ def unfit(scenario: Scenario, name: str) -> str | None:
     return None
 
 
-def champion(comparison: Comparison) -> int:
+def best_rule(comparison: Comparison) -> int:
     """Return the first policy that the one of lowest cost does not beat by a paired interval."""
     samples = [_samples(comparison.scenario, e.kpis.cost) for e in comparison.policies]
     best = int(np.argmin([s.mean() for s in samples]))
@@ -152,19 +152,19 @@ def _run(composed: Composed[TuneCommand]) -> None:
             workers=workers,
             progress=progress,
         )
-    best = champion(comparison)
+    best = best_rule(comparison)
     record = _record(comparison, tuned, cached, best, digest(facts), command)
     composed.write()
     path = composed.folder / "tuned.json"
     write_file(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
     console.print(_table(comparison, tuned, cached))
-    console.print(f"Champion: {names[best]}.", highlight=False)
+    console.print(f"Best rule: {names[best]}.", highlight=False)
     with Tracker(command.tracking, composed.folder) as tracker:
         tracker.start(
             f"tune {scenario.name}",
             params={"scenario": scenario.name, "policies": ",".join(names), "seed": command.seed,
                     "traces": command.traces, "budget": command.budget,
-                    "classes": command.classes, "champion": names[best]},
+                    "classes": command.classes, "best_rule": names[best]},
             tags={"command": "tune"},
         )  # fmt: skip
         tracker.log_metrics(0, _metrics(comparison, tuned))
@@ -226,7 +226,7 @@ def _record(
         "budget": command.budget,
         "classes": command.classes,
         "check": {"split": "tune", "traces": command.check.traces, "seed": command.check.seed},
-        "champion": comparison.policies[best].competitor.name,
+        "best_rule": comparison.policies[best].competitor.name,
         "policy_params": {name: t.parameters for name, t in tuned.items()},
         "policies": {
             e.competitor.name: {

@@ -100,7 +100,7 @@ def _policies(classical: ClassicalPart) -> str:
         if policy.played is None:
             rows.append((policy.name, "", "", "", "", f"not used: {policy.why_not}"))
             continue
-        role = "champion" if policy.name == classical.champion else ""
+        role = "best rule" if policy.name == classical.best_rule else ""
         if policy.name == classical.base_policy:
             role += ", learning starts from it"
         rows.append(

@@ -110,7 +110,7 @@ def _levels(entry: Entry) -> list[tuple[str, float, dict[str, str]]]:
         return lines
     start = next(p for p in part.policies if p.name == part.base_policy).validation_cost
     best = part.best.validation_cost
-    if part.base_policy != part.champion and start:
+    if part.base_policy != part.best_rule and start:
         style = {"color": "tab:blue", "linestyle": "-."}
         lines.append(("best rule", 100.0 * (best - start) / abs(start), style))
     if entry.bound is not None and judgement is not None and judgement.classical and start:

@@ -1,6 +1,6 @@
 """The files of a report's folder: one per scenario and step, each written whole or not at all.
 
-    <scenario>/classical.json   features, every classical policy tuned and played, the champion
+    <scenario>/classical.json   features, every classical policy tuned and played, the best rule
     <scenario>/bound.json       what no policy can beat, or why there is none
     <scenario>/seed_0.json ...  a training and its policy's results
 
@@ -37,7 +37,7 @@ __all__ = [
 @dataclass(frozen=True)
 class PolicyRecord:
     """A tuned classical policy. validation_cost: currency per period, on the traces that choose the
-    champion. why_not: the reason, where the policy can't be used on the network."""
+    best rule. why_not: the reason, where the policy can't be used on the network."""
 
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -51,14 +51,14 @@ class PolicyRecord:
 
 @dataclass(frozen=True)
 class ClassicalPart:
-    """What classical.json holds. base_policy: what learning corrects; the champion, unless it was
+    """What classical.json holds. base_policy: what learning corrects; the best rule, unless it was
     asked to be the scenario's."""
 
     period_name: str
     currency: str
     features: Mapping[str, float]
     policies: tuple[PolicyRecord, ...]
-    champion: str
+    best_rule: str
     base_policy: str
     traces: int
     seed: int
@@ -66,8 +66,8 @@ class ClassicalPart:
 
     @property
     def best(self) -> PolicyRecord:
-        """The champion's record."""
-        return next(p for p in self.policies if p.name == self.champion)
+        """The best rule's record."""
+        return next(p for p in self.policies if p.name == self.best_rule)
 
     @staticmethod
     def from_plain(plain: Mapping[str, Any]) -> ClassicalPart:

@@ -18,7 +18,7 @@ __all__ = [
     "with_interval",
 ]  # fmt: skip
 
-SCHEMA_VERSION = 1  # of report.json; docs/how_to/value_of_learning.md describes it
+SCHEMA_VERSION = 2  # of report.json; docs/how_to/value_of_learning.md describes it
 
 HEADINGS = (
     "scenario", "best rule", "cost of the rule", "learned", "bound", "saving", "captured share",
@@ -53,7 +53,7 @@ def row_of(entry: Entry) -> tuple[str, ...]:
         return (entry.label, *[""] * (len(HEADINGS) - 2), why)
     played = classical.best.played
     assert played is not None
-    rule = (entry.label, classical.champion, money(played.cost))
+    rule = (entry.label, classical.best_rule, money(played.cost))
     if judgement is None:
         why = f"failed: {entry.error}" if entry.error else "not finished"
         return (*rule, "", _bound_text(entry), *[""] * (len(HEADINGS) - 6), why)
@@ -155,7 +155,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "period": classical.period_name,
         "currency": classical.currency,
         "features": dict(classical.features),
-        "champion": classical.champion,
+        "best_rule": classical.best_rule,
         "learning_starts_from": classical.base_policy,
         "traces": classical.traces,
         "policies": {

@@ -167,7 +167,7 @@ def test_the_command_tunes_once(
     assert code == 0
     printed = capsys.readouterr().out
     assert "Left out dual_index: no lane expedites." in printed
-    assert f"Champion: {first['champion']}." in printed
+    assert f"Best rule: {first['best_rule']}." in printed
     assert set(first["policy_params"]) == {"base_stock", "capped_base_stock"}
     _, second = run(tmp_path, "b")
     assert all(p["cached"] for p in second["policies"].values())

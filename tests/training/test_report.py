@@ -39,7 +39,7 @@ def test_one_failure_is_a_row_not_the_end(workplace: Path) -> None:
     report = json.loads((workplace / "run" / "report.json").read_text())
     good, bad = report["scenarios"]
     assert good["verdict"] in {v.value for v in Verdict}
-    assert good["champion"] == "base_stock"
+    assert good["best_rule"] == "base_stock"
     assert len(good["seeds"]) == 1
     assert good["seeds"][0]["cpu_seconds"] > 0.0
     assert good["seeds"][0]["periods"] > 0.0

@@ -219,9 +219,9 @@ def _check(command: ReportCommand) -> None:
             raise ConfigError(f"{name} is {value}; expected at least {least}.")
     if not command.scenarios:
         raise ConfigError("scenarios is empty; expected at least one, as in scenarios=[serial].")
-    if command.start_from not in ("champion", "base_policy"):
+    if command.start_from not in ("best_rule", "base_policy"):
         raise ConfigError(
-            f"start_from is '{command.start_from}'; expected champion or base_policy."
+            f"start_from is '{command.start_from}'; expected best_rule or base_policy."
         )
     for key in ("classical", "artifacts"):
         for label in getattr(command, key):
@@ -286,7 +286,7 @@ def _facts(command: ReportCommand) -> dict[str, str]:
         "each training": "by iterations" if limit is None else f"{limit:g} s",
         "tuning": f"at most {command.tune.budget} parameter sets and {command.tune.seconds:g} s per"
         f" policy, {command.tune.traces} training traces each",
-        "champion chosen on": f"{command.choose.traces} validation traces",
+        "best rule chosen on": f"{command.choose.traces} validation traces",
         "learning starts from": command.start_from,
         "price of compute": f"{command.currency_per_cpu_hour:g} currency per CPU hour",
         "equal service": f"fill rate not more than {command.service_tolerance:.2%} lower",

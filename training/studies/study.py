@@ -54,8 +54,8 @@ class Study:
     """One scenario and how it is studied. train: the resolved `echelon train` command.
 
     classical: policies to tune; empty: what the network calls for. artifacts: folders of trained
-    policies, one per seed, to use instead of training. start_from: champion | base_policy.
-    choose_traces: of the tune split, that choose the champion. tune_seconds: for one policy.
+    policies, one per seed, to use instead of training. start_from: best_rule | base_policy.
+    choose_traces: of the tune split, that choose the best rule. tune_seconds: for one policy.
     """
 
     label: str
@@ -131,7 +131,7 @@ def _classical(scenario: Scenario, job: Study, progress: Progress) -> ClassicalP
     usable = [record for record in records if record.played is not None]
     if not usable:
         raise ConfigError(f"no classical policy can be used: {records[0].why_not}")
-    champion = min(usable, key=lambda record: record.validation_cost).name
+    best_rule = min(usable, key=lambda record: record.validation_cost).name
     own = scenario.base_policy
     keeps = job.start_from == "base_policy" and any(record.name == own for record in usable)
     return ClassicalPart(
@@ -139,8 +139,8 @@ def _classical(scenario: Scenario, job: Study, progress: Progress) -> ClassicalP
         currency=scenario.currency,
         features=features_of(scenario.compiled),
         policies=tuple(records),
-        champion=champion,
-        base_policy=own if keeps else champion,
+        best_rule=best_rule,
+        base_policy=own if keeps else best_rule,
         traces=job.traces,
         seed=job.seed,
         bound_traces=job.bound_traces,
