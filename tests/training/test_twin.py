@@ -415,7 +415,7 @@ def seen_at(env: BatchedEnv, ways: dict[str, np.ndarray], step: float) -> np.nda
 def slope_along(env: BatchedEnv, ways: dict[str, np.ndarray]) -> np.ndarray:
     """[P, F, B] what the twin says of the observation along the ways."""
     observation = torch.tensor(seen_at(env, ways, 0.0))
-    policy = BasePolicySlopes(env.base_policy, env.net, env.action_space, EXACT, "cpu")
+    policy = BasePolicySlopes(env.base_policy, env.action_space, EXACT, "cpu")
     twin = Twin(env.net, compile_heads(env.net)[0], EXACT, "cpu")
     slopes, period = slopes_of(env), env.simulator.period
     there = TwinState.of(env.state, period, EXACT, "cpu")
@@ -424,7 +424,7 @@ def slope_along(env: BatchedEnv, ways: dict[str, np.ndarray]) -> np.ndarray:
     def seen(step: torch.Tensor) -> torch.Tensor:
         now = TwinState(*(a + step * b for a, b in zip(there, along, strict=True)))
         positions = twin.positions(now)
-        order = anchor(env.target, policy.order(positions))
+        order = anchor(env.target, policy.of(positions, env.view)["order"])
         return slopes.of(observation, now, positions, order, env.state)
 
     zero = torch.zeros((), dtype=EXACT)
