@@ -57,6 +57,13 @@ class CompiledNetwork:
     resource_ids: tuple[str, ...]  # [R] declared ones, then the loads of lanes
 
     @property
+    def base_share(self) -> Floats:
+        """[Q] share of its pair's orders that a lane brings in regular use; 0: a spare lane."""
+        inbound, share = self.arrays.stocks.inbound, np.zeros(len(self.network.lanes))
+        share[inbound.index] = inbound.value
+        return share
+
+    @property
     def echelon_weight(self) -> Matrix:
         """[P, P] units of a pair (row) in one unit at a pair (column), itself included."""
         size = len(self.network.stocks)

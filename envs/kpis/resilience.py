@@ -166,11 +166,8 @@ def _exposed(net: CompiledNetwork, g: int, regime: Regime) -> _Exposed | None:
     )
     if not (stops.any() and hit.any()):
         return None
-    share = np.zeros(len(hit))
-    share[arrays.stocks.inbound.index] = arrays.stocks.inbound.value
-    lost = np.bincount(
-        arrays.lanes.to, share * (hit & ~arrays.lanes.expedite), minlength=len(network.stocks)
-    )
+    share = net.base_share * (hit & ~arrays.lanes.expedite)
+    lost = np.bincount(arrays.lanes.to, share, minlength=len(network.stocks))
     pairs = np.flatnonzero(lost >= 0.5 - 1e-9)
     leaves = arrays.stocks.leaves
     below = [leaves.index[leaves.pointer[p] : leaves.pointer[p + 1]] for p in pairs]

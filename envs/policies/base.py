@@ -32,7 +32,7 @@ __all__ = [
     "Target",
     "View",
     "Weights",
-    "only_if_asked",
+    "only_if_named",
     "per_pair",
 ]
 
@@ -74,7 +74,7 @@ class Target(NamedTuple):
     lane_share: Floats | None = None
 
 
-def only_if_asked(net: CompiledNetwork) -> bool:
+def only_if_named(net: CompiledNetwork) -> bool:
     """What `Policy.suits` says of a policy that is tried only where it is named."""
     return False
 

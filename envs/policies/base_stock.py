@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import numpy as np
 from scipy import stats
 
@@ -48,7 +45,7 @@ def whole_units(net: CompiledNetwork) -> bool:
 class BaseStock(Policy):
     """target = level - inventory_position."""
 
-    name: ClassVar[str] = "base_stock"
+    name = "base_stock"
     follows = Follows.inventory_position
 
     @classmethod
@@ -60,8 +57,5 @@ class BaseStock(Policy):
         level, sd = newsvendor_level(net, net.lead_mean, net.review)
         return {"level": Parameter(level, sd, whole=whole_units(net))}
 
-    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self._level = parameters["level"]
-
     def target(self, view: View) -> Target:
-        return Target(self._level - view.state.inventory_position)
+        return Target(self._parameters["level"] - view.state.inventory_position)

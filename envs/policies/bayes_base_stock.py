@@ -12,7 +12,7 @@ better sensing could reach.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from scipy import signal, sparse, stats
@@ -37,7 +37,7 @@ class BayesBaseStock(Policy):
     below, given the belief. Known factors of a calendar scale it in proportion.
     """
 
-    name: ClassVar[str] = "bayes_base_stock"
+    name = "bayes_base_stock"
     follows = Follows.echelon_inventory_position
     suits = staticmethod(demand_moves)
 
@@ -132,12 +132,9 @@ class _Calendar:
     """Known factors of the calendar: the forecast with them over that without."""
 
     def __init__(self, net: CompiledNetwork) -> None:
-        self._known, leaves = net.multiplier is not None, net.arrays.stocks.leaves
+        self._known = net.multiplier is not None
         periods = np.maximum(np.round(net.path_lead) + net.review, 1.0)
-        shape = len(periods), len(net.customer_pair)
-        self._units: Any = sparse.diags_array(periods) @ sparse.csr_array(
-            (leaves.value, leaves.index, leaves.pointer), shape=shape
-        )
+        self._units: Any = sparse.diags_array(periods) @ net.leaf_weight
 
     def factor(self, view: View) -> Floats | float:
         """[P, B]; 1 where there is no calendar."""

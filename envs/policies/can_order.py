@@ -6,8 +6,6 @@ share nothing follow (s, S).
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import shares_order_cost
 from envs.policies.base import Parameter, Target, View
@@ -20,8 +18,8 @@ __all__ = ["CanOrder"]
 class CanOrder(ReorderPointOrderUpTo):
     """order = S - inventory_position, at s or below; at c or below if another pair must."""
 
-    name: ClassVar[str] = "can_order"
-    decides: ClassVar[frozenset[str]] = frozenset({"gate", "can_gate"})
+    name = "can_order"
+    decides = frozenset({"gate", "can_gate"})
     suits = staticmethod(shares_order_cost)
 
     @classmethod

@@ -9,14 +9,14 @@ when the queue grew, and an order that waits for one part doesn't bind the other
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse, stats
 
 from envs.compiled.network import CompiledNetwork
 from envs.network.regime import Regime
-from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
+from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_named
 from envs.policies.base_stock import critical_ratio
 from envs.types import Floats, Ints
 
@@ -41,12 +41,12 @@ class CapacityChecked(Policy):
     Expedite lanes bring F_e + k_e s_e - IP_e, as in a dual index policy.
     """
 
-    name: ClassVar[str] = "capacity_checked"
-    decides: ClassVar[frozenset[str]] = frozenset({"expedite", "cap"})
+    name = "capacity_checked"
+    decides = frozenset({"expedite", "cap"})
     follows = Follows.echelon_inventory_position
     expedite_follows = Follows.expedite_position
     approximate = "caps and expedited parts follow hours and parts that are left"
-    suits = staticmethod(only_if_asked)
+    suits = staticmethod(only_if_named)
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
@@ -64,7 +64,7 @@ class CapacityChecked(Policy):
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self._parameters = dict(parameters)
+        super().__init__(net, parameters)
         arrays, pairs = net.arrays, len(net.network.stocks)
         self._has_expedite = arrays.stocks.expedite_periods >= 0
         cover = np.where(self._has_expedite, 0.0, outage_cover(net)) * net.demand_mean
@@ -75,8 +75,7 @@ class CapacityChecked(Policy):
         expedite_span = np.maximum(arrays.stocks.expedite_periods, 0) + net.review
         self._part = np.minimum(expedite_span / span, 1.0)[:, None]
         self._checked = checked = _checked(net)
-        share = np.zeros(len(arrays.lanes.to))
-        share[arrays.stocks.inbound.index] = arrays.stocks.inbound.value
+        share = net.base_share
         size, resources = (len(net.resource_ids) + pairs, len(share)), len(net.resource_ids)
         every = _takes(net)
         self._taken: Matrix = sparse.csr_array((every.quantity, (every.limit, every.lane)), size)

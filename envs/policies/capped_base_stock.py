@@ -8,16 +8,12 @@ Research 69(1)) proved it asymptotically optimal for long lead times. An infinit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import loses_sales
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import BaseStock, newsvendor_level, whole_units
-from envs.types import Floats
 
 __all__ = ["CappedBaseStock"]
 
@@ -25,17 +21,16 @@ __all__ = ["CappedBaseStock"]
 class CappedBaseStock(BaseStock):
     """order = min(cap, level - inventory_position)."""
 
-    name: ClassVar[str] = "capped_base_stock"
-    decides: ClassVar[frozenset[str]] = frozenset({"cap"})
+    name = "capped_base_stock"
+    decides = frozenset({"cap"})
     suits = staticmethod(loses_sales)
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         level, sd = newsvendor_level(net, net.lead_mean, net.review)
         whole = whole_units(net)
-        gap = np.maximum(
-            net.review + int(net.arrays.switches.demand_first), 1
-        )  # periods between orders
+        # periods between orders
+        gap = np.maximum(net.review + int(net.arrays.switches.demand_first), 1)
         spread = net.demand_sd * np.sqrt(gap)
         cap = net.demand_mean * gap + 0.5 * spread  # below the mean, stock runs dry
         return {
@@ -47,10 +42,6 @@ class CappedBaseStock(BaseStock):
             ),
         }
 
-    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        super().__init__(net, parameters)
-        self._cap = parameters["cap"]
-
     def target(self, view: View) -> Target:
-        cap = np.broadcast_to(self._cap, view.state.on_hand.shape)
+        cap = np.broadcast_to(self._parameters["cap"], view.state.on_hand.shape)
         return super().target(view)._replace(cap=cap)

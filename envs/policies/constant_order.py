@@ -6,15 +6,11 @@ Sharma and Squillante 2016).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
+from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_named
 from envs.policies.base_stock import whole_units
-from envs.types import Floats
 
 __all__ = ["ConstantOrder"]
 
@@ -22,17 +18,14 @@ __all__ = ["ConstantOrder"]
 class ConstantOrder(Policy):
     """target = quantity."""
 
-    name: ClassVar[str] = "constant_order"
+    name = "constant_order"
     follows = Follows.nothing
-    suits = staticmethod(only_if_asked)
+    suits = staticmethod(only_if_named)
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         mean = net.demand_mean
         return {"quantity": Parameter(mean * 0.9, mean * 0.1, whole=whole_units(net))}
 
-    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self._quantity = parameters["quantity"]
-
     def target(self, view: View) -> Target:
-        return Target(np.broadcast_to(self._quantity, view.state.on_hand.shape))
+        return Target(np.broadcast_to(self._parameters["quantity"], view.state.on_hand.shape))

@@ -14,7 +14,6 @@ shipped and received.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 
@@ -31,8 +30,8 @@ __all__ = ["DetectingBaseStock"]
 class DetectingBaseStock(Policy):
     """order = level - (IP - what is stuck); `level_suspected` while a lane in use is suspected."""
 
-    name: ClassVar[str] = "detecting_base_stock"
-    decides: ClassVar[frozenset[str]] = frozenset({"lane_share"})
+    name = "detecting_base_stock"
+    decides = frozenset({"lane_share"})
     follows = Follows.inventory_position
     approximate = "what a suspected lane owes no longer counts"
 
@@ -54,8 +53,7 @@ class DetectingBaseStock(Policy):
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._parameters, arrays = dict(parameters), net.arrays
-        share = np.zeros(len(arrays.lanes.to))
-        share[arrays.stocks.inbound.index] = arrays.stocks.inbound.value
+        share = net.base_share
         self._lateral = lateral_lanes(net)
         self._regular = np.flatnonzero(~(arrays.lanes.expedite | self._lateral))
         self._in_use = np.flatnonzero((share > 0.0) & ~arrays.lanes.expedite)

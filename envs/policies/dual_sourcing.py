@@ -13,13 +13,12 @@ tailored base-surge (Allon and Van Mieghem 2010): q_e = [S_e - IP_e]+, q_r const
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import expedites
-from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights, only_if_asked
+from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights, only_if_named
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.types import Floats
 
@@ -34,11 +33,11 @@ __all__ = [
 class DualIndex(Policy):
     """order = S - IP, expedite = S_e - IP_e."""
 
-    name: ClassVar[str] = "dual_index"
-    decides: ClassVar[frozenset[str]] = frozenset({"expedite"})
+    name = "dual_index"
+    decides = frozenset({"expedite"})
     follows = Follows.inventory_position
     expedite_follows = Follows.expedite_position
-    suits = staticmethod(only_if_asked)
+    suits = staticmethod(only_if_named)
 
     @classmethod
     def unfit(cls, net: CompiledNetwork) -> str | None:
@@ -56,7 +55,7 @@ class DualIndex(Policy):
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self._parameters = dict(parameters)
+        super().__init__(net, parameters)
         self._has = net.arrays.stocks.expedite_periods >= 0
 
     def target(self, view: View) -> Target:
@@ -71,7 +70,7 @@ class DualIndex(Policy):
 class SingleIndex(DualIndex):
     """order = S - IP, expedite = S_e - IP: one index for both."""
 
-    name: ClassVar[str] = "single_index"
+    name = "single_index"
     expedite_follows = Follows.inventory_position
 
     @classmethod
@@ -89,8 +88,8 @@ class SingleIndex(DualIndex):
 class CappedDualIndex(DualIndex):
     """order = S - IP, at most `cap` of it by regular lanes; expedite = S_e - IP_e."""
 
-    name: ClassVar[str] = "capped_dual_index"
-    decides: ClassVar[frozenset[str]] = frozenset({"expedite", "cap"})
+    name = "capped_dual_index"
+    decides = frozenset({"expedite", "cap"})
     suits = staticmethod(expedites)
 
     @classmethod
@@ -109,7 +108,7 @@ class CappedDualIndex(DualIndex):
 class TailoredBaseSurge(DualIndex):
     """order = a constant quantity by regular lanes; expedite = S_e - IP_e."""
 
-    name: ClassVar[str] = "tailored_base_surge"
+    name = "tailored_base_surge"
     suits = staticmethod(expedites)
 
     @classmethod

@@ -5,14 +5,10 @@ Optimal for serial systems with backlog (Clark and Scarf 1960).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_several_pairs
 from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
-from envs.types import Floats
 
 __all__ = ["EchelonBaseStock"]
 
@@ -20,7 +16,7 @@ __all__ = ["EchelonBaseStock"]
 class EchelonBaseStock(Policy):
     """target = level - echelon_inventory_position."""
 
-    name: ClassVar[str] = "echelon_base_stock"
+    name = "echelon_base_stock"
     follows = Follows.echelon_inventory_position
     suits = staticmethod(has_several_pairs)
 
@@ -29,8 +25,5 @@ class EchelonBaseStock(Policy):
         level, sd = newsvendor_level(net, net.path_lead, net.review)
         return {"level": Parameter(level, sd, whole=whole_units(net))}
 
-    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self._level = parameters["level"]
-
     def target(self, view: View) -> Target:
-        return Target(self._level - view.state.echelon_inventory_position)
+        return Target(self._parameters["level"] - view.state.echelon_inventory_position)

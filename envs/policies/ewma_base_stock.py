@@ -9,13 +9,12 @@ pair's own demand only, and its smoothing is a parameter to tune: 0 is base-stoc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
+from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_named
 from envs.policies.base_stock import critical_ratio
 from envs.types import Floats
 
@@ -28,10 +27,10 @@ class EwmaBaseStock(Policy):
     F += smoothing (demand - F), V += smoothing ((demand - F)^2 - V), every period.
     """
 
-    name: ClassVar[str] = "ewma_base_stock"
+    name = "ewma_base_stock"
     follows = Follows.inventory_position
     approximate = "the level of an inner node follows what was ordered from it"
-    suits = staticmethod(only_if_asked)
+    suits = staticmethod(only_if_named)
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
-from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.policies.base import Parameter, Target, View, only_if_named
+from envs.policies.base_stock import BaseStock, newsvendor_level, whole_units
 from envs.policies.travel import Travel
 from envs.types import Bools, Floats
 
@@ -30,21 +29,15 @@ _GATE = 0.5  # spreads: an action of so much opens or closes the gate
 _DRAWS = 1000  # of the weather, for the textbook level
 
 
-class FixedPath(Policy):
+class FixedPath(BaseStock):
     """order = level - IP, to the nearest whole load of the lane in regular use."""
 
-    name: ClassVar[str] = "fixed_path"
-    follows = Follows.inventory_position
+    name = "fixed_path"
     approximate = "orders are whole loads"
-    suits = staticmethod(only_if_asked)
-
-    @classmethod
-    def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        level, sd = newsvendor_level(net, net.lead_mean, net.review)
-        return {"level": Parameter(level, sd, whole=whole_units(net))}
+    suits = staticmethod(only_if_named)
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self._parameters = dict(parameters)
+        super().__init__(net, parameters)
         lanes = net.network.lanes
         self._to, self._ways = net.arrays.lanes.to, _Ways(net)
         self._load = np.array([q.load_size if q.load_size and q.load_cost else 0.0 for q in lanes])
@@ -66,8 +59,8 @@ class FixedPath(Policy):
 class ExpectedPath(FixedPath):
     """The same on the lane of the least expected cost, unless waiting is cheaper."""
 
-    name: ClassVar[str] = "expected_path"
-    decides: ClassVar[frozenset[str]] = frozenset({"lane_share", "gate"})
+    name = "expected_path"
+    decides = frozenset({"lane_share", "gate"})
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
@@ -105,8 +98,7 @@ class _Ways:
     def __init__(self, net: CompiledNetwork) -> None:
         self._to, self._regular = net.arrays.lanes.to, ~net.arrays.lanes.expedite
         self._pairs = len(net.network.stocks)
-        self._base = np.zeros((len(self._to), 1))
-        self._base[net.arrays.stocks.inbound.index, 0] = net.arrays.stocks.inbound.value
+        self._base = net.base_share[:, None]
 
     def least(self, cost: Floats) -> Floats:
         """[Q, B] -> [P, B]."""

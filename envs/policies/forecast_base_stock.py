@@ -6,9 +6,6 @@ to the customer. This is the default base policy that a learned correction start
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import numpy as np
 from scipy import stats
 
@@ -16,7 +13,6 @@ from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_calendar, has_hidden_state, has_several_pairs
 from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import critical_ratio
-from envs.types import Floats
 
 __all__ = ["ForecastBaseStock"]
 
@@ -24,7 +20,7 @@ __all__ = ["ForecastBaseStock"]
 class ForecastBaseStock(Policy):
     """target = F + k s - echelon_inventory_position."""
 
-    name: ClassVar[str] = "forecast_base_stock"
+    name = "forecast_base_stock"
     follows = Follows.echelon_inventory_position
 
     @classmethod
@@ -36,10 +32,7 @@ class ForecastBaseStock(Policy):
         start = stats.norm.ppf(critical_ratio(net))
         return {"safety_factor": Parameter(start, np.full(len(start), 0.5), -4.0, 8.0)}
 
-    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self._factor = parameters["safety_factor"]
-
     def target(self, view: View) -> Target:
-        state = view.state
-        level = state.echelon_forecast_mean + self._factor * state.echelon_forecast_sd
+        state, factor = view.state, self._parameters["safety_factor"]
+        level = state.echelon_forecast_mean + factor * state.echelon_forecast_sd
         return Target(level - state.echelon_inventory_position)

@@ -16,10 +16,9 @@ expedite lanes follow the capped forecast base-stock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import expedites, has_calendar
@@ -29,14 +28,12 @@ from envs.types import Floats, Ints
 
 __all__ = ["ForecastDualIndex"]
 
-Matrix = Any  # SciPy's sparse matrices
-
 
 class ForecastDualIndex(Policy):
     """order = F + k s - EIP, capped; expedite = F_e + k_e s_e - EIP_e."""
 
-    name: ClassVar[str] = "forecast_dual_index"
-    decides: ClassVar[frozenset[str]] = frozenset({"expedite", "cap"})
+    name = "forecast_dual_index"
+    decides = frozenset({"expedite", "cap"})
     follows = Follows.echelon_inventory_position
 
     @classmethod
@@ -58,7 +55,7 @@ class ForecastDualIndex(Policy):
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self._parameters = dict(parameters)
+        super().__init__(net, parameters)
         self._has = net.arrays.stocks.expedite_periods >= 0
         self._cover = _Cover(net, np.flatnonzero(self._has))
         periods = np.maximum(np.round(net.path_lead).astype(np.int64) + net.review, 1)
@@ -88,12 +85,8 @@ class _Cover:
     """Demand that expedited goods must cover: from now until the next ones are with customers."""
 
     def __init__(self, net: CompiledNetwork, pairs: Ints) -> None:
-        leaves, fast = net.arrays.stocks.leaves, np.flatnonzero(net.arrays.lanes.expedite)
-        shape = (len(net.network.stocks), len(net.customer_pair))
-        units: Matrix = sparse.csr_matrix(
-            (leaves.value, leaves.index, leaves.pointer), shape=shape
-        )[pairs]
-        variance = np.zeros(shape[0])
+        fast, units = np.flatnonzero(net.arrays.lanes.expedite), net.leaf_weight[pairs]
+        variance = np.zeros(len(net.network.stocks))
         np.maximum.at(variance, net.arrays.lanes.to[fast], net.lane_lead_sd[fast] ** 2)
         variance += np.maximum(net.path_lead_sd**2 - net.lead_sd**2, 0.0)
         down = net.path_lead - net.lead_mean
@@ -106,9 +99,7 @@ class _Cover:
             for h in np.unique(periods)
             for rows in (np.flatnonzero(periods == h),)
         ]
-        self._first = (
-            1 if net.arrays.switches.demand_first else 0
-        )  # today's demand is served already
+        self._first = int(net.arrays.switches.demand_first)  # today's demand is served already
         self._sums = None if net.multiplier is None else _running_sums(net, periods)
 
     def forecast(self, view: View) -> tuple[Floats, Floats]:

@@ -11,7 +11,6 @@ none, follow base-stock at `level`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +31,7 @@ class Myopic(Policy):
     p: what a lost sale costs, margin included. w: `penalty_weight`, 1 in the textbook.
     """
 
-    name: ClassVar[str] = "myopic"
+    name = "myopic"
     follows = Follows.inventory_position
     approximate = "stock that comes sooner counts less, and orders are whole cells of a table"
 
@@ -50,22 +49,21 @@ class Myopic(Policy):
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
+        super().__init__(net, parameters)
         arrays = net.arrays
-        self._level = parameters["level"]
         regular = np.flatnonzero(~arrays.lanes.expedite)
-        bought = np.full(len(self._level), np.inf)
+        bought = np.full(len(net.network.stocks), np.inf)
         np.minimum.at(bought, arrays.lanes.to[regular], arrays.lanes.unit_cost[regular])
         bought[np.isinf(bought)] = 0.0
-        margin = (
-            arrays.stocks.lost_sale_cost + arrays.stocks.price - bought
-        )  # a sale lost is a unit not bought
+        # A sale lost is a unit not bought.
+        margin = arrays.stocks.lost_sale_cost + arrays.stocks.price - bought
         self._penalty = parameters["penalty_weight"] * np.maximum(margin, 0.0)[:, None]
         self._holding = np.maximum(arrays.stocks.holding_cost, 1e-9)
         self._tables = [stock_on_arrival(net, int(p)) for p in losing_pairs(net)]
         self._prepared = [self._prepare(table) for table in self._tables]
 
     def target(self, view: View) -> Target:
-        order = self._level - view.state.inventory_position
+        order = self._parameters["level"] - view.state.inventory_position
         for table, prepared in zip(self._tables, self._prepared, strict=True):
             order[table.pair] = table.step * self._cells(table, prepared, table.predict(view))
         return Target(order)
@@ -87,7 +85,7 @@ class Myopic(Policy):
 class DualBalancing(Myopic):
     """order = the z whose holding cost until it is sold is w p E[demand - stock - z]+."""
 
-    name: ClassVar[str] = "dual_balancing"
+    name = "dual_balancing"
 
     def _prepare(self, table: StockOnArrival) -> Floats:
         """[2, K, Z] holding (per unit of h) of z alone, and lost sales [units]."""

@@ -10,14 +10,13 @@ sender, who shares what it has in proportion; all of them then ask the second fo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
-from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.policies.base import Parameter, Target, View, only_if_named
+from envs.policies.base_stock import BaseStock, newsvendor_level, whole_units
 from envs.types import Floats, Ints
 
 __all__ = ["NearestAlways", "NearestWithStock", "fulfilling_pairs"]
@@ -33,12 +32,11 @@ def fulfilling_pairs(net: CompiledNetwork) -> NDArray[np.bool_]:
     return result
 
 
-class NearestAlways(Policy):
+class NearestAlways(BaseStock):
     """order = level - IP; where orders are fulfilled the level is 0. Lanes by their base shares."""
 
-    name: ClassVar[str] = "nearest_always"
-    follows = Follows.inventory_position
-    suits = staticmethod(only_if_asked)
+    name = "nearest_always"
+    suits = staticmethod(only_if_named)
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
@@ -47,31 +45,24 @@ class NearestAlways(Policy):
         start, scale = np.where(through, 0.0, level), np.where(through, 0.0, sd)
         return {"level": Parameter(start, scale, whole=whole_units(net))}
 
-    def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self._level = parameters["level"]
-        self._ranks = _lanes_by_cost(net)
-
-    def target(self, view: View) -> Target:
-        return Target(self._level - view.state.inventory_position)
-
 
 class NearestWithStock(NearestAlways):
     """The same, from the cheapest lanes whose senders have stock."""
 
-    name: ClassVar[str] = "nearest_with_stock"
-    decides: ClassVar[frozenset[str]] = frozenset({"lane_share"})
+    name = "nearest_with_stock"
+    decides = frozenset({"lane_share"})
     approximate = "orders and lanes follow what the senders have"
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         super().__init__(net, parameters)
+        self._ranks, self._base = _lanes_by_cost(net), net.base_share[:, None]
         # Parts of units would be rounded up as often as down, and come though nobody waits.
         self._whole = whole_units(net)
 
     def target(self, view: View) -> Target:
-        order = self._level - view.state.inventory_position
+        order = self._parameters["level"] - view.state.inventory_position
         arrays, there = view.net.arrays, view.state.on_hand.copy()
-        share = np.zeros((len(arrays.lanes.to), there.shape[1]))
-        share[arrays.stocks.inbound.index] = arrays.stocks.inbound.value[:, None]
+        share = np.repeat(self._base, there.shape[1], axis=1)
         wanted = np.maximum(order, 0.0)
         for lanes in self._ranks:
             to, first = arrays.lanes.to[lanes], arrays.lanes.inputs.pointer[lanes]

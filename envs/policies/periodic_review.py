@@ -6,7 +6,6 @@ Pairs with the same R and phase are ordered together, so that they share a suppl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 from scipy import stats
@@ -28,8 +27,8 @@ class PeriodicReview(Policy):
     units as are sold until the next one.
     """
 
-    name: ClassVar[str] = "periodic_review"
-    decides: ClassVar[frozenset[str]] = frozenset({"gate"})
+    name = "periodic_review"
+    decides = frozenset({"gate"})
     follows = Follows.inventory_position
     suits = staticmethod(shares_order_cost)
 

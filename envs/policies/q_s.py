@@ -8,7 +8,7 @@ rules (Cheung and Lee 2002). A pair that shares nothing is alone: that is (s, S)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from scipy import sparse, stats
@@ -30,8 +30,8 @@ class JointQuantity(Policy):
     Q is what they sell in `cycle` periods; S = mean + k sd of demand over lead time + cycle.
     """
 
-    name: ClassVar[str] = "q_s"
-    decides: ClassVar[frozenset[str]] = frozenset({"gate"})
+    name = "q_s"
+    decides = frozenset({"gate"})
     follows = Follows.inventory_position
     approximate = "orders fill whole loads and packs"
     suits = staticmethod(shares_order_cost)

@@ -7,12 +7,11 @@ Hadley and Whitin (1963, chapter 4); for lots larger than what is sold between t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_asked
+from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_named
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.policies.s_s import order_cycle
 from envs.types import Floats
@@ -23,11 +22,11 @@ __all__ = ["ReorderPointLots"]
 class ReorderPointLots(Policy):
     """order = n Q, the fewest lots with inventory_position + n Q > r, where it is at r or below."""
 
-    name: ClassVar[str] = "r_q"
-    decides: ClassVar[frozenset[str]] = frozenset({"gate"})
+    name = "r_q"
+    decides = frozenset({"gate"})
     follows = Follows.inventory_position
     approximate = "orders are whole lots"
-    suits = staticmethod(only_if_asked)
+    suits = staticmethod(only_if_named)
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:

@@ -20,7 +20,6 @@ A programme per replication and plan: thousands of times slower than a formula.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 from scipy import stats
@@ -28,7 +27,7 @@ from scipy import stats
 from envs.compiled.network import CompiledNetwork
 from envs.linear_programme.programme import OpeningState, Outlook, Pricing
 from envs.linear_programme.rows import build_programme
-from envs.policies.base import Parameter, Policy, Target, View, only_if_asked
+from envs.policies.base import Parameter, Policy, Target, View, only_if_named
 from envs.policies.base_stock import critical_ratio
 from envs.policies.capacity_checked import outage_cover
 from envs.policies.expectation import Expectation
@@ -44,10 +43,10 @@ _BEYOND = 3  # periods that the horizon goes beyond the longest way to a custome
 class RollingLP(Policy):
     """order = what the plan orders now."""
 
-    name: ClassVar[str] = "rolling_lp"
-    decides: ClassVar[frozenset[str]] = frozenset({"expedite", "lane_share"})
+    name = "rolling_lp"
+    decides = frozenset({"expedite", "lane_share"})
     approximate = "its orders solve a linear programme"
-    suits = staticmethod(only_if_asked)
+    suits = staticmethod(only_if_named)
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
@@ -74,11 +73,9 @@ class RollingLP(Policy):
         self._every = int(np.clip(np.max(parameters["every"]), 1, self._periods))
         self._end = int(np.max(parameters["end"]))
         self._expectation = Expectation(net, self._periods)
-        arrays = net.arrays
         self._safety_cost = parameters["safety_cost"] * _shortage_cost(net)[:, None]
         self._worth = _landed_cost(net)
-        self._base = np.zeros((len(arrays.lanes.to), 1))
-        self._base[arrays.stocks.inbound.index, 0] = arrays.stocks.inbound.value
+        self._base = net.base_share[:, None]
         self._plan = np.zeros((0, 0, 0))
         self._planned_at = 0
 

@@ -5,8 +5,6 @@ Optimal for one item with a fixed cost per order and backlog (Scarf 1960).
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
@@ -61,8 +59,8 @@ def order_cycle(net: CompiledNetwork, joint: bool) -> Floats:
 class ReorderPointOrderUpTo(Policy):
     """order = S - inventory_position, where the position is at s or below."""
 
-    name: ClassVar[str] = "s_s"
-    decides: ClassVar[frozenset[str]] = frozenset({"gate"})
+    name = "s_s"
+    decides = frozenset({"gate"})
     follows = Follows.inventory_position
     suits = staticmethod(has_fixed_cost)
 

@@ -7,7 +7,6 @@ Optimal for one item with a supplier that fails and recovers as a Markov chain (
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -31,8 +30,7 @@ def lane_weights(net: CompiledNetwork, up: Bools, lateral: Bools) -> Floats:
     """
     arrays = net.arrays
     spare = ~(arrays.lanes.expedite | lateral)
-    share = np.zeros(len(arrays.lanes.to))
-    share[arrays.stocks.inbound.index] = arrays.stocks.inbound.value
+    share = net.base_share
     weights = share[:, None] * up
     pairs = len(net.network.stocks)
     served = np.zeros((pairs, up.shape[1]))
@@ -74,8 +72,8 @@ def _works(regime: Regime) -> Bools:
 class StatusAwareBaseStock(Policy):
     """order = level - IP; `level_down` while the lane of the largest base share is down."""
 
-    name: ClassVar[str] = "status_aware_base_stock"
-    decides: ClassVar[frozenset[str]] = frozenset({"lane_share"})
+    name = "status_aware_base_stock"
+    decides = frozenset({"lane_share"})
     follows = Follows.inventory_position
     suits = staticmethod(has_seen_state)
 
@@ -89,22 +87,16 @@ class StatusAwareBaseStock(Policy):
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self._parameters = dict(parameters)
+        super().__init__(net, parameters)
         network, arrays = net.network, net.arrays
         self._lateral = lateral_lanes(net)
         self._exposed = [
-            (
-                q,
-                g,
-                _works(regime.for_mode(lane.mode)),
-            )
+            (q, g, _works(regime.for_mode(lane.mode)))
             for q, lane in enumerate(network.lanes)
             for g, regime in enumerate(network.regimes)
             if regime.id in lane.regimes and regime.seen_after is not None
         ]
-        share = np.full(len(network.lanes), -1.0)
-        share[arrays.stocks.inbound.index] = arrays.stocks.inbound.value
-        share[arrays.lanes.expedite] = -1.0
+        share = np.where(arrays.lanes.expedite, -1.0, net.base_share)
         order = np.lexsort((arrays.lanes.unit_cost, -share))
         first = np.unique(arrays.lanes.to[order], return_index=True)[1]
         self._preferred = order[first]  # [P] lanes, as pairs are numbered from 0 without gaps

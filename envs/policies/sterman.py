@@ -7,12 +7,11 @@ is the expected demand, smoothed by `smoothing` (Sterman 1989, Management Scienc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
-from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights, only_if_asked
+from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights, only_if_named
 from envs.policies.base_stock import newsvendor_level
 from envs.types import Floats
 
@@ -22,9 +21,9 @@ __all__ = ["Sterman"]
 class Sterman(Policy):
     """Anchoring and adjustment; until `fixed_periods` have passed, `fixed_order` is ordered."""
 
-    name: ClassVar[str] = "sterman"
+    name = "sterman"
     approximate = "orders of an inner node follow what was ordered from it"
-    suits = staticmethod(only_if_asked)
+    suits = staticmethod(only_if_named)
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
@@ -41,7 +40,7 @@ class Sterman(Policy):
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self._parameters = dict(parameters)
+        super().__init__(net, parameters)
         self._pairs = len(net.network.stocks)
         self._expected = np.zeros((self._pairs, 1))
 

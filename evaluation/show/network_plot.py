@@ -58,9 +58,7 @@ def connect(
     (its kind, say).
     """
     arrays, network = net.arrays, net.network
-    share = np.zeros(len(network.lanes))
-    share[arrays.stocks.inbound.index] = arrays.stocks.inbound.value
-    flow = np.where(arrays.lanes.expedite, 0.0, share * net.demand_mean[arrays.lanes.to])
+    flow = np.where(arrays.lanes.expedite, 0.0, net.base_share * net.demand_mean[arrays.lanes.to])
     nodes = {n.id for n in network.nodes}
     total: dict[tuple[str, str, str, Speed], float] = defaultdict(float)
     count: Counter[tuple[str, str, str, Speed]] = Counter()

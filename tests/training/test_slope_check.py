@@ -78,7 +78,7 @@ def test_rolling_lp_is_refused() -> None:
 class Copy(EchelonBaseStock):
     """What somebody may write: a policy of their own, here with nothing declared."""
 
-    name: ClassVar[str] = "copy"
+    name = "copy"
     follows: ClassVar[Follows | None] = None  # type: ignore[assignment]
 
     @classmethod
@@ -101,7 +101,7 @@ class RoughCopy(WrongCopy):
 class MovingCap(RightCopy):
     """Its cap follows stock, which no slope goes through."""
 
-    decides: ClassVar[frozenset[str]] = frozenset({"cap"})
+    decides = frozenset({"cap"})
 
     def target(self, view: View) -> Target:
         return super().target(view)._replace(cap=view.state.on_hand + 1.0)
@@ -110,7 +110,7 @@ class MovingCap(RightCopy):
 class WrongExpedite(RightCopy):
     """Says nothing of what it expedites."""
 
-    decides: ClassVar[frozenset[str]] = frozenset({"expedite"})
+    decides = frozenset({"expedite"})
 
     def target(self, view: View) -> Target:
         return super().target(view)._replace(expedite=10.0 - view.state.inventory_level)
@@ -123,7 +123,7 @@ class OwnWeights(Copy):
         return Target(0.5 * super().target(view).order)
 
     def order_weights(self, view: View) -> Weights:
-        return {Follows.echelon_inventory_position: np.full((len(self._level), 1), 0.5)}
+        return {Follows.echelon_inventory_position: np.full_like(self._parameters["level"], 0.5)}
 
 
 def own(kind: type[Policy], network: str = "serial") -> BatchedEnv:

@@ -64,9 +64,7 @@ class RawOrders:
         fast = arrays.lanes.expedite
         self._fast = torch.as_tensor(fast.copy(), device=device)[:, None]
         self._group = self._index(arrays.lanes.to * 2 + fast)  # lanes of one speed to a pair
-        base = np.zeros(len(arrays.lanes.to))
-        base[arrays.stocks.inbound.index] = arrays.stocks.inbound.value
-        self._base = self._column(base)
+        self._base = self._column(net.base_share)
         self._yields = self._column(heads.yields)
         self._place = {
             name: self._rows(getattr(heads, name))

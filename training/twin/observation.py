@@ -82,13 +82,12 @@ class ObservationSlopes:
             inputs = np.repeat(
                 np.arange(len(arrays.lanes.to)), np.diff(arrays.lanes.inputs.pointer)
             )
-            share = np.zeros(len(arrays.lanes.to))
-            share[arrays.stocks.inbound.index] = arrays.stocks.inbound.value
             self._supplied = self._index(arrays.lanes.to[inputs])
             self._supplier = self._index(arrays.lanes.inputs.index)
             above, below = arrays.lanes.inputs.index, arrays.lanes.to[inputs]
+            share = net.base_share[inputs]
             self._cover = self._column(
-                share[inputs] * inverse_scale[above] / inverse_scale[below]  # in `below`'s units
+                share * inverse_scale[above] / inverse_scale[below]  # in `below`'s units
             )
         moving = self._moving(layout)
         self._plain = [name for name in moving if FEATURES[name].scale is Scale.demand]
