@@ -133,14 +133,14 @@ class ImitationConfig:
 class ModelConfig:
     """The actor and the critic of one node kind: same form, separate weights.
 
-    network: one of `evaluation.artifact.models.NETWORKS`; the critic takes the same form. memory,
+    form: one of `evaluation.artifact.models.MODELS`; the critic takes the same form. memory,
     companions, companions_of, identity: what it needs to see at least, as in ScenarioConfig.
 
     Raises:
         ConfigError: a value is out of range.
     """
 
-    network: str
+    form: str
     memory: int  # periods of demand, one by one
     companions: int  # other rows
     companions_of: CompanionsOf

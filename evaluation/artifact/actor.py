@@ -1,6 +1,6 @@
-"""The network that acts: one per node kind, shared over its rows; tanh layers in its plainest form.
+"""The model that acts: one per node kind, shared over its rows; tanh layers in its plainest form.
 
-Other forms (evaluation/networks/) read the row in another way first; the tanh layers follow.
+Other forms (evaluation/artifact/models/) read the row in another way first; the tanh layers follow.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class Actor(nn.Module):
     The last layer starts at zero: the untrained actor answers 0, which is the base policy. The
     critic has the same form with one output.
 
-    network: the form's name in `evaluation.artifact.models.NETWORKS`. rows: of the node kind, where
+    form: its name in `evaluation.artifact.models.MODELS`. rows: of the node kind, where
     each has weights of its own; else 0.
     """
 
-    network: ClassVar[str] = "mlp"
+    form: ClassVar[str] = "mlp"
     rows: int = 0
 
     def __init__(
@@ -93,7 +93,7 @@ class TorchPolicy:
         """Mean action in [-1, 1]: [P, F, B] -> [P, A, B], A the largest of the groups.
 
         Heads that a group does not use stay 0. Raises ArtifactError when a group has no actor
-        or another size, NonFiniteError when a network answers NaN or infinity.
+        or another size, NonFiniteError when a model answers NaN or infinity.
         """
         rows, _, batch = observation.shape
         heads = max((group.action_size for group in groups), default=0)

@@ -23,7 +23,7 @@ import torch
 from envs.errors import ArtifactError, ConfigError
 from envs.redact import redact_tree
 from evaluation.artifact.actor import Actor, TorchPolicy
-from evaluation.artifact.models import build_network
+from evaluation.artifact.models import build_model
 from evaluation.artifact.network_io import plain_hash
 from evaluation.files.atomic_folder import read_folder, write_folder
 
@@ -108,7 +108,7 @@ def save_artifact(
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "hidden": {kind: list(actor.hidden) for kind, actor in actors.items()},
         "networks": {
-            kind: {"name": actor.network, "rows": actor.rows} for kind, actor in actors.items()
+            kind: {"name": actor.form, "rows": actor.rows} for kind, actor in actors.items()
         },
         "canary": {kind: _canary(actor) for kind, actor in actors.items()},
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
@@ -229,14 +229,14 @@ def _build_actors(folder: Path, manifest: dict[str, Any], weights: bytes) -> dic
 
 
 def _build_actor(folder: Path, manifest: dict[str, Any], kind: str) -> Actor:
-    """The kind's network as the manifest says, untrained; without 'networks': tanh layers."""
-    network = manifest.get("networks", {}).get(kind, {"name": Actor.network, "rows": 0})
+    """The kind's model as the manifest says, untrained; without 'networks': tanh layers."""
+    model = manifest.get("networks", {}).get(kind, {"name": Actor.form, "rows": 0})
     features = [quantity["name"] for quantity in manifest["observation"]]
     heads, hidden = len(manifest["actions"][kind]), manifest["hidden"][kind]
     try:
-        return build_network(network["name"], features, heads, hidden, network["rows"])
+        return build_model(model["name"], features, heads, hidden, model["rows"])
     except (ConfigError, ValueError, RuntimeError) as problem:
-        what = f"no network of '{kind}' can be built from it ({problem})"
+        what = f"no model of '{kind}' can be built from it ({problem})"
         raise _bad(folder, _MANIFEST, what) from problem
 
 

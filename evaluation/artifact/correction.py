@@ -1,4 +1,4 @@
-"""Trained networks as a correction of a scenario's base policy."""
+"""Trained models as a correction of a scenario's base policy."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Base policies of a trained artifact on a network it has not seen.
 
-The learned correction needs nothing: its networks act on rows, whatever their number. The base
+The learned correction needs nothing: its models act on rows, whatever their number. The base
 policy's parameters do: a warehouse's level for 10 stores is no level for 50. A tuned parameter is
 carried over as what it is to the tuner, steps from the textbook value: start + x scale, with start
 and scale of the network at hand, and x the mean of the pairs of that node kind in training.
@@ -43,7 +43,7 @@ def base_parameters(artifact: Artifact, scenario: Scenario) -> dict[str, Any]:
 
 
 def seen_in_training(artifact: Artifact, scenario: Scenario) -> Scenario:
-    """The scenario, its rows seeing what the artifact's networks were trained to see.
+    """The scenario, its rows seeing what the artifact's models were trained to see.
 
     Raises ArtifactError when the network it was trained on can't be read.
     """

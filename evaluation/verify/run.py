@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from envs.errors import ConfigError, DataError, did_you_mean
-from evaluation.verify import joint, networks, single, textbook
+from evaluation.verify import chains, joint, single, textbook
 from evaluation.verify.case import Case, NotRunnable, Row
 
 __all__ = ["CHECKERS", "RUN", "chosen", "verify"]
@@ -18,8 +18,8 @@ CHECKERS: dict[str, Callable[[Case], Iterator[Row]]] = {
     "hidden_regime": single.hidden_regime,
     "joint_replenishment": joint.full_trucks,
     "joint_fixed_cost": joint.joint_fixed_cost,
-    "serial": networks.serial,
-    "beer_game": networks.beer_game,
+    "serial": chains.serial,
+    "beer_game": chains.beer_game,
     "perishable": textbook.perishable,
     "single_location": textbook.lot_size,
     "single_location_finite": textbook.finite,

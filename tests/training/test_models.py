@@ -19,7 +19,7 @@ from envs.scenario import Scenario
 from evaluation.artifact.actor import Actor
 from evaluation.artifact.artifact import Description, Quantity, load_artifact, save_artifact
 from evaluation.artifact.correction import learned_correction
-from evaluation.artifact.models import NETWORKS
+from evaluation.artifact.models import MODELS
 from evaluation.artifact.network_io import network_hash, scenario_from_plain, scenario_to_plain
 from tests.settings import as_shipped, training
 from tests.training.conftest import small_factory
@@ -29,7 +29,7 @@ from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.modules import seen_by
 from training.rllib.trainer import build_algorithm, trained_actors
 
-MODELS = sorted(path.stem for path in Path("conf/model").glob("*.yaml"))
+FILES = sorted(path.stem for path in Path("conf/model").glob("*.yaml"))
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "ppo": {"minibatch_rows": 64, "epochs": 2, "discount": 0.99},
     "pathwise": {"periods": 6, "tail": 2},
@@ -73,17 +73,17 @@ def saved(folder: Path, actors: dict[str, Actor], scenario: Scenario) -> Path:
 
 def test_every_network_has_a_model() -> None:
     """What is registered can be asked for by name."""
-    assert {model(name).network for name in MODELS} == set(NETWORKS)
+    assert {model(name).form for name in FILES} == set(MODELS)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", FILES)
 def test_models_learn_and_travel(name: str, algorithm: str, tmp_path: Path) -> None:
     """Both algorithms move the weights; what is loaded back acts in the scenario as before."""
     config = model(name)
     scenario = seen_by(small_factory(stores=3, skus=2).scenario, config)
     actors = trained(scenario, config, algorithm)
-    assert {actor.network for actor in actors.values()} == {config.network}
+    assert {actor.form for actor in actors.values()} == {config.form}
     artifact = load_artifact(saved(tmp_path / "policy", actors, scenario))
     assert artifact.network is not None
     same = scenario_from_plain(artifact.network)
@@ -120,7 +120,7 @@ def test_a_model_asks_for_what_it_sees() -> None:
     scenario = small_factory().scenario
     rich = replace(scenario, memory=30, companions=9, identity=True)
     asked = as_shipped(
-        "model", network="graph_attention", memory=24, companions=4, companions_of=CompanionsOf.node
+        "model", form="graph_attention", memory=24, companions=4, companions_of=CompanionsOf.node
     )
     seen = seen_by(scenario, asked)
     assert (seen.memory, seen.companions, seen.companions_of) == (24, 4, CompanionsOf.node)
@@ -130,7 +130,7 @@ def test_a_model_asks_for_what_it_sees() -> None:
     assert more.identity
     assert seen_by(rich, as_shipped("model")) == rich
     with pytest.raises(ConfigError, match=r"set model\.companions"):
-        seen_by(scenario, as_shipped("model", network="graph_attention"))
+        seen_by(scenario, as_shipped("model", form="graph_attention"))
     with pytest.raises(ConfigError, match=r"Did you mean 'recurrent'"):
         seen_by(scenario, as_shipped("model", network="recurent"))
 

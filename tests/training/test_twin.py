@@ -23,7 +23,7 @@ from envs.scenarios.one_warehouse import OneWarehouseConfig
 from envs.simulation.actions import compile_heads
 from envs.simulation.simulator import Simulator
 from evaluation.artifact.actor import Actor
-from evaluation.artifact.models import build_network
+from evaluation.artifact.models import build_model
 from evaluation.commands.evaluate import EvaluateCommand
 from tests.envs.networks import random_network
 from tests.settings import cost_alone
@@ -187,7 +187,7 @@ def test_slope_of_the_cost_is_what_the_simulator_shows(network: str, companions:
     env = BatchedEnv(scenario, 32, reward=cost_alone(salvage_share=0.0))
     torch.manual_seed(0)
     actors = {
-        group.name: build_network(network, env.feature_names, group.action_size, (64, 64), 0)
+        group.name: build_model(network, env.feature_names, group.action_size, (64, 64), 0)
         for group in env.groups
     }
     # What orders did to the demand on a warehouse has no slope: the networks don't look at it.

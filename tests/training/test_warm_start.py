@@ -169,6 +169,6 @@ def test_actors_of_another_form_are_refused() -> None:
     with pytest.raises(ConfigError, match="set model to what it was trained with"):
         set_actors(built, wide)
     del actors["store"]
-    with pytest.raises(ConfigError, match="no network for node kind 'store'"):
+    with pytest.raises(ConfigError, match="no model for node kind 'store'"):
         set_actors(built, actors)
     built.stop()

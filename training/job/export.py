@@ -17,7 +17,7 @@ __all__ = ["export", "git_revision"]
 
 
 def export(outcome: Outcome, resolved: Mapping[str, Any], folder: Path) -> None:
-    """Save the outcome's networks, network and evidence in `folder`, whole or not at all."""
+    """Save the outcome's models, network and evidence in `folder`, whole or not at all."""
     scenario = outcome.scenario
     evaluation = as_json(outcome.comparison)
     description = Description(

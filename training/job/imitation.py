@@ -1,7 +1,7 @@
-"""Before learning: networks that act as another classical policy does.
+"""Before learning: models that act as another classical policy does.
 
 DAgger (Ross, Gordon and Bagnell 2011, algorithm 3.1): play, ask the teacher at every state that was
-met what it would do there, fit the networks to all answers so far, play them, ask again. Fitted to
+met what it would do there, fit the models to all answers so far, play them, ask again. Fitted to
 the teacher's own states alone, they would not know what to do where their errors lead.
 """
 
@@ -93,7 +93,7 @@ def imitate(
 
     base: what actions correct. seed: of the training episodes played, and of the shuffling.
 
-    Returns the error: root mean square over all heads on episodes played by the networks
+    Returns the error: root mean square over all heads on episodes played by the models
     themselves, in units of the action, which goes from -1 to 1.
     """
     asked = _Asked(base, teacher)
@@ -265,7 +265,7 @@ class _Fit:
 
     @torch.no_grad()
     def error(self, met: Mapping[str, Demonstrations]) -> float:
-        """Root mean square of what the networks, as played, do differently."""
+        """Root mean square of what the models, as played, do differently."""
         errors = [
             shown.errors(self._actors[kind](shown.observation).clamp(-1.0, 1.0)).ravel()
             for kind, shown in met.items()

@@ -54,7 +54,7 @@ class LearningLoop:
     def run(self, algorithm: Algorithm, checkpoint: Checkpoint | None, is_warm: bool) -> None:
         """Learn until the iterations or the time are used up.
 
-        is_warm: the networks are something already, so they are validated first.
+        is_warm: the models are trained already, so they are validated first.
         """
         budget = self._settings.budget
         if checkpoint is not None:
@@ -99,7 +99,7 @@ class LearningLoop:
         self._progress.metrics(0, metrics)
 
     def best_actors(self, algorithm: Algorithm) -> dict[str, Actor]:
-        """Return the networks of the best validation; the base policy's zeros if none beat it."""
+        """Return the models of the best validation; the base policy's zeros if none beat it."""
         if not self.has_best:
             actors = trained_actors(algorithm)
             for actor in actors.values():

@@ -44,7 +44,7 @@ __all__ = ["Outcome", "prepare_scenario", "train"]
 class Outcome:
     """What a run ended with. curve: (iteration, seconds, simulated periods, validation cost).
 
-    best_iteration: whose networks these are; 0: those learning began with. is_base_policy: no
+    best_iteration: whose models these are; 0: those learning began with. is_base_policy: no
     checkpoint beat the base policy on validation, so the correction is zero. imitated: what
     learning began with, where it began with that.
     """
@@ -128,7 +128,7 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
 def _imitate(
     algorithm: Algorithm, scenario: Scenario, settings: Settings, progress: Progress
 ) -> Imitated:
-    """Let the algorithm begin with networks that act like a classical policy."""
+    """Let the algorithm begin with models that act like a classical policy."""
     actors = trained_actors(algorithm)
     imitated = imitate_policy(
         scenario, actors, settings.imitate, settings.budget, progress,

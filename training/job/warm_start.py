@@ -1,4 +1,4 @@
-"""Where learning begins: at the networks of an exported policy, or where a classical policy is.
+"""Where learning begins: at the models of an exported policy, or where a classical policy is.
 
 An exported policy may come from any algorithm: pathwise gradients can start PPO, and PPO can finish
 what has no slope.
@@ -33,7 +33,7 @@ _POLICY = "policy"  # of a run folder: the exported policy
 
 @dataclass(frozen=True)
 class StartingPolicy:
-    """Networks to begin with, by node kind, and the parameters of the policy they correct."""
+    """Models to begin with, by node kind, and the parameters of the policy they correct."""
 
     actors: dict[str, Actor]
     parameters: dict[str, Any]

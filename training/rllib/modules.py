@@ -1,4 +1,4 @@
-"""The network of one node kind as an RLlib module: actor, critic and exploration noise.
+"""The model of one node kind as an RLlib module: actor, critic and exploration noise.
 
 One module serves every node and SKU of its kind. A batch row is one (node, SKU) pair of
 one replication: observation [F], action [A]. Whole nodes, [K * F] and [K * A], are accepted
@@ -32,7 +32,7 @@ from envs.errors import ConfigError
 from envs.observation.central_view import CENTRAL
 from envs.scenario import Scenario
 from evaluation.artifact.actor import Actor
-from evaluation.artifact.models import build_network
+from evaluation.artifact.models import build_model
 from training.config import ModelConfig
 
 __all__ = [
@@ -51,7 +51,7 @@ class NodeKindModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):
     """Actor and critic shared by all nodes of one kind.
 
     The critic works in value units, set once from the base policy's returns: the loss then
-    has the same size for a cheap and a dear network. `to_reward_units` undoes it. The units
+    has the same size for a low-cost and a high-cost network. `to_reward_units` undoes it. The units
     are 0 and 1 (no change) unless `set_value_units` is called.
     """
 
@@ -59,10 +59,10 @@ class NodeKindModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):
     critic: Actor
 
     def setup(self) -> None:
-        """Build the networks from the spaces and `model_config`.
+        """Build the models from the spaces and `model_config`.
 
         It holds ModelConfig's fields, `features`: the names of what is observed, and `rows` of the
-        kind; the plain network needs neither.
+        kind; the plain model needs neither.
         """
         names = {item.name for item in fields(ModelConfig)}
         model = ModelConfig(**{k: v for k, v in self.model_config.items() if k in names})
@@ -75,9 +75,9 @@ class NodeKindModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):
         # The actor sees the first features; what only a critic may see stands behind them.
         acting = [name for name in features if not name.startswith(CENTRAL)]
         self._acting = len(acting)
-        self.actor = build_network(model.network, acting, heads, model.hidden, rows)
+        self.actor = build_model(model.form, acting, heads, model.hidden, rows)
         self.critic = (
-            build_network(model.network, features, 1, model.hidden, rows)
+            build_model(model.form, features, 1, model.hidden, rows)
             if len(acting) == len(features)
             else Actor(len(features), 1, model.hidden)
         )
@@ -151,7 +151,7 @@ class NodeKindModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI):
         self.target_actor = copy.deepcopy(self.actor).requires_grad_(False)
 
     def get_target_network_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Which network follows which."""
+        """Which model follows which."""
         return [(self.actor, self.target_actor)]
 
     def forward_target(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -191,10 +191,10 @@ def _spaces(rows: int, features: int, heads: int) -> tuple[gym.spaces.Box, gym.s
 
 
 def seen_by(scenario: Scenario, model: ModelConfig) -> Scenario:
-    """The scenario with at least what the model's networks need to see.
+    """The scenario with at least what the models need to see.
 
     Raises:
-        ConfigError: the model's network is unknown, or lacks something it reads.
+        ConfigError: the model's form is unknown, or lacks something it reads.
     """
     of = model.companions_of if model.companions else scenario.companions_of
     scenario = replace(
@@ -205,7 +205,7 @@ def seen_by(scenario: Scenario, model: ModelConfig) -> Scenario:
         identity=scenario.identity or model.identity,
     )
     with torch.device("meta"):  # nothing is allocated: only whether it can be built
-        build_network(model.network, feature_names(scenario), 1, model.hidden, 1)
+        build_model(model.form, feature_names(scenario), 1, model.hidden, 1)
     return scenario
 
 

@@ -1,4 +1,4 @@
-"""The gradient of PPO's loss for the tanh networks of a node kind, written out.
+"""The gradient of PPO's loss for the tanh models of a node kind, written out.
 
 What automatic differentiation would give, to rounding (tests/training/test_learner.py), but over a
 thousand rows at a time: their layers' outputs are still in the processor's cache when the way
@@ -20,12 +20,12 @@ from training.rllib.modules import NodeKindModule
 
 __all__ = ["has_written_gradient", "set_ppo_gradient"]
 
-_CHUNK = 2048  # rows: what two layers of 64 units put out, for both networks, is two megabytes
+_CHUNK = 2048  # rows: what two layers of 64 units put out, for both models, is two megabytes
 _LOG_ROOT_2_PI = 0.9189385332046727  # log sqrt(2 pi)
 
 
 def has_written_gradient(module: nn.Module) -> bool:
-    """Whether `set_ppo_gradient` knows this module: tanh networks on rows, on a processor."""
+    """Whether `set_ppo_gradient` knows this module: tanh models on rows, on a processor."""
     return bool(
         type(module) is NodeKindModule
         and module.node_rows == 1
@@ -61,7 +61,7 @@ def set_ppo_gradient(
     observations, actions = batch[Columns.OBS], batch[Columns.ACTIONS]
     densities, advantages = batch[Columns.ACTION_LOGP], batch[Postprocessing.ADVANTAGES]
     targets = batch[Postprocessing.VALUE_TARGETS].unsqueeze(-1)
-    rows, networks = len(observations), _Pair(module.actor, module.critic)
+    rows, models = len(observations), _Pair(module.actor, module.critic)
     with torch.enable_grad():
         log_std = module.log_std()
     by_log_std = torch.full_like(log_std, -entropy_weight)
@@ -69,7 +69,7 @@ def set_ppo_gradient(
     for start in range(0, rows, _CHUNK):
         part = slice(start, start + _CHUNK)
         advantage = advantages[part]
-        mean, value = networks.forward(observations[part])
+        mean, value = models.forward(observations[part])
 
         deviation = torch.sub(actions[part], mean).mul_(inverse_std)
         squares = deviation.square()
@@ -84,8 +84,8 @@ def set_ppo_gradient(
         error = value.sub_(targets[part])
         if value_clip < math.inf:
             error.mul_(error.square() <= value_clip)
-        networks.backward(by_mean, error.mul_(2.0 * value_weight / rows))
-    networks.set_gradients()
+        models.backward(by_mean, error.mul_(2.0 * value_weight / rows))
+    models.set_gradients()
     module.std_logit.grad = torch.autograd.grad(log_std, module.std_logit, by_log_std)[0]
 
 
@@ -94,8 +94,8 @@ class _Pair:
 
     def __init__(self, actor: Actor, critic: Actor) -> None:
         linears = [
-            [layer for layer in network.layers if isinstance(layer, nn.Linear)]
-            for network in (actor, critic)
+            [layer for layer in model.layers if isinstance(layer, nn.Linear)]
+            for model in (actor, critic)
         ]
         self._hidden = list(zip(*(layers[:-1] for layers in linears), strict=True))
         self._last = [layers[-1] for layers in linears]
@@ -123,13 +123,13 @@ class _Pair:
         """Add what the last answers' gradients, [n, A] and [n, 1], make of the weights'."""
         into = self._inputs[-1]
         gradient = torch.empty_like(into)
-        for network, by_output in enumerate((by_mean, by_value)):
-            last = self._last[network]
+        for model, by_output in enumerate((by_mean, by_value)):
+            last = self._last[model]
             assert last.weight.grad is not None
             assert last.bias.grad is not None
-            last.weight.grad.addmm_(by_output.t(), into[network])
+            last.weight.grad.addmm_(by_output.t(), into[model])
             last.bias.grad.add_(by_output.sum(0))
-            torch.mm(by_output, last.weight, out=gradient[network])
+            torch.mm(by_output, last.weight, out=gradient[model])
         for layer in reversed(range(len(self._weights))):
             torch.ops.aten.tanh_backward.grad_input(
                 gradient, self._inputs[layer + 1], grad_input=gradient
@@ -142,10 +142,10 @@ class _Pair:
     def set_gradients(self) -> None:
         """Give the hidden layers what was added up."""
         for pair, weight, bias in zip(self._hidden, self._by_weight, self._by_bias, strict=True):
-            for network, linear in enumerate(pair):
+            for model, linear in enumerate(pair):
                 # What a narrower actor doesn't see was filled up with zeros.
-                linear.weight.grad = weight[network][:, : linear.in_features].contiguous()
-                linear.bias.grad = bias[network, 0]
+                linear.weight.grad = weight[model][:, : linear.in_features].contiguous()
+                linear.bias.grad = bias[model, 0]
 
 
 def _side_by_side(actor: Tensor, critic: Tensor) -> Tensor:

@@ -174,7 +174,7 @@ def iteration_metrics(result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def trained_actors(algorithm: Algorithm) -> dict[str, Actor]:
-    """Copies of the networks that act, by node kind: what the artifact holds."""
+    """Copies of the models that act, by node kind: what the artifact holds."""
     state = algorithm.learner_group.get_state(
         components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=False
     )[COMPONENT_LEARNER][COMPONENT_RL_MODULE]
@@ -194,7 +194,7 @@ def trained_actors(algorithm: Algorithm) -> dict[str, Actor]:
 
 
 def set_actors(algorithm: Algorithm, actors: Mapping[str, Actor]) -> None:
-    """Let the networks that act be these from now on, on learners and runners; critics stay.
+    """Let the models that act be these from now on, on learners and runners; critics stay.
 
     Raises:
         ConfigError: a node kind has none, or one of another form.
@@ -202,13 +202,13 @@ def set_actors(algorithm: Algorithm, actors: Mapping[str, Actor]) -> None:
     for kind, own in trained_actors(algorithm).items():
         if kind not in actors:
             raise ConfigError(
-                f"there is no network for node kind '{kind}'; expected one for each; got "
+                f"there is no model for node kind '{kind}'; expected one for each; got "
                 f"{', '.join(sorted(actors))}; start from a policy trained with this kind"
             )
         got, wanted = _form(actors[kind]), _form(own)
         if got != wanted:
             raise ConfigError(
-                f"the network for node kind '{kind}' is {got}; expected {wanted}; set model to "
+                f"the model for node kind '{kind}' is {got}; expected {wanted}; set model to "
                 "what it was trained with"
             )
     weights = {kind: actor.state_dict() for kind, actor in actors.items()}
@@ -222,7 +222,7 @@ def set_actors(algorithm: Algorithm, actors: Mapping[str, Actor]) -> None:
 
 def _form(actor: Actor) -> str:
     shapes = (f"{name} {list(tensor.shape)}" for name, tensor in actor.state_dict().items())
-    return f"{actor.network} with {', '.join(shapes)}"
+    return f"{actor.form} with {', '.join(shapes)}"
 
 
 def _set_actors(learner: Learner, weights: Mapping[str, Mapping[str, torch.Tensor]]) -> None:

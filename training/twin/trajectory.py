@@ -1,6 +1,6 @@
 """Trajectories with slopes: the simulator and its twin, stepped side by side.
 
-Every number comes from the simulator; the twin adds how it moves with what the networks did
+Every number comes from the simulator; the twin adds how it moves with what the models did
 (Madeka et al. 2022; Alvo et al. 2023).
 """
 

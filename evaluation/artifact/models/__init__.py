@@ -1,5 +1,5 @@
-"""The forms of the network that acts, by name."""
+"""The forms of the model that acts, by name."""
 
-from evaluation.artifact.models.registry import NETWORKS, build_network
+from evaluation.artifact.models.registry import MODELS, build_model
 
-__all__ = ["NETWORKS", "build_network"]
+__all__ = ["MODELS", "build_model"]

@@ -31,7 +31,7 @@ class GraphAttention(Actor):
     part of the map to the query, and keys and values are one embedding.
     """
 
-    network: ClassVar[str] = "graph_attention"
+    form: ClassVar[str] = "graph_attention"
 
     def __init__(
         self, features: Sequence[str], action_size: int, hidden: Sequence[int], rows: int = 0
@@ -41,7 +41,7 @@ class GraphAttention(Actor):
         flagged = [i for i in places if features[i].endswith(COMPANION_FLAGS[-1])]
         if not flagged:
             raise ConfigError(
-                "model.network is graph_attention, but rows see no companions; expected some; set "
+                "model.form is graph_attention, but rows see no companions; expected some; set "
                 "model.companions (or scenario.companions) to 1 or more."
             )
         own = len(features) - len(places)

@@ -1,6 +1,6 @@
 """Weights of its own for each row of a node kind, all multiplied in one batched product.
 
-For few rows that differ in what no feature tells. Such a network acts only on the rows it was
+For few rows that differ in what no feature tells. Such a model acts only on the rows it was
 trained for.
 """
 
@@ -37,7 +37,7 @@ class _RowLinear(nn.Module):
 class PerNode(Actor):
     """Tanh layers, one set per row; a row says its number in its last feature."""
 
-    network: ClassVar[str] = "per_node"
+    form: ClassVar[str] = "per_node"
 
     def __init__(
         self, features: Sequence[str], action_size: int, hidden: Sequence[int], rows: int
@@ -45,7 +45,7 @@ class PerNode(Actor):
         """features: names, the identity last. Raises ConfigError where it isn't."""
         if not features or features[-1] != IDENTITY:
             raise ConfigError(
-                "model.network is per_node, but rows don't see their number; expected "
+                "model.form is per_node, but rows don't see their number; expected "
                 f"'{IDENTITY}' as the last feature; set model.identity (or scenario.identity)=true."
             )
         layer = functools.partial(_RowLinear, rows)
@@ -72,7 +72,7 @@ class PerNode(Actor):
         """[n] rows' numbers, [n, F] -> [n, A]: sorted by row, filled up to the most frequent."""
         if len(number) and (int(number.min()) < 0 or int(number.max()) >= self.rows):
             raise ArtifactError(
-                f"Network per_node: got rows {int(number.min())} to {int(number.max())} of a node "
+                f"Model per_node: got rows {int(number.min())} to {int(number.max())} of a node "
                 f"kind; it was trained for rows 0 to {self.rows - 1}. Train on this network, or "
                 "with model=shared_mlp, whose weights fit any number of nodes."
             )

@@ -1,6 +1,6 @@
 """A row that remembers: a gated recurrent unit over the last periods' demand.
 
-GRU of Cho et al. 2014, run anew over the window in every period: the network needs no state between
+GRU of Cho et al. 2014, run anew over the window in every period: the model needs no state between
 periods, so that serving, shuffled training rows and interrupted episodes stay as they are.
 """
 
@@ -23,7 +23,7 @@ _UNITS = 16  # of the hidden state
 class Recurrent(Actor):
     """The state after the window's last period, beside all other features, into tanh layers."""
 
-    network: ClassVar[str] = "recurrent"
+    form: ClassVar[str] = "recurrent"
 
     def __init__(
         self, features: Sequence[str], action_size: int, hidden: Sequence[int], rows: int = 0
@@ -32,7 +32,7 @@ class Recurrent(Actor):
         names = list(features)
         if "demand_2_ago" not in names or "demand_last" not in names:
             raise ConfigError(
-                "model.network is recurrent, but rows see no window of demand; expected at least 2 "
+                "model.form is recurrent, but rows see no window of demand; expected at least 2 "
                 "periods; set model.memory (or scenario.memory) to 2 or more."
             )
         first = last = names.index("demand_2_ago")

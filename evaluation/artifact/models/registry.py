@@ -1,4 +1,4 @@
-"""Which network: a new one is a file beside this, a line here, a YAML in conf/model/, a test."""
+"""Which model: a new one is a file beside this, a line here, a YAML in conf/model/, a test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evaluation.artifact.models.graph_attention import GraphAttention
 from evaluation.artifact.models.per_node import PerNode
 from evaluation.artifact.models.recurrent import Recurrent
 
-__all__ = ["NETWORKS", "build_network"]
+__all__ = ["MODELS", "build_model"]
 
 Builder = Callable[[Sequence[str], int, Sequence[int], int], Actor]
 
@@ -19,26 +19,26 @@ def _mlp(features: Sequence[str], action_size: int, hidden: Sequence[int], rows:
     return Actor(len(features), action_size, hidden)
 
 
-# (names of the features seen, action heads, units per hidden layer, rows of the kind) -> network
-NETWORKS: dict[str, Builder] = {
-    Actor.network: _mlp,
-    GraphAttention.network: GraphAttention,
-    Recurrent.network: Recurrent,
-    PerNode.network: PerNode,
+# (names of the features seen, action heads, units per hidden layer, rows of the kind) -> model
+MODELS: dict[str, Builder] = {
+    Actor.form: _mlp,
+    GraphAttention.form: GraphAttention,
+    Recurrent.form: Recurrent,
+    PerNode.form: PerNode,
 }
 
 
-def build_network(
+def build_model(
     name: str, features: Sequence[str], action_size: int, hidden: Sequence[int], rows: int
 ) -> Actor:
-    """The named network, untrained: it answers 0.
+    """The named model, untrained: it answers 0.
 
     Raises:
-        ConfigError: the name is unknown, or the features lack what the network reads.
+        ConfigError: the name is unknown, or the features lack what the model reads.
     """
-    if name not in NETWORKS:
+    if name not in MODELS:
         raise ConfigError(
-            f"model.network is '{name}'; expected one of: {', '.join(NETWORKS)}."
-            f"{did_you_mean(name, NETWORKS)}"
+            f"model.form is '{name}'; expected one of: {', '.join(MODELS)}."
+            f"{did_you_mean(name, MODELS)}"
         )
-    return NETWORKS[name](features, action_size, hidden, rows)
+    return MODELS[name](features, action_size, hidden, rows)

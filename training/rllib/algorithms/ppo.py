@@ -1,4 +1,4 @@
-"""PPO: one agent per node, one network per node kind."""
+"""PPO: one agent per node, one model per node kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forms of the network that acts: what each promises, and that it travels in the artifact."""
+"""The forms of the model that acts: what each promises, and that it travels in the artifact."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from envs.observation.companions import COMPANION_FLAGS, companion_names
 from envs.observation.features import FLOW_FEATURES
 from evaluation.artifact.actor import Actor
 from evaluation.artifact.artifact import Description, Quantity, load_artifact, save_artifact
-from evaluation.artifact.models import NETWORKS, build_network
+from evaluation.artifact.models import MODELS, build_model
 
 MEMORY, COMPANIONS, ROWS = 5, 4, 3
 OWN = (*FLOW_FEATURES, *(f"demand_{ago}_ago" for ago in range(2, MEMORY + 1)), "critical_ratio")
@@ -26,7 +26,7 @@ SIZE = len(FLOW_FEATURES) + len(COMPANION_FLAGS)
 def trained(name: str, rows: int = ROWS, features: tuple[str, ...] = FEATURES) -> Actor:
     """With weights that answer something."""
     torch.manual_seed(0)
-    network = build_network(name, features, 2, (16, 8), rows)
+    network = build_model(name, features, 2, (16, 8), rows)
     with torch.no_grad():
         for parameter in network.layers[-1].parameters():
             parameter.normal_(std=0.3)
@@ -44,10 +44,10 @@ def observed(*shape: int, there: int = COMPANIONS) -> Tensor:
     return rows
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", MODELS)
 def test_untrained_networks_are_the_base_policy(name: str) -> None:
     """Exactly zero, with a slope; a trained one that is silenced answers zero again."""
-    network = build_network(name, FEATURES, 2, (16, 8), ROWS)
+    network = build_model(name, FEATURES, 2, (16, 8), ROWS)
     seen = observed(ROWS, 4)
     answer = network(seen)
     assert (network.observation_size, network.action_size) == (len(FEATURES), 2)
@@ -63,7 +63,7 @@ def test_untrained_networks_are_the_base_policy(name: str) -> None:
     assert not network(seen).any()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", MODELS)
 def test_rows_answer_for_themselves(name: str) -> None:
     """Whatever shape they come in and whoever stands beside them."""
     network, seen = trained(name), observed(ROWS, 5)
@@ -74,7 +74,7 @@ def test_rows_answer_for_themselves(name: str) -> None:
     torch.testing.assert_close(network(seen[1, 2]), whole[1, 2])
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", MODELS)
 def test_all_weights_learn(name: str) -> None:
     """No part of a network is out of reach of the slope."""
     network = trained(name)
@@ -105,7 +105,7 @@ def test_as_many_companions_as_there_are() -> None:
     """The same weights read 4 places or 2, where no more are filled: empty ones count nothing."""
     network = trained("graph_attention")
     short = (*OWN, *companion_names(2), "row_of_kind")
-    other = build_network("graph_attention", short, 2, (16, 8), 0)
+    other = build_model("graph_attention", short, 2, (16, 8), 0)
     other.load_state_dict(network.state_dict())
     for there in (0, 1, 2):
         seen = observed(6, there=there)
@@ -167,7 +167,7 @@ def test_unknown_rows_are_refused(number: float) -> None:
 def test_what_a_network_needs_to_see(name: str, message: str) -> None:
     """Named, with the setting that shows it."""
     with pytest.raises(ConfigError, match=message):
-        build_network(name, FLOW_FEATURES, 1, (8,), 2)
+        build_model(name, FLOW_FEATURES, 1, (8,), 2)
 
 
 def description() -> Description:
@@ -182,7 +182,7 @@ def description() -> Description:
     )
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", MODELS)
 def test_saved_networks_come_back(name: str, tmp_path: Path) -> None:
     """To the bit, as the same form."""
     network, seen = trained(name), observed(ROWS, 5)
@@ -207,8 +207,8 @@ def test_artifacts_of_before_are_tanh_networks(tmp_path: Path) -> None:
     [
         ({"store": {"name": "mlp", "rows": 0}}, "has shape .*, expected"),
         ({"store": {"name": "per_node", "rows": 10**9}}, "has shape .*, expected"),
-        ({"store": {"name": "per_node", "rows": -1}}, "no network of 'store'"),
-        ({"store": {"name": "../mlp", "rows": 0}}, "model.network is '../mlp'"),
+        ({"store": {"name": "per_node", "rows": -1}}, "no model of 'store'"),
+        ({"store": {"name": "../mlp", "rows": 0}}, "model.form is '../mlp'"),
         ({"store": {"name": "per_node"}}, "a field is missing"),
         (["per_node"], "a field is missing or malformed"),
     ],
