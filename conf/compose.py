@@ -1,4 +1,10 @@
-"""From a command line to checked configuration objects."""
+"""From a command line to checked configuration objects.
+
+A value has one home. Commands and their groups have all of them in conf/*.yaml: their classes have
+no defaults. Scenarios: what every YAML of a kind states has no default in the kind's classes; what
+only some state has its plain value there, and a YAML states what differs. ScenarioConfig itself and
+the types of envs/network that Python users build, too, keep plain values for all kinds.
+"""
 
 from __future__ import annotations
 

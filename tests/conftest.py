@@ -10,9 +10,9 @@ import pytest
 from envs.network.demand import DemandConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.scenarios.one_warehouse import OneWarehouseConfig
 from envs.scenarios.single_node import SingleNodeConfig
 from evaluation.progress import SilentProgress
+from tests.envs.networks import one_warehouse
 
 ROOT = Path(__file__).parent
 
@@ -38,6 +38,7 @@ def shop() -> Scenario:
             demand=DemandConfig(mean=5.0),
             lead_time=2,
             lost_sale_cost=4.0,
+            holding_cost=1.0,
         )
     )
 
@@ -46,8 +47,7 @@ def shop() -> Scenario:
 def warehouse() -> Scenario:
     """A warehouse, three stores, two items, correlated demand, lost sales."""
     return build_scenario(
-        OneWarehouseConfig(
-            kind="one_warehouse",
+        one_warehouse(
             name="warehouse",
             horizon=20,
             demand=DemandConfig(mean=5.0),

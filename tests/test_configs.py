@@ -12,14 +12,16 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import yaml
 
 from conf.compose import CommandConfig, compose, compose_runs
 from conf.help import help_text
 from echelon import COMMANDS, main
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import EchelonError
+from envs.network.demand import DemandConfig
 from envs.scenario import Scenario
-from envs.scenarios import ScenarioConfig, build_scenario
+from envs.scenarios import BUILDERS, ScenarioConfig, build_scenario
 from evaluation.commands.evaluate import EvaluateCommand
 from tests.envs.networks import rows_are_the_stocks
 from training.commands.train import TrainCommand
@@ -159,6 +161,38 @@ def test_values_live_in_yaml_alone(name: str) -> None:
     for cls in {part for top in (config, *groups) for part in sections(top)}:
         for field in dataclasses.fields(cls):
             assert field.name in chosen or not has_default(field), f"{cls.__name__}.{field.name}"
+
+
+def stated(cls: type, values: Mapping[str, Any]) -> Iterator[tuple[type, set[str]]]:
+    """What a YAML states of a class, and of the classes of its sections and entries."""
+    yield cls, set(values)
+    hints = typing.get_type_hints(cls)
+    for key, value in values.items():
+        parts = [c for c in (hints[key], *typing.get_args(hints[key])) if is_dataclass(c)]
+        if parts and isinstance(value, Mapping):
+            entries = typing.get_origin(hints[key]) is dict
+            for entry in value.values() if entries else [value]:
+                yield from stated(cast(type, parts[0]), entry)
+
+
+def test_what_every_scenario_of_a_kind_states_has_no_default() -> None:
+    """Plain values stand in the class only for what a YAML may leave out; see conf/compose.py."""
+    found: dict[type, list[set[str]]] = {}
+    for path in Path("conf/scenario").glob("*.yaml"):
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        base = values.pop("defaults")[0]
+        if base.startswith("schema_"):  # others are based on one of these
+            for cls, keys in stated(BUILDERS[base.removeprefix("schema_")][0], values):
+                found.setdefault(cls, []).append(keys)
+    shared = {field.name for field in dataclasses.fields(ScenarioConfig)}
+    assert set(found) >= {cls for cls, _ in BUILDERS.values()}
+    for cls, keys in found.items():
+        if cls is DemandConfig:  # its distribution: Poisson where Python users say none
+            continue
+        own = shared if issubclass(cls, ScenarioConfig) else set()
+        for field in dataclasses.fields(cls):
+            if field.name not in own and has_default(field):
+                assert not all(field.name in names for names in keys), (cls, field.name)
 
 
 def test_every_number_of_a_single_node_is_an_override() -> None:

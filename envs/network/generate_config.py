@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from envs.errors import ConfigError, did_you_mean
@@ -50,27 +50,27 @@ class GenerateConfig:
     disruptions: suppliers are up, degraded or down. seen_after: see `envs.network.regime.Regime`.
     """
 
-    seed: int = 0
-    suppliers: int = 2
-    plants: int = 1
-    warehouses: int = 2
-    stores: int = 8
-    skus: int = 3
-    pairs: int | None = None
-    plants_per_sku: float = 1.0
-    sources_per_plant: float = 2.0
-    sources_per_warehouse: float = 1.0
-    sources_per_store: float = 1.5
-    alternate_share: float = 0.0
-    modes: list[str] = field(default_factory=lambda: ["truck"])
-    transshipment: bool = True
-    delay: float = 0.0
-    demand_mean: float = 4.0
-    dispersion: float = 0.0
-    p_wait: float = 0.0
-    utilisation: float = 0.7
-    disruptions: bool = False
-    seen_after: int | None = None
+    seed: int
+    suppliers: int
+    plants: int
+    warehouses: int
+    stores: int
+    skus: int
+    pairs: int | None
+    plants_per_sku: float
+    sources_per_plant: float
+    sources_per_warehouse: float
+    sources_per_store: float
+    alternate_share: float
+    modes: list[str]
+    transshipment: bool
+    delay: float
+    demand_mean: float
+    dispersion: float
+    p_wait: float
+    utilisation: float
+    disruptions: bool
+    seen_after: int | None
 
     def __post_init__(self) -> None:
         least = {"suppliers": 1, "stores": 1, "skus": 1, "plants_per_sku": 1.0}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 from envs.errors import ConfigError, did_you_mean
 from envs.network.demand import Demand, DemandConfig
@@ -45,8 +45,8 @@ class ComponentConfig:
     null: there is none. expedite_premium: currency per unit above the regular price.
     """
 
-    value: float = 1.0
-    lead_time: int = 5
+    value: float
+    lead_time: int
     delay_mean: float = 0.0
     delay_sd: float = 0.0
     time_to_failure: float | None = None
@@ -60,9 +60,9 @@ class MachineConfig:
     """hours: per period while it runs. time_to_failure, time_to_repair: mean periods; null: it
     never fails."""
 
-    hours: float = 8.0
-    time_to_failure: float | None = 25.0
-    time_to_repair: float = 2.0
+    hours: float
+    time_to_failure: float | None
+    time_to_repair: float
 
 
 @dataclass
@@ -70,21 +70,21 @@ class ProductConfig:
     """parts: component -> units per unit. hours: machine -> hours per unit. added_value: currency
     per unit above its parts. demand_mean: units per period, of all customers."""
 
-    parts: dict[str, float] = field(default_factory=dict)
-    hours: dict[str, float] = field(default_factory=dict)
-    added_value: float = 0.0
-    demand_mean: float = 10.0
+    parts: dict[str, float]
+    hours: dict[str, float]
+    added_value: float
+    demand_mean: float
 
 
 @dataclass
 class DistributionCentreConfig:
     """lead_time: periods from the plant. share: of every product's demand."""
 
-    lead_time: int = 2
-    share: float = 0.5
+    lead_time: int
+    share: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AssemblyPlantConfig(ScenarioConfig):
     """Components, machines, products and distribution centres by name.
 
@@ -94,16 +94,16 @@ class AssemblyPlantConfig(ScenarioConfig):
     outage_seen_after: periods until agents hear that a supplier is down or up again; null: never.
     """
 
-    components: dict[str, ComponentConfig] = field(default_factory=dict)
-    machines: dict[str, MachineConfig] = field(default_factory=dict)
-    products: dict[str, ProductConfig] = field(default_factory=dict)
-    centres: dict[str, DistributionCentreConfig] = field(default_factory=dict)
-    assembly_lead_time: int = 1
-    demand_dispersion: float = 1.0
-    holding_rate: float = 0.001
-    centre_holding_rate: float = 0.0015
-    backlog_ratio: float = 19.0
-    outage_seen_after: int | None = 2
+    components: dict[str, ComponentConfig]
+    machines: dict[str, MachineConfig]
+    products: dict[str, ProductConfig]
+    centres: dict[str, DistributionCentreConfig]
+    assembly_lead_time: int
+    demand_dispersion: float
+    holding_rate: float
+    centre_holding_rate: float
+    backlog_ratio: float
+    outage_seen_after: int | None
 
 
 def build_assembly_plant(config: AssemblyPlantConfig) -> Scenario:

@@ -31,7 +31,7 @@ _LEAD_TIME = {  # a lane's keys -> fields of its lead time
 _ByName = dict[Any, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExplicitConfig(ScenarioConfig):
     """The parts of a network by name; keys and units are the fields of the types.
 
@@ -45,10 +45,10 @@ class ExplicitConfig(ScenarioConfig):
       -> states.
     """
 
-    nodes: _ByName = field(default_factory=dict)
-    skus: _ByName = field(default_factory=dict)
-    stocks: _ByName = field(default_factory=dict)
-    lanes: _ByName = field(default_factory=dict)
+    nodes: _ByName
+    skus: _ByName
+    stocks: _ByName
+    lanes: _ByName
     resources: _ByName = field(default_factory=dict)
     regimes: _ByName = field(default_factory=dict)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 from envs.network.generate import GenerateConfig, generate_network
 from envs.scenario import Scenario
@@ -11,11 +11,11 @@ from envs.scenarios.common import ScenarioConfig, make_scenario
 __all__ = ["GeneratedConfig", "build_generated"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GeneratedConfig(ScenarioConfig):
     """network: what it looks like; see `envs.network.generate_config.GenerateConfig`."""
 
-    network: GenerateConfig = field(default_factory=GenerateConfig)
+    network: GenerateConfig
 
 
 def build_generated(config: GeneratedConfig) -> Scenario:

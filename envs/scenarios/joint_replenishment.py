@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -36,16 +36,16 @@ class SupplierConfig:
     periods of mean demand that fill a truck; the items' volumes are scaled to that.
     """
 
-    lead_time: int = 3
+    lead_time: int
+    load_size: float
+    load_cost: float
+    days_per_load: float
     delay_mean: float = 0.0
     delay_sd: float = 0.0
     fixed_cost: float = 0.0
-    load_size: float = 66.0
-    load_cost: float = 800.0
-    days_per_load: float = 6.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JointReplenishmentConfig(ScenarioConfig):
     """suppliers: by name; the SKUs are dealt out to them in turn.
 
@@ -58,19 +58,19 @@ class JointReplenishmentConfig(ScenarioConfig):
     period; null: no limit.
     """
 
-    suppliers: dict[str, SupplierConfig] = field(default_factory=dict)
-    seed: int = 0
-    skus: int = 12
-    demand_mean: float = 20.0
-    demand_dispersion: float = 1.0
-    price: float = 400.0
-    minor_cost: float = 15.0
-    pack_days: float = 0.5
-    minimum_days: float = 1.0
-    holding_rate: float = 0.001
-    space_cost: float = 1.5
-    backlog_ratio: float = 19.0
-    budget: float | None = None
+    suppliers: dict[str, SupplierConfig]
+    seed: int
+    skus: int
+    demand_mean: float
+    demand_dispersion: float
+    price: float
+    minor_cost: float
+    pack_days: float
+    minimum_days: float
+    holding_rate: float
+    space_cost: float
+    backlog_ratio: float
+    budget: float | None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ zone asks elsewhere the next day.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -24,7 +24,7 @@ __all__ = ["OmniFulfilmentConfig", "build_omni_fulfilment"]
 Point = tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OmniFulfilmentConfig(ScenarioConfig):
     """Nodes stand at random places (`seed`) of a square map, 100 km a side. zone_demand,
     store_demand: per SKU and day. zone_sources: nearest centres and stores that serve a zone.
@@ -34,24 +34,24 @@ class OmniFulfilmentConfig(ScenarioConfig):
     there waits for: zones are no warehouses. day_trip: km that can be delivered the next day;
     farther takes two."""
 
-    seed: int = 0
-    centres: int = 3
-    stores: int = 10
-    zones: int = 20
-    skus: int = 2
-    zone_demand: DemandConfig = field(default_factory=DemandConfig)
-    store_demand: DemandConfig = field(default_factory=DemandConfig)
-    zone_sources: list[int] = field(default_factory=lambda: [2, 3])
-    delivery_cost: list[float] = field(default_factory=lambda: [1.0, 0.05])
-    pick_cost: list[float] = field(default_factory=lambda: [0.5, 1.5])
-    wait_cost: float = 3.0
-    unasked_cost: float = 100.0
-    lost_sale_cost: float = 8.0
-    holding_cost: list[float] = field(default_factory=lambda: [0.1, 0.3])
-    supplier_lead_time: int = 4
-    store_lead_time: int = 2
-    store_capacity: float = math.inf
-    day_trip: float = 45.0
+    seed: int
+    centres: int
+    stores: int
+    zones: int
+    skus: int
+    zone_demand: DemandConfig
+    store_demand: DemandConfig
+    zone_sources: list[int]
+    delivery_cost: list[float]
+    pick_cost: list[float]
+    wait_cost: float
+    unasked_cost: float
+    lost_sale_cost: float
+    holding_cost: list[float]
+    supplier_lead_time: int
+    store_lead_time: int
+    store_capacity: float
+    day_trip: float
 
 
 def build_omni_fulfilment(config: OmniFulfilmentConfig) -> Scenario:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 from envs.network.demand import Demand, DemandConfig
 from envs.network.lead_time import LeadTime
@@ -19,7 +19,7 @@ from envs.scenarios.common import (
 __all__ = ["OneWarehouseConfig", "build_one_warehouse"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OneWarehouseConfig(ScenarioConfig):
     """stores: how many. skus: items, each with the same demand process. Lead times: periods.
 
@@ -29,18 +29,18 @@ class OneWarehouseConfig(ScenarioConfig):
     learned_allocation: whether the warehouse's agent moves that.
     """
 
-    demand: DemandConfig = field(default_factory=DemandConfig)
-    stores: int = 10
-    skus: int = 1
-    correlation: float = 0.0
-    warehouse_lead_time: int = 3
-    warehouse_holding_cost: float = 0.5
-    store_lead_time: int = 2
-    store_holding_cost: float = 1.0
+    demand: DemandConfig
+    stores: int
+    skus: int
+    correlation: float
+    warehouse_lead_time: int
+    warehouse_holding_cost: float
+    store_lead_time: int
+    store_holding_cost: float
+    lost_sale_cost: float | None
+    allocation: Allocation
     backlog_cost: float | None = None
-    lost_sale_cost: float | None = None
     order_multiple: float = 1.0
-    allocation: Allocation = Allocation.proportional
     learned_allocation: bool = False
 
 

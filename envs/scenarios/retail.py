@@ -23,7 +23,7 @@ __all__ = ["RetailConfig", "build_retail"]
 _LEAST_MEAN = 0.02  # units per day; pairs that never sold in training still need a scale
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RetailConfig(ScenarioConfig):
     """stores, items: the busiest ones on training weeks. grain: product_category | product_type.
 
@@ -33,21 +33,21 @@ class RetailConfig(ScenarioConfig):
     lost_margin: share of the price that a lost sale costs.
     """
 
-    stores: int = 20
-    items: int = 20
-    grain: str = "product_type"
-    hold_out_stores: int = 0
-    volume_scale: float = 1.0
-    warehouses: int = 1
-    supplier_lead_time: int = 5
-    supplier_delay_mean: float = 2.0
-    supplier_delay_sd: float = 2.0
-    store_lead_time: int = 2
-    store_holding_rate: float = 0.01
-    warehouse_holding_rate: float = 0.004
-    lost_margin: float = 0.4
-    store_pack: float = 1.0
-    warehouse_pack: float = 6.0
+    stores: int
+    items: int
+    grain: str
+    hold_out_stores: int
+    volume_scale: float
+    warehouses: int
+    supplier_lead_time: int
+    supplier_delay_mean: float
+    supplier_delay_sd: float
+    store_lead_time: int
+    store_holding_rate: float
+    warehouse_holding_rate: float
+    lost_margin: float
+    store_pack: float
+    warehouse_pack: float
 
 
 def build_retail(config: RetailConfig) -> Scenario:

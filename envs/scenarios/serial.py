@@ -30,27 +30,27 @@ class StageConfig:
     to the next stage or to customers. initial_in_transit, initial_orders: units by period of
     arrival."""
 
-    holding_cost: float = 1.0
+    holding_cost: float
+    lead_time: int
+    initial_stock: float
     backlog_cost: float = 0.0
     lost_sale_cost: float = 0.0
-    lead_time: int = 1
     information_delay: int = 0
     capacity: float | None = None
     unit_cost: float = 0.0
-    initial_stock: float = 0.0
     initial_in_transit: list[float] = field(default_factory=list)
     initial_orders: list[float] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SerialConfig(ScenarioConfig):
     """stages: name -> stage, the one that faces the customer first. p_wait: share of unmet
     customers who wait. order_multiple: 1 for whole units, 0 for divisible ones."""
 
-    demand: DemandConfig = field(default_factory=DemandConfig)
-    stages: dict[str, StageConfig] = field(default_factory=dict)
+    demand: DemandConfig
+    stages: dict[str, StageConfig]
+    order_multiple: float
     p_wait: float = 1.0
-    order_multiple: float = 0.0
 
 
 def build_serial(config: SerialConfig) -> Scenario:

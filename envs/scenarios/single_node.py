@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 from envs.network.demand import Demand, DemandConfig
 from envs.network.lead_time import LeadTime
@@ -19,7 +19,7 @@ from envs.scenarios.common import (
 __all__ = ["SingleNodeConfig", "build_single_node"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SingleNodeConfig(ScenarioConfig):
     """lead_time: periods. Costs: currency per unit (and period, for holding and backlog).
 
@@ -28,11 +28,11 @@ class SingleNodeConfig(ScenarioConfig):
     period's demand plus what the pipeline doesn't hold.
     """
 
-    demand: DemandConfig = field(default_factory=DemandConfig)
-    lead_time: int = 2
+    demand: DemandConfig
+    lead_time: int
+    holding_cost: float
     lead_time_delay_mean: float = 0.0
     lead_time_delay_sd: float = 0.0
-    holding_cost: float = 1.0
     backlog_cost: float | None = None
     lost_sale_cost: float | None = None
     unit_cost: float = 0.0

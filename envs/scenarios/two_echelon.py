@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -48,14 +48,14 @@ class SupplyEntry:
     what is above the value is the lane's cost. share: of what is ordered at its speed. capacity:
     units per period, as a share of mean demand; null: no limit. co2: kg per unit."""
 
-    lead_time: int = 1
-    delay_mean: float = 0.0
-    delay_sd: float = 0.0
-    unit_cost: float = 1.0
+    lead_time: int
+    delay_mean: float
+    delay_sd: float
+    unit_cost: float
+    co2: float
     share: float = 1.0
     speed: Speed = Speed.regular
     capacity: float | None = None
-    co2: float = 0.0
 
 
 @dataclass
@@ -63,14 +63,14 @@ class TransportConfig:
     """Transport inside the network: lead time in periods, unit cost as a factor on the SKU's value,
     co2: kg per unit."""
 
-    lead_time: int = 1
+    lead_time: int
+    unit_cost: float
+    co2: float
     delay_mean: float = 0.0
     delay_sd: float = 0.0
-    unit_cost: float = 0.0
-    co2: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TwoEchelonConfig(ScenarioConfig):
     """centres, stores, skus: how many; structure_seed draws their sizes and places.
 
@@ -82,21 +82,21 @@ class TwoEchelonConfig(ScenarioConfig):
     learned_allocation: whether centres learn how to share out what is scarce, beyond fair share.
     """
 
-    structure_seed: int = 0
-    centres: int = 2
-    stores: int = 12
-    skus: int = 8
-    value: float = 10.0
-    value_spread: float = 0.5
-    supplies: dict[str, SupplyEntry] = field(default_factory=dict)
-    to_store: TransportConfig = field(default_factory=TransportConfig)
-    transshipment: TransportConfig | None = None
-    centre_holding: float = 0.001
-    store_holding: float = 0.002
-    transit_holding: float = 0.0
-    lost_sale: float = 1.0
-    learned_allocation: bool = True
-    market: MarketConfig = field(default_factory=MarketConfig)
+    structure_seed: int
+    centres: int
+    stores: int
+    skus: int
+    value: float
+    value_spread: float
+    supplies: dict[str, SupplyEntry]
+    to_store: TransportConfig
+    transshipment: TransportConfig | None
+    centre_holding: float
+    store_holding: float
+    transit_holding: float
+    lost_sale: float
+    learned_allocation: bool
+    market: MarketConfig
 
     def __post_init__(self) -> None:
         for name in ("centres", "stores", "skus"):

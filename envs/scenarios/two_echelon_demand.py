@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,18 +31,18 @@ class MarketConfig:
     swing_periods: how long it stays so on average.
     """
 
-    mean: float = 5.0
-    store_spread: float = 0.4
-    sku_spread: float = 0.4
-    dispersion: float = 1.0
-    correlation: float = 0.0
-    weekdays: list[float] = field(default_factory=lambda: [1.0] * 7)
-    yearly: float = 0.0
-    promotions: int = 0
-    lift_low: float = 1.5
-    lift_high: float = 3.0
-    swing: float = 0.0
-    swing_periods: float = 90.0
+    mean: float
+    store_spread: float
+    sku_spread: float
+    dispersion: float
+    correlation: float
+    weekdays: list[float]
+    yearly: float
+    promotions: int
+    lift_low: float
+    lift_high: float
+    swing: float
+    swing_periods: float
 
     def __post_init__(self) -> None:
         if len(self.weekdays) != 7 or not min(self.weekdays) >= 0.0 or sum(self.weekdays) == 0.0:

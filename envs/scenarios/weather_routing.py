@@ -46,32 +46,32 @@ class ModeConfig:
     load_size: units; load_cost: currency per load. slow: lead-time factors in clear, adverse,
     severe weather. closed: weather in which nothing leaves."""
 
-    speed: float = 25.0
-    unit_cost: float = 0.01
-    load_size: float = 6.0
-    load_cost: float = 6.0
-    slow: list[float] = field(default_factory=lambda: [1.0, 1.5, 3.0])
+    speed: float
+    unit_cost: float
+    load_size: float
+    load_cost: float
+    slow: list[float]
+    co2: float
     closed: list[str] = field(default_factory=list)
-    co2: float = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WeatherRoutingConfig(ScenarioConfig):
     """Destinations and plants stand evenly on circles. transition: of the weather of a quarter,
     in the order clear, adverse, severe. forecast_accuracy: 1, 2, 3 days ahead. detour: length of
     the way round / the straight one. modes: truck, rail, air."""
 
-    plants: int = 2
-    destinations: int = 10
-    demand: DemandConfig = field(default_factory=DemandConfig)
-    holding_cost: float = 0.5
-    plant_holding_cost: float = 0.1
-    delay_cost: float = 6.0
-    plant_lead_time: int = 1
-    detour: float = 1.3
-    modes: dict[str, ModeConfig] = field(default_factory=dict)
-    transition: list[list[float]] = field(default_factory=list)
-    forecast_accuracy: list[float] = field(default_factory=list)
+    plants: int
+    destinations: int
+    demand: DemandConfig
+    holding_cost: float
+    plant_holding_cost: float
+    delay_cost: float
+    plant_lead_time: int
+    detour: float
+    modes: dict[str, ModeConfig]
+    transition: list[list[float]]
+    forecast_accuracy: list[float]
 
 
 def build_weather_routing(config: WeatherRoutingConfig) -> Scenario:

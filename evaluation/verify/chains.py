@@ -59,7 +59,7 @@ def serial(case: Case) -> Iterator[Row]:
             kind="serial", name=case.id, horizon=2000, warm_up=100,
             demand=demand_of(case.params.get("demand")),
             timing=Timing(demand=ServeOrder.first, in_transit_payer=InTransitPayer.sender),
-            base_policy="echelon_base_stock", stages=stages,
+            base_policy="echelon_base_stock", stages=stages, order_multiple=0.0,
         )
     )  # fmt: skip
     parameters = {"level": dict(zip(names, map(float, levels), strict=True))}
@@ -157,5 +157,6 @@ def _chain(
         SerialConfig(
             kind="serial", name=name, horizon=periods, warm_up=warm_up, demand=demand,
             timing=Timing(demand=ServeOrder.first), base_policy="base_stock", stages=stages,
+            order_multiple=0.0,
         )
     )  # fmt: skip

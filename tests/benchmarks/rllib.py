@@ -28,7 +28,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 
 from envs.network.demand import DemandConfig
 from envs.scenarios import build_scenario
-from envs.scenarios.one_warehouse import OneWarehouseConfig
+from tests.envs.networks import one_warehouse
 from tests.settings import as_shipped, training
 from training.config import TrainingConfig
 from training.rllib.algorithms.ppo import PpoConfig
@@ -42,8 +42,7 @@ def scenario_factory(nodes: int) -> EnvFactory:
     """One warehouse and nodes - 1 stores, one SKU: one agent per node."""
     return ScenarioEnvFactory(
         build_scenario(
-            OneWarehouseConfig(
-                kind="one_warehouse",
+            one_warehouse(
                 name=f"{nodes} nodes",
                 stores=nodes - 1,
                 lost_sale_cost=9.0,

@@ -22,7 +22,7 @@ from envs.environment.batched_env import BatchedEnv
 from envs.network.demand import DemandConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.scenarios.one_warehouse import OneWarehouseConfig
+from tests.envs.networks import one_warehouse
 
 __all__ = ["main", "measure", "network"]
 
@@ -36,8 +36,7 @@ _FIRST_STEP = "from tests.benchmarks.simulator import first_step; first_step()"
 def network(stores: int) -> Scenario:
     """Return a warehouse with so many stores; an episode that does not end while we look."""
     return build_scenario(
-        OneWarehouseConfig(
-            kind="one_warehouse",
+        one_warehouse(
             name="benchmark",
             horizon=1_000_000,
             demand=DemandConfig(mean=5.0),

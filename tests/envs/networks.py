@@ -10,11 +10,13 @@ import math
 from dataclasses import replace
 from itertools import groupby
 from random import Random
+from typing import Any
 
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
 from envs.network.demand import Demand, DemandConfig
+from envs.network.generate_config import GenerateConfig
 from envs.network.lead_time import LeadTime
 from envs.network.network import (
     Allocation,
@@ -38,6 +40,7 @@ from envs.network.network import (
     Timing,
     Unfilled,
 )
+from envs.scenarios.one_warehouse import OneWarehouseConfig
 
 __all__ = ["CALENDAR", "random_network", "rows_are_the_stocks"]
 
@@ -308,3 +311,25 @@ def _state(random: Random, name: str) -> RegimeState:
         transit=factor(0.0),
         receiving=factor(0.0),
     )
+
+
+def one_warehouse(**values: Any) -> OneWarehouseConfig:
+    """A warehouse and its stores, with plain numbers where `values` says nothing."""
+    plain: dict[str, Any] = {
+        "skus": 1, "correlation": 0.0, "warehouse_lead_time": 3, "warehouse_holding_cost": 0.5,
+        "store_lead_time": 2, "store_holding_cost": 1.0, "allocation": Allocation.proportional,
+    }  # fmt: skip
+    return OneWarehouseConfig(kind="one_warehouse", **(plain | values))
+
+
+def map_config(**values: Any) -> GenerateConfig:
+    """A small map, with plain numbers where `values` says nothing."""
+    plain: dict[str, Any] = {
+        "seed": 0, "suppliers": 2, "plants": 1, "warehouses": 2, "stores": 8, "skus": 3,
+        "pairs": None, "plants_per_sku": 1.0, "sources_per_plant": 2.0,
+        "sources_per_warehouse": 1.0, "sources_per_store": 1.5, "alternate_share": 0.0,
+        "modes": ["truck"], "transshipment": True, "delay": 0.0, "demand_mean": 4.0,
+        "dispersion": 0.0, "p_wait": 0.0, "utilisation": 0.7, "disruptions": False,
+        "seen_after": None,
+    }  # fmt: skip
+    return GenerateConfig(**(plain | values))

@@ -14,15 +14,14 @@ from envs.observation.companions import COMPANION_FLAGS, CompanionsOf
 from envs.observation.features import FLOW_FEATURES
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.scenarios.one_warehouse import OneWarehouseConfig
+from tests.envs.networks import one_warehouse
 
 SIZE = len(FLOW_FEATURES) + len(COMPANION_FLAGS)
 
 
 def stores(count: int, skus: int = 1, **fields: object) -> Scenario:
     scenario = build_scenario(
-        OneWarehouseConfig(
-            kind="one_warehouse",
+        one_warehouse(
             name="companions",
             stores=count,
             skus=skus,

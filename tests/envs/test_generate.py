@@ -21,20 +21,21 @@ from envs.network.generate import GenerateConfig, generate_network
 from envs.network.network import Speed, SupplyNetwork
 from envs.scenario import Scenario
 from envs.scenarios.generated import GeneratedConfig
+from tests.envs.networks import map_config
 from training.commands.train import TrainCommand
 
-MIDDLE = GenerateConfig(
+MIDDLE = map_config(
     seed=4, suppliers=3, plants=2, warehouses=5, stores=25, skus=6, plants_per_sku=1.5,
     sources_per_warehouse=1.5, modes=["rail", "truck", "air"], delay=1.0, disruptions=True,
 )  # fmt: skip
 
 SIZES: dict[str, GenerateConfig] = {
-    "one store": GenerateConfig(suppliers=1, plants=0, warehouses=0, stores=1, skus=1),
-    "no plants": GenerateConfig(plants=0, warehouses=3),
-    "no warehouses": GenerateConfig(plants=2, warehouses=0, stores=4),
-    "more plants than SKUs": GenerateConfig(plants=5, skus=2),
-    "more warehouses than stores": GenerateConfig(warehouses=9, stores=2),
-    "more suppliers than plants": GenerateConfig(suppliers=9, plants=1),
+    "one store": map_config(suppliers=1, plants=0, warehouses=0, stores=1, skus=1),
+    "no plants": map_config(plants=0, warehouses=3),
+    "no warehouses": map_config(plants=2, warehouses=0, stores=4),
+    "more plants than SKUs": map_config(plants=5, skus=2),
+    "more warehouses than stores": map_config(warehouses=9, stores=2),
+    "more suppliers than plants": map_config(suppliers=9, plants=1),
     "middle": MIDDLE,
     "shared sources": replace(MIDDLE, alternate_share=0.5, sources_per_store=3.0),
     "sparse": replace(MIDDLE, pairs=80),
@@ -146,7 +147,7 @@ def test_suppliers_can_fail_and_have_capacity() -> None:
 def test_nonsense_is_refused(changes: dict[str, Any], told: str) -> None:
     """One line that names the number."""
     with pytest.raises(ConfigError, match=told):
-        GenerateConfig(**changes)
+        map_config(**changes)
 
 
 @pytest.mark.parametrize("name", ["middle", "no plants", "shared sources", "sparse"])

@@ -11,10 +11,11 @@ import pytest
 from envs.environment.batched_env import BatchedEnv
 from envs.kpis.pairs import EpisodeKpis, KpiTally
 from envs.network.demand import Demand, DemandConfig
-from envs.network.generate import GenerateConfig, generate_network
+from envs.network.generate import generate_network
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
+from tests.envs.networks import map_config
 
 
 def play(history: list[float], level: float, **config: Any) -> EpisodeKpis:
@@ -23,6 +24,7 @@ def play(history: list[float], level: float, **config: Any) -> EpisodeKpis:
         SingleNodeConfig(
             kind="single_node", name="known", horizon=len(history), base_policy="base_stock",
             policy_params={"base_stock": {"level": level}}, demand=DemandConfig(mean=1),
+            holding_cost=1.0,
             **{"lead_time": 1, "lost_sale_cost": 4, "initial_stock": level, **config},
         )
     )  # fmt: skip
@@ -99,7 +101,7 @@ def test_the_worst_tenth_is_looked_at() -> None:
     scenario = build_scenario(
         SingleNodeConfig(
             kind="single_node", name="drawn", horizon=30, base_policy="base_stock",
-            demand=DemandConfig(mean=5.0), lost_sale_cost=4,
+            demand=DemandConfig(mean=5.0), lost_sale_cost=4, lead_time=2, holding_cost=1.0,
         )
     )  # fmt: skip
     parts = [tally(scenario, 10, first) for first in (0, 10)]
@@ -112,7 +114,7 @@ def test_the_worst_tenth_is_looked_at() -> None:
 def test_costs_add_up_by_column_node_sku_and_lane() -> None:
     """Every way of cutting the cost sums to the same total; lanes to what goods cost on them."""
     network = generate_network(
-        GenerateConfig(seed=2, modes=["truck", "air"], plants=2, delay=1.0, p_wait=0.4)
+        map_config(seed=2, modes=["truck", "air"], plants=2, delay=1.0, p_wait=0.4)
     )
     scenario = Scenario("cut", network, horizon=25, warm_up=5)
     kpis = EpisodeKpis.join([tally(scenario, 3), tally(scenario, 2, 3)])

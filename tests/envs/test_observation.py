@@ -15,8 +15,7 @@ from envs.network.lead_time import LeadTime
 from envs.network.network import Lane, LaneInput, Node, Receive, Sku, Stock, SupplyNetwork, Timing
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.scenarios.one_warehouse import OneWarehouseConfig
-from tests.envs.networks import random_network
+from tests.envs.networks import one_warehouse, random_network
 
 BELIEFS = ("lead_time", "lead_time_sd", "on_time", "in_full", "overdue")
 STATIC = ("critical_ratio", "lead_time", "lead_time_sd", "demand_cv")
@@ -199,8 +198,8 @@ def test_neighbours_do_not_show_their_number() -> None:
     """Twice as many equal shops behind a depot twice as large: the same features."""
     seen = []
     for stores in (4, 8):
-        config = OneWarehouseConfig(
-            kind="one_warehouse", name="shops", stores=stores, lost_sale_cost=9.0,
+        config = one_warehouse(
+            name="shops", stores=stores, lost_sale_cost=9.0,
             demand=DemandConfig(mean=5.0),
         )  # fmt: skip
         env = BatchedEnv(build_scenario(config), 1)

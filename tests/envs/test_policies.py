@@ -46,11 +46,13 @@ def chain(policy: str, params: dict[str, Any], smoothing: float = 0.0) -> Scenar
                     initial_stock=8.0,
                     initial_in_transit=[5.0, 4.0],
                     initial_orders=[6.0],
+                    holding_cost=1.0,
                 ),
                 "depot": StageConfig(holding_cost=0.5, lead_time=1, initial_stock=3.0),
                 "plant": StageConfig(holding_cost=0.25, lead_time=3, initial_stock=10.0),
             },
             policy_params={policy: params},
+            order_multiple=0.0,
         )
     )
 

@@ -38,6 +38,7 @@ def lost_sales(distribution: str, lead_time: int, penalty: float) -> Scenario:
             lost_sale_cost=penalty,
             base_policy="capped_base_stock",
             policy_params={"capped_base_stock": {"level": 20.0, "cap": 7.0}},
+            holding_cost=1.0,
         )
     )
 

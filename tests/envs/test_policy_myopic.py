@@ -32,6 +32,7 @@ def store(policy: str, demand: DemandConfig, lead_time: int, **fields: Any) -> S
             base_policy=policy,
             policy_params={policy: {"penalty_weight": 1.0, "level": 10.0}},
             **fields,
+            holding_cost=1.0,
         )
     )
 

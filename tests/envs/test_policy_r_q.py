@@ -32,6 +32,7 @@ def ordering() -> Scenario:
             fixed_cost=32.0,
             base_policy="r_q",
             policy_params={"r_q": PARAMETERS},
+            holding_cost=1.0,
         )
     )
 

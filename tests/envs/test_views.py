@@ -21,7 +21,7 @@ from envs.errors import ActionError, ConfigError
 from envs.network.demand import DemandConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.scenarios.one_warehouse import OneWarehouseConfig
+from tests.envs.networks import one_warehouse
 
 HORIZON = 12
 Step = Callable[[float], tuple[Any, Any]]  # one number for all actions -> observation, cost
@@ -30,8 +30,8 @@ Step = Callable[[float], tuple[Any, Any]]  # one number for all actions -> obser
 @pytest.fixture(scope="module")
 def scenario() -> Scenario:
     return build_scenario(
-        OneWarehouseConfig(
-            kind="one_warehouse", name="small", horizon=HORIZON, warm_up=2, stores=3, skus=2,
+        one_warehouse(
+            name="small", horizon=HORIZON, warm_up=2, stores=3, skus=2,
             lost_sale_cost=9, demand=DemandConfig(mean=5),
         )
     )  # fmt: skip

@@ -25,6 +25,7 @@ from evaluation.comparison.rollout import Competitor, Timeline, record_timeline
 from evaluation.show.network_plot import OUTSIDE, connect, draw_network, kind_colours
 from evaluation.show.run_plot import draw_run
 from evaluation.show.tables import network_tables
+from tests.envs.networks import map_config
 from training.commands.train import TrainCommand
 
 SCENARIOS = sorted(p.stem for p in Path("conf/scenario").glob("*.yaml"))
@@ -82,7 +83,7 @@ def test_every_scenario_can_be_told(name: str) -> None:
 
 def test_connections_carry_what_the_base_shares_send() -> None:
     """Flows of all SKUs add up to demand; suppliers are where their lanes begin."""
-    net = compile_network(generate_network(GenerateConfig(modes=["truck", "air"])))
+    net = compile_network(generate_network(map_config(modes=["truck", "air"])))
     links = connect(net)
     demand = net.customer_mean.sum()
     assert {c.source for c in links if c.target == "plant_1"} == {"supplier_1", "supplier_2"}
@@ -102,7 +103,7 @@ def test_columns_run_from_the_outside_to_customers() -> None:
 
 def test_neighbours_that_help_each_other_share_a_column() -> None:
     """Transshipment doesn't make one warehouse come before the other."""
-    places = named(draw_network(without_map(GenerateConfig()), "columns"))
+    places = named(draw_network(without_map(map_config()), "columns"))
     assert places["warehouse_1"][0] == places["warehouse_2"][0]
     columns = [places[f"{kind}_1"][0] for kind in ("supplier", "plant", "warehouse", "store")]
     assert columns == sorted(columns)
@@ -110,7 +111,7 @@ def test_neighbours_that_help_each_other_share_a_column() -> None:
 
 def test_a_map_keeps_positions() -> None:
     """Nodes are where they are; the outside is put beside the map only where it is needed."""
-    network = generate_network(GenerateConfig())
+    network = generate_network(map_config())
     places = named(draw_network(compile_network(network), "map"))
     for node in network.nodes:
         assert places[node.id] == node.position
@@ -122,7 +123,7 @@ def test_a_map_keeps_positions() -> None:
 
 def test_a_large_network_without_a_map_is_drawn_by_kind() -> None:
     """A dot per kind, with its count."""
-    places = named(draw_network(without_map(GenerateConfig(stores=300, skus=1)), "kinds"))
+    places = named(draw_network(without_map(map_config(stores=300, skus=1)), "kinds"))
     assert set(places) == {"2 x supplier", "1 x plant", "2 x warehouse", "300 x store"}
 
 

@@ -53,6 +53,7 @@ def single_node(level: float, lead_time: int, **costs: Any) -> Scenario:
             base_policy="base_stock",
             policy_params={"base_stock": {"level": level}},
             **costs,
+            holding_cost=1.0,
         )
     )
 
@@ -114,6 +115,7 @@ def test_beer_game_costs_204() -> None:
             base_policy="sterman",
             stages=stages,
             policy_params={"sterman": rule},
+            order_multiple=0.0,
         )
     )
     _, stage_cost = play(scenario, 1, len(demand))
@@ -152,6 +154,7 @@ def test_serial_example_6_1() -> None:
             base_policy="echelon_base_stock",
             stages=stages,
             policy_params={"echelon_base_stock": {"level": levels}},
+            order_multiple=0.0,
         )
     )
     columns, _ = play(scenario, 256, 3000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from envs.network.demand import DemandConfig
 from envs.scenarios import build_scenario
-from envs.scenarios.one_warehouse import OneWarehouseConfig
+from tests.envs.networks import one_warehouse
 from tests.settings import as_shipped, training
 from training.config import TrainingConfig
 from training.rllib.env_factory import ScenarioEnvFactory
@@ -14,8 +14,7 @@ def small_factory(stores: int = 3, skus: int = 1, horizon: int = 12) -> Scenario
     """One warehouse and a few stores that lose sales."""
     return ScenarioEnvFactory(
         build_scenario(
-            OneWarehouseConfig(
-                kind="one_warehouse",
+            one_warehouse(
                 name="small",
                 stores=stores,
                 skus=skus,

@@ -61,6 +61,8 @@ def test_what_they_cannot_do_is_refused(name: str) -> None:
             name="small",
             lost_sale_cost=9.0,
             demand=DemandConfig(mean=5.0),
+            lead_time=2,
+            holding_cost=1.0,
         )
     )
     with pytest.raises(ConfigError, match=r"resources.env_runners is 0; expected at least 1"):

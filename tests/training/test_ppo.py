@@ -367,6 +367,8 @@ def test_a_badly_set_base_policy_is_corrected() -> None:
             horizon=50,
             warm_up=10,
             policy_params={"forecast_base_stock": {"safety_factor": -1.0}},
+            lead_time=2,
+            holding_cost=1.0,
         )
     )
     config = training(

@@ -19,13 +19,12 @@ from envs.network.demand import DemandConfig
 from envs.observation.features import FEATURES, Scale
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.scenarios.one_warehouse import OneWarehouseConfig
 from envs.simulation.actions import compile_heads
 from envs.simulation.simulator import Simulator
 from evaluation.artifact.actor import Actor
 from evaluation.artifact.models import build_model
 from evaluation.commands.evaluate import EvaluateCommand
-from tests.envs.networks import random_network
+from tests.envs.networks import one_warehouse, random_network
 from tests.settings import cost_alone
 from training.twin.base_policy import BasePolicySlopes
 from training.twin.heads import RawOrders, clip_action
@@ -167,8 +166,7 @@ def test_base_policy_moves_as_its_slopes_say(name: str) -> None:
 def continuous(stores: int) -> Scenario:
     """Demand and orders without whole units: costs have slopes almost everywhere."""
     return build_scenario(
-        OneWarehouseConfig(
-            kind="one_warehouse",
+        one_warehouse(
             name="continuous",
             stores=stores,
             lost_sale_cost=9.0,
@@ -333,8 +331,8 @@ def test_learned_weights_share_as_the_simulator_does() -> None:
     """Random weights on a warehouse that is short: each store gets what the simulator gives it."""
     scenario = dataclasses.replace(
         build_scenario(
-            OneWarehouseConfig(
-                kind="one_warehouse", name="short", stores=4, lost_sale_cost=9.0,
+            one_warehouse(
+                name="short", stores=4, lost_sale_cost=9.0,
                 learned_allocation=True, order_multiple=0.0, horizon=40,
                 demand=DemandConfig(distribution="uniform", low=0.0, high=10.0),
             )

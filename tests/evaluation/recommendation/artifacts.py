@@ -11,7 +11,6 @@ from envs.environment.batched_env import feature_names, row_groups
 from envs.network.demand import DemandConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.scenarios.one_warehouse import OneWarehouseConfig
 from evaluation.artifact.actor import Actor
 from evaluation.artifact.artifact import (
     Artifact,
@@ -22,6 +21,7 @@ from evaluation.artifact.artifact import (
 )
 from evaluation.artifact.network_io import network_hash, scenario_to_plain
 from evaluation.recommendation.recommender import Recommender
+from tests.envs.networks import one_warehouse
 
 __all__ = ["artifact_folder", "chain", "random_actors", "recommender", "write_artifact"]
 
@@ -62,8 +62,7 @@ def write_artifact(
 def chain() -> Scenario:
     """A warehouse, three stores, two items; forecasts learn from sales."""
     return build_scenario(
-        OneWarehouseConfig(
-            kind="one_warehouse",
+        one_warehouse(
             name="chain",
             horizon=40,
             demand=DemandConfig(mean=5.0),
