@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -171,14 +170,12 @@ def play(scenario: Scenario, traces: int) -> EpisodeKpis:
     return tally.result()
 
 
-def test_a_thousand_nodes_are_built_in_seconds() -> None:
+def test_a_thousand_nodes_are_built() -> None:
     """scale_1000 at its full size: 1,000 nodes, 20 SKUs, about 3,000 connections."""
     config = compose(TrainCommand, ["scenario=scale_1000"]).command.scenario
     assert isinstance(config, GeneratedConfig)
-    start = time.process_time()
     network = generate_network(config.network)
     net = compile_network(network)
-    assert time.process_time() - start < 20.0  # 3 on an idle machine
     assert (len(network.nodes), len(network.skus)) == (1000, 20)
     connected = {
         (q.inputs[0].node if q.inputs else q.resources[0].resource, q.node) for q in network.lanes

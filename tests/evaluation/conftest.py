@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from evaluation.tracking.config import TrackingConfig
 
 EXPERIMENT = "test"
+REQUEST_TIMEOUT = 1  # seconds
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +40,9 @@ def restore_environment() -> Iterator[None]:
     os.environ.update(before)
 
 
-def config_for(uri: str, flush_timeout: float = 15.0) -> TrackingConfig:
+def config_for(uri: str, flush_timeout: float = 600.0) -> TrackingConfig:
     """Return a configuration for the experiment of the tests."""
     return TrackingConfig(
         enabled=True, uri=uri, experiment=EXPERIMENT, system_metrics=False,
-        system_metrics_interval=10.0, flush_timeout=flush_timeout, request_timeout=1,
+        system_metrics_interval=10.0, flush_timeout=flush_timeout, request_timeout=REQUEST_TIMEOUT,
     )  # fmt: skip

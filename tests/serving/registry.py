@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 
@@ -12,7 +10,7 @@ from evaluation.artifact.registry import resolve_artifact
 from evaluation.tracking.tracker import Tracker
 from tests.settings import as_shipped
 
-__all__ = ["Registry", "spoil_weights", "wait_for"]
+__all__ = ["Registry", "spoil_weights"]
 
 
 class Registry:
@@ -26,7 +24,7 @@ class Registry:
     def register(self, policy: Path, alias: str | None = "champion") -> str:
         """Register an artifact folder as the next version of `echelon`; returns the version."""
         self._count += 1
-        config = as_shipped("tracking", uri=self.uri, system_metrics=False, flush_timeout=30.0)
+        config = as_shipped("tracking", uri=self.uri, system_metrics=False, flush_timeout=600.0)
         with Tracker(config, self.folder / f"run_{self._count}") as tracker:
             tracker.start(f"run {self._count}")
             version = tracker.register_model("echelon", policy, alias=alias)
@@ -48,11 +46,3 @@ def spoil_weights(folder: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-
-
-def wait_for(condition: Any, seconds: float, what: str) -> None:
-    """Wait until the condition holds; fail with `what` after so many seconds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not happen within {seconds} s"
-        time.sleep(0.05)

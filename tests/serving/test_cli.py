@@ -26,7 +26,8 @@ from envs.scenario import Scenario
 from serving.cli import ServeCommand
 from serving.config import ServeConfig
 from tests.evaluation.recommendation.artifacts import write_artifact
-from tests.serving.registry import Registry, spoil_weights, wait_for
+from tests.serving.registry import Registry, spoil_weights
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOT = {"stock": [{"location": "store_000", "item": "item_00", "on_hand": 3}]}
@@ -129,7 +130,7 @@ def serving(registry: Registry) -> Iterator[Server]:
     children: list[psutil.Process] = []
     try:
         server = Server(process, log)
-        wait_for(lambda: server.started, 150, "the start")
+        wait_for(lambda: server.started)
         children = psutil.Process(process.pid).children(recursive=True)
         yield server
     finally:
@@ -144,7 +145,6 @@ def serving(registry: Registry) -> Iterator[Server]:
         process.wait(10)
 
 
-@pytest.mark.timeout(280)
 def test_a_champion_is_served_replaced_and_stopped(
     registry: Registry, chain: Scenario, tmp_path: Path
 ) -> None:
@@ -167,12 +167,12 @@ def test_a_champion_is_served_replaced_and_stopped(
         asking.start()
         try:
             registry.register(tmp_path / "policy_2")
-            wait_for(lambda: server.version() == "2", 30, "the promotion")
+            wait_for(lambda: server.version() == "2")
             registry.register(tmp_path / "policy_3", alias=None)
             spoil_weights(registry.files_of("3"))
             registry.promote("3")
             health = f"{server.url}/v1/health"
-            wait_for(lambda: httpx.get(health).json()["last_load_error"], 30, "the refusal")
+            wait_for(lambda: httpx.get(health).json()["last_load_error"])
             assert server.version() == "2"
         finally:
             done.set()

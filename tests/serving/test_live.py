@@ -15,7 +15,8 @@ from envs.scenario import Scenario
 from evaluation.recommendation.schemas import RecommendationRequest
 from serving.live import LivePolicy, Source
 from tests.evaluation.recommendation.artifacts import write_artifact
-from tests.serving.registry import Registry, spoil_weights, wait_for
+from tests.serving.registry import Registry, spoil_weights
+from tests.waiting import wait_for
 
 
 def source(registry: Registry, poll_seconds: float = 60.0) -> Source:
@@ -82,7 +83,7 @@ def test_the_background_thread_polls(registry: Registry, chain: Scenario, tmp_pa
     live.start_polling()
     try:
         registry.register(tmp_path / "policy_2")
-        wait_for(lambda: live.recommender.info.version == "2", 10, "the promotion")
+        wait_for(lambda: live.recommender.info.version == "2")
     finally:
         live.stop()
 

@@ -37,7 +37,6 @@ def weights(hash_seed: int) -> str:
         env={**os.environ, "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=200,
         check=True,
     )
     return next(line for line in done.stdout.splitlines() if line.startswith("weights"))
