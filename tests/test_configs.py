@@ -186,13 +186,13 @@ def test_what_every_scenario_of_a_kind_states_has_no_default() -> None:
                 found.setdefault(cls, []).append(keys)
     shared = {field.name for field in dataclasses.fields(ScenarioConfig)}
     assert set(found) >= {cls for cls, _ in BUILDERS.values()}
-    for cls, keys in found.items():
+    for cls, stated_by in found.items():
         if cls is DemandConfig:  # its distribution: Poisson where Python users say none
             continue
         own = shared if issubclass(cls, ScenarioConfig) else set()
         for field in dataclasses.fields(cls):
             if field.name not in own and has_default(field):
-                assert not all(field.name in names for names in keys), (cls, field.name)
+                assert not all(field.name in keys for keys in stated_by), (cls, field.name)
 
 
 def test_every_number_of_a_single_node_is_an_override() -> None:
