@@ -91,14 +91,14 @@ COMMANDS = {
     ),
 }
 
-# Errors that a user can mend: one line, no traceback. By name, so that none of these modules is
+# Errors that a user can fix: one line, no traceback. By name, so that none of these modules is
 # imported for the sake of a comparison: an error raised by one that isn't loaded can't exist.
 _EXPECTED = (
     ("envs.errors", "EchelonError"),
     ("hydra.errors", "HydraException"),
     ("omegaconf.errors", "OmegaConfBaseException"),
 )
-# Lines of Hydra and OmegaConf that tell a user nothing.
+# Lines of Hydra and OmegaConf that don't help a user.
 _NOISE = ("object_type=", "reference_type=", "Set the environment variable HYDRA_FULL_ERROR")
 
 

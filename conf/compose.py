@@ -254,10 +254,10 @@ def scenario_from_file(path: Path) -> ScenarioConfig:
 
 
 def _merge(config: DictConfig, extra: Any, overrides: list[str], prefix: str = "") -> None:
-    """Apply smoke values where the command line says nothing else."""
-    said = {o.lstrip("+").split("=", 1)[0] for o in overrides}
+    """Apply smoke values where the command line sets nothing else."""
+    given = {o.lstrip("+").split("=", 1)[0] for o in overrides}
     for key, value in _leaves(extra, ""):
-        if prefix + key not in said:
+        if prefix + key not in given:
             OmegaConf.update(config, key, value)
 
 

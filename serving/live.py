@@ -73,7 +73,7 @@ class LivePolicy:
 
     @property
     def recommender(self) -> Recommender:
-        """The one to ask: hold on to it for the length of a request."""
+        """The current one: keep it for the length of a request."""
         return self._recommender
 
     def start_polling(self) -> None:

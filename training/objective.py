@@ -15,7 +15,7 @@ _MISSING = 10.0  # a fill rate one hundredth under its target counts as a tenth 
 def objective(kpis: EpisodeKpis, reward: RewardConfig) -> float:
     """Return the number to minimise [currency per period].
 
-    Mean cost of the dearest `tail_share` of the episodes, priced shortages included, times
+    Mean cost of the highest-cost `tail_share` of the episodes, priced shortages included, times
     1 + 10 x what the fill rate misses of its target.
     """
     per_episode = kpis.cost.mean(axis=0) + kpis.shortage_charge / kpis.periods

@@ -1,4 +1,4 @@
-"""Which exported policy to use: a folder, or what the model registry says.
+"""Which exported policy to use: a folder, or an entry of the model registry.
 
 Beside `evaluation.tracking.mlflow_destination` the only module that imports MLflow, and only when
 the registry is asked. Looking never changes anything: no database is made, no table is created.
@@ -101,7 +101,7 @@ def _find(model: str, name: str, tracking_uri: str) -> Any:
             return client.get_model_version_by_alias(model, name)
         return client.get_model_version(model, name)
     except MlflowException as problem:
-        # An alias nobody has is INVALID_PARAMETER_VALUE in MLflow's SQL store.
+        # An unknown alias is INVALID_PARAMETER_VALUE in MLflow's SQL store.
         if problem.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise _no_answer(tracking_uri, problem) from problem

@@ -84,9 +84,9 @@ def _check(command: Any) -> None:
         raise ConfigError("demand is missing; give demand=FILE.")
     for one, other in (("network", "scenario"), ("orders", "policy")):
         if (getattr(command, one) is None) == (getattr(command, other) is None):
-            said = "both are given" if getattr(command, one) is not None else "neither is given"
+            state = "both are given" if getattr(command, one) is not None else "neither is given"
             raise ConfigError(
-                f"{one}, {other}: {said}; expected exactly one of {one}=FILE and {other}=NAME."
+                f"{one}, {other}: {state}; expected exactly one of {one}=FILE and {other}=NAME."
             )
     if command.policy_params and command.policy is None:
         raise ConfigError("policy_params is given without a policy; expected policy=NAME.")
@@ -120,7 +120,7 @@ def _play(scenario: Scenario, command: Any, periods: int) -> Replay:
 
 
 def _policy_params(scenario: Scenario, command: Any) -> dict[str, Any]:
-    """What is given; else the scenario's own; what neither says keeps its textbook value."""
+    """What is given; else the scenario's own; parameters in neither keep their textbook values."""
     policy_class(command.policy)  # an unknown name fails with the known ones
     return dict(command.policy_params or scenario.policy_params.get(command.policy, {}))
 

@@ -51,20 +51,20 @@ def verify_command(argv: list[str]) -> int:
 def _run(composed: Composed[VerifyCommand]) -> int:
     command, console = composed.command, make_console()
     cases = load_cases(None if command.cases is None else Path(command.cases))
-    asked = chosen(cases, list(command.families), list(command.ids), command.fast)
+    selected = chosen(cases, list(command.families), list(command.ids), command.fast)
     rows: list[Row] = []
     with ConsoleProgress(console) as progress:
-        progress.phase("verify", len(asked))
-        for done, case in enumerate(asked):
+        progress.phase("verify", len(selected))
+        for done, case in enumerate(selected):
             progress.update(done, case.id)
             rows += verify(case)
-        progress.update(len(asked), "done")
+        progress.update(len(selected), "done")
     composed.write()
     _write(rows, composed.folder)
     console.print(verify_table(rows))
     count = Counter(row.verdict for row in rows)
-    told = ", ".join(f"{count[verdict]} {verdict}" for verdict in _STYLE if count[verdict])
-    console.print(f"{len(asked)} cases, {len(rows)} numbers: {told}.", highlight=False)
+    counts = ", ".join(f"{count[verdict]} {verdict}" for verdict in _STYLE if count[verdict])
+    console.print(f"{len(selected)} cases, {len(rows)} numbers: {counts}.", highlight=False)
     console.print(f"Wrote {composed.folder}/verify.json and verify.csv.", highlight=False,
                   soft_wrap=True)  # fmt: skip
     return 1 if count["differs"] or count["failed"] else 0

@@ -2,7 +2,7 @@
 
 Where demand is drawn, traces are independent and the interval is over traces. Where real demand is
 replayed there is one history: every trace sees the same demand, so the interval is over weeks
-(blocks of 7 periods, averaged over traces), which is wider and says how far the weeks agree.
+(blocks of 7 periods, averaged over traces), which is wider and shows how much the weeks vary.
 """
 
 from __future__ import annotations

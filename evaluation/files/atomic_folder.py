@@ -133,8 +133,8 @@ def _temporary_sibling(folder: Path) -> Iterator[Path]:
     temporary = folder.with_name(f".{folder.name}.tmp-{secrets.token_hex(4)}")
     temporary.mkdir()
     try:
-        # The lock goes away with its process, so that the next writer can tell a leftover from
-        # a folder that is being filled.
+        # The lock ends with its process, so that the next writer can distinguish a leftover
+        # from a folder that is being filled.
         with _directory_lock(temporary):
             yield temporary
     finally:

@@ -69,8 +69,8 @@ class NotCovered(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """model: what to solve. constant: currency per period to add. relaxed: what planners are told
-    here that they aren't in the scenario; empty: nothing, the optimum is exact."""
+    """model: what to solve. constant: currency per period to add. relaxed: what planners know
+    here that they don't know in the scenario; empty: nothing, the optimum is exact."""
 
     model: SinglePair | JointPair
     constant: float
@@ -221,12 +221,12 @@ class _Reader:
         return seen(pmf, transition), f"regime '{hidden[0].id}' as if seen at once"
 
     def _only_moves_demand_of(self, stock: Stock, regimes: list[Regime]) -> bool:
-        """Whether demand here is all that tells planners of the one regime there is."""
+        """Whether the one regime there is shows in the demand of this stock only."""
         [regime, *more] = regimes
-        told = [s for s in self._network.stocks if regime.id in s.demand_regimes]
+        affected = [s for s in self._network.stocks if regime.id in s.demand_regimes]
         felt = any(regime.id in lane.regimes for lane in self._network.lanes)
         felt |= any(regime.id in resource.regimes for resource in self._resources.values())
-        return not more and told == [stock] and not felt and regime.seen_after is None
+        return not more and affected == [stock] and not felt and regime.seen_after is None
 
     def _supply(self, lane: Lane, is_lost: bool, regimes: list[Regime], is_joint: bool) -> Supply:
         where = f"lane '{lane.id}'"

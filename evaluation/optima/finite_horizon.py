@@ -42,7 +42,7 @@ def finite_horizon(
     values, best = own.astype(float), 0
     for _ in range(periods):
         after = np.convolve(own + discount * values, demand)[: units.size]  # E[f(y - D)]
-        after[: demand.size] = np.inf  # y - D leaves the grid: nobody goes there
+        after[: demand.size] = np.inf  # y - D leaves the grid: not allowed
         total = unit_cost * units + after
         # From x the best y >= x: a running minimum from above.
         order = np.minimum.accumulate(total[::-1])[::-1]

@@ -63,7 +63,7 @@ def seen(pmf: Floats, transition: Floats | None = None) -> MarkovDemand:
 
 
 def believed(pmf: Floats, transition: Floats, intervals: int = 200) -> MarkovDemand:
-    """Demand [2, D] under a regime of two states that nobody sees.
+    """Demand [2, D] under a regime of two hidden states.
 
     A belief between two points of the grid is taken for one or the other, by a lottery with the
     right mean. The optimal cost is concave in the belief, so the lottery can only lower it: what

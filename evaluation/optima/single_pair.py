@@ -265,7 +265,7 @@ class _Model:
     def _set_orders(self, cut: _Cut, pipelines: list[tuple[int, ...]]) -> None:
         """An order is a quantity per delay; suppliers of the same delay share it at least cost."""
         pair, reach = self._pair, len(cut.most)
-        states = pair.process.weight.argmax(axis=1)  # what nobody sees has no effect on suppliers
+        states = pair.process.weight.argmax(axis=1)  # hidden states have no effect on suppliers
         now = np.zeros((len(states), 1))
         later, added = np.zeros((len(states), 1)), np.zeros((1, reach), np.int64)
         for delay in sorted(set(pair.delays)):

@@ -83,7 +83,7 @@ def read_orders(path: Path, network: SupplyNetwork, start: dt.date | None = None
 
 
 def common_periods(series: Iterable[Series], periods: int | None) -> int:
-    """Return how many periods to simulate: as told, or up to the last one that a table names.
+    """Return how many periods to simulate: `periods`, or up to the last one that a table names.
 
     Raises DataError where that is none, or less than a table's.
     """

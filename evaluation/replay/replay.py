@@ -154,8 +154,8 @@ def _record(
             (table, state, _LANE_STATE),
             (table, flows, _LANE_FLOWS),
         ):
-            for name, theirs in names.items():
-                kept[name][t] = getattr(source, theirs)[:, 0]
+            for name, attribute in names.items():
+                kept[name][t] = getattr(source, attribute)[:, 0]
         for column, values in zip(CostColumn, costs.values(), strict=True):
             values[t] = flows.cost[column, :, 0]
         if t + 1 < periods:

@@ -38,7 +38,7 @@ _MARKERS = {"supplier": "D", "plant": "s", "warehouse": "^", "zone": "v"}
 @dataclass(frozen=True)
 class Connection:
     """All lanes from one place to another of one mode and speed. flow: units per period that the
-    base shares send along, all SKUs together; 0: only used where an agent says so."""
+    base shares send along, all SKUs together; 0: only used on an agent's decision."""
 
     source: str
     target: str

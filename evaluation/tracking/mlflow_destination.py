@@ -209,7 +209,7 @@ def system_metrics() -> Iterator[dict[str, float]]:
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """Tell what the server will never take from what may work later."""
+    """Whether the server will never accept the request, rather than perhaps later."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -42,7 +42,7 @@ class JsonLines:
         self._file.truncate(path.read_bytes().rfind(b"\n") + 1)
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Hand one line to the operating system (it survives a kill of ours)."""
+        """Hand one line to the operating system (it survives a kill of this process)."""
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
         with self._lock:
             start = self.size

@@ -19,7 +19,7 @@ from evaluation.tracking.outbox import JsonLines, Outbox
 __all__ = ["Sender"]
 
 _LONGEST_PAUSE = 30.0  # seconds between attempts
-_PAUSE_IN_A_HURRY = 0.5  # seconds, while somebody waits
+_PAUSE_IN_A_HURRY = 0.5  # seconds, while the caller waits
 _LONGEST_START = 60.0  # seconds: importing MLflow, migrating a new local database
 _LONGEST_WAIT = 300.0  # seconds, however well it goes
 
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Sender:
-    """Empties the outbox; whoever records never waits for it."""
+    """Empties the outbox; recording never waits for it."""
 
     def __init__(self, outbox: Outbox, destination: MlflowDestination) -> None:
         self._outbox = outbox

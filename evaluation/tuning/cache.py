@@ -27,7 +27,7 @@ def digest(content: Any) -> str:
 
 @functools.cache
 def source_digest() -> str:
-    """Return the SHA-256 of the simulator, its policies and the search: a result is theirs."""
+    """Return the SHA-256 of the simulator, its policies and the search, which results depend on."""
     assert envs.__file__ is not None
     home = Path(envs.__file__).parent
     files = [*sorted(home.rglob("*.py")), Path(search.__file__)]

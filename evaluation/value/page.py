@@ -62,8 +62,8 @@ def _counts(judged: Sequence[Entry], total: int) -> str:
         assert entry.judgement is not None
         name = entry.judgement.verdict.value
         counts[name] = counts.get(name, 0) + 1
-    said = "; ".join(f"{_text(name)}: {count}" for name, count in sorted(counts.items()))
-    return f"{len(judged)} of {total} scenarios have a verdict. {said}"
+    verdicts = "; ".join(f"{_text(name)}: {count}" for name, count in sorted(counts.items()))
+    return f"{len(judged)} of {total} scenarios have a verdict. {verdicts}"
 
 
 def _feature_table(entries: Sequence[Entry]) -> str:

@@ -21,7 +21,7 @@ _COLOURS = {
     Verdict.rule_better: "tab:red",
 }
 
-_LEFT = 60.0  # of the rule's cost of 100; a bound below says next to nothing
+_LEFT = 60.0  # of the rule's cost of 100; a bound below carries little information
 _LOWEST = -60.0  # % above the rule: as `_LEFT`, and curves would be flat beside it
 
 

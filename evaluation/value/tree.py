@@ -1,8 +1,8 @@
-"""A small decision tree over scenarios that says what to expect of learning on a new network.
+"""A small decision tree over scenarios that predicts the value of learning on a new network.
 
 It is fitted on as many rows as there are scenarios in the report: a dozen or two. It sums up what
-was measured, in words; its leave-one-out accuracy says how far to trust it, beside that of always
-giving the commonest verdict.
+was measured, in words; its leave-one-out accuracy shows how reliable it is, beside that of always
+predicting the most frequent verdict.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class VerdictTree:
     commonest: float
 
     def advise(self, features: Mapping[str, float]) -> Advice:
-        """Return what the tree says of a network with these features."""
+        """Return what the tree predicts for a network with these features."""
         row = _row(features)[None, :]
         leaf = int(self.classifier.apply(row)[0])
         own = self.classifier.apply(self.features) == leaf

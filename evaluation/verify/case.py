@@ -44,7 +44,7 @@ class Case:
         return float(value)
 
     def judged(self, name: str) -> bool:
-        """Whether a heuristic's number is to be judged: it says how it was verified."""
+        """Whether a heuristic's number is to be judged: the case notes how it was verified."""
         entry = self.heuristics[name]
         return not isinstance(entry, Mapping) or bool(entry.get("verified", True))
 

@@ -66,7 +66,7 @@ def policy_row(
     relative: float = RELATIVE,
     **options: Any,
 ) -> Row:
-    """Compare a policy's cost with what our simulator says."""
+    """Compare a policy's cost with that of the simulator."""
     began = time.perf_counter()
     cost = simulated_cost(scenario, policy, parameters, **options)
     tolerance = relative * abs(expected) if judged and expected is not None else None

@@ -47,7 +47,7 @@ def lost_sales(case: Case) -> Iterator[Row]:
     for name, (policy, names) in rules.items():
         known = case.heuristics.get(name)
         if known is not None:
-            parameters = {ours: float(known[theirs]) for ours, theirs in names.items()}
+            parameters = {own: float(known[published]) for own, published in names.items()}
             yield policy_row(
                 case, name, known["value"], scenario, policy, parameters, judged=case.judged(name)
             )
@@ -86,7 +86,7 @@ def _two_lanes(
 
 
 def dual_sourcing(case: Case) -> Iterator[Row]:
-    """A slow cheap supplier and a fast dear one (Gijsbrechts et al. 2022): gaps in percent."""
+    """A slow, cheap and a fast, expensive supplier (Gijsbrechts et al. 2022): gaps in percent."""
     demand = demand_of(case.params.get("demand"))
     common: Any = {"node": "store", "sku": "item", "order_multiple": 1.0}
     price = case.number("c_r")
@@ -125,7 +125,7 @@ def dual_sourcing(case: Case) -> Iterator[Row]:
 
 
 def outage(case: Case) -> Iterator[Row]:
-    """A cheap supplier that fails and recovers, seen, and a dear one that doesn't."""
+    """A low-cost supplier that fails and recovers, observed, and a high-cost reliable one."""
     fail, repair = case.number("alpha"), case.number("beta")
     common: Any = {
         "node": "store", "sku": "item", "lead_time": case.whole("L"), "order_multiple": 1.0,
@@ -166,7 +166,7 @@ def outage(case: Case) -> Iterator[Row]:
 
 
 def hidden_regime(case: Case) -> Iterator[Row]:
-    """Demand that switches between two means, which nobody sees."""
+    """Demand that switches between two means, unobserved."""
     means, stays = case.params.get("means"), case.number("stays")
     if not isinstance(means, list) or len(means) != 2:
         raise NotRunnable(f"means are {means}; two are expected")

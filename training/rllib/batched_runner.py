@@ -207,7 +207,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
                 if self._failures > self.settings.env_failures:
                     raise TrainingStopped(
                         f"{where}: {type(error).__name__}: {error}; {self._failures} blocks of "
-                        f"episodes have failed, {self.settings.env_failures} are allowed; mend the "
+                        f"episodes have failed, {self.settings.env_failures} are allowed; fix the "
                         "cause or raise resources.env_failures"
                     ) from error
                 log.exception("%s: episodes given up, new ones begun", where)
@@ -317,7 +317,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     def set_state(self, state: dict[str, Any]) -> None:
         """Take over weights and counters.
 
-        Weights are taken whatever their number: RLlib's own runners keep theirs when the
+        Weights are taken whatever their number: RLlib's own runners keep the old ones when the
         number is equal (the critic would be missing) or lower (after going back to an
         earlier checkpoint).
         """

@@ -44,7 +44,7 @@ _ALL_KINDS = "all_kinds"
 
 
 class Played(NamedTuple):
-    """What a learner tells of a trajectory."""
+    """What a learner reports of a trajectory."""
 
     node_cost: NDArray[np.float64]  # [N] currency per period
     demand: float  # units
@@ -56,7 +56,7 @@ class Played(NamedTuple):
 
 
 class PathwiseRLlibConfig(AlgorithmConfig):
-    """RLlib's settings, and three of ours."""
+    """RLlib's settings, and three more."""
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or Pathwise)
@@ -64,7 +64,7 @@ class PathwiseRLlibConfig(AlgorithmConfig):
         self.tail_periods: int | None = None
         self.final_share = 1.0
         self._dont_auto_sync_env_runner_states = True
-        log_once("Pathwise_on_new_api_stack")  # RLlib would tell how to go back to the old one
+        log_once("Pathwise_on_new_api_stack")  # mutes RLlib's advice to use the old one
 
     def get_default_learner_class(self) -> type[Learner]:
         """The learner with a simulator of its own."""

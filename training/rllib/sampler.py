@@ -163,7 +163,7 @@ class Roller:
                     rows.reached[t] = _rows_last(observation, rows.group).clone()
                 observation = self._reset()
             _store(fragment, t + 1, observation)
-        # The simulator reuses its buffer, but nobody else steps it before the next fragment.
+        # The simulator reuses its buffer, but nothing else steps it before the next fragment.
         self._observation = observation
         np.add.at(fragment.cost, self._node_of_row, cost / (periods * env.batch_size))
         return fragment

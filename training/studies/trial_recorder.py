@@ -35,7 +35,7 @@ class TrialRecorder(Callback):
         self._complete: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune keeps a copy for its own way of going on, and the log is ours."""
+        """Nothing: Tune keeps a copy for its own resumption, which doesn't need the log."""
         return {}
 
     def on_trial_result(

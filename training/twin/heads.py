@@ -1,7 +1,7 @@
 """Actions to raw orders on lanes, with slopes: `envs.simulation.events.order.decide` once more.
 
 What has no slope stays as the simulator decided it: whether a gate was open, which lanes were
-crumbs.
+residual quantities.
 """
 
 from __future__ import annotations
@@ -108,10 +108,10 @@ class RawOrders:
         decision: Decision,
         flows: Flows,
     ) -> Tensor:
-        """[Q, B] units asked for on every lane.
+        """[Q, B] units requested on every lane.
 
         action [P, A, B] in [-1, 1]; order, expedite, spread [P, B] units: the base policy's;
-        decision: its other wishes; flows: the simulator's, of the period (which gates were open).
+        decision: its other targets; flows: the simulator's, of the period (which gates were open).
         """
         moved = order + LEVEL_RANGE * action[:, 0] * spread
         if self._simple:
@@ -120,8 +120,8 @@ class RawOrders:
         regular = (moved if quick is None else moved - quick).clamp(min=0.0)
         regular = self._limit(regular, action, decision)
         if self._has_gates:
-            asked = self._tensor(flows.raw_order).masked_fill(self._fast, 0.0)
-            total = torch.zeros_like(regular).index_add(0, self._to, asked)
+            requested = self._tensor(flows.raw_order).masked_fill(self._fast, 0.0)
+            total = torch.zeros_like(regular).index_add(0, self._to, requested)
             regular = regular.masked_fill(self._gated & (total <= 0.0), 0.0)
         wanted = regular[self._to]
         if quick is not None:

@@ -158,9 +158,9 @@ class ObservationSlopes:
         first, seen = self._companions.first, len(self._companions.seen)
         last = first + count * (seen + len(COMPANION_FLAGS))
         flow = own.index_select(1, self._seen)
-        theirs = pad(flow, (0, 0, 0, 0, 0, 1)).index_select(0, self._companion)
+        others = pad(flow, (0, 0, 0, 0, 0, 1)).index_select(0, self._companion)
         flags = observation[:, first:last].unflatten(1, (count, -1))[:, :, seen:]
-        companions = torch.cat([theirs.unflatten(0, (pairs, count)), flags], dim=2).flatten(1, 2)
+        companions = torch.cat([others.unflatten(0, (pairs, count)), flags], dim=2).flatten(1, 2)
         return torch.cat([own, companions, observation[:, last:]], dim=1)
 
     def shortage(self, now: _Period) -> Tensor:

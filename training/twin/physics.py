@@ -148,7 +148,7 @@ class Twin:
         return state if simulated is None else state.anchored(simulated[0], simulated[2])
 
     def begin(self, flows: Flows) -> None:
-        """Tell what was served before the first orders, where customers come first."""
+        """Record what was served before the first orders, where customers come first."""
         made = (flows.sold, flows.backlog_served, flows.lost)
         like = self._serve_limit
         sold, older, lost = (torch.tensor(v, dtype=like.dtype, device=like.device) for v in made)

@@ -65,10 +65,10 @@ class Tables:
 
 
 def proportion(available: Tensor, need: Tensor) -> Tensor:
-    """available / need where that is scarce, else 1. Crumbs have no slope: theirs has no bound."""
-    scarce, is_crumb = need > available, need <= CRUMB_UNITS
-    slopes = scarce & ~is_crumb
+    """available / need where scarce, else 1. Residual quantities get no slope: it has no bound."""
+    scarce, is_residual = need > available, need <= CRUMB_UNITS
+    slopes = scarce & ~is_residual
     share = torch.where(slopes, available / torch.where(slopes, need, 1.0), 1.0)
     with torch.no_grad():
-        crumb = available / torch.where(scarce & is_crumb, need, 1.0)
-    return torch.where(scarce & is_crumb, crumb, share)
+        residual = available / torch.where(scarce & is_residual, need, 1.0)
+    return torch.where(scarce & is_residual, residual, share)

@@ -61,7 +61,7 @@ class GraphAttention(Actor):
         return mean
 
     def _attend(self, own: Tensor, companions: Tensor) -> Tensor:
-        """What the heads hear: [..., F], [..., K, size] -> [..., heads x units]; 0 of nobody."""
+        """Heads: [..., F], [..., K, size] -> [..., heads x units]; 0 without companions."""
         is_there = (companions[..., -len(COMPANION_FLAGS) :] != 0.0).any(-1)
         filled = is_there.reshape(-1, is_there.shape[-1]).any(0).nonzero()
         used = int(filled.max()) + 1 if len(filled) else 0  # no row here sees more
@@ -70,4 +70,4 @@ class GraphAttention(Actor):
         query = self.query(own).unflatten(-1, (_HEADS, _UNITS))
         scores = query @ known.transpose(-1, -2) / math.sqrt(_UNITS)  # [..., heads, K]
         weights = scores.masked_fill(~is_there, -1e9).softmax(-1)
-        return ((weights * is_there) @ known).flatten(-2)  # where nobody is there: 0
+        return ((weights * is_there) @ known).flatten(-2)  # 0 without companions

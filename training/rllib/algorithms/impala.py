@@ -49,7 +49,7 @@ class ImpalaConfig(AlgorithmConfig):
             entropy_coeff=self.entropy_weight,
             vf_loss_coeff=self.value_weight,
         )
-        # Weights are sent to the runners: ours ask no server for them.
+        # Weights are sent to the runners: batched runners need no server for them.
         rllib.env_runners(use_env_runner_state_server=False)
         # An iteration is a batch, however short: RLlib would go on for 10 s.
         resources = config.resources

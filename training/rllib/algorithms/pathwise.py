@@ -42,7 +42,7 @@ class PathwiseConfig(AlgorithmConfig):
             self.check("tail", 0, whole=True)
 
     def build(self, config: TrainingConfig) -> PathwiseRLlibConfig:
-        """Ours, without sampling."""
+        """Pathwise gradients, without sampling."""
         from training.rllib.pathwise import PathwiseRLlibConfig  # Ray takes seconds to import
 
         rllib = PathwiseRLlibConfig()

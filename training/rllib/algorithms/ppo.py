@@ -60,7 +60,7 @@ class PpoConfig(AlgorithmConfig):
         self.check("critic_first", 0, whole=True)
 
     def build(self, config: TrainingConfig) -> BatchedPPOConfig:
-        """Ours, on whole batches."""
+        """PPO on whole batches."""
         from training.rllib.ppo import BatchedPPOConfig  # Ray takes seconds to import
 
         if self.final_std is not None:
