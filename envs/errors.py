@@ -36,7 +36,7 @@ __all__ = [
 
 
 class EchelonError(ValueError):
-    """Root of all errors that a user can cause or mend."""
+    """Root of all errors that a user can cause or fix."""
 
 
 class ConfigError(EchelonError):

@@ -71,7 +71,7 @@ def kernel(function: F) -> F:
 
 
 def entry(function: Callable[..., T]) -> Callable[..., T]:
-    """Compile a function that Python calls; where it says a named tuple, it gets a Handle."""
+    """Compile a function that Python calls; a named tuple in its signature becomes a Handle."""
     compiled: Callable[..., T] = _stamped(_njit(**_OPTIONS, no_cfunc_wrapper=True)(function))
     return compiled
 

@@ -45,7 +45,7 @@ class Scenario:
     action_scale: factor on how far residual actions move levels and gates.
     bootstrap_length: replayed demand is resampled in stretches of that many periods, in training
     where the calendar is split; None: every episode replays it as it was.
-    preference: service against cost, as agents are told it; see envs/reward.py.
+    preference: service against cost, as agents see it; see envs/reward.py.
     memory: periods of demand that agents see one by one; 0: only means of it.
     companions: other rows whose stock and demand each row sees, at most; companions_of: who they
     are; identity: rows see their number within the node kind. See envs/observation/companions.py.

@@ -198,7 +198,7 @@ class BatchedEnv:
         return add_shortage(flows.total_cost, flows, self.shortage_price, out)
 
     def close_period(self, action: NDArray[np.float32]) -> None:
-        """Events 3-6 of the period; `flows` then tells all that happened in it."""
+        """Events 3-6 of the period; `flows` then holds all that happened in it."""
         self.elapsed += 1
         last = self.elapsed == self.horizon
         self.simulator.close_period(

@@ -1,8 +1,8 @@
 """A supply network over T known periods as a linear programme: what to order, ship and sell.
 
 The programme follows the events of `envs.simulation.simulator` row by row. Where the simulator
-isn't linear it is relaxed, always so that no way to run the network costs less than the programme
-says:
+isn't linear it is relaxed, always so that no way to run the network costs less than the
+programme finds:
 
 - Fixed costs of orders and joint fixed costs count by the share of the largest order, or of the
   capacity, that is used (not at all where there is none); loads count by their share of a load.
@@ -10,7 +10,7 @@ says:
 - The simulator ships, serves and lets in all it can, oldest customers first, and shares by fixed
   rules; the programme may keep goods back and choose who gets them.
 
-`relaxations` says which of them a network meets. Solved by HiGHS (Huangfu and Hall 2018).
+`relaxations` lists those that a network meets. Solved by HiGHS (Huangfu and Hall 2018).
 """
 
 from __future__ import annotations

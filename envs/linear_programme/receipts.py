@@ -1,7 +1,7 @@
 """Goods in the linear programme from when they leave to when they are on the shelf.
 
 When a shipment is due follows from its lead time and the pauses on its way. At nodes whose room is
-limited it then waits at the door, until the programme lets it in.
+limited it then waits outside, until the programme lets it in.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def write_receipts(draft: Draft, shipped: Ints, served: Ints) -> None:
     """Write when shipments [T, Q] arrive and what they cost until then; served [T, P]: columns of
     what customers get."""
     good = draft.net.lanes.yield_share * factors(draft.outlook, draft.net.factor_rows.yield_share)
-    doors = _Doors(draft, good)
+    queue = _ReceivingQueue(draft, good)
     for part in _shipments(draft, shipped):
         came = _arrival(draft.net, draft.outlook, part)
-        _charge_transit(draft, doors.at, good, part, came)
-        _deliver(draft, doors, good, part, came)
-    doors.close(served)
+        _charge_transit(draft, queue.limited, good, part, came)
+        _deliver(draft, queue, good, part, came)
+    queue.close(served)
 
 
 def _shipments(draft: Draft, shipped: Ints) -> list[_Shipments]:
@@ -51,7 +51,7 @@ def _shipments(draft: Draft, shipped: Ints) -> list[_Shipments]:
     later, split = due + net.lanes.split_delay, net.lanes.split_share > 0.0
     if not split.any():
         return [*parts, _Shipments(shipped, left, due, whole, False)]
-    # Of packs whole ones come later: up to a pack less than the share says.
+    # Of packs whole ones come later: up to a pack less than the share.
     packs = split & (net.rules.order_multiple > 0.0)
     late = columns.new(shipped.shape, where=packs)
     rows = draft.at_most.new(shipped.shape, where=packs)
@@ -71,7 +71,7 @@ def _shipments(draft: Draft, shipped: Ints) -> list[_Shipments]:
 
 
 def _arrival(net: NetworkArrays, outlook: Outlook, part: _Shipments) -> Ints:
-    """[R, Q] the period in which goods get to the door: when due, or later where transit or
+    """[R, Q] the period in which goods get to the node: when due, or later where transit or
     receiving is paused. T: not in this outlook."""
     periods = len(outlook.lead_time)
     came = np.minimum(part.due, periods)
@@ -101,7 +101,9 @@ def _arrival(net: NetworkArrays, outlook: Outlook, part: _Shipments) -> Ints:
     return came
 
 
-def _charge_transit(draft: Draft, door: Bools, good: Floats, part: _Shipments, came: Ints) -> None:
+def _charge_transit(
+    draft: Draft, limited: Bools, good: Floats, part: _Shipments, came: Ints
+) -> None:
     """In-transit cost, and what goods on their way are worth where stock is valued."""
     net, pricing, periods = draft.net, draft.pricing, draft.periods
     counted = np.concatenate([[0.0], np.cumsum(draft.weight)])
@@ -116,40 +118,43 @@ def _charge_transit(draft: Draft, door: Bools, good: Floats, part: _Shipments, c
     else:
         is_early = not net.switches.receive_after_ship
         on_way = came >= first + is_early
-        just_came = opening * np.where(door, net.lanes.expected_yield, good[first])
+        just_came = opening * np.where(limited, net.lanes.expected_yield, good[first])
         value = np.where(on_way, expected, np.where((came == first) & is_early, just_came, 0.0))
         cost = cost + np.where((part.left < first)[:, None], value, 0.0)
     draft.columns.charge(part.columns, part.share * cost)
 
 
-def _deliver(draft: Draft, doors: _Doors, good: Floats, part: _Shipments, came: Ints) -> None:
+def _deliver(
+    draft: Draft, queue: _ReceivingQueue, good: Floats, part: _Shipments, came: Ints
+) -> None:
     net, periods = draft.net, draft.periods
     row, lane = np.nonzero((came < periods) & (part.columns >= 0) & (part.share != 0.0))
     when, column, share = came[row, lane], part.columns[row, lane], part.share[lane]
     at_once = (part.left[row] == when) & (not part.is_old)
-    to_door = doors.at[lane]
-    doors.bring(column[to_door], when[to_door], lane[to_door], share[to_door], at_once[to_door])
-    when, lane, column = when[~to_door], lane[~to_door], column[~to_door]
-    quantity = share[~to_door] * good[when, lane]
+    queued = queue.limited[lane]
+    queue.add(column[queued], when[queued], lane[queued], share[queued], at_once[queued])
+    when, lane, column = when[~queued], lane[~queued], column[~queued]
+    quantity = share[~queued] * good[when, lane]
     pair = net.lanes.to[lane]
     draft.equal.put(draft.balance[when, pair], column, -quantity)
     if not net.switches.receive_after_ship:
-        early = ~at_once[~to_door]
+        early = ~at_once[~queued]
         draft.at_most.put(draft.floor[when, pair][early], column[early], -quantity[early])
 
 
-class _Doors:
-    """Where goods wait while a node is full.
+class _ReceivingQueue:
+    """Goods that wait while a node is full.
 
-    at [Q]: whether the lane's goods come through a door. Letting in is decided twice a period where
-    goods can be there at once: for those that are due, and for those just shipped.
+    limited [Q]: whether the lane leads to a node of limited storage.
+    Receipts are decided twice a period where goods can be there at once: for those that are due,
+    and for those just shipped.
     """
 
     def __init__(self, draft: Draft, good: Floats) -> None:
         net, columns, periods = draft.net, draft.columns, draft.periods
         self._draft, self._good = draft, good
         capacity = net.nodes.storage_capacity[net.stocks.node_of]
-        self.at: Bools = ((net.stocks.volume > 0.0) & np.isfinite(capacity))[net.lanes.to]
+        self.limited: Bools = ((net.stocks.volume > 0.0) & np.isfinite(capacity))[net.lanes.to]
         shape = good.shape
         late = net.switches.receive_after_ship
         is_open = factors(draft.outlook, net.factor_rows.transit) * factors(
@@ -159,14 +164,14 @@ class _Doors:
         today = upper.copy()
         if not late:
             today[0] = 0.0  # over already
-        self._due = columns.new(shape, upper=today, where=self.at)
+        self._due = columns.new(shape, upper=today, where=self.limited)
         self._at_once = columns.new(
-            shape, upper=upper, where=self.at & net.lanes.at_once & (not late)
+            shape, upper=upper, where=self.limited & net.lanes.at_once & (not late)
         )
         none = np.full((1, shape[1]), -1)
-        self._waiting = np.concatenate([none, columns.new(shape, where=self.at)])
-        self._balance = draft.equal.new(shape, where=self.at)
-        self._due_limit = draft.at_most.new(shape, where=self.at & (not late))
+        self._waiting = np.concatenate([none, columns.new(shape, where=self.limited)])
+        self._balance = draft.equal.new(shape, where=self.limited)
+        self._due_limit = draft.at_most.new(shape, where=self.limited & (not late))
         self._at_once_limit = draft.at_most.new(shape, where=self._at_once >= 0)
         self._capacity = np.maximum(
             net.nodes.storage_capacity,
@@ -178,8 +183,8 @@ class _Doors:
         )
         self._periods = periods
 
-    def bring(self, columns: Ints, when: Ints, lane: Ints, share: Floats, at_once: Bools) -> None:
-        """share x columns get to the door of the lane in the period."""
+    def add(self, columns: Ints, when: Ints, lane: Ints, share: Floats, at_once: Bools) -> None:
+        """share x columns reach the node of the lane in the period."""
         draft = self._draft
         draft.equal.put(self._balance[when, lane], columns, -share)
         limit = np.where(at_once, self._at_once_limit[when, lane], self._due_limit[when, lane])
@@ -187,7 +192,7 @@ class _Doors:
 
     def close(self, served: Ints) -> None:
         """Write what is let in, and the room there is."""
-        if not self.at.any():
+        if not self.limited.any():
             return
         draft, net, pricing = self._draft, self._draft.net, self._draft.pricing
         waiting, let_in = self._waiting, (self._due, self._at_once)

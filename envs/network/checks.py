@@ -1,4 +1,4 @@
-"""Checks that the parts of a network share: each raises a NetworkError that says what is wrong."""
+"""Checks that the parts of a network share: each raises a NetworkError that names the fault."""
 
 from __future__ import annotations
 

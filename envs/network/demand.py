@@ -119,7 +119,7 @@ class NegativeBinomial:
 
 @dataclass(frozen=True)
 class Normal:
-    """Normal clipped at zero, in whole units if asked; the coefficient of variation stays."""
+    """Normal clipped at zero, in whole units on request; the coefficient of variation stays."""
 
     mean: float
     standard_deviation: float
@@ -139,7 +139,7 @@ class Normal:
 
 @dataclass(frozen=True)
 class Uniform:
-    """Uniform between low and high, both included; on whole units if asked."""
+    """Uniform between low and high, both included; on whole units on request."""
 
     low: float
     high: float

@@ -220,7 +220,7 @@ def _choose_sources(
         order = np.argsort(km[i], kind="stable")
         for k in np.flatnonzero(layer.stocked[i]).tolist():
             chosen[i, k] = order[above.stocked[order, k]][:count].tolist()
-    # Whom nobody has chosen becomes one more source of a node that has got none this way yet.
+    # A supplier not chosen so far becomes an extra source of a node without extra sources.
     left = set(range(len(above.ids))) - {j for sources in chosen.values() for j in sources}
     shared = above.stocked.astype(int) @ layer.stocked.T.astype(int)
     more = np.zeros(len(layer.ids))
@@ -312,7 +312,7 @@ def _supplier_resources(
 ) -> tuple[Resource, ...]:
     """One resource per supplier, of the supplier's name: its capacity, and what can strike it."""
     flow = suppliers.flow.sum(axis=1)
-    # A supplier that is nobody's first choice could still take over half of what others bring.
+    # A supplier that is no node's first choice could still take over half of what others bring.
     flow = np.maximum(flow, 0.5 * flow.mean())
     capacity = flow / config.utilisation if config.utilisation > 0.0 else flow + math.inf
     struck = {regime.id for regime in regimes}

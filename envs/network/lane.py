@@ -127,16 +127,16 @@ class Lane:
     unit_cost: currency per unit shipped. fixed_cost: currency per order placed.
     load_size: units per load; load_cost: currency per load begun; full_loads: whole loads only.
     base_share: share of the classical policy's order placed here, within the speed class
-      (normalised per stocked pair); 0: only used where a policy or an agent says so.
+      (normalised per stocked pair); 0: only used where a policy or an agent chooses it.
     order_multiple: 0 for divisible units, 1 for whole units, n for packs.
     calendar: periods in which orders can be placed. priority: 0 is served first.
-    yield_share: share of what arrives that is good; the rest is scrapped.
+    yield_share: usable share of what arrives; the rest is scrapped.
     split_share, split_delay: this share of every shipment arrives so many periods later.
     price: currency per unit shipped that the sender, the pair of the first input, earns.
     unfilled_cost: currency per unit of orders left unfilled, each period while owed, once where
       cancelled, paid by the sender (without inputs: by the receiver), instead of its backlog_cost.
     in_transit_cost: currency per unit per period, paid by the receiver, instead of what
-      `timing.in_transit_payer` says. mode: a label (sea, air, truck). co2: kg per unit.
+      `timing.in_transit_payer` implies. mode: a label (sea, air, truck). co2: kg per unit.
     initial_in_transit: units that arrive in periods 0, 1, ...
     initial_orders: units of orders that reach the sender in periods 0, 1, ...
     """

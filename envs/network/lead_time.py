@@ -1,6 +1,6 @@
 """How long a shipment takes: a constant, and a random delay where there is one.
 
-To add a distribution of delays: a function and a line in `DELAYS`; everything else asks a lead time
+To add a distribution of delays: a function and a line in `DELAYS`; all else reads a lead time
 for its probabilities.
 """
 

@@ -55,7 +55,7 @@ __all__ = [
 
 
 class Receive(StrEnum):
-    """When arrivals of the period reach the shelf: SIMULATOR phase 1 first, or after shipping."""
+    """When arrivals of the period reach the shelf: before orders are placed, or after shipping."""
 
     before_order = "before_order"
     after_ship = "after_ship"
@@ -101,7 +101,7 @@ class Timing:
 class Node:
     """A place with one agent. `kind` is a label that agents of a kind share weights by.
 
-    storage_capacity: volume units of all SKUs together; what arrives above it waits at the door.
+    storage_capacity: volume units of all SKUs together; what arrives above it waits outside.
     review: periods in which the node's agent orders; None: every period. position: for maps.
     """
 

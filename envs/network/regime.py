@@ -1,4 +1,4 @@
-"""What changes over time and isn't decided by anybody: suppliers, weather, machines, markets.
+"""Uncontrolled changes over time: suppliers, weather, machines, markets.
 
 A regime is in one state at a time; each state multiplies what is exposed to it. Its path is a
 Markov chain, or a schedule: an event at a date, as stress tests and what-if questions need it.
@@ -25,10 +25,10 @@ class RegimeState:
 
     availability: share of owed units that can ship, and of a resource's capacity (0: shipments
       pause). lead_time: factor on lead times of what ships. lead_time_spread: factor on their
-      distance from the mean. yield_share: share of what arrives that is good. cost: factor on unit
+      distance from the mean. yield_share: usable share of what arrives. cost: factor on unit
       and load costs. demand: factor on mean demand.
     ordering, transit, receiving: 0 pauses placing orders, goods on their way, or receipts, which
-      then wait at the door; 1 as usual. With availability 0 these are the four kinds of disruption
+      then wait outside; 1 as usual. With availability 0 these are the four kinds of disruption
       of Snyder et al. (2016, "OR/MS models for supply chain disruptions").
     """
 

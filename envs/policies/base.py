@@ -41,8 +41,8 @@ __all__ = [
 class View:
     """What a policy may look at when it orders.
 
-    seen [G, B]: regime states that agents may know of, -1: hidden. forecast [F, G, B]: what they
-    are told of the states 1..F periods ahead, -1: nothing. calendar [B]: today's place in the
+    seen [G, B]: regime states that agents may know of, -1: hidden. forecast [F, G, B]: forecasts
+    of the states 1..F periods ahead, -1: none. calendar [B]: today's place in the
     calendar of `net.multiplier`, for demand that is known ahead.
     """
 
@@ -55,7 +55,7 @@ class View:
 
 
 class Target(NamedTuple):
-    """What a policy wants. Units, [P, B]; None where it has no opinion.
+    """What a policy requests. Units, [P, B]; None where it has no opinion.
 
     order: what to order in all (regular lanes bring what is not expedited); negative: stock is
       above its level by so much. expedite: the same for expedite lanes.
@@ -84,7 +84,7 @@ class Parameter:
     """A number of a policy that can be tuned.
 
     The search moves all pairs of a node kind together: value = start + x scale, within low..high,
-    in whole numbers if asked. scale None: not searched, only set by hand.
+    in whole numbers if `whole`. scale None: not searched, only set by hand.
     """
 
     start: Floats  # [P] a textbook value
@@ -150,7 +150,7 @@ class Policy(ABC):
 
     @classmethod
     def suits(cls, net: CompiledNetwork) -> bool:
-        """Return whether `echelon tune` and `echelon report` try the policy unasked."""
+        """Return whether `echelon tune` and `echelon report` try the policy by default."""
         return True
 
     @classmethod

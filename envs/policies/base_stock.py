@@ -14,7 +14,8 @@ __all__ = ["BaseStock", "critical_ratio", "newsvendor_level", "whole_units"]
 
 
 def critical_ratio(net: CompiledNetwork) -> Floats:
-    """Return [P] (b or p) / (b or p + h); the dearest customer below counts for inner nodes."""
+    """Return [P] (b or p) / (b or p + h); for inner nodes b or p of the
+    highest-cost customer below."""
     arrays = net.arrays
     penalty = np.maximum(arrays.stocks.backlog_cost, arrays.stocks.lost_sale_cost)
     weight = net.echelon_weight  # its rows hold at least the pair itself

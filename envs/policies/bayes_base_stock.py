@@ -1,12 +1,12 @@
 """Bayes base-stock: infer hidden states of demand from sales, and order up to what they call for.
 
-Where a Markov chain that nobody sees moves the mean of demand, all that past sales tell is the
-probability of every state: the belief. Bayes' rule moves it on period by period (a hidden Markov
+Where a hidden Markov chain moves the mean of demand, past sales give a probability of every state:
+the belief. Bayes' rule moves it on period by period (a hidden Markov
 model's forward recursion; Rabiner 1989, eq. 19-20), and the level is the newsvendor fractile of
 lead-time demand given the belief: the myopic policy of Treharne and Sox (2002) for partially
-observed Markov-modulated demand. It knows the chain and the distributions, which nobody does in
-practice: it is what a learned policy can hope for. Where the state is seen, it is the bound that
-better sensing could reach.
+observed Markov-modulated demand. It knows the chain and the distributions, which are
+unknown in practice: a bound on what a learned policy can reach. Where the state is seen, it is the
+bound that better sensing could reach.
 """
 
 from __future__ import annotations

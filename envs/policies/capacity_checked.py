@@ -36,7 +36,7 @@ class CapacityChecked(Policy):
     over the way down to the customer and review. safety stock: k s over the pair's own lead time
     and review, and demand while its supplier or its machine is down, which is a newsvendor fractile
     of the time that takes; none of that where there is a second source.
-    cap: the pair's part, in proportion to what pairs want, of the hours that are left of `workload`
+    cap: the pair's part, in proportion to requests, of the hours that are left of `workload`
     periods of capacity and of the parts on hand, both less what is owed already.
     Expedite lanes bring F_e + k_e s_e - IP_e, as in a dual index policy.
     """
@@ -77,7 +77,7 @@ class CapacityChecked(Policy):
         self._checked = checked = _checked(net)
         share = net.base_share
         size, resources = (len(net.resource_ids) + pairs, len(share)), len(net.resource_ids)
-        every = _takes(net)
+        every = _requirements(net)
         self._taken: Matrix = sparse.csr_array((every.quantity, (every.limit, every.lane)), size)
         self._wanted: Matrix = sparse.csr_array(
             (checked.quantity * share[checked.lane], (checked.limit, checked.pair)),
@@ -86,7 +86,7 @@ class CapacityChecked(Policy):
         periods = np.zeros((resources, parameters["workload"].shape[1]))
         hours = checked.limit < resources
         np.maximum.at(periods, checked.limit[hours], parameters["workload"][checked.pair[hours]])
-        # Nobody asks for a capacity without limit: 0 stands for it.
+        # Unlimited capacities are never looked up; 0 stands for them.
         capacity = np.where(np.isfinite(arrays.resources.capacity), arrays.resources.capacity, 0.0)
         self._most = periods * capacity[:, None]
         self._running = [
@@ -141,8 +141,8 @@ class CapacityChecked(Policy):
         return np.where(self._is_checked, whole, _NO_CAP), waiting
 
 
-class _Takes(NamedTuple):
-    """What a unit on a lane takes: one entry per lane and limit. Limits are numbered: resources
+class _Requirements(NamedTuple):
+    """What a unit on a lane requires: one entry per lane and limit. Limits are numbered: resources
     (hours), then pairs (parts)."""
 
     lane: Ints
@@ -151,7 +151,7 @@ class _Takes(NamedTuple):
     quantity: Floats  # capacity units, or units of the part
 
 
-def _takes(net: CompiledNetwork) -> _Takes:
+def _requirements(net: CompiledNetwork) -> _Requirements:
     """All lanes, all that limits their shipments."""
     arrays = net.arrays
     numbers = np.arange(len(arrays.lanes.to))
@@ -167,15 +167,17 @@ def _takes(net: CompiledNetwork) -> _Takes:
         [arrays.lanes.uses.index[hours], len(net.resource_ids) + arrays.lanes.inputs.index]
     )
     quantity = np.concatenate([arrays.lanes.uses.value[hours], arrays.lanes.inputs.value])
-    return _Takes(lane, arrays.lanes.to[lane], limit, quantity)
+    return _Requirements(lane, arrays.lanes.to[lane], limit, quantity)
 
 
-def _checked(net: CompiledNetwork) -> _Takes:
+def _checked(net: CompiledNetwork) -> _Requirements:
     """Only regular lanes that use a limited capacity: the ones whose orders are capped."""
-    takes = _takes(net)
-    uses_hours = np.unique(takes.lane[takes.limit < len(net.resource_ids)])
-    kept = np.isin(takes.lane, uses_hours) & ~net.arrays.lanes.expedite[takes.lane]
-    return _Takes(takes.lane[kept], takes.pair[kept], takes.limit[kept], takes.quantity[kept])
+    needs = _requirements(net)
+    uses_hours = np.unique(needs.lane[needs.limit < len(net.resource_ids)])
+    kept = np.isin(needs.lane, uses_hours) & ~net.arrays.lanes.expedite[needs.lane]
+    return _Requirements(
+        needs.lane[kept], needs.pair[kept], needs.limit[kept], needs.quantity[kept]
+    )
 
 
 def outage_cover(net: CompiledNetwork) -> Floats:

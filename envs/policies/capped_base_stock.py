@@ -3,7 +3,7 @@
 For lost sales, where base-stock orders too much after a stock-out: the demand it makes up for is
 gone. Johansen and Thorstenson (2008) tried it as "restricted base-stock"; Xin (2021, Operations
 Research 69(1)) proved it asymptotically optimal for long lead times. An infinite cap is base-stock
-(best where lost sales are dear), an infinite level is constant order.
+(best where lost sales cost much), an infinite level is constant order.
 """
 
 from __future__ import annotations

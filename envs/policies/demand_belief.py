@@ -1,4 +1,4 @@
-"""What sales tell about hidden states that move demand: the filter of a hidden Markov model.
+"""Hidden states that move demand, inferred from sales: the filter of a hidden Markov model.
 
 Bayes' rule, a period at a time (Rabiner 1989, eq. 19-20): belief x chance of today's demand in each
 state, scaled to sum to 1; then a step of the chain.
@@ -143,6 +143,6 @@ def _probabilities(demand: Demand, factors: Floats) -> tuple[Floats, float]:
     step = max(1.0, top / _CELLS)
     edges = (np.arange(int(top / step) + 1) + 0.5) * step
     cdf = np.array([demand_cdf(demand, factor, edges) for factor in factors])
-    # Never quite impossible: one odd day mustn't rule a state out for good.
+    # Never quite impossible: one unusual day must not rule a state out for ever.
     table: Floats = np.maximum(np.diff(cdf, axis=1, prepend=0.0), 1e-12)
     return table, step

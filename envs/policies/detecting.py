@@ -1,4 +1,4 @@
-"""Detecting base-stock: order around a supplier that seems to be in trouble, though nobody says so.
+"""Detecting base-stock: order around a supplier whose failure is not announced.
 
 What a buyer sees of a hidden failure is goods that aren't shipped, or shipped and don't come. A
 lane is suspected when more is unshipped than `patience` periods of the demand it should bring, or

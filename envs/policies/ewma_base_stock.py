@@ -1,4 +1,4 @@
-"""EWMA base-stock: the level follows an exponentially weighted mean of what is asked of the pair.
+"""EWMA base-stock: the level follows an exponentially weighted mean of the pair's demand.
 
 The usual planning rule: simple exponential smoothing of demand and of the square of its one-period
 forecast error (Brown 1959; Silver, Pyke and Thomas 2017, section 3.6), level = forecast + k

@@ -1,7 +1,7 @@
 """What to expect of the periods to come: the outlook a planner plans with.
 
 Demand: the forecast's level times what is known ahead of the calendar, and what the states of
-regimes that are seen or foretold mean for it. Regimes: the mean of what their states multiply;
+regimes that are seen or forecast mean for it. Regimes: the mean of what their states multiply;
 where that can only be yes or no (whether goods ship, move, are received, whether orders are taken),
 the likelier. Lead times: the mean, rounded.
 """
@@ -27,7 +27,7 @@ class Expectation:
         self._net, self._periods = net, periods
         arrays, lanes, regimes = net.arrays, net.network.lanes, net.network.regimes
         self._lead = np.array([q.lead_time.mean() for q in lanes])
-        # Goods may be there at once only where the network says so.
+        # Goods may be there at once only where the network allows it.
         self._shortest = np.where(arrays.lanes.at_once | arrays.switches.receive_after_ship, 0, 1)
         either = (
             arrays.factor_rows.availability,
@@ -60,7 +60,7 @@ class Expectation:
         return Outlook(demand, lead, factor, view.period, offset)
 
     def _chance(self, view: View, g: int, b: int) -> Floats:
-        """[T, states] of regime g, by Bayes' rule from what is seen of it and foretold."""
+        """[T, states] of regime g, by Bayes' rule from what is seen of it and forecast."""
         regime, seen = self._regimes[g], int(view.seen[g, b])
         start = regime.stationary()
         chance = np.tile(start, (self._periods, 1))
@@ -68,11 +68,11 @@ class Expectation:
             delay = regime.seen_after or 0
             chance = self._steps[g][delay : delay + self._periods, seen].copy()
         for ahead, accuracy in enumerate(regime.forecast_accuracy[: self._periods - 1], start=1):
-            told = int(view.forecast[ahead - 1, g, b])
-            if told < 0:
+            state = int(view.forecast[ahead - 1, g, b])
+            if state < 0:
                 continue
-            likelihood = np.full(len(start), (1.0 - accuracy) * start[told])
-            likelihood[told] += accuracy
+            likelihood = np.full(len(start), (1.0 - accuracy) * start[state])
+            likelihood[state] += accuracy
             joint = chance[ahead] * likelihood
             if joint.sum() > 0.0:
                 chance[ahead] = joint / joint.sum()

@@ -39,9 +39,9 @@ class FixedPath(BaseStock):
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         super().__init__(net, parameters)
         lanes = net.network.lanes
-        self._to, self._ways = net.arrays.lanes.to, _Ways(net)
+        self._to, self._regular_lanes = net.arrays.lanes.to, _RegularLanes(net)
         self._load = np.array([q.load_size if q.load_size and q.load_cost else 0.0 for q in lanes])
-        self._fixed = self._ways.cheapest(np.zeros((len(lanes), 1)))
+        self._fixed = self._regular_lanes.cheapest(np.zeros((len(lanes), 1)))
 
     def target(self, view: View) -> Target:
         return Target(self._whole_loads(view, self._fixed))
@@ -82,17 +82,17 @@ class ExpectedPath(FixedPath):
     def target(self, view: View) -> Target:
         value = self._parameters["value_of_time"]
         cost = self._travel.cost(view.seen, np.full_like(view.seen, -1), 0, value[self._to])
-        now = self._ways.least(cost)
+        now = self._regular_lanes.least(cost)
         later = np.full_like(now, np.inf)
-        for days, told in enumerate(view.forecast, start=1):
-            then = self._travel.cost(view.seen, told, days, value[self._to])
-            later = np.minimum(later, self._ways.least(then) + days * value)
+        for days, forecast in enumerate(view.forecast, start=1):
+            then = self._travel.cost(view.seen, forecast, days, value[self._to])
+            later = np.minimum(later, self._regular_lanes.least(then) + days * value)
         gate = np.where(later < now, -_GATE, _GATE) * self.spread(view)
-        used = self._ways.cheapest(cost)
+        used = self._regular_lanes.cheapest(cost)
         return Target(self._whole_loads(view, used), gate=gate, lane_share=used.astype(float))
 
 
-class _Ways:
+class _RegularLanes:
     """The regular lanes of every pair."""
 
     def __init__(self, net: CompiledNetwork) -> None:
@@ -116,9 +116,9 @@ class _Ways:
 def _usual_lead(net: CompiledNetwork, value_of_time: Floats) -> tuple[Floats, Floats]:
     """[P] mean and standard deviation of the periods that goods travel on the way that is cheapest
     in the weather of the day."""
-    travel, ways = Travel(net), _Ways(net)
+    travel, lanes = Travel(net), _RegularLanes(net)
     states = travel.usual_states(_DRAWS)
     nothing, to = np.full_like(states, -1), net.arrays.lanes.to
-    used = ways.cheapest(travel.cost(states, nothing, 0, value_of_time[to][:, None]))
-    periods = ways.least(np.where(used, travel.expect(states, nothing, 0)[0], np.inf))
+    used = lanes.cheapest(travel.cost(states, nothing, 0, value_of_time[to][:, None]))
+    periods = lanes.least(np.where(used, travel.expect(states, nothing, 0)[0], np.inf))
     return periods.mean(axis=1), periods.std(axis=1)

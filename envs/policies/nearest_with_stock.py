@@ -1,10 +1,10 @@
 """Order fulfilment: customers' orders go to the cheapest node that has the goods.
 
 Pairs that customers order at and that several stocked nodes can serve are fulfilled order by
-order: they ask for what waits, filling up from the cheapest lane on as far as its sender's stock
-goes; what nobody has is asked for when somebody has it. All other pairs follow base-stock. Zones
-want the same stock at the same time, so they choose together: all of them first ask the cheapest
-sender, who shares what it has in proportion; all of them then ask the second for the rest.
+order: they order what waits, filling up from the cheapest lane on as far as its sender's stock
+goes; what no sender has is ordered once one has it. All other pairs follow base-stock. Zones
+compete for the same stock, so they are assigned together: all of them first order from the cheapest
+sender, whose stock is shared in proportion; then from the second, for the rest.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class NearestWithStock(NearestAlways):
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         super().__init__(net, parameters)
         self._ranks, self._base = _lanes_by_cost(net), net.base_share[:, None]
-        # Parts of units would be rounded up as often as down, and come though nobody waits.
+        # Parts of units would be rounded up as often as down, and arrive without a customer.
         self._whole = whole_units(net)
 
     def target(self, view: View) -> Target:
@@ -70,13 +70,13 @@ class NearestWithStock(NearestAlways):
                 arrays.lanes.inputs.index[first],
                 arrays.lanes.inputs.value[first][:, None],
             )
-            asked = np.zeros_like(there)
-            np.add.at(asked, sender, wanted[to] * per_unit)
-            part = wanted[to] * np.minimum(there / np.maximum(asked, 1e-12), 1.0)[sender]
+            requested = np.zeros_like(there)
+            np.add.at(requested, sender, wanted[to] * per_unit)
+            part = wanted[to] * np.minimum(there / np.maximum(requested, 1e-12), 1.0)[sender]
             share[lanes] = np.floor(part + 1e-9) if self._whole else part
             np.add.at(there, sender, -share[lanes] * per_unit)
             wanted[to] -= share[lanes]
-        if self._ranks:  # what nobody has waits for tomorrow
+        if self._ranks:  # what no sender has is ordered later
             cheapest = self._ranks[0]
             share[cheapest] += 1e-9
             to = arrays.lanes.to[cheapest]

@@ -12,7 +12,7 @@ At the end of the horizon stock is worth what it costs to get it there the cheap
 still waits is charged the same, so that the plan neither sells off stock nor puts off buying. Where
 everything ends with period `end` (0: never), plans go no further, and stock is worth its salvage.
 Fixed costs, loads, minima and multiples enter as the linear programme takes them; orders are then
-rounded like everybody's.
+rounded like those of any policy.
 
 A programme per replication and plan: thousands of times slower than a formula.
 """
@@ -92,7 +92,7 @@ class RollingLP(Policy):
         order, expedite = np.zeros(shape), np.zeros(shape)
         np.add.at(order, arrays.lanes.to, good)
         np.add.at(expedite, arrays.lanes.to[arrays.lanes.expedite], good[arrays.lanes.expedite])
-        # Where nothing is ordered a learned correction may still want to: as usual then.
+        # Where nothing is ordered a learned correction may still order: base shares then.
         regular = (order - expedite)[arrays.lanes.to]
         ordered = np.where(arrays.lanes.expedite[:, None], expedite[arrays.lanes.to], regular) > 0.0
         return Target(order, expedite, lane_share=np.where(ordered, good, self._base))

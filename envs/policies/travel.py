@@ -16,8 +16,8 @@ _CLOSED = 1e9  # currency: never chosen where another way is open
 
 
 def state_ahead(regime: Regime, days: int) -> Floats:
-    """Return [seen, told, state]: the distribution of the state `days` ahead, given the one that is
-    seen today and the one that is forecast; the last of seen and told is: nothing.
+    """Return [seen, forecast, state]: the distribution of the state `days` ahead, given the state
+    seen today and the state forecast; the last of seen and forecast is: none.
 
     Bayes' rule: the chain moves `days` steps, and a forecast of accuracy a says the true state
     with probability a, else one drawn from the stationary distribution.
@@ -25,8 +25,8 @@ def state_ahead(regime: Regime, days: int) -> Floats:
     start, size = regime.stationary(), len(regime.states)
     step = np.asarray(regime.transition, float) if regime.transition else np.eye(size)
     prior = np.vstack([np.linalg.matrix_power(step, days), start])
-    told = 1 <= days <= len(regime.forecast_accuracy)
-    accuracy = regime.forecast_accuracy[days - 1] if told else 0.0
+    has_forecast = 1 <= days <= len(regime.forecast_accuracy)
+    accuracy = regime.forecast_accuracy[days - 1] if has_forecast else 0.0
     likelihood = accuracy * np.eye(size) + (1.0 - accuracy) * start[:, None]
     joint = prior[:, None, :] * np.vstack([likelihood, np.ones(size)])
     believed = np.vstack([np.eye(size), start])[None]  # a forecast of what can't be: of an event
@@ -55,21 +55,21 @@ class Travel:
         ahead = max((len(r.forecast_accuracy) for r in self._regimes), default=0)
         self._tables = [_tabulate(felt, days) for days in range(ahead + 1)]
 
-    def expect(self, seen: Ints, told: Ints, days: int) -> tuple[Floats, NDArray[np.bool_]]:
+    def expect(self, seen: Ints, forecast: Ints, days: int) -> tuple[Floats, NDArray[np.bool_]]:
         """Return ([Q, B] periods that goods will travel that leave in `days`, [Q, B] whether they
-        probably can). seen, told [G, B]: states of today and of the forecast, -1: not known."""
+        probably can). seen, forecast [G, B]: states of today and of the forecast, -1: not known."""
         slow, is_open = np.ones((2, len(self.lead), seen.shape[1]))
         if self._lane.size:
             factor, opening = self._tables[days]
             entry = np.arange(len(self._lane))[:, None]
-            where = entry, seen[self._regime], told[self._regime]  # -1: the last one
+            where = entry, seen[self._regime], forecast[self._regime]  # -1: the last one
             np.multiply.at(slow, self._lane, factor[where])
             np.multiply.at(is_open, self._lane, opening[where])
         return self.lead[:, None] * slow, is_open > 0.5
 
-    def cost(self, seen: Ints, told: Ints, days: int, value_of_time: Floats) -> Floats:
+    def cost(self, seen: Ints, forecast: Ints, days: int, value_of_time: Floats) -> Floats:
         """Return [Q, B] currency per unit; value_of_time [Q, 1 or B]: per unit and period."""
-        periods, is_open = self.expect(seen, told, days)
+        periods, is_open = self.expect(seen, forecast, days)
         cost = self.freight[:, None] + value_of_time * periods
         result: Floats = np.where(is_open, cost, cost + _CLOSED)
         return result
@@ -88,8 +88,8 @@ def _shares(regime: Regime) -> Floats:
 
 
 def _tabulate(regimes: list[Regime], days: int) -> tuple[Floats, Floats]:
-    """[entries, seen, told] the lead-time factor to be expected in `days`, and the probability that
-    goods can leave; the last of seen and told is: nothing."""
+    """[entries, seen, forecast] the expected lead-time factor in `days`, and the probability that
+    goods can leave; the last of seen and forecast is: none."""
     size = max((len(r.states) for r in regimes), default=0) + 1
     slow, is_open = np.ones((2, len(regimes), size, size))
     for entry, regime in enumerate(regimes):

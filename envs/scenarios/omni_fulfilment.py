@@ -3,7 +3,7 @@
 A zone is a node that holds no stock: its customers' orders wait there, its agent orders exactly
 that from the nodes that can send it, and delivery is the arrival. Stores also sell over the
 counter. Demand is seen before orders; what a node can't send at once is cancelled, so that the
-zone asks elsewhere the next day.
+zone orders elsewhere the next day.
 """
 
 from __future__ import annotations

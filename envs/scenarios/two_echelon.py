@@ -217,7 +217,7 @@ class _Parts:
     def _inner_lane(
         self, k: int, source: str, to: str, transport: TransportConfig, flow: float
     ) -> Lane:
-        """flow: units per period in regular use; 0: only used where somebody says so."""
+        """flow: units per period in regular use; 0: used only on request."""
         lead_time = LeadTime(transport.lead_time, transport.delay_mean, transport.delay_sd)
         value = float(self._value[k])
         return Lane(

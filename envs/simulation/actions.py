@@ -20,9 +20,9 @@ from envs.types import Bools, Floats, Ints
 
 __all__ = [
     "CAP_RANGE",
-    "CRUMB",
     "LEAST_SHARE",
     "LEVEL_RANGE",
+    "NEGLIGIBLE_SHARE",
     "SHARE_RANGE",
     "SMOOTHING_BOUNDS",
     "Decision",
@@ -35,8 +35,8 @@ LEVEL_RANGE = 2.0  # forecast standard deviations that action 1 adds to a level
 CAP_RANGE = 1.5  # log factor on the cap
 SHARE_RANGE = 3.0  # log-odds that action 1 adds to a lane's base share, and to a weight
 SMOOTHING_BOUNDS = (0.2, 1.2)  # share of the gap ordered at action -1 and 1
-CRUMB = 0.05  # lane shares below this are dropped
-LEAST_SHARE = 0.02  # what a lane of base share 0 counts as: a crumb, unless the action raises it
+NEGLIGIBLE_SHARE = 0.05  # lane shares below this are dropped
+LEAST_SHARE = 0.02  # what a lane of base share 0 counts as: dropped, unless the action raises it
 
 
 class HeadArrays(NamedTuple):

@@ -1,8 +1,8 @@
-"""From what a policy asks for to what can be ordered: one layer for every policy.
+"""From requested to feasible orders: one layer for every policy.
 
 Rules, in order: calendar (and suppliers that take no orders), non-negative, storage, maximum
 order, minimum order, order multiple, full loads, budget. The executed quantity is what is logged,
-learned from and recommended; `envs.simulation.explain` says which rule changed what.
+learned from and recommended; `envs.simulation.explain` lists which rule changed what.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ __all__ = ["Simulator"]
 _TILE = 256  # replications worked on together: their state fits the L2 cache
 _LONG_RUNNING = 1_000_000  # period of a restored system: past any policy's start-up rule
 
-# What `observe` learns: of a pair from all that is asked of it, of its customers from theirs.
+# What `observe` learns: of a pair from all demand on it, of its customers from theirs.
 _LEARNED_OF_PAIRS = ("incoming", "mean_7", "mean_28", "square_28", "zero_share_28", "history")
 _LEARNED_OF_CUSTOMERS = ("demand_level", "demand_variance")
 
@@ -113,7 +113,7 @@ class Simulator:
 
     state: State between the events 2 and 3 (after `reset` and `open_period`).
     flows: Flows of the period just closed (after `close_period`).
-    decision: what the base policy wants beyond its order; whoever acts fills it.
+    decision: what the base policy requests beyond its order; the caller fills it.
     smoothing: weight of the newest period in the demand forecast, 0..1.
     decides, extra_heads: see `envs.simulation.actions.compile_heads`. memory: periods of
     `State.history`.
@@ -161,7 +161,7 @@ class Simulator:
             array[...] = 0.0
         self._fill_initial()
         self._open(0, plays=True, first=True, seen=self.net.arrays.switches.demand_first)
-        forget_receipts(self.net, self.state, self.period)  # what has just come tells nothing
+        forget_receipts(self.net, self.state, self.period)  # receipts of before are no evidence
 
     def close_period(
         self,

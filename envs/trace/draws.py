@@ -58,7 +58,7 @@ def draw_demand(
 ) -> None:  # fmt: skip
     kind, rho, place_of = tables.kind[d], tables.correlation[d], tables.place_of[d]
     exposed = range(tables.demand.pointer[d], tables.demand.pointer[d + 1])
-    # One table for the whole batch unless the calendar or a regime says otherwise.
+    # One table for the whole batch unless the calendar or a regime moves demand.
     varies = len(exposed) > 0 or place_of.size > 1
     if rho > 0.0 or kind == CONTINUOUS:
         draw_normals(keys, counter, normals[1])

@@ -35,7 +35,7 @@ Keys = NDArray[np.uint64]
 
 _BLOCK_VALUES = 1 << 15  # demand values held at once: stays in the L2 cache
 _ONE = np.uint64(1)
-# Streams of their own: what agents are told, and when events happen, moves no other draw.
+# Streams of their own: forecasts for agents, and dates of events, move no other draw.
 _FORECASTS, _DATES = np.uint64(0x6A09E667F3BCC908), np.uint64(0xBB67AE8584CAA73B)
 _BLOCKS, _PREFERENCES = np.uint64(0x3C6EF372FE94F82B), np.uint64(0x510E527FADE682D1)
 
@@ -59,7 +59,7 @@ class Trace:
     `CompiledNetwork.exposures`) and true_regime [G, B] belong to the current period; `calendar` [B]
     is each episode's position in the calendar, `offset` [B] where it began.
     seen [G, B]: the regime states that agents may see, -1 where hidden. forecast [F, G, B]: what
-    they are told of the states 1..F periods ahead, -1 where nothing.
+    their forecast of the states 1..F periods ahead, -1 where none.
     """
 
     def __init__(self, net: CompiledNetwork, batch_size: int) -> None:
@@ -274,10 +274,10 @@ def _look_at_regimes(
             counter = np.uint64(((period << 24) + (g << 8) + f) << 1)
             for b in range(keys.size):
                 key = keys[b] ^ _FORECASTS
-                told = paths[row + 1 + f, g, b]
+                state = paths[row + 1 + f, g, b]
                 if uniform(key, counter) >= accuracy:
-                    told = _first_above(tables.regime_start[g], uniform(key, counter + _ONE))
-                forecast[f, g, b] = told
+                    state = _first_above(tables.regime_start[g], uniform(key, counter + _ONE))
+                forecast[f, g, b] = state
 
 
 @kernel

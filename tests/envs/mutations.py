@@ -297,7 +297,7 @@ MUTATIONS = (
     Mutation(
         "only full loads are paid for",
         "simulation/events/account.py",
-        "math.ceil(used / net.resources.load_size[r] - _CRUMB)",
+        "math.ceil(used / net.resources.load_size[r] - _ROUNDING)",
         "math.floor(used / net.resources.load_size[r])",
     ),
     Mutation(

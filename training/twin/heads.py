@@ -1,7 +1,7 @@
 """Actions to raw orders on lanes, with slopes: `envs.simulation.events.order.decide` once more.
 
-What has no slope stays as the simulator decided it: whether a gate was open, which lanes were
-residual quantities.
+What has no slope stays as the simulator decided it: whether a gate was open, which lanes
+had negligible shares.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from torch import Tensor
 from envs.compiled.network import CompiledNetwork
 from envs.simulation.actions import (
     CAP_RANGE,
-    CRUMB,
     LEAST_SHARE,
     LEVEL_RANGE,
+    NEGLIGIBLE_SHARE,
     SHARE_RANGE,
     SMOOTHING_BOUNDS,
     Decision,
@@ -165,7 +165,9 @@ class RawOrders:
         if self._has_shares:
             moved = (SHARE_RANGE * action[self._to, self._share_head]).exp()
             share = torch.where(self._shared, share.clamp(min=LEAST_SHARE) * moved, share)
-        share = torch.where(share.detach() < CRUMB * self._sums(share.detach()), 0.0, share)
+        share = torch.where(
+            share.detach() < NEGLIGIBLE_SHARE * self._sums(share.detach()), 0.0, share
+        )
         return share / self._sums(share).clamp(min=1e-30)
 
     def _sums(self, values: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ _PURCHASE, _FIXED = int(CostColumn.PURCHASE), int(CostColumn.FIXED_ORDER)
 _REVENUE, _SALVAGE = int(CostColumn.REVENUE), int(CostColumn.SALVAGE)
 _LOAD = int(CostColumn.LOAD)
 
-_CRUMB = 1e-9  # of a unit or a load: left by rounding, and not charged
+_ROUNDING = 1e-9  # of a unit or a load: left by rounding, and not charged
 
 
 @kernel
@@ -81,7 +81,7 @@ def _charge_more(cost: Floats, total: Floats, rate: float, quantity: Floats) -> 
 
 @kernel
 def _charge_lane_terms(world: World, lo: int, hi: int) -> None:
-    """What a lane's price earns its sender, and what its unfilled orders cost where it says so."""
+    """What a lane's price earns its sender, and its cost of unfilled orders, if any."""
     net, state, flows = world.net, world.state, world.flows
     for q in range(net.lanes.to.size):
         p = net.lanes.seller[q]
@@ -152,10 +152,10 @@ def _charge_use(world: World, is_load: bool, q: int, lo: int, hi: int) -> None:
         flow = flows.ordered if net.resources.limits_orders[r] else flows.shipped
         for b in range(lo, hi):
             used = flows.resource_used[r, b]
-            if used > _CRUMB:
+            if used > _ROUNDING:
                 charge = rate * net.lanes.uses.value[i] * flow[q, b] / used
                 if is_load:
-                    charge *= math.ceil(used / net.resources.load_size[r] - _CRUMB)
+                    charge *= math.ceil(used / net.resources.load_size[r] - _ROUNDING)
                 if row >= 0:
                     charge *= factor[row, b]
                 flows.cost[column, p, b] += charge

@@ -1,6 +1,6 @@
 """What a buyer believes of a lane whose service varies, from orders and receipts alone.
 
-Receipts are matched to orders first in, first out, as purchasing systems do. Every match tells how
+Receipts are matched to orders first in, first out, as purchasing systems do. Every match shows how
 long an order took; beliefs move by a fixed weight with each period that brings something.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["believe_receipts", "forget_receipts", "note_orders"]
 
-_WEIGHT = 0.15  # of what the newest receipts, or the newest due date, tell
+_WEIGHT = 0.15  # of the newest receipts, or the newest due date
 
 
 @kernel

@@ -52,7 +52,7 @@ def _learn_level(world: World, lo: int, hi: int) -> None:
 
 @kernel
 def _learn_demand(world: World, lo: int, hi: int) -> None:
-    """Smooth what was asked of every pair."""
+    """Smooth the demand on every pair."""
     net, state, flows = world.net, world.state, world.flows
     for p in range(net.stocks.holding_cost.size):
         incoming, demand = state.incoming[p, lo:hi], flows.demand[p, lo:hi]

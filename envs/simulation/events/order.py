@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from envs.kernel import kernel
 from envs.simulation.actions import (
     CAP_RANGE,
-    CRUMB,
     LEAST_SHARE,
     LEVEL_RANGE,
+    NEGLIGIBLE_SHARE,
     SHARE_RANGE,
     SMOOTHING_BOUNDS,
 )
@@ -32,7 +32,7 @@ def decide(world: World, target: Floats, spread: Floats, action: Actions, lo: in
     """Turn the base policy's decision and the residual action into raw orders on lanes.
 
     target [P, B] units (negative: stock is above target), spread [P, B] units, action [P, A, B]
-    in [-1, 1]. The zero action asks for exactly what the base policy does.
+    in [-1, 1]. The zero action orders exactly what the base policy does.
     """
     net, heads, flows = world.net, world.heads, world.flows
     if heads.joint:
@@ -129,7 +129,7 @@ def _find_triggers(
 def _split_over_lanes(
     world: World, p: int, b: int, expedite: bool, quantity: float, act: Actions
 ) -> None:
-    """share = softmax(log base + 3 a) over the lanes of one speed, crumbs dropped."""
+    """share = softmax(log base + 3 a) over the lanes of one speed, negligible shares dropped."""
     net, heads, decision, raw_order = world.net, world.heads, world.decision, world.flows.raw_order
     first, last = net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]
     whole = 0.0
@@ -152,7 +152,7 @@ def _split_over_lanes(
     for i in range(first, last):
         q = net.stocks.inbound.index[i]
         if net.lanes.expedite[q] == expedite:
-            if raw_order[q, b] < CRUMB * total:
+            if raw_order[q, b] < NEGLIGIBLE_SHARE * total:
                 raw_order[q, b] = 0.0
             kept += raw_order[q, b]
     for i in range(first, last):

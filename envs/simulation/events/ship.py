@@ -1,6 +1,6 @@
 """Event 4: all lanes ship at once what is owed, as far as inputs, resources and regimes allow.
 
-Lanes that compete for the same input or resource share it in proportion to what they want, or by
+Lanes that compete for the same input or resource share it in proportion to what they request, or by
 the rule that `envs.simulation.events.allocate` knows. A lane held back by one limit leaves its
 share of the others to a second and third pass, made only in networks where a lane has more than one
 limit.
