@@ -1,1 +1,1 @@
-"""The simulator: lanes, chance, policies, observations. No Ray, Hydra, MLflow, torch."""
+"""The simulator: networks, random draws, policies, observations. No Ray, Hydra, MLflow, torch."""

@@ -1,1 +1,1 @@
-"""All chance: tables, draws and random streams."""
+"""Random draws: tables, draws and random streams."""

@@ -32,7 +32,7 @@ def market(
     depot: bool = False,
     **fields: Any,
 ) -> Scenario:
-    """The hidden demand regime of EVALUATION: Poisson 3 or 9, customers wait; depot: behind it."""
+    """A hidden demand regime: Poisson 3 or 9, customers wait; depot: behind it."""
     states = {"low": {"demand": 0.5}, "high": {"demand": 1.5}}
     store = {
         "node": "store", "sku": "item",

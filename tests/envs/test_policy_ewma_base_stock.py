@@ -47,7 +47,7 @@ def cost(name: str, lead_time: int, parameters: dict[str, Any]) -> float:
 
 
 def test_smoothing_helps_at_short_lead_times_only() -> None:
-    """Lead time 2: 17.84 (EVALUATION), below the best constant level's 18.39. Lead time 6: whatever
+    """Lead time 2: 17.84, below the best constant level's 18.39. Lead time 6: whatever
     follows demand loses to a constant level, 34.75."""
     smooth = {"smoothing": 0.17, "safety_factor": 2.3}
     assert cost("ewma_base_stock", 2, smooth) == pytest.approx(17.84, rel=0.015)
