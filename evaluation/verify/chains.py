@@ -21,6 +21,7 @@ from evaluation.verify.play import policy_row, simulated_cost
 __all__ = ["beer_game", "serial"]
 
 _STAGES = ("retailer", "wholesaler", "distributor", "factory")
+_LEAD_TIME = 2  # periods, of every stage of the beer game
 
 
 def serial(case: Case) -> Iterator[Row]:
@@ -104,7 +105,7 @@ def beer_game(case: Case) -> Iterator[Row]:
         raise NotRunnable("demand isn't a list that steps up once from one number to another")
     low, high = float(demand[0]), float(demand[-1])
     scenario = _chain(
-        case.id, len(demand), [2] * 4, [2, 2, 2, 1], [case.number("h")] * 4, [case.number("b")] * 4,
+        case.id, len(demand), [2, 2, 2, 1], [case.number("h")] * 4, [case.number("b")] * 4,
         DemandConfig("step", low=low, high=high, change_period=demand.index(demand[-1])), low, 0,
     )  # fmt: skip
     rule = {
@@ -133,7 +134,7 @@ def _levels(case: Case) -> Iterator[Row]:
     if min(delays) < 0:
         raise NotRunnable(f"lead_total is {leads}; two periods of it are shipping")
     scenario = _chain(
-        case.id, 2000, [2] * 4, delays, case.params["h"], case.params["p"], config, float(mean), 100
+        case.id, 2000, delays, case.params["h"], case.params["p"], config, float(mean), 100
     )
     yield policy_row(
         case, "base-stock levels", case.heuristics["base_stock"], scenario, "base_stock",
@@ -142,14 +143,14 @@ def _levels(case: Case) -> Iterator[Row]:
 
 
 def _chain(
-    name: str, periods: int, leads: list[int], delays: list[int], holding: list[float],
-    backlog: list[float], demand: DemandConfig, flow: float, warm_up: int,
+    name: str, periods: int, delays: list[int], holding: list[float], backlog: list[float],
+    demand: DemandConfig, flow: float, warm_up: int,
 ) -> Scenario:  # fmt: skip
     stages = {
         stage: StageConfig(
-            holding_cost=float(holding[i]), backlog_cost=float(backlog[i]), lead_time=leads[i],
+            holding_cost=float(holding[i]), backlog_cost=float(backlog[i]), lead_time=_LEAD_TIME,
             information_delay=delays[i], initial_stock=12.0,
-            initial_in_transit=[flow] * leads[i], initial_orders=[flow] * delays[i],
+            initial_in_transit=[flow] * _LEAD_TIME, initial_orders=[flow] * delays[i],
         )
         for i, stage in enumerate(_STAGES)
     }  # fmt: skip
