@@ -102,7 +102,8 @@ class Node:
     """A place with one agent. `kind` is a label that agents of a kind share weights by.
 
     storage_capacity: volume units of all SKUs together; what arrives above it waits outside.
-    review: periods in which the node's agent orders; None: every period. position: for maps.
+    review: periods in which the node's agent orders; None: every period.
+    position: for maps.
     """
 
     id: str
@@ -117,8 +118,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Sku:
-    """An item. value: currency per unit, what a unit left at the horizon is worth.
-    volume: storage units per unit. weight: kg per unit."""
+    """An item.
+
+    value: currency per unit, what a unit left at the horizon is worth.
+    volume: storage units per unit.
+    weight: kg per unit.
+    """
 
     id: str
     value: float = 0.0

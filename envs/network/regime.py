@@ -24,9 +24,12 @@ class RegimeState:
     """What holds while the regime is in this state; everything defaults to "as usual".
 
     availability: share of owed units that can ship, and of a resource's capacity (0: shipments
-      pause). lead_time: factor on lead times of what ships. lead_time_spread: factor on their
-      distance from the mean. yield_share: usable share of what arrives. cost: factor on unit
-      and load costs. demand: factor on mean demand.
+      pause).
+    lead_time: factor on lead times of what ships.
+    lead_time_spread: factor on their distance from the mean.
+    yield_share: usable share of what arrives.
+    cost: factor on unit and load costs.
+    demand: factor on mean demand.
     ordering, transit, receiving: 0 pauses placing orders, goods on their way, or receipts, which
       then wait outside; 1 as usual. With availability 0 these are the four kinds of disruption
       of Snyder et al. (2016, "OR/MS models for supply chain disruptions").

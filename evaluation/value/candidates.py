@@ -12,7 +12,7 @@ def candidates(scenario: Scenario) -> list[str]:
     """Return policy names: the scenario's own first, then those that suit its network.
 
     Every policy says where it suits, so that no scenario is compared with one that ignores what
-    matters in it (EVALUATION: "the strongest known heuristic per class").
+    matters in it.
     """
     suit = [name for name, policy in POLICIES.items() if policy.suits(scenario.compiled)]
     return list(dict.fromkeys([scenario.base_policy, *suit]))
