@@ -244,7 +244,12 @@ def scenario_from_file(path: Path) -> ScenarioConfig:
                 f"{path}: defaults are {list(base)} and kind '{values.get('kind', '')}'; expected "
                 "[schema_explicit, _self_] and 'explicit', or neither of the keys."
             )
-        config = OmegaConf.merge(_structured(BUILDERS["explicit"][0]), {"kind": "explicit"}, values)
+        schema = _structured(BUILDERS["explicit"][0])
+        known = [str(key) for key in schema]
+        for key in values:
+            if key not in known:
+                raise ConfigError(f"{path}: key '{key}' is unknown.{did_you_mean(str(key), known)}")
+        config = OmegaConf.merge(schema, {"kind": "explicit"}, values)
         config.name = config.name or path.stem
         scenario = OmegaConf.to_object(config)
     except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
@@ -290,6 +295,8 @@ def _one_line(error: BaseException) -> str:
     text = re.sub(r"\s*(object_type|reference_type)=[^\n]*", "", text)
     text = re.sub(r"\s*full_key: (\S+)", r" (key: \1)", text)
     text = re.sub(r"\s*\n\s*", "; ", text.strip())
+    if re.search(r"override .* Value '[^']*,[^']*' of type", text):
+        text += ". To run once with each value, add -m."
     if match := re.search(r"Invalid value '([^']*)', expected one of \[(.*?)\]", text):
         text += did_you_mean(match[1], match[2].split(", "))
     return text

@@ -241,7 +241,11 @@ MISTAKES = {
     ),
     "unknown entry's part": (["tracking.urn=x"], "no 'urn' in 'tracking'. Did you mean 'uri'?"),
     "unknown enum value": (["scenario.action_space=residul"], "Did you mean 'residual'?"),
-    "several values without -m": (["seed=1,2"], "seed"),
+    "several values without -m": (
+        ["seed=1,2"],
+        "To run once with each value, add -m.",
+    ),
+    "unknown device": (["resources.device=cdua"], "Did you mean 'cuda'?"),
     "a mapping that can't be read": (["scenario.events={a (1): {}}"], "can't be read"),
     "negative lead time": (["scenario=lost_sales", "scenario.lead_time=-1"], "lead_time is -1"),
     "negative lane lead time": (

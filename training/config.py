@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from envs.errors import ConfigError
+from envs.errors import ConfigError, did_you_mean
 from envs.observation.companions import CompanionsOf
 from envs.reward import RewardConfig
 
@@ -202,8 +202,8 @@ class ResourcesConfig:
         _check(section, "learners", self.learners, 0, whole=True)
         if self.device not in ("cpu", "cuda"):
             raise ConfigError(
-                f"resources.device is {self.device!r}; expected cpu or cuda; "
-                "set resources.device in the configuration"
+                f"resources.device is {self.device!r}; expected cpu or cuda; set resources.device "
+                f"in the configuration.{did_you_mean(self.device, ('cpu', 'cuda'))}"
             )
         _check(section, "gpus_per_learner", self.gpus_per_learner, 0.0)
         _check(section, "threads", self.threads, 1, whole=True)

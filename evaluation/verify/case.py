@@ -38,8 +38,10 @@ class Case:
         value = self.params.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise DataError(
-                f"case '{self.id}': params.{name} is {value!r}; expected a number, as in the cases "
-                f"of family '{self.family}' that Echelon ships."
+                f"case '{self.id}': params.{name} is {value!r}; expected a number. Set '{name}' in "
+                f"'params' of that case in the cases file; given are "
+                f"{', '.join(self.params)}. "
+                f"See family '{self.family}' in evaluation/verify/cases.json."
             )
         return float(value)
 

@@ -318,6 +318,15 @@ def test_a_wrong_choice_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_unknown_key_of_the_network_names_the_nearest(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files["network"].write_text(NETWORK + "horizn: 9\n", encoding="utf-8")
+    assert command(files, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "network.yaml: key 'horizn' is unknown. Did you mean 'horizon'?" in error
+
+
 def test_an_unknown_policy_names_the_known(
     files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -137,6 +137,7 @@ def test_missing_numbers_are_told() -> None:
     [row] = verify(Case("x", "lost_sales", {"demand": "poisson", "mean": 5}, 1.0, {}, 0.1))
     assert row.verdict == "not run"
     assert "params.p is None" in row.note
+    assert "Set 'p' in 'params' of that case in the cases file; given are" in row.note
     with pytest.raises(DataError, match="whole number"):
         Case("x", "f", {"L": 1.5}, None, {}, None).whole("L")
 

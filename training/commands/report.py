@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from conf.compose import CommandConfig, Composed, compose_runs
-from envs.errors import ConfigError, EchelonError
+from envs.errors import ConfigError, EchelonError, did_you_mean
 from envs.policies import policy_class
 from envs.scenarios import build_scenario
 from evaluation.console import ConsoleProgress, make_console
@@ -221,7 +221,8 @@ def _check(command: ReportCommand) -> None:
         raise ConfigError("scenarios is empty; expected at least one, as in scenarios=[serial].")
     if command.start_from not in ("best_rule", "base_policy"):
         raise ConfigError(
-            f"start_from is '{command.start_from}'; expected best_rule or base_policy."
+            f"start_from is '{command.start_from}'."
+            f"{did_you_mean(command.start_from, ('best_rule', 'base_policy'))}"
         )
     for key in ("classical", "artifacts"):
         for label in getattr(command, key):
