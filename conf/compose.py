@@ -246,9 +246,9 @@ def scenario_from_file(path: Path) -> ScenarioConfig:
             )
         schema = _structured(BUILDERS["explicit"][0])
         known = [str(key) for key in schema]
-        for key in values:
+        for key in map(str, values):
             if key not in known:
-                raise ConfigError(f"{path}: key '{key}' is unknown.{did_you_mean(str(key), known)}")
+                raise ConfigError(f"{path}: key '{key}' is unknown.{did_you_mean(key, known)}")
         config = OmegaConf.merge(schema, {"kind": "explicit"}, values)
         config.name = config.name or path.stem
         scenario = OmegaConf.to_object(config)
