@@ -10,8 +10,6 @@ from hydra.errors import HydraException
 
 from envs.errors import ConfigError
 
-__all__ = ["overrides_of"]
-
 
 def overrides_of(arguments: Sequence[str], sweep: bool) -> list[str]:
     """Return Hydra's overrides; text that its grammar can't read is taken as it is typed.

@@ -30,16 +30,6 @@ from envs.errors import ConfigError, EchelonError, did_you_mean
 from envs.redact import redact_tree
 from envs.scenarios import BUILDERS, ScenarioConfig
 
-__all__ = [
-    "CommandConfig",
-    "Composed",
-    "choices",
-    "compose",
-    "compose_runs",
-    "groups_of",
-    "scenario_from_file",
-]
-
 _CONF = Path(__file__).parent
 
 

@@ -13,8 +13,6 @@ import yaml
 
 from conf.compose import CommandConfig, choices, compose, groups_of
 
-__all__ = ["help_text"]
-
 _CONF = Path(__file__).parent
 _KEY = re.compile(r"^( *)([^\s#:'\"{\[-][^:]*):(?:\s|$)")
 

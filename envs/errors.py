@@ -20,20 +20,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = [
-    "ActionError",
-    "ArtifactError",
-    "CheckpointError",
-    "ConfigError",
-    "DataError",
-    "EchelonError",
-    "NetworkError",
-    "NonFiniteError",
-    "TrainingStopped",
-    "WorkerError",
-    "did_you_mean",
-]
-
 
 class EchelonError(ValueError):
     """Root of all errors that a user can cause or fix."""

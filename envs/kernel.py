@@ -38,8 +38,6 @@ from numba.extending import (
 from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
-__all__ = ["Handle", "copy_row", "entry", "kernel"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 

@@ -6,8 +6,6 @@ import os
 import re
 from typing import Any
 
-__all__ = ["redact", "redact_tree"]
-
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]*@")
 _ASSIGNED = re.compile(r"(?i)\b(password|passwd|token|secret|api_?key)=[^&\s'\"]+")
 _SECRET_NAME = re.compile(r"(?i)password|passwd|token|secret|api_?key")

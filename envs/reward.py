@@ -19,8 +19,6 @@ from envs.errors import ConfigError
 from envs.kernel import entry
 from envs.simulation.state import Flows
 
-__all__ = ["COST_ALONE", "Preference", "RewardConfig", "add_shortage", "compute_reward"]
-
 
 @dataclass(frozen=True)
 class Preference:

@@ -17,8 +17,6 @@ from envs.reward import Preference
 from envs.simulation.action_spaces import ActionSpace
 from envs.trace.trace import Bootstrap
 
-__all__ = ["Scenario", "Split"]
-
 _MOST_COMPANIONS = 256  # a row's features are as many times longer
 
 

@@ -17,8 +17,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["ConsoleProgress", "make_console"]
-
 _QUIET_SECONDS = 15.0  # between two plain lines
 
 

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-__all__ = ["SILENT", "PrefixedProgress", "Progress", "SilentProgress", "TextProgress"]
-
 _QUIET_SECONDS = 1.0  # between two updates that become text
 
 

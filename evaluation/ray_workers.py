@@ -19,8 +19,6 @@ from envs.errors import ConfigError, WorkerError
 from evaluation.progress import Progress, TextProgress
 from evaluation.tasks import Ended, Task
 
-__all__ = ["RayWorkers", "ray_session", "ray_workers"]
-
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 

@@ -8,8 +8,6 @@ from typing import Generic, TypeVar, cast
 
 from evaluation.progress import Progress
 
-__all__ = ["Ended", "Task"]
-
 T = TypeVar("T")
 
 

@@ -18,8 +18,6 @@ from typing import Protocol, TypeVar
 from evaluation.progress import Progress, TextProgress
 from evaluation.tasks import Ended, Task
 
-__all__ = ["IN_PROCESS", "InProcess", "Workers", "open_workers", "prepare_ray", "results"]
-
 T = TypeVar("T")
 
 

@@ -26,8 +26,6 @@ from evaluation.recommendation.schemas import (
 from evaluation.recommendation.snapshot import RequestError
 from serving.schemas import ErrorAnswer, Health, Policies
 
-__all__ = ["MAX_BODY_BYTES", "Served", "build_api"]
-
 MAX_BODY_BYTES = 16 * 2**20
 _BODY_SECONDS = 10.0  # a sender that takes longer is cut off
 _MOST_ERRORS = 20

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from ray.serve import Application
 
-__all__ = ["start", "stop"]
-
 # Read when Ray is imported.
 _ENVIRONMENT = {
     # Serve's HAProxy binds every interface, whatever host is asked for.

@@ -24,8 +24,6 @@ from evaluation.tracking.config import TrackingConfig
 from serving.config import ServeConfig
 from serving.live import LivePolicy, Source
 
-__all__ = ["ServeCommand", "serve"]
-
 _EXAMPLE = """curl -s {url}/v1/recommendations -H 'Content-Type: application/json' -d '{body}'"""
 
 

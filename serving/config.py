@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from envs.errors import ConfigError
 
-__all__ = ["ServeConfig"]
-
 
 @dataclass(frozen=True)
 class ServeConfig:

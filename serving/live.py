@@ -30,8 +30,6 @@ from evaluation.recommendation.recommender import Recommender
 from evaluation.recommendation.schemas import RecentSales, RecommendationRequest
 from serving.schemas import Health
 
-__all__ = ["LivePolicy", "Source"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -6,8 +6,6 @@ from typing import Literal
 
 from evaluation.recommendation.schemas import FieldError, ModelInfo, Strict
 
-__all__ = ["ErrorAnswer", "Health", "Policies"]
-
 
 class Health(Strict):
     """What is served, and whether the registry answers. Times are ISO, UTC.

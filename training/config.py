@@ -15,18 +15,6 @@ from envs.reward import RewardConfig
 if TYPE_CHECKING:
     from training.rllib.env_factory import EnvFactory
 
-__all__ = [
-    "AlgorithmConfig",
-    "Budget",
-    "ImitationConfig",
-    "ModelConfig",
-    "ResourcesConfig",
-    "Settings",
-    "TestConfig",
-    "TrainingConfig",
-    "ValidationConfig",
-]
-
 
 def _check(
     section: str,

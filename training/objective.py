@@ -7,8 +7,6 @@ import numpy as np
 from envs.kpis.pairs import EpisodeKpis
 from envs.reward import RewardConfig
 
-__all__ = ["moved_price", "objective"]
-
 _MISSING = 10.0  # a fill rate one hundredth under its target counts as a tenth more cost
 
 

@@ -10,20 +10,6 @@ from typing import NamedTuple
 
 from envs.types import Bools, Floats, Ints
 
-__all__ = [
-    "BeliefArrays",
-    "CostColumn",
-    "Csr",
-    "FactorRows",
-    "LaneArrays",
-    "NetworkArrays",
-    "NodeArrays",
-    "OrderRules",
-    "ResourceArrays",
-    "StockArrays",
-    "Switches",
-]
-
 
 class CostColumn(IntEnum):
     """Every kind of cost, in currency per period; revenue and salvage are negative costs."""

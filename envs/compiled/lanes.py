@@ -11,8 +11,6 @@ from envs.compiled.sparse import row_numbers
 from envs.network.network import InTransitPayer, Lane, Speed, SupplyNetwork
 from envs.types import Bools, Floats, Ints
 
-__all__ = ["compile_beliefs", "compile_lanes"]
-
 
 def compile_lanes(links: Links, nodes: NodeArrays, factor_rows: FactorRows) -> LaneArrays:
     """Compile what kernels read of lanes."""

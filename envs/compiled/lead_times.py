@@ -13,17 +13,6 @@ from envs.network.network import Lane, Receive, Speed, SupplyNetwork
 from envs.network.regime import Regime
 from envs.types import Floats, Ints
 
-__all__ = [
-    "LeadTimes",
-    "can_be_at_once",
-    "expected_leads",
-    "is_stochastic",
-    "lane_lead",
-    "longest_lead",
-    "pipeline_slots",
-    "ships_after",
-]
-
 
 class LeadTimes(NamedTuple):
     """What is expected of lead times [periods], from ordering on; regimes averaged."""

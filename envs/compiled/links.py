@@ -13,8 +13,6 @@ from envs.errors import NetworkError
 from envs.network.network import Lane, Resource, Speed, SupplyNetwork
 from envs.types import Floats, Ints
 
-__all__ = ["Links", "link_parts"]
-
 
 class Links(NamedTuple):
     """The network's parts by number; everything else is compiled from it."""

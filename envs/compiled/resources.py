@@ -18,8 +18,6 @@ from envs.compiled.sparse import grouped, row_of_entries
 from envs.network.network import Allocation, Limits, Receive, Resource, ServeOrder, Unfilled
 from envs.types import Bools, Floats
 
-__all__ = ["compile_resources", "compile_switches"]
-
 
 def compile_resources(links: Links) -> ResourceArrays:
     """Compile what kernels read of resources."""

@@ -13,8 +13,6 @@ from envs.network.network import Calendar, Lane, SupplyNetwork
 from envs.network.regime import MULTIPLIERS
 from envs.types import Bools, Floats, Ints
 
-__all__ = ["Exposure", "compile_exposures", "compile_rules", "lane_calendar"]
-
 
 class Exposure(NamedTuple):
     """A row of the trace's factors: the product of one multiplier over some regimes."""

@@ -10,8 +10,6 @@ from scipy import sparse
 from envs.compiled.arrays import Csr
 from envs.types import Floats, Ints
 
-__all__ = ["Matrix", "csr", "from_matrix", "grouped", "row_numbers", "row_of_entries"]
-
 Matrix = Any  # SciPy's sparse matrices
 
 

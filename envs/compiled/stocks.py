@@ -15,8 +15,6 @@ from envs.errors import NetworkError
 from envs.network.network import Allocation, SupplyNetwork
 from envs.types import Floats, Ints
 
-__all__ = ["ExpectedDemand", "compile_nodes", "compile_stocks", "expected_demand", "review_gap"]
-
 
 class ExpectedDemand(NamedTuple):
     """Customer demand and what it means for each pair; regimes averaged."""

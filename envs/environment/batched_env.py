@@ -34,8 +34,6 @@ from envs.simulation.simulator import Simulator
 from envs.simulation.snapshot import Snapshot
 from envs.simulation.state import Flows, State
 
-__all__ = ["BatchedEnv", "Group", "feature_names", "newsvendor_scale", "row_groups"]
-
 
 @dataclass(frozen=True, eq=False)
 class Group:

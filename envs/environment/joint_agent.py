@@ -26,8 +26,6 @@ from envs.errors import ConfigError
 from envs.reward import COST_ALONE
 from envs.scenario import Scenario
 
-__all__ = ["SupplyChainEnv", "SupplyChainVectorEnv"]
-
 FloatArray = NDArray[np.float32]
 
 

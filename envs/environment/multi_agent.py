@@ -26,8 +26,6 @@ from envs.errors import ActionError, ConfigError
 from envs.reward import COST_ALONE, RewardConfig
 from envs.scenario import Scenario
 
-__all__ = ["NodeAgents", "SupplyChainParallelEnv"]
-
 FloatArray = NDArray[np.float32]
 ByAgent = dict[str, FloatArray]
 

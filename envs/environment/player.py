@@ -8,8 +8,6 @@ from numpy.typing import ArrayLike, NDArray
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ActionError
 
-__all__ = ["Player", "checked_action"]
-
 FloatArray = NDArray[np.float32]
 
 

@@ -15,9 +15,6 @@ from envs.simulation.simulator import Simulator
 from envs.simulation.state import Flows, State
 from envs.types import Bools, Floats, Ints
 
-__all__ = ["LaneTally", "LaneTotals", "ResourceTotals", "lane_groups", "resource_figures"]
-
-
 _ROUNDING = 1e-6  # units, of sums over many periods
 
 

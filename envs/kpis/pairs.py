@@ -43,9 +43,6 @@ from envs.kpis.lanes import LaneTally, LaneTotals, ResourceTotals, lane_groups, 
 from envs.kpis.resilience import Failure, ResilienceTally, resilience_figures
 from envs.types import Bools, Floats
 
-__all__ = ["EXCESS_COVER", "FORWARD", "EpisodeKpis", "KpiTally"]
-
-
 PERIODS_PER_YEAR = 365.0
 FORWARD = 28  # periods
 EXCESS_COVER = 28.0  # periods

@@ -31,8 +31,6 @@ from envs.network.regime import Regime
 from envs.simulation.state import Flows
 from envs.types import Bools, Floats, Ints
 
-__all__ = ["CALM", "SHORT", "Failure", "ResilienceTally", "resilience_figures"]
-
 Matrix = Any  # SciPy's sparse matrices
 
 SHORT = 0.8  # share of demand served at once

@@ -17,8 +17,6 @@ from envs.compiled.network import CompiledNetwork
 from envs.linear_programme.programme import Matrix, OpeningState, Outlook, Pricing
 from envs.types import Floats, Ints
 
-__all__ = ["Columns", "Draft", "Rows", "factors"]
-
 
 class Columns:
     """Quantities to decide, with their bounds and what a unit costs."""

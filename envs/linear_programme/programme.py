@@ -29,16 +29,6 @@ from envs.simulation.state import Flows, State
 from envs.trace.trace import Trace
 from envs.types import Floats, Ints
 
-__all__ = [
-    "OpeningState",
-    "Outlook",
-    "Pricing",
-    "Programme",
-    "Solution",
-    "record_outlooks",
-    "relaxations",
-]
-
 Matrix = Any  # SciPy's sparse matrices
 
 _UNBOUNDED = 3  # linprog's status

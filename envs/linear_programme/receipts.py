@@ -15,8 +15,6 @@ from envs.linear_programme.draft import Draft, factors
 from envs.linear_programme.programme import Outlook
 from envs.types import Bools, Floats, Ints
 
-__all__ = ["write_receipts"]
-
 
 class _Shipments(NamedTuple):
     """share x columns [R, Q] leave in periods left [R] and are due in periods due [R, Q]."""

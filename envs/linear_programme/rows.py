@@ -14,8 +14,6 @@ from envs.linear_programme.programme import OpeningState, Outlook, Pricing, Prog
 from envs.linear_programme.receipts import write_receipts
 from envs.types import Bools, Floats, Ints
 
-__all__ = ["build_programme"]
-
 
 def build_programme(
     net: CompiledNetwork, outlook: Outlook, start: OpeningState, pricing: Pricing

@@ -7,8 +7,6 @@ from typing import TypeVar
 
 from envs.errors import NetworkError, did_you_mean
 
-__all__ = ["at_least_zero", "must_be_share", "must_know", "unique"]
-
 K = TypeVar("K", bound=Hashable)
 
 

@@ -19,15 +19,6 @@ from scipy import stats
 
 from envs.errors import ConfigError, did_you_mean
 
-__all__ = [
-    "PROCESSES",
-    "Demand",
-    "DemandConfig",
-    "DemandProcess",
-    "build_process",
-    "process_name",
-]
-
 
 class DemandProcess(Protocol):
     """Demand of one period, independent between periods.

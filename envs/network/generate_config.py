@@ -9,8 +9,6 @@ from typing import NamedTuple
 from envs.errors import ConfigError, did_you_mean
 from envs.network.network import Speed
 
-__all__ = ["MODES", "GenerateConfig", "Mode"]
-
 
 class Mode(NamedTuple):
     """A way to carry goods. pace: km per period. handling: periods. cost: currency per tonne km.

@@ -21,8 +21,6 @@ from envs.network.network import (
     SupplyNetwork,
 )
 
-__all__ = ["EventConfig", "inject"]
-
 
 @dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
 class EventConfig:

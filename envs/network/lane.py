@@ -9,17 +9,6 @@ from envs.errors import NetworkError
 from envs.network.checks import at_least_zero, must_be_share
 from envs.network.lead_time import LeadTime
 
-__all__ = [
-    "Allocation",
-    "Calendar",
-    "Lane",
-    "LaneInput",
-    "Limits",
-    "Resource",
-    "ResourceUse",
-    "Speed",
-]
-
 
 class Allocation(StrEnum):
     """How lanes share what is scarce: by what they want, by the lanes' priority, or so that all

@@ -19,8 +19,6 @@ from envs.errors import NetworkError
 from envs.network.checks import must_know
 from envs.network.plain import ADDED
 
-__all__ = ["DELAYS", "LeadTime"]
-
 
 def _gamma(mean: float, sd: float) -> Any:
     shape = (mean / sd) ** 2

@@ -21,8 +21,6 @@ import numpy as np
 
 from envs.errors import ConfigError, EchelonError, did_you_mean
 
-__all__ = ["ADDED", "Reader", "must_know_keys", "plain_tree", "to_plain", "wrong"]
-
 # metadata of a field that files of before don't have: it is left out where it has its default. So
 # those files still load, and what hasn't got the new feature keeps its hash.
 ADDED: Mapping[str, Any] = {"added": True}

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from envs.errors import NetworkError
 from envs.network.checks import at_least_zero, must_be_share
 
-__all__ = ["MULTIPLIERS", "EventWindow", "ModeStates", "Regime", "RegimeState"]
-
 MULTIPLIERS = ("availability", "yield_share", "cost", "ordering", "transit", "receiving")
 
 

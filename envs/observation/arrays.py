@@ -12,8 +12,6 @@ from envs.observation.features import Columns, Features, Layout, relative_price
 from envs.trace.trace import Trace
 from envs.types import Floats, Ints
 
-__all__ = ["ObservationArrays", "compile_observation"]
-
 
 class ObservationArrays(NamedTuple):
     """Of one setting; the arrays of its trace are shared with it."""

@@ -18,8 +18,6 @@ from envs.observation.features import FLOW_FEATURES
 from envs.trace.trace import Trace
 from envs.types import Floats
 
-__all__ = ["CENTRAL", "CentralView"]
-
 CENTRAL = "central_"  # features that begin so are the critic's alone
 
 

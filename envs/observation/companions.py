@@ -15,17 +15,6 @@ from envs.compiled.network import CompiledNetwork
 from envs.observation.features import FLOW_FEATURES, Features
 from envs.types import Ints
 
-__all__ = [
-    "COMPANION_FLAGS",
-    "IDENTITY",
-    "CompanionArrays",
-    "CompanionsOf",
-    "companion_names",
-    "compile_companions",
-    "write_companions",
-    "write_static_companions",
-]
-
 COMPANION_FLAGS = ("is_supplier", "is_customer", "same_node")  # all zero: an empty place
 IDENTITY = "row_of_kind"
 

@@ -20,21 +20,6 @@ from envs.compiled.network import CompiledNetwork
 from envs.policies.base_stock import critical_ratio
 from envs.types import Floats
 
-__all__ = [
-    "ARRIVALS",
-    "FEATURES",
-    "FLOW_FEATURES",
-    "Columns",
-    "Feature",
-    "Features",
-    "Layout",
-    "Scale",
-    "Setting",
-    "compile_layout",
-    "relative_price",
-    "write_fixed",
-]
-
 Features = NDArray[np.float32]
 
 # The first period ahead that each feature of what arrives counts; the next one begins the next.

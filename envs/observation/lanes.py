@@ -17,8 +17,6 @@ from envs.observation.features import Features
 from envs.simulation.state import State
 from envs.types import Floats, Ints
 
-__all__ = ["write_lanes", "write_limits"]
-
 
 @kernel
 def write_lanes(

@@ -19,8 +19,6 @@ from envs.simulation.forecast import ForecastArrays
 from envs.simulation.state import State
 from envs.types import Floats, Ints
 
-__all__ = ["write_observation", "write_preference"]
-
 _TILE = 256  # replications worked on together: their rows fit the L1 cache
 _BUCKETS = tuple(ARRIVALS.values())[1:]  # periods ahead at which the next bucket begins
 

@@ -25,17 +25,6 @@ from envs.errors import ConfigError, did_you_mean
 from envs.simulation.state import State
 from envs.types import Floats, Ints
 
-__all__ = [
-    "Follows",
-    "Parameter",
-    "Policy",
-    "Target",
-    "View",
-    "Weights",
-    "only_if_named",
-    "per_pair",
-]
-
 
 @dataclass(slots=True)  # one for all periods: to make one takes a microsecond
 class View:

@@ -10,8 +10,6 @@ from envs.compiled.traits import has_several_pairs
 from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.types import Floats, Ints
 
-__all__ = ["BaseStock", "critical_ratio", "newsvendor_level", "whole_units"]
-
 
 def critical_ratio(net: CompiledNetwork) -> Floats:
     """Return [P] (b or p) / (b or p + h); for inner nodes b or p of the

@@ -24,9 +24,6 @@ from envs.policies.base_stock import critical_ratio
 from envs.policies.demand_belief import Chain, demand_cdf, moving_regimes
 from envs.types import Floats
 
-__all__ = ["BayesBaseStock"]
-
-
 _CELLS = 1024  # of a table of lead-time demand at most; coarser than one unit above that
 
 

@@ -12,8 +12,6 @@ from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.policies.s_s import ReorderPointOrderUpTo, order_cycle
 
-__all__ = ["CanOrder"]
-
 
 class CanOrder(ReorderPointOrderUpTo):
     """order = S - inventory_position, at s or below; at c or below if another pair must."""

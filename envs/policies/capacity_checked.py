@@ -20,8 +20,6 @@ from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if
 from envs.policies.base_stock import critical_ratio
 from envs.types import Floats, Ints
 
-__all__ = ["CapacityChecked", "outage_cover"]
-
 Matrix = Any  # SciPy's sparse arrays
 
 _NO_CAP = 1e12  # units

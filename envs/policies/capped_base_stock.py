@@ -15,8 +15,6 @@ from envs.compiled.traits import loses_sales
 from envs.policies.base import Parameter, Target, View
 from envs.policies.base_stock import BaseStock, newsvendor_level, whole_units
 
-__all__ = ["CappedBaseStock"]
-
 
 class CappedBaseStock(BaseStock):
     """order = min(cap, level - inventory_position)."""

@@ -12,8 +12,6 @@ from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_named
 from envs.policies.base_stock import whole_units
 
-__all__ = ["ConstantOrder"]
-
 
 class ConstantOrder(Policy):
     """target = quantity."""

@@ -18,9 +18,6 @@ from envs.network.demand import Demand
 from envs.policies.base import View
 from envs.types import Floats
 
-__all__ = ["Chain", "demand_cdf", "moving_regimes"]
-
-
 _MOST_STATES = 256  # of all regimes together
 _CELLS = 512  # of a table of one period's demand; coarser than one unit above that
 

@@ -24,8 +24,6 @@ from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.policies.status_aware import lane_weights, lateral_lanes
 from envs.types import Floats
 
-__all__ = ["DetectingBaseStock"]
-
 
 class DetectingBaseStock(Policy):
     """order = level - (IP - what is stuck); `level_suspected` while a lane in use is suspected."""

@@ -22,13 +22,6 @@ from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.types import Floats
 
-__all__ = [
-    "CappedDualIndex",
-    "DualIndex",
-    "SingleIndex",
-    "TailoredBaseSurge",
-]
-
 
 class DualIndex(Policy):
     """order = S - IP, expedite = S_e - IP_e."""

@@ -10,8 +10,6 @@ from envs.compiled.traits import has_several_pairs
 from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 
-__all__ = ["EchelonBaseStock"]
-
 
 class EchelonBaseStock(Policy):
     """target = level - echelon_inventory_position."""

@@ -18,8 +18,6 @@ from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if
 from envs.policies.base_stock import critical_ratio
 from envs.types import Floats
 
-__all__ = ["EwmaBaseStock"]
-
 
 class EwmaBaseStock(Policy):
     """order = n F + k sqrt(n V + (F lead-time sd)^2) - inventory_position, n = lead time + review.

@@ -17,8 +17,6 @@ from envs.network.network import Regime
 from envs.policies.base import View
 from envs.types import Floats
 
-__all__ = ["Expectation"]
-
 
 class Expectation:
     """Outlooks of `periods` periods for a network."""

@@ -22,9 +22,6 @@ from envs.policies.base_stock import BaseStock, newsvendor_level, whole_units
 from envs.policies.travel import Travel
 from envs.types import Bools, Floats
 
-__all__ = ["ExpectedPath", "FixedPath"]
-
-
 _GATE = 0.5  # spreads: an action of so much opens or closes the gate
 _DRAWS = 1000  # of the weather, for the textbook level
 

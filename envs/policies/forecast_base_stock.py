@@ -14,8 +14,6 @@ from envs.compiled.traits import has_calendar, has_hidden_state, has_several_pai
 from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import critical_ratio
 
-__all__ = ["ForecastBaseStock"]
-
 
 class ForecastBaseStock(Policy):
     """target = F + k s - echelon_inventory_position."""

@@ -26,8 +26,6 @@ from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights
 from envs.policies.base_stock import critical_ratio
 from envs.types import Floats, Ints
 
-__all__ = ["ForecastDualIndex"]
-
 
 class ForecastDualIndex(Policy):
     """order = F + k s - EIP, capped; expedite = F_e + k_e s_e - EIP_e."""

@@ -22,8 +22,6 @@ from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.policies.stock_on_arrival import StockOnArrival, losing_pairs, stock_on_arrival
 from envs.types import Floats
 
-__all__ = ["DualBalancing", "Myopic"]
-
 
 class Myopic(Policy):
     """order = the least z with P(demand <= stock + z) >= w p / (w p + h) when z arrives.

@@ -19,8 +19,6 @@ from envs.policies.base import Parameter, Target, View, only_if_named
 from envs.policies.base_stock import BaseStock, newsvendor_level, whole_units
 from envs.types import Floats, Ints
 
-__all__ = ["NearestAlways", "NearestWithStock", "fulfilling_pairs"]
-
 
 def fulfilling_pairs(net: CompiledNetwork) -> NDArray[np.bool_]:
     """[P] pairs with customers and a choice of senders, all of them stocked."""

@@ -17,8 +17,6 @@ from envs.policies.base_stock import critical_ratio
 from envs.policies.s_s import order_cycle
 from envs.types import Floats
 
-__all__ = ["PeriodicReview"]
-
 
 class PeriodicReview(Policy):
     """order = S - inventory_position in the periods t with (t - phase) mod R = 0.

@@ -20,8 +20,6 @@ from envs.policies.base_stock import critical_ratio
 from envs.policies.s_s import order_cycle
 from envs.types import Floats
 
-__all__ = ["JointQuantity"]
-
 
 class JointQuantity(Policy):
     """order = S - inventory_position, or its part of the whole loads that the supplier's pairs

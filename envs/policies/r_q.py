@@ -16,8 +16,6 @@ from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.policies.s_s import order_cycle
 from envs.types import Floats
 
-__all__ = ["ReorderPointLots"]
-
 
 class ReorderPointLots(Policy):
     """order = n Q, the fewest lots with inventory_position + n Q > r, where it is at r or below."""

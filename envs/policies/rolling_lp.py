@@ -33,9 +33,6 @@ from envs.policies.capacity_checked import outage_cover
 from envs.policies.expectation import Expectation
 from envs.types import Floats
 
-__all__ = ["RollingLP"]
-
-
 _STEP_UP = 0.5
 _BEYOND = 3  # periods that the horizon goes beyond the longest way to a customer
 

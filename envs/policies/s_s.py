@@ -13,9 +13,6 @@ from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.types import Floats
 
-__all__ = ["ReorderPointOrderUpTo", "order_cycle"]
-
-
 _LONGEST_CYCLE = 100.0  # periods; where holding costs nothing, the formula knows no end
 
 

@@ -19,8 +19,6 @@ from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import newsvendor_level, whole_units
 from envs.types import Bools, Floats
 
-__all__ = ["StatusAwareBaseStock", "lane_weights", "lateral_lanes"]
-
 
 def lane_weights(net: CompiledNetwork, up: Bools, lateral: Bools) -> Floats:
     """Return weights [Q, B] of lanes, given which are up [Q, B] and which are lateral [Q].

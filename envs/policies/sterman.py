@@ -15,8 +15,6 @@ from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights
 from envs.policies.base_stock import newsvendor_level
 from envs.types import Floats
 
-__all__ = ["Sterman"]
-
 
 class Sterman(Policy):
     """Anchoring and adjustment; until `fixed_periods` have passed, `fixed_order` is ordered."""

@@ -16,9 +16,6 @@ from envs.policies.base import View
 from envs.policies.demand_belief import Chain, demand_cdf, moving_regimes
 from envs.types import Floats, Ints
 
-__all__ = ["StockOnArrival", "losing_pairs", "stock_on_arrival"]
-
-
 _CELLS = 256  # of a table of stock at most; coarser than one unit above that
 
 

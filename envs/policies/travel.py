@@ -9,9 +9,6 @@ from envs.compiled.network import CompiledNetwork
 from envs.network.network import Regime
 from envs.types import Floats, Ints
 
-__all__ = ["Travel", "state_ahead"]
-
-
 _CLOSED = 1e9  # currency: never chosen where another way is open
 
 

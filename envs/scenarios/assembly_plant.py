@@ -24,15 +24,6 @@ from envs.network.network import (
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 
-__all__ = [
-    "AssemblyPlantConfig",
-    "ComponentConfig",
-    "DistributionCentreConfig",
-    "MachineConfig",
-    "ProductConfig",
-    "build_assembly_plant",
-]
-
 _PARTS, _PLANT = "parts_store", "plant"
 
 

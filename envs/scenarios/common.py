@@ -14,8 +14,6 @@ from envs.reward import Preference
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 
-__all__ = ["ScenarioConfig", "make_scenario", "pipeline", "whole"]
-
 
 @dataclass(frozen=True)
 class ScenarioConfig:

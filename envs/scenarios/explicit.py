@@ -19,8 +19,6 @@ from envs.network.plain import Reader, must_know_keys
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario
 
-__all__ = ["ExplicitConfig", "build_explicit"]
-
 _LEAD_TIME = {  # a lane's keys -> fields of its lead time
     "lead_time" if f.name == "minimum" else f"lead_time_{f.name}": f.name
     for f in fields(LeadTime)

@@ -8,8 +8,6 @@ from envs.network.generate import GenerateConfig, generate_network
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario
 
-__all__ = ["GeneratedConfig", "build_generated"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedConfig(ScenarioConfig):

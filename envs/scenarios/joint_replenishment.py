@@ -22,8 +22,6 @@ from envs.network.network import (
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 
-__all__ = ["JointReplenishmentConfig", "SupplierConfig", "build_joint_replenishment"]
-
 _NODE = "warehouse"
 _DEMAND_SPREAD, _VOLUME_SPREAD, _PRICE_SPREAD = 0.6, 0.5, 0.4  # sd of logarithms
 

@@ -19,8 +19,6 @@ from envs.network.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwor
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 
-__all__ = ["OmniFulfilmentConfig", "build_omni_fulfilment"]
-
 Point = tuple[float, float]
 
 

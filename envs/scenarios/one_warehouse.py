@@ -16,8 +16,6 @@ from envs.scenarios.common import (
     whole,
 )
 
-__all__ = ["OneWarehouseConfig", "build_one_warehouse"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class OneWarehouseConfig(ScenarioConfig):

@@ -18,8 +18,6 @@ from envs.network.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwor
 from envs.scenario import Scenario, Split
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 
-__all__ = ["RetailConfig", "build_retail"]
-
 _LEAST_MEAN = 0.02  # units per day; pairs that never sold in training still need a scale
 
 

@@ -20,8 +20,6 @@ from envs.network.network import (
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario
 
-__all__ = ["SerialConfig", "StageConfig", "build_serial"]
-
 
 @dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
 class StageConfig:

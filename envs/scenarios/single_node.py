@@ -16,8 +16,6 @@ from envs.scenarios.common import (
     whole,
 )
 
-__all__ = ["SingleNodeConfig", "build_single_node"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class SingleNodeConfig(ScenarioConfig):

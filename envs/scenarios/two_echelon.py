@@ -38,8 +38,6 @@ from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 from envs.scenarios.two_echelon_demand import MarketConfig, draw_demand
 from envs.types import Floats
 
-__all__ = ["SupplyEntry", "TransportConfig", "TwoEchelonConfig", "build_two_echelon"]
-
 
 @dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
 class SupplyEntry:

@@ -11,9 +11,6 @@ from envs.errors import ConfigError
 from envs.network.demand import Demand, DemandConfig
 from envs.types import Floats
 
-__all__ = ["MarketConfig", "draw_demand"]
-
-
 _YEAR = 364  # periods: whole weeks, so that the calendar can be repeated
 _STEP = 0.1  # logarithmic grid of means and multipliers: few distinct tables to draw from
 

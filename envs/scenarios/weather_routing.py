@@ -31,8 +31,6 @@ from envs.network.network import (
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 
-__all__ = ["WeatherRoutingConfig", "build_weather_routing"]
-
 Point = tuple[float, float]
 
 _MIDDLE, _RADIUS = 50.0, 42.0  # of the map and of the circle of destinations [10 km]

@@ -18,8 +18,6 @@ from envs.simulation.actions import LEVEL_RANGE
 from envs.simulation.state import State
 from envs.types import Floats
 
-__all__ = ["MOST_COVER", "MOST_QUANTITY", "ActionSpace", "replace_level"]
-
 MOST_QUANTITY = 2.0  # times expected demand
 MOST_COVER = 3.0  # times lead time and review
 

@@ -18,19 +18,6 @@ import numpy as np
 from envs.compiled.network import CompiledNetwork
 from envs.types import Bools, Floats, Ints
 
-__all__ = [
-    "CAP_RANGE",
-    "LEAST_SHARE",
-    "LEVEL_RANGE",
-    "NEGLIGIBLE_SHARE",
-    "SHARE_RANGE",
-    "SMOOTHING_BOUNDS",
-    "Decision",
-    "HeadArrays",
-    "KindHeads",
-    "compile_heads",
-]
-
 LEVEL_RANGE = 2.0  # forecast standard deviations that action 1 adds to a level
 CAP_RANGE = 1.5  # log factor on the cap
 SHARE_RANGE = 3.0  # log-odds that action 1 adds to a lane's base share, and to a weight

@@ -10,8 +10,6 @@ from envs.simulation.feasibility import executed_quantity, is_open, limit_budget
 from envs.simulation.simulator import Simulator
 from envs.types import Floats
 
-__all__ = ["Change", "explain_orders"]
-
 
 class Change(NamedTuple):
     """A rule that changed an order [units]."""

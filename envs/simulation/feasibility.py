@@ -14,9 +14,6 @@ from envs.kernel import entry, kernel
 from envs.simulation.state import State
 from envs.types import Floats
 
-__all__ = ["execute", "executed_quantity", "is_open", "limit_budget", "limit_storage"]
-
-
 _HALF = 0.5 - 1e-9  # half a pack or more becomes a pack, whatever the last bit of the sum
 
 

@@ -15,8 +15,6 @@ from envs.compiled.network import CompiledNetwork
 from envs.errors import ConfigError
 from envs.types import Floats, Ints
 
-__all__ = ["ForecastArrays", "compile_forecast"]
-
 
 class ForecastArrays(NamedTuple):
     """What the observe event needs."""

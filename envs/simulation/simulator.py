@@ -43,8 +43,6 @@ from envs.simulation.world import World
 from envs.trace.trace import Bootstrap, Trace
 from envs.types import Floats, Ints
 
-__all__ = ["Simulator"]
-
 _TILE = 256  # replications worked on together: their state fits the L2 cache
 _LONG_RUNNING = 1_000_000  # period of a restored system: past any policy's start-up rule
 

@@ -9,8 +9,6 @@ import numpy as np
 from envs.compiled.network import CompiledNetwork
 from envs.types import Bools, Floats
 
-__all__ = ["Snapshot", "split_sales"]
-
 
 class Snapshot(NamedTuple):
     """Goods, open orders and recent sales at the moment when agents order."""

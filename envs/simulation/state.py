@@ -19,8 +19,6 @@ from envs.types import Floats
 if TYPE_CHECKING:
     from envs.compiled.network import CompiledNetwork
 
-__all__ = ["Flows", "Scratch", "State"]
-
 
 class State(NamedTuple):
     """The system between two events, and what agents may know of it."""

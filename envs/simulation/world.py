@@ -10,8 +10,6 @@ from envs.simulation.forecast import ForecastArrays
 from envs.simulation.state import Flows, Scratch, State
 from envs.types import Floats, Ints
 
-__all__ = ["World"]
-
 
 class World(NamedTuple):
     """What events read and write; kernels get it, and each named tuple in it, as one pointer."""

@@ -10,8 +10,6 @@ from envs.trace.random_streams import BITS, SCALE, draw_bits, normal_cdf, standa
 from envs.trace.tables import CELL_BITS, CONTINUOUS, Z_MAX, Z_STEP, Effects, TraceTables
 from envs.types import Floats, Ints
 
-__all__ = ["draw_demand", "draw_normals", "look_up_lead_time", "multiply", "replay_demand"]
-
 Keys = NDArray[np.uint64]
 
 _CELL_SHIFT = BITS - CELL_BITS

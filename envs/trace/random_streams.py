@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from envs.kernel import entry, kernel
 from envs.types import Ints
 
-__all__ = ["BITS", "SCALE", "draw_bits", "episode_keys", "normal_cdf", "standard_normal", "uniform"]
-
 BITS = 53  # of a uniform number: all that a double holds
 SCALE = 1.0 / (1 << BITS)
 

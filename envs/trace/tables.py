@@ -22,18 +22,6 @@ from envs.network.lead_time import LeadTime
 from envs.network.network import Regime
 from envs.types import Bools, Floats, Ints
 
-__all__ = [
-    "CELL_BITS",
-    "CONTINUOUS",
-    "DISCRETE",
-    "HISTORY",
-    "Z_MAX",
-    "Z_STEP",
-    "Effects",
-    "TraceTables",
-    "compile_tables",
-]
-
 CELL_BITS = 10
 CELLS = 1 << CELL_BITS  # a guide of 4 KB: of Poisson draws, 2 % fall in a cell to search
 Z_MAX, Z_STEP = 6.5, 0.005  # continuous quantiles are interpolated on this normal-score grid

@@ -29,8 +29,6 @@ from envs.trace.random_streams import draw_bits, episode_keys, uniform
 from envs.trace.tables import HISTORY, TraceTables, compile_tables
 from envs.types import Floats, Ints
 
-__all__ = ["Bootstrap", "Trace"]
-
 Keys = NDArray[np.uint64]
 
 _BLOCK_VALUES = 1 << 15  # demand values held at once: stays in the L2 cache

@@ -16,8 +16,6 @@ from torch import nn
 
 from envs.errors import ArtifactError, NonFiniteError
 
-__all__ = ["Actor", "RowGroup", "TorchPolicy"]
-
 FloatArray = npt.NDArray[np.float32]
 
 

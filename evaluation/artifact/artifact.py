@@ -27,15 +27,6 @@ from evaluation.artifact.models import build_model
 from evaluation.artifact.network_io import plain_hash
 from evaluation.files.atomic_folder import read_folder, write_folder
 
-__all__ = [
-    "FORMAT_VERSION",
-    "Artifact",
-    "Description",
-    "Quantity",
-    "load_artifact",
-    "save_artifact",
-]
-
 FORMAT_VERSION = 1
 
 _MANIFEST = "manifest.json"

@@ -12,8 +12,6 @@ from envs.scenario import Scenario
 from evaluation.artifact.actor import Actor, TorchPolicy
 from evaluation.comparison.rollout import Correction
 
-__all__ = ["learned_correction"]
-
 
 def learned_correction(actors: Mapping[str, Actor], scenario: Scenario) -> Correction:
     """Return observation [P, F, B] -> action [P, A, B] for the scenario's rows.

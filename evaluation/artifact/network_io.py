@@ -21,8 +21,6 @@ from envs.network.demand import PROCESSES, Demand, process_name
 from envs.network.plain import Reader, to_plain, wrong
 from envs.scenario import Scenario
 
-__all__ = ["network_hash", "plain_hash", "scenario_from_plain", "scenario_to_plain"]
-
 _FORMAT = 4
 _NOT_STORED: dict[str, Any] = {  # of a scenario: its data, and how it was made
     "splits": None,

@@ -24,8 +24,6 @@ from envs.redact import redact
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["ALIASES", "ResolvedArtifact", "current_version", "model_name", "resolve_artifact"]
-
 ALIASES = ("champion", "challenger")
 _MANIFEST = "manifest.json"
 _SECONDS = "10"  # per HTTP request to a tracking server

@@ -24,8 +24,6 @@ from envs.types import Floats
 from evaluation.artifact.artifact import Artifact
 from evaluation.artifact.network_io import network_hash, scenario_from_plain
 
-__all__ = ["base_parameters", "parameters_for", "seen_in_training"]
-
 
 def base_parameters(artifact: Artifact, scenario: Scenario) -> dict[str, Any]:
     """Parameters of the artifact's base policy for `scenario`, whatever it was trained on.

@@ -17,8 +17,6 @@ from evaluation.optima.exact import NotCovered, solve_scenario
 from evaluation.optima.hindsight import hindsight_bound
 from evaluation.workers import open_workers
 
-__all__ = ["BoundCommand", "bound"]
-
 
 @dataclass(frozen=True)
 class BoundCommand(CommandConfig):

@@ -34,8 +34,6 @@ from evaluation.tuning.config import TuneConfig
 from evaluation.tuning.search import Tuned, tune_policy
 from evaluation.workers import Workers, open_workers, results
 
-__all__ = ["EvaluateCommand", "evaluate"]
-
 
 @dataclass(frozen=True)
 class EvaluateCommand(CommandConfig):

@@ -24,8 +24,6 @@ from evaluation.replay.input import common_periods, read_demand, read_orders
 from evaluation.replay.replay import Replay, replay_orders, replay_policy, with_given_demand
 from evaluation.replay.tables import must_be_free, summarise, tables, write_replay
 
-__all__ = ["ReplayCommand", "replay"]
-
 
 @dataclass(frozen=True)
 class ReplayCommand(CommandConfig):

@@ -18,8 +18,6 @@ from evaluation.show.network_plot import draw_network, kind_colours
 from evaluation.show.run_plot import draw_run
 from evaluation.show.tables import figures_table, headline, network_tables
 
-__all__ = ["ShowCommand", "show"]
-
 
 @dataclass(frozen=True)
 class ShowCommand(CommandConfig):

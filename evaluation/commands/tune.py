@@ -33,8 +33,6 @@ from evaluation.tuning.search import Tuned, stock_classes, tune_policy
 from evaluation.value.candidates import candidates
 from evaluation.workers import open_workers
 
-__all__ = ["TuneCommand", "best_rule", "tune", "unfit"]
-
 _WEEK = 7
 
 

@@ -19,8 +19,6 @@ from evaluation.files.atomic_folder import write_file
 from evaluation.verify.case import Row, load_cases
 from evaluation.verify.run import chosen, verify
 
-__all__ = ["VerifyCommand", "verify_command"]
-
 _STYLE = {
     "failed": "bold red",
     "differs": "bold red",

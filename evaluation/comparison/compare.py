@@ -23,8 +23,6 @@ from evaluation.progress import SILENT, Progress
 from evaluation.tasks import Task
 from evaluation.workers import IN_PROCESS, Workers, results
 
-__all__ = ["Comparison", "Estimate", "Evaluated", "compare", "estimate", "verdict"]
-
 _BLOCK = 7  # periods
 
 

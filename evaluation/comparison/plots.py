@@ -13,8 +13,6 @@ from envs.scenario import Scenario
 from evaluation.comparison.compare import Comparison
 from evaluation.comparison.rollout import Timeline, record_timeline
 
-__all__ = ["draw_all", "draw_learning_curve", "save_figure"]
-
 _KPIS = ("fill_rate", "ready_rate", "cycle_service_level")
 
 

@@ -15,8 +15,6 @@ from envs.policies import Policy, build_policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 
-__all__ = ["BATCH", "Competitor", "Correction", "Timeline", "play", "play_batch", "record_timeline"]
-
 BATCH = 256  # episodes simulated at once
 
 

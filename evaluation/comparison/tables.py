@@ -12,8 +12,6 @@ from rich.table import Table
 
 from evaluation.comparison.compare import Comparison, Evaluated, verdict
 
-__all__ = ["SCHEMA_VERSION", "as_json", "as_table", "write_json"]
-
 SCHEMA_VERSION = 1  # of evaluation.json; docs/how_to/evaluation.md describes it
 
 

@@ -24,15 +24,6 @@ from pathlib import Path
 
 from envs.errors import EchelonError
 
-__all__ = [
-    "SUMS_FILE",
-    "read_folder",
-    "recover_folder",
-    "verify_folder",
-    "write_file",
-    "write_folder",
-]
-
 SUMS_FILE = "SHA256SUMS"
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\x00-\x1f\x7f]+)")

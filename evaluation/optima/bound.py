@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Bound", "BoundKind"]
-
 
 class BoundKind(StrEnum):
     """exact: what the best policy costs in the long run. bound: no policy costs less, the best one

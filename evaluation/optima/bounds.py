@@ -10,8 +10,6 @@ from evaluation.optima.exact import exact_optimum
 from evaluation.optima.hindsight import hindsight_bound
 from evaluation.progress import SILENT, Progress
 
-__all__ = ["best_bound"]
-
 
 def best_bound(
     scenario: Scenario,

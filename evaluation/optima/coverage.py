@@ -29,9 +29,6 @@ from evaluation.optima.joint_pair import JointPair
 from evaluation.optima.markov_demand import MarkovDemand, believed, seen
 from evaluation.optima.single_pair import SinglePair, Supply
 
-__all__ = ["NotCovered", "Problem", "problems_of"]
-
-
 _TAIL = 1e-12  # where the simulator cuts a distribution
 _MOST_STATES = 64  # of all regimes together
 

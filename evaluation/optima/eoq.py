@@ -9,8 +9,6 @@ from scipy import optimize
 
 from envs.errors import ConfigError
 
-__all__ = ["Lot", "economic_order_quantity", "lot_under_disruptions"]
-
 
 class Lot(NamedTuple):
     """quantity: units per order. cost: currency per unit of time."""

@@ -9,8 +9,6 @@ import numpy as np
 from envs.errors import ConfigError
 from envs.types import Floats
 
-__all__ = ["FiniteHorizon", "finite_horizon"]
-
 
 class FiniteHorizon(NamedTuple):
     """order_up_to_level: of the first period [units]. cost: discounted, from `stock` on."""

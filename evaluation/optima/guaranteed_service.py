@@ -11,8 +11,6 @@ import numpy as np
 from envs.errors import ConfigError
 from envs.types import Floats
 
-__all__ = ["Placement", "Stage", "place_safety_stock"]
-
 
 @dataclass(frozen=True)
 class Stage:

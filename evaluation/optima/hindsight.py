@@ -39,9 +39,6 @@ from evaluation.progress import SILENT, Progress
 from evaluation.tasks import Task
 from evaluation.workers import IN_PROCESS, Workers
 
-__all__ = ["hindsight_bound", "hindsight_costs", "hindsight_programmes"]
-
-
 # Lanes x periods. scale_1000 over 15 periods, 770,000: two minutes and 2.2 GB a trace.
 _LARGEST = 1_000_000
 

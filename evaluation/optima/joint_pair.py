@@ -18,9 +18,6 @@ from envs.types import Floats, Ints
 from evaluation.optima.mdp import Solution, iterate_values
 from evaluation.optima.single_pair import Optimum, SinglePair, TooLarge
 
-__all__ = ["JointPair", "solve_joint_pair"]
-
-
 _TAIL = 1e-9  # of demand beyond the first cut
 _STANDS_STILL = 1e-6  # relative change of the cost when the cut is widened
 _MOST_WIDENINGS = 6

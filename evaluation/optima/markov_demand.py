@@ -13,8 +13,6 @@ import numpy as np
 
 from envs.types import Floats, Ints
 
-__all__ = ["MarkovDemand", "believed", "seen"]
-
 
 @dataclass(frozen=True, eq=False)
 class MarkovDemand:

@@ -16,9 +16,6 @@ import numpy as np
 
 from envs.types import Floats
 
-__all__ = ["Improve", "Solution", "iterate_values"]
-
-
 # Write TV of its first argument to its second; return the least and the largest of TV - V.
 Improve = Callable[[Floats, Floats], tuple[float, float]]
 

@@ -21,15 +21,6 @@ from envs.types import Floats, Ints
 from evaluation.optima.mdp import iterate_values
 from evaluation.optima.single_pair import Optimum, TooLarge
 
-__all__ = [
-    "Issue",
-    "Perishable",
-    "average_perishable",
-    "discounted_base_stock",
-    "discounted_perishable",
-]
-
-
 _MOST_STEPS = 50_000_000  # states x demands x orders: a second per iteration
 _CONVERGED = 1e-10  # of the values, between two iterations
 _SWEEPS = 60  # of evaluating a policy before it is improved again

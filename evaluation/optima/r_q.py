@@ -10,8 +10,6 @@ from scipy import optimize, stats
 from envs.errors import ConfigError
 from evaluation.optima.eoq import economic_order_quantity
 
-__all__ = ["OptimalRQ", "best_reorder_point"]
-
 
 class OptimalRQ(NamedTuple):
     """reorder_point, quantity: units. cost: currency per unit of time."""

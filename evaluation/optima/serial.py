@@ -10,9 +10,6 @@ import numpy as np
 from envs.errors import ConfigError
 from envs.types import Floats
 
-__all__ = ["Chain", "best_chain"]
-
-
 _TAIL = 1e-12
 
 

@@ -23,9 +23,6 @@ from evaluation.optima.markov_demand import MarkovDemand
 from evaluation.optima.mdp import Solution, iterate_values
 from evaluation.optima.single_pair_kernels import expect, improve
 
-__all__ = ["Optimum", "SinglePair", "Supply", "TooLarge", "solve_single_pair"]
-
-
 _TAIL = 1e-9  # of demand beyond the first cut
 _STANDS_STILL = 1e-6  # relative change of the cost when the cut is widened
 _MOST_WIDENINGS = 8

@@ -10,9 +10,6 @@ import numpy as np
 
 from envs.types import Floats, Ints
 
-__all__ = ["expect", "improve"]
-
-
 # Sums may be reordered, so that loops vectorise.
 _njit: Any = numba.njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 

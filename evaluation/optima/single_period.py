@@ -8,8 +8,6 @@ from scipy import integrate
 
 from envs.errors import ConfigError
 
-__all__ = ["Stocking", "newsvendor", "with_additive_yield"]
-
 
 class Stocking(NamedTuple):
     """level: units to have, or to order. cost: expected, currency."""

@@ -33,8 +33,6 @@ from evaluation.recommendation.schemas import (
 )
 from evaluation.recommendation.snapshot import SnapshotReader
 
-__all__ = ["Recommender"]
-
 _DIGITS = 6  # of quantities between the limits, in units
 
 _log = logging.getLogger(__name__)

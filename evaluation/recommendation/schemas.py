@@ -11,22 +11,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-__all__ = [
-    "Fallback",
-    "FieldError",
-    "Guardrail",
-    "Line",
-    "ModelInfo",
-    "Notice",
-    "OpenOrder",
-    "RecentSales",
-    "RecommendationRequest",
-    "RecommendationResponse",
-    "StockLevel",
-    "Strict",
-    "Summary",
-]
-
 _MOST_UNITS = 1e9  # beyond it a number is a typing error, and float32 loses whole units
 _MOST_ROWS = 100_000
 _MOST_PERIODS = 1_000  # of recent sales; older ones no longer matter

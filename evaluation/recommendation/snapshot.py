@@ -20,8 +20,6 @@ from envs.simulation.snapshot import Snapshot
 from envs.types import Floats
 from evaluation.recommendation.schemas import FieldError, Notice, OpenOrder, RecommendationRequest
 
-__all__ = ["RequestError", "SnapshotReader"]
-
 _MOST_ERRORS = 20  # in one answer
 _MOST_NAMED = 20  # rows named in one notice
 _WEEKS_OF_YEAR = 364  # days

@@ -20,8 +20,6 @@ from envs.errors import DataError, did_you_mean
 from envs.network.network import SupplyNetwork
 from envs.types import Floats, Ints
 
-__all__ = ["MOST_PERIODS", "Series", "common_periods", "read_demand", "read_orders"]
-
 MOST_PERIODS = 100_000
 _MOST_NAMED = 12  # names listed in a message
 

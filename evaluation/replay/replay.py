@@ -26,9 +26,6 @@ from envs.simulation.explain import Change, explain_orders
 from envs.simulation.simulator import Simulator
 from envs.types import Floats
 
-__all__ = ["ChangedOrder", "Replay", "replay_orders", "replay_policy", "with_given_demand"]
-
-
 _LEAST_CHANGE = 1e-9  # units
 
 # Columns of the tables that are taken as they are, from State at the end of a period and from

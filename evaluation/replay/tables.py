@@ -21,8 +21,6 @@ from envs.types import Floats
 from evaluation.files.atomic_folder import SUMS_FILE, write_folder
 from evaluation.replay.replay import Replay
 
-__all__ = ["SCHEMA_VERSION", "must_be_free", "summarise", "tables", "write_replay"]
-
 SCHEMA_VERSION = 1  # of summary.json; docs/how_to/replay.md describes it
 
 

@@ -21,9 +21,6 @@ from envs.compiled.network import CompiledNetwork
 from envs.network.network import Speed
 from envs.types import Floats
 
-__all__ = ["OUTSIDE", "Connection", "connect", "draw_network", "kind_colours"]
-
-
 OUTSIDE = "outside"  # where lanes without inputs begin, if no node is named as their supplier
 
 _MOST_NAMED = 40, 12  # nodes whose names fit; nodes of a kind

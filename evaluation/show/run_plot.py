@@ -16,8 +16,6 @@ from envs.network.regime import Regime, RegimeState
 from envs.scenario import Scenario
 from evaluation.comparison.rollout import Timeline
 
-__all__ = ["draw_run"]
-
 _USUAL = "#f0f0f0"
 _STATE_COLOURS = ("#eebb55", "#cc4433", "#4488bb", "#885599", "#339977")
 _MOST_STRIPS = 30  # regimes that get a row of their own

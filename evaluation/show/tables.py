@@ -18,8 +18,6 @@ from envs.simulation.action_spaces import ActionSpace
 from evaluation.comparison.compare import estimate
 from evaluation.show.network_plot import connect
 
-__all__ = ["figures_table", "headline", "network_tables"]
-
 _MOST_ROWS = 12  # of resources and regimes
 
 _SHARES = ("fill_rate", "ready_rate", "cycle_service_level", "otif_", "lost_share", "_share",

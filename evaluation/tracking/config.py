@@ -8,8 +8,6 @@ from pathlib import Path
 
 from envs.errors import ConfigError
 
-__all__ = ["TrackingConfig"]
-
 
 @dataclass(frozen=True)
 class TrackingConfig:

@@ -26,8 +26,6 @@ from evaluation.tracking.outbox import read_state
 if TYPE_CHECKING:  # importing it costs seconds: the background thread does that
     from mlflow import MlflowClient
 
-__all__ = ["MlflowDestination", "Refused", "system_metrics"]
-
 _LONGEST_VALUE = 500  # characters of a parameter or tag; servers before 2.8 take no more
 _LIMITS = {"metrics": 1000, "params": 100, "tags": 100}  # of one MLflow request
 _DIGEST = 36  # characters: MLflow's limit

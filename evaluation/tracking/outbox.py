@@ -24,8 +24,6 @@ from typing import Any
 from envs.errors import ConfigError
 from evaluation.files.atomic_folder import write_file
 
-__all__ = ["JsonLines", "MetricsLog", "Outbox", "read_lines", "read_state"]
-
 _STATE = "tracking_state.json"
 _RECORDS_AT_ONCE = 200
 

@@ -16,8 +16,6 @@ from envs.redact import redact
 from evaluation.tracking.mlflow_destination import MlflowDestination, Refused
 from evaluation.tracking.outbox import JsonLines, Outbox
 
-__all__ = ["Sender"]
-
 _LONGEST_PAUSE = 30.0  # seconds between attempts
 _PAUSE_IN_A_HURRY = 0.5  # seconds, while the caller waits
 _LONGEST_START = 60.0  # seconds: importing MLflow, migrating a new local database

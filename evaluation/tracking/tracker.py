@@ -35,8 +35,6 @@ from evaluation.tracking.mlflow_destination import MlflowDestination, system_met
 from evaluation.tracking.outbox import Outbox, read_lines
 from evaluation.tracking.sender import Sender
 
-__all__ = ["Status", "Tracker", "replay"]
-
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 _log = logging.getLogger(__name__)

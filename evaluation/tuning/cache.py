@@ -16,8 +16,6 @@ from evaluation.files.atomic_folder import write_file
 from evaluation.tuning import search
 from evaluation.tuning.search import Tuned
 
-__all__ = ["digest", "load_tuned", "read_policy_params", "source_digest", "store_tuned"]
-
 
 def digest(content: Any) -> str:
     """Return the SHA-256 of plain data, whatever the order of its keys."""

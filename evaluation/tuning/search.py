@@ -24,9 +24,6 @@ from evaluation.comparison.compare import estimate
 from evaluation.comparison.rollout import play
 from evaluation.progress import SILENT, Progress
 
-__all__ = ["CLASSES", "Tuned", "stock_classes", "tune_policy"]
-
-
 CLASSES = ("kind", "abc", "sku", "pair")
 _STEPS = (1.0, 0.5, 0.25, 0.1)  # in units of a parameter's scale
 _FINE = 0.6  # of the budget that the coarse steps leave for the fine ones

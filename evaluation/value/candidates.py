@@ -5,8 +5,6 @@ from __future__ import annotations
 from envs.policies import POLICIES
 from envs.scenario import Scenario
 
-__all__ = ["candidates"]
-
 
 def candidates(scenario: Scenario) -> list[str]:
     """Return policy names: the scenario's own first, then those that suit its network.

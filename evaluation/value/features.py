@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_calendar, has_fixed_cost, has_hidden_state, has_seen_state
 
-__all__ = ["FEATURES", "features_of", "sku_classes"]
-
 FEATURES: Mapping[str, str] = {
     "nodes": "nodes that hold stock",
     "pairs": "stocked (node, SKU) pairs",

@@ -11,8 +11,6 @@ import numpy as np
 from envs.types import Floats
 from evaluation.comparison.compare import Estimate, estimate
 
-__all__ = ["Crossed", "crossed"]
-
 
 @dataclass(frozen=True)
 class Crossed:

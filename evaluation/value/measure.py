@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from envs.kpis.pairs import EpisodeKpis
 from envs.scenario import Scenario
 
-__all__ = ["Played", "measure"]
-
 _WEEK = 7  # periods
 _KPIS = ("fill_rate", "ready_rate", "days_of_supply", "cvar90_cost")
 

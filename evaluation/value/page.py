@@ -11,8 +11,6 @@ from evaluation.value.record import ClassicalPart, Entry
 from evaluation.value.tables import HEADINGS, HOW_TO_READ, money, row_of, tree_text
 from evaluation.value.tree import Advice, VerdictTree
 
-__all__ = ["as_html"]
-
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; color: #222 }
 table { border-collapse: collapse; margin: .8rem 0; font-size: 13px }

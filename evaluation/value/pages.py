@@ -14,8 +14,6 @@ from evaluation.files.atomic_folder import write_file
 from evaluation.value.record import Entry, folder_name
 from evaluation.value.tables import HEADINGS, money, row_of
 
-__all__ = ["BEGIN", "END", "write_pages"]
-
 BEGIN = "<!-- written by `echelon report`; change what is outside of this block -->"
 END = "<!-- end of what `echelon report` wrote -->"
 _INDEX = "README.md"

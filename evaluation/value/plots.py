@@ -13,8 +13,6 @@ from matplotlib.figure import Figure
 from evaluation.value.record import Entry
 from evaluation.value.verdict import Verdict
 
-__all__ = ["bounds_picture", "curves_picture", "data_url", "savings_picture"]
-
 _COLOURS = {
     Verdict.use_learning: "tab:green",
     Verdict.tie: "0.45",

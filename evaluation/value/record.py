@@ -22,17 +22,6 @@ from evaluation.optima.bound import Bound, BoundKind
 from evaluation.value.measure import Played
 from evaluation.value.verdict import Judgement, Prices, TrainedSeed, judge
 
-__all__ = [
-    "ClassicalPart",
-    "Entry",
-    "PolicyRecord",
-    "folder_name",
-    "load_entry",
-    "plain_bound",
-    "read_part",
-    "write_part",
-]
-
 
 @dataclass(frozen=True)
 class PolicyRecord:

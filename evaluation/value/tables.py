@@ -13,11 +13,6 @@ from evaluation.value.record import Entry
 from evaluation.value.tree import Advice, VerdictTree
 from evaluation.value.verdict import Judgement, Prices
 
-__all__ = [
-    "HEADINGS", "HOW_TO_READ", "as_json", "as_markdown", "money", "row_of", "tree_text",
-    "with_interval",
-]  # fmt: skip
-
 SCHEMA_VERSION = 2  # of report.json; docs/how_to/value_of_learning.md describes it
 
 HEADINGS = (

@@ -16,8 +16,6 @@ from sklearn.tree import DecisionTreeClassifier
 
 from evaluation.value.features import FEATURES
 
-__all__ = ["Advice", "VerdictTree", "fit_tree"]
-
 _NAMES = tuple(FEATURES)
 _DEPTH = 3
 _SMALLEST_LEAF = 2

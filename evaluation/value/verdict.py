@@ -19,8 +19,6 @@ from evaluation.optima.bound import Bound
 from evaluation.value.interval import Crossed, crossed
 from evaluation.value.measure import Played
 
-__all__ = ["BreakEven", "Judgement", "Prices", "Segment", "TrainedSeed", "Verdict", "judge"]
-
 _PERIODS_PER_YEAR = {"hour": 8760.0, "day": 365.0, "week": 52.0, "month": 12.0, "year": 1.0}
 
 

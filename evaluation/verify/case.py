@@ -13,8 +13,6 @@ from typing import Any
 from envs.errors import DataError
 from envs.network.demand import DemandConfig
 
-__all__ = ["Case", "NotRunnable", "Row", "demand_of", "load_cases"]
-
 
 class NotRunnable(Exception):
     """The case needs something that this project doesn't have; the message says what."""

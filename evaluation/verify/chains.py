@@ -18,8 +18,6 @@ from evaluation.optima.serial import best_chain
 from evaluation.verify.case import Case, NotRunnable, Row, demand_of
 from evaluation.verify.play import policy_row, simulated_cost
 
-__all__ = ["beer_game", "serial"]
-
 _STAGES = ("retailer", "wholesaler", "distributor", "factory")
 _LEAD_TIME = 2  # periods, of every stage of the beer game
 

@@ -17,8 +17,6 @@ from evaluation.optima.single_pair import SinglePair, Supply
 from evaluation.verify.case import Case, NotRunnable, Row, demand_of
 from evaluation.verify.play import optimum_row, policy_row, tuned_parameters
 
-__all__ = ["full_trucks", "joint_fixed_cost"]
-
 
 def full_trucks(case: Case) -> Iterator[Row]:
     """Two items in full trucks of V units (Vanvuchelen, Gijsbrechts and Boute 2020)."""

@@ -14,8 +14,6 @@ from evaluation.optima.exact import NotCovered, solve_scenario
 from evaluation.tuning.search import tune_policy
 from evaluation.verify.case import Case, Row
 
-__all__ = ["RELATIVE", "optimum_row", "policy_row", "simulated_cost", "tuned_parameters"]
-
 RELATIVE = 0.005  # of a simulated cost: what a million periods leave of noise, and little more
 _TIME_LIMIT = 300.0  # seconds of value iteration
 _SEED = 7

@@ -8,8 +8,6 @@ from envs.errors import ConfigError, DataError, did_you_mean
 from evaluation.verify import chains, joint, single, textbook
 from evaluation.verify.case import Case, NotRunnable, Row
 
-__all__ = ["CHECKERS", "RUN", "chosen", "verify"]
-
 CHECKERS: dict[str, Callable[[Case], Iterator[Row]]] = {
     "lost_sales": single.lost_sales,
     "single_location_sS": single.fixed_cost,

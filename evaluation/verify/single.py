@@ -15,8 +15,6 @@ from evaluation.optima.exact import solve_scenario
 from evaluation.verify.case import Case, NotRunnable, Row, demand_of
 from evaluation.verify.play import optimum_row, policy_row, simulated_cost, tuned_parameters
 
-__all__ = ["dual_sourcing", "fixed_cost", "hidden_regime", "lost_sales", "outage"]
-
 _PERIODS = 2000  # per trace, after a warm-up of 100
 _TWO_LANES = {
     "single_index": ("level", "expedite_level"),

@@ -24,15 +24,6 @@ from evaluation.optima.r_q import best_reorder_point
 from evaluation.optima.single_period import with_additive_yield
 from evaluation.verify.case import Case, NotRunnable, Row
 
-__all__ = [
-    "additive_yield",
-    "disruption",
-    "finite",
-    "lot_size",
-    "perishable",
-    "safety_stock",
-]
-
 _DIGITS = 1e-4  # relative: what printed levels and quantities leave open
 _GAMMA = re.compile(
     r"round\(\s*gamma\(\s*mean\s*=?\s*([\d.]+)\s*,\s*cov\s*=?\s*([\d.]+)\s*\)\s*\).*"

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from envs.errors import EchelonError
 
-__all__ = ["keep_arguments", "with_resumed"]
-
 _ARGUMENTS = "arguments.json"
 
 

@@ -37,8 +37,6 @@ from evaluation.workers import open_workers, prepare_ray
 from training.commands.arguments import keep_arguments, with_resumed
 from training.commands.train import TrainCommand
 
-__all__ = ["ReportCommand", "report"]
-
 _log = logging.getLogger(__name__)
 _RESUMED = "a report, such as outputs/report/20260101_120000_000"
 _NARROW = ("scenario", "best rule", "saving", "captured share", "verdict")

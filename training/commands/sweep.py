@@ -32,8 +32,6 @@ from evaluation.workers import prepare_ray
 from training.commands.arguments import keep_arguments, with_resumed
 from training.commands.train import TrainCommand
 
-__all__ = ["SweepCommand", "sweep"]
-
 _RESUMED = "a sweep, such as outputs/sweep/20260101_120000_000"
 
 

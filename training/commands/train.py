@@ -33,8 +33,6 @@ from training.config import (
 )
 from training.rllib.algorithms import ALGORITHMS
 
-__all__ = ["TrainCommand", "publish", "settings_of", "train"]
-
 _RESUMED = "a run, such as outputs/train/retail/20260101_120000_000"
 
 

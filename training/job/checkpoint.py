@@ -24,8 +24,6 @@ from typing import Any
 from envs.errors import CheckpointError
 from evaluation.files.atomic_folder import recover_folder, verify_folder, write_file, write_folder
 
-__all__ = ["Checkpoint", "CheckpointStore"]
-
 _DESCRIPTION = "checkpoint.json"
 _BEST = "best.json"
 

@@ -13,8 +13,6 @@ from evaluation.artifact.network_io import network_hash, scenario_to_plain
 from evaluation.comparison.tables import as_json
 from training.job.train import Outcome
 
-__all__ = ["export", "git_revision"]
-
 
 def export(outcome: Outcome, resolved: Mapping[str, Any], folder: Path) -> None:
     """Save the outcome's models, network and evidence in `folder`, whole or not at all."""

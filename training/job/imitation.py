@@ -28,8 +28,6 @@ from evaluation.artifact.actor import Actor, TorchPolicy
 from evaluation.progress import SILENT, Progress
 from training.config import ImitationConfig
 
-__all__ = ["Demonstrations", "check_teacher", "imitate", "teachers_action"]
-
 _IMITATED = {"expedite", "cap", "gate", "can_gate"}  # and the order
 _ROWS = 1 << 15  # of each node kind that are kept of a round
 _MINIBATCH = 2048  # rows

@@ -21,8 +21,6 @@ from training.job.checkpoint import Checkpoint, CheckpointStore
 from training.objective import objective
 from training.rllib.trainer import iteration_metrics, trained_actors
 
-__all__ = ["LearningLoop"]
-
 _log = logging.getLogger(__name__)
 
 

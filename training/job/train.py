@@ -37,8 +37,6 @@ from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.modules import seen_by
 from training.rllib.trainer import build_algorithm, set_actors, trained_actors
 
-__all__ = ["Outcome", "prepare_scenario", "train"]
-
 
 @dataclass(eq=False)
 class Outcome:

@@ -26,8 +26,6 @@ from evaluation.tuning.search import tune_policy
 from training.config import Budget, ImitationConfig
 from training.job.imitation import check_teacher, imitate
 
-__all__ = ["Imitated", "StartingPolicy", "imitate_policy", "load_start"]
-
 _POLICY = "policy"  # of a run folder: the exported policy
 
 

@@ -44,8 +44,6 @@ from training.rllib.episodes import episodes_of
 from training.rllib.modules import row_spaces
 from training.rllib.sampler import BaseRun, Fragment, Roller
 
-__all__ = ["BatchedEnvRunner", "RunnerSettings"]
-
 log = logging.getLogger(__name__)
 
 OUTPUTS = ("batch", "episodes", "agents")

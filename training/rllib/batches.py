@@ -13,8 +13,6 @@ from training.rllib.gae import advantages
 from training.rllib.modules import NodeKindModule
 from training.rllib.sampler import Fragment, KindRows
 
-__all__ = ["action_log_probability", "advantages_of", "critic_values"]
-
 FloatArray = NDArray[np.float32]
 
 _CHUNK = 16_384  # rows per forward pass of the critic: the layers' outputs stay in cache

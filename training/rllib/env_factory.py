@@ -13,8 +13,6 @@ from envs.errors import ConfigError
 from envs.reward import COST_ALONE, RewardConfig
 from envs.scenario import Scenario
 
-__all__ = ["EnvFactory", "ScenarioEnvFactory", "with_central_view", "without_packs"]
-
 
 class EnvFactory(Protocol):
     """Anything picklable that builds a simulator of `batch_size` replications."""

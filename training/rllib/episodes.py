@@ -18,8 +18,6 @@ from training.rllib.batches import action_log_probability
 from training.rllib.modules import NodeKindModule
 from training.rllib.sampler import Fragment, KindRows
 
-__all__ = ["episodes_of"]
-
 
 def episodes_of(
     fragment: Fragment, modules: Mapping[str, NodeKindModule], agent_ids: tuple[str, ...], name: str

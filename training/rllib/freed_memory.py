@@ -10,8 +10,6 @@ from __future__ import annotations
 import ctypes
 import sys
 
-__all__ = ["keep_freed_memory"]
-
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 _KEPT = 512 << 20  # bytes free at the heap's end that are kept
 _LARGEST = 32 << 20  # bytes: blocks up to this size come from the heap; glibc takes no more

@@ -35,15 +35,6 @@ from evaluation.artifact.actor import Actor
 from evaluation.artifact.models import build_model
 from training.config import ModelConfig
 
-__all__ = [
-    "NodeKindModule",
-    "Spaces",
-    "module_specs",
-    "node_spaces",
-    "row_spaces",
-    "seen_by",
-]
-
 Spaces = dict[str, tuple[gym.spaces.Box, gym.spaces.Box]]  # kind -> (observation, action)
 
 

@@ -13,8 +13,6 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from envs.environment.multi_agent import NodeAgents
 
-__all__ = ["SupplyChainMultiAgentEnv"]
-
 AgentArrays = dict[str, NDArray[np.float32]]
 
 _SEEDS_OF_A_RUNNER = 10_000_000

@@ -38,8 +38,6 @@ from training.rllib.modules import NodeKindModule
 from training.rllib.sampler import BaseRun, Roller
 from training.twin.trajectory import Trajectories, horizon_of
 
-__all__ = ["Pathwise", "PathwiseLearner", "PathwiseRLlibConfig"]
-
 _ALL_KINDS = "all_kinds"
 
 

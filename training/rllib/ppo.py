@@ -35,9 +35,6 @@ from training.rllib.batches import normalise
 from training.rllib.ppo_learner import BatchedPPOLearner, LearningSchedule
 from training.rllib.sampler import BaseRun
 
-__all__ = ["BatchedPPO", "BatchedPPOConfig", "merged"]
-
-
 log = logging.getLogger(__name__)
 
 Answer = tuple[int, Any, dict[str, Any]]  # runner, batches or an EchelonError, metrics

@@ -30,8 +30,6 @@ from torch import Tensor
 from training.rllib.freed_memory import keep_freed_memory
 from training.rllib.tanh_gradient import has_written_gradient, set_ppo_gradient
 
-__all__ = ["BatchedPPOLearner", "LearningSchedule", "minibatches"]
-
 log = logging.getLogger(__name__)
 
 

@@ -19,8 +19,6 @@ from envs.environment.batched_env import BatchedEnv, Group
 from training.rllib.modules import NodeKindModule
 from training.rllib.sampling_guard import check_step
 
-__all__ = ["BaseRun", "Fragment", "KindRows", "Roller"]
-
 _PROBE_STD = 0.15  # of random corrections, when the spread of returns is measured
 
 FloatArray = NDArray[np.float32]

@@ -16,8 +16,6 @@ from envs.errors import NonFiniteError
 if TYPE_CHECKING:
     from envs.environment.batched_env import BatchedEnv
 
-__all__ = ["check_step"]
-
 FloatArray = NDArray[np.float32]
 
 

@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from evaluation.artifact.actor import Actor
 from training.rllib.modules import NodeKindModule
 
-__all__ = ["has_written_gradient", "set_ppo_gradient"]
-
 _CHUNK = 2048  # rows: what two layers of 64 units put out, for both models, is two megabytes
 _LOG_ROOT_2_PI = 0.9189385332046727  # log sqrt(2 pi)
 

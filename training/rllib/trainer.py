@@ -43,14 +43,6 @@ from training.rllib.env_factory import EnvFactory
 from training.rllib.modules import module_specs, node_spaces, row_spaces
 from training.rllib.multi_agent_env import SupplyChainMultiAgentEnv
 
-__all__ = [
-    "build_algorithm",
-    "configure",
-    "iteration_metrics",
-    "set_actors",
-    "trained_actors",
-]
-
 _SAMPLING = (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
     "cost_per_period",

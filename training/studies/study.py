@@ -43,8 +43,6 @@ from training.job.checkpoint import CheckpointStore
 from training.job.export import export
 from training.job.train import train
 
-__all__ = ["Study", "find_bound", "study"]
-
 _CHECKPOINT_EVERY = 50  # iterations
 _ENDLESS = 1_000_000  # iterations: the time limit ends training
 

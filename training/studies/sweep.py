@@ -21,8 +21,6 @@ from ray.tune.search.sample import Domain
 
 from envs.errors import ConfigError
 
-__all__ = ["Space", "Trial", "TrialLog", "as_markdown", "read_space", "trial_arguments"]
-
 Space = dict[str, Domain]
 State = Literal["finished", "stopped early", "failed"]
 

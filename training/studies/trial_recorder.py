@@ -12,8 +12,6 @@ from evaluation.progress import Progress
 from evaluation.tracking.tracker import Tracker
 from training.studies.sweep import State, Trial, TrialLog
 
-__all__ = ["TrialRecorder"]
-
 
 class TrialRecorder(Callback):
     """Called by Tune with what happens to trials."""

@@ -9,8 +9,6 @@ from training.twin.ship import Shipment
 from training.twin.state import Draws, TwinState
 from training.twin.tables import Tables
 
-__all__ = ["Accounting"]
-
 
 class Accounting:
     """Of one network. Fees per order are flat, and left out; loads cost by their use."""

@@ -18,8 +18,6 @@ from envs.simulation.actions import SHARE_RANGE, HeadArrays
 from envs.simulation.state import Flows
 from training.twin.tables import CRUMB_UNITS, Tables
 
-__all__ = ["ScarceStock"]
-
 _FAIR_SHARE = list(Allocation).index(Allocation.fair_share)
 _PRIORITY = list(Allocation).index(Allocation.priority)
 _BISECTIONS = {torch.float32: 24, torch.float64: 60}  # to the last digit

@@ -13,8 +13,6 @@ from envs.policies import Follows, Policy, View, Weights
 from envs.simulation.action_spaces import ActionSpace
 from training.twin.physics import Positions
 
-__all__ = ["BasePolicySlopes", "class_path", "declared_weights"]
-
 
 def declared_weights(policy: Policy, space: ActionSpace, view: View) -> dict[str, Weights]:
     """Return what a unit more of each position takes off the order, and off what is expedited.

@@ -23,8 +23,6 @@ from envs.simulation.actions import (
 )
 from envs.simulation.state import Flows
 
-__all__ = ["RawOrders", "clip_action"]
-
 _SLOWEST, _FASTEST = SMOOTHING_BOUNDS
 
 

@@ -25,8 +25,6 @@ from envs.simulation.state import State
 from training.twin.physics import Positions
 from training.twin.state import TwinState
 
-__all__ = ["UNITS", "ObservationSlopes"]
-
 
 class _Period(NamedTuple):
     """What the features of a period follow from.

@@ -22,8 +22,6 @@ from training.twin.ship import Shipping, added
 from training.twin.state import Draws, TwinState, anchor
 from training.twin.tables import Tables
 
-__all__ = ["Positions", "Simulated", "Twin", "TwinFlows"]
-
 Simulated = tuple[State, Flows, int]  # the simulator after the same event, and its period
 Served = tuple[Tensor, Tensor, Tensor]  # [P, B] units: sold, older demand served, lost
 

@@ -9,8 +9,6 @@ from torch import Tensor
 from training.twin.state import Draws, TwinState
 from training.twin.tables import Tables, proportion
 
-__all__ = ["Receiving"]
-
 
 class Receiving:
     """Of one network."""

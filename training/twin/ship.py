@@ -14,8 +14,6 @@ from training.twin.allocate import ScarceStock
 from training.twin.state import Draws, TwinState, anchor
 from training.twin.tables import Entries, Tables, proportion
 
-__all__ = ["Shipment", "Shipping", "added"]
-
 
 class Shipment(NamedTuple):
     """Units [Q, B]."""

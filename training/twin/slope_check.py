@@ -20,8 +20,6 @@ from envs.policies import Follows, Policy, Weights
 from envs.types import Floats
 from training.twin.base_policy import class_path, declared_weights
 
-__all__ = ["Mismatch", "check_slopes", "find_mismatch"]
-
 _MOMENTS = 4  # of an episode, at which it is tried
 _APART = 5  # periods between them
 _MOST = 128  # entries of the state that are raised at a moment

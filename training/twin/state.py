@@ -12,8 +12,6 @@ from torch import Tensor
 from envs.simulation.state import State
 from envs.trace.trace import Trace
 
-__all__ = ["Draws", "TwinState", "anchor"]
-
 
 def anchor(value: NDArray[np.float64] | None, slope: Tensor) -> Tensor:
     """The simulator's value with the twin's slope; the twin's own value where there is none."""

@@ -12,8 +12,6 @@ from envs.compiled.arrays import Csr
 from envs.compiled.network import CompiledNetwork
 from training.twin.state import Draws
 
-__all__ = ["CRUMB_UNITS", "Entries", "Tables", "proportion"]
-
 CRUMB_UNITS = 1e-6  # what is less is rounding
 
 

@@ -25,8 +25,6 @@ from training.twin.observation import ObservationSlopes
 from training.twin.physics import Twin
 from training.twin.state import Draws, TwinState, anchor
 
-__all__ = ["Trajectories", "Trajectory", "horizon_of"]
-
 _DTYPE = torch.float32
 
 

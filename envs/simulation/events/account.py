@@ -9,9 +9,6 @@ from envs.kernel import kernel
 from envs.simulation.world import World
 from envs.types import Floats
 
-__all__ = ["account"]
-
-
 _HOLDING, _IN_TRANSIT = int(CostColumn.HOLDING), int(CostColumn.IN_TRANSIT)
 _BACKLOG, _LOST_SALE = int(CostColumn.BACKLOG), int(CostColumn.LOST_SALE)
 _PURCHASE, _FIXED = int(CostColumn.PURCHASE), int(CostColumn.FIXED_ORDER)

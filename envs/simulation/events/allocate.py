@@ -25,8 +25,6 @@ from envs.simulation.state import Scratch
 from envs.simulation.world import World
 from envs.types import Floats
 
-__all__ = ["limit_shares"]
-
 Actions = NDArray[np.float32]
 
 _PRIORITY = list(Allocation).index(Allocation.priority)

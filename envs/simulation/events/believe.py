@@ -19,8 +19,6 @@ from envs.types import Floats, Ints
 if TYPE_CHECKING:
     from envs.compiled.network import CompiledNetwork
 
-__all__ = ["believe_receipts", "forget_receipts", "note_orders"]
-
 _WEIGHT = 0.15  # of the newest receipts, or the newest due date
 
 

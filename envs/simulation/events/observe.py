@@ -9,9 +9,6 @@ from envs.simulation.state import State
 from envs.simulation.world import World
 from envs.types import Floats
 
-__all__ = ["observe"]
-
-
 _WEIGHT_7, _WEIGHT_28 = 2.0 / 8.0, 2.0 / 29.0  # exponential weights of 7- and 28-period spans
 
 

@@ -20,8 +20,6 @@ from envs.simulation.feasibility import execute, is_open, limit_budget, limit_st
 from envs.simulation.world import World
 from envs.types import Floats
 
-__all__ = ["decide", "order"]
-
 Actions = NDArray[np.float32]
 
 _SLOWEST, _FASTEST = SMOOTHING_BOUNDS

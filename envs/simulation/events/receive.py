@@ -14,8 +14,6 @@ from envs.kernel import kernel
 from envs.simulation.world import World
 from envs.types import Floats
 
-__all__ = ["receive", "receive_at_once"]
-
 
 @kernel
 def receive(world: World, period: int, lo: int, hi: int) -> None:

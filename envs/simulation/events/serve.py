@@ -6,8 +6,6 @@ from envs.kernel import kernel
 from envs.simulation.world import World
 from envs.types import Floats
 
-__all__ = ["serve"]
-
 
 @kernel
 def serve(world: World, demand: Floats, lo: int, hi: int) -> None:

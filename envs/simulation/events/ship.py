@@ -19,8 +19,6 @@ from envs.simulation.events.allocate import limit_shares
 from envs.simulation.world import World
 from envs.types import Floats, Ints
 
-__all__ = ["ship"]
-
 Actions = NDArray[np.float32]
 
 

@@ -18,8 +18,6 @@ from envs.errors import ConfigError
 from envs.observation.companions import COMPANION_FLAGS
 from evaluation.artifact.actor import Actor
 
-__all__ = ["GraphAttention"]
-
 _HEADS = 4
 _UNITS = 16  # that a companion is embedded in
 

@@ -18,8 +18,6 @@ from envs.errors import ArtifactError, ConfigError
 from envs.observation.companions import IDENTITY
 from evaluation.artifact.actor import Actor
 
-__all__ = ["PerNode"]
-
 
 class _RowLinear(nn.Module):
     """`nn.Linear` for each of R rows: [R, n, in] -> [R, n, out]."""

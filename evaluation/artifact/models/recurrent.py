@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from envs.errors import ConfigError
 from evaluation.artifact.actor import Actor
 
-__all__ = ["Recurrent"]
-
 _UNITS = 16  # of the hidden state
 
 

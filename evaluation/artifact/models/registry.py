@@ -10,8 +10,6 @@ from evaluation.artifact.models.graph_attention import GraphAttention
 from evaluation.artifact.models.per_node import PerNode
 from evaluation.artifact.models.recurrent import Recurrent
 
-__all__ = ["MODELS", "build_model"]
-
 Builder = Callable[[Sequence[str], int, Sequence[int], int], Actor]
 
 

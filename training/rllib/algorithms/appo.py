@@ -11,8 +11,6 @@ from training.rllib.algorithms.impala import ImpalaConfig
 if TYPE_CHECKING:
     from ray.rllib.algorithms.appo import APPOConfig
 
-__all__ = ["AppoConfig"]
-
 
 @dataclass(frozen=True)
 class AppoConfig(ImpalaConfig):

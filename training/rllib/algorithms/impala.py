@@ -10,8 +10,6 @@ from training.config import AlgorithmConfig, TrainingConfig
 if TYPE_CHECKING:
     from ray.rllib.algorithms.impala import IMPALAConfig
 
-__all__ = ["ImpalaConfig"]
-
 
 @dataclass(frozen=True)
 class ImpalaConfig(AlgorithmConfig):

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.env_factory import EnvFactory, with_central_view
 
-__all__ = ["MappoConfig"]
-
 
 @dataclass(frozen=True)
 class MappoConfig(PpoConfig):

@@ -11,8 +11,6 @@ from training.rllib.env_factory import EnvFactory, without_packs
 if TYPE_CHECKING:
     from training.rllib.pathwise import PathwiseRLlibConfig
 
-__all__ = ["PathwiseConfig"]
-
 _REPLICATIONS = 32  # to check slopes in
 
 

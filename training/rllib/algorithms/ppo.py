@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from training.rllib.ppo import BatchedPPOConfig
 
-__all__ = ["PpoConfig"]
-
 
 @dataclass(frozen=True)
 class PpoConfig(AlgorithmConfig):
