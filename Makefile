@@ -40,7 +40,7 @@ kernels: $(STAMP)
 	@$(BIN)/python -m tests.kernels
 
 nightly: $(STAMP)
-	$(BIN)/python -m pytest -m nightly $(ARGS)
+	$(BIN)/python -m pytest -m nightly -n $(WORKERS) --dist loadgroup $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .
