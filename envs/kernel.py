@@ -42,6 +42,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 _njit: Any = numba.njit  # takes options that its type does not know
+_settings: Any = numba.config
 
 # NumPy's division has no branch per element, so that loops vectorise.
 _OPTIONS = {"cache": True, "error_model": "numpy", "_nrt": False}
@@ -103,10 +104,8 @@ class Handle:
         self.value = value  # keeps the arrays alive
         self.address = self._words.ctypes.data
         self._numba_type_ = _HandleType(typeof_impl(value, None))
-
-    def __getattr__(self, name: str) -> Any:
-        """What kernels do, for runs with the compiler off (NUMBA_DISABLE_JIT=1)."""
-        return getattr(self.value, name)
+        if _settings.DISABLE_JIT:  # kernels are plain Python then, and read fields from here
+            self.__dict__ |= value._asdict()
 
 
 def _words(value: Any) -> list[int]:

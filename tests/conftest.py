@@ -17,6 +17,7 @@ from tests.envs.networks import one_warehouse
 ROOT = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run side by side, those of a file stay together; all that use Ray share one."""
     for item in items:

@@ -272,7 +272,7 @@ class BatchedEnv:
     @property
     def inverse_scale(self) -> NDArray[np.float32]:
         """[P] 1 / mean demand per period: what observed quantities are multiplied by."""
-        inverse_scale: NDArray[np.float32] = self._observed.inverse_scale
+        inverse_scale: NDArray[np.float32] = self._observed.value.inverse_scale
         return inverse_scale
 
     @property
