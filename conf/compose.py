@@ -111,10 +111,12 @@ def _structured(cls: type, groups: Container[str] = ()) -> DictConfig:
     _thaw(node)
     for key in list(node.keys()):
         child = node._get_node(key)
-        if isinstance(child, DictConfig) and child._is_missing():
-            if key in groups:
-                child._metadata.ref_type = Any
-            elif is_dataclass(child._metadata.ref_type):
+        if not isinstance(child, DictConfig):
+            continue
+        if key in groups:
+            child._metadata.ref_type = Any
+        elif child._is_missing():
+            if is_dataclass(child._metadata.ref_type):
                 node[key] = _structured(child._metadata.ref_type)
             else:  # a mapping: what is missing could not take keys
                 node[key] = {}
