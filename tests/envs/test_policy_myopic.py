@@ -112,13 +112,13 @@ def test_dual_balancing_formula() -> None:
     assert run.raw[0].any()
 
 
-# Zipkin (2008), tables 3 and 4, column Myopic.
+# Zipkin (2008), tables 3 and 4, column Myopic; all but the first take half a minute each.
 MYOPIC = [
     ("poisson", 2, 4.0, 4.56),
-    ("poisson", 4, 4.0, 5.06),
-    ("poisson", 4, 19.0, 9.18),
-    ("geometric", 2, 4.0, 10.57),
-    ("geometric", 2, 19.0, 21.30),
+    pytest.param("poisson", 4, 4.0, 5.06, marks=pytest.mark.nightly),
+    pytest.param("poisson", 4, 19.0, 9.18, marks=pytest.mark.nightly),
+    pytest.param("geometric", 2, 4.0, 10.57, marks=pytest.mark.nightly),
+    pytest.param("geometric", 2, 19.0, 21.30, marks=pytest.mark.nightly),
 ]
 
 
@@ -131,6 +131,7 @@ def test_myopic_cost(distribution: str, lead_time: int, penalty: float, cost: fl
     assert play(scenario, policy, traces=512, seed=2).cost.mean() == pytest.approx(cost, rel=0.005)
 
 
+@pytest.mark.nightly  # a minute
 @pytest.mark.parametrize(("policy", "weight"), [("dual_balancing", 1.0), ("myopic", 0.55)])
 def test_near_the_optimum(policy: str, weight: float) -> None:
     """Zipkin's (2008) instance whose optimum is 4.729, where base-stock costs 10 % more: within
