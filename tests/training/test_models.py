@@ -132,7 +132,7 @@ def test_a_model_asks_for_what_it_sees() -> None:
     with pytest.raises(ConfigError, match=r"set model\.companions"):
         seen_by(scenario, as_shipped("model", form="graph_attention"))
     with pytest.raises(ConfigError, match=r"Did you mean 'recurrent'"):
-        seen_by(scenario, as_shipped("model", network="recurent"))
+        seen_by(scenario, as_shipped("model", form="recurent"))
 
 
 def test_from_the_shell_to_another_network(tmp_path: Path) -> None:
