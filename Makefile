@@ -33,14 +33,14 @@ serve: $(STAMP)
 
 test: $(STAMP)
 	@$(MAKE) --no-print-directory -j $(WORKERS) check kernels
-	$(BIN)/python -m pytest -m "not nightly" -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -m "not nightly" -n $(WORKERS) --dist loadfile $(ARGS)
 
 # Both workers of `make test` find the simulator's machine code on the disk.
 kernels: $(STAMP)
 	@$(BIN)/python -m tests.kernels
 
 nightly: $(STAMP)
-	$(BIN)/python -m pytest -m nightly -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -m nightly -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

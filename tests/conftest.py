@@ -14,18 +14,6 @@ from envs.scenarios.single_node import SingleNodeConfig
 from evaluation.progress import SilentProgress
 from tests.envs.networks import one_warehouse
 
-ROOT = Path(__file__).parent
-
-
-@pytest.hookimpl(tryfirst=True)  # before the plugin reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those of a file stay together; all that use Ray share one."""
-    for item in items:
-        path = item.path.relative_to(ROOT)
-        on_ray = path.parts[0] == "training" or "ray_cluster" in getattr(item, "fixturenames", ())
-        group = "ray" if on_ray else path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
-
 
 @pytest.fixture
 def shop() -> Scenario:
