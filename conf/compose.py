@@ -45,6 +45,15 @@ class CommandConfig:
     groups: ClassVar[Mapping[str, Mapping[str, type]]] = {}
 
 
+@dataclass(frozen=True)
+class ScenarioCommand(CommandConfig):
+    """A command on one scenario."""
+
+    scenario: ScenarioConfig
+    smoke: bool  # take what `smoke_overrides` and the scenario have for a quick run
+    smoke_overrides: dict[str, Any]
+
+
 T = TypeVar("T", bound=CommandConfig)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envs.errors import ConfigError, did_you_mean
 from envs.observation.companions import CompanionsOf
 from envs.reward import RewardConfig
+from evaluation.tuning.config import TuneConfig
 
 if TYPE_CHECKING:
     from training.rllib.env_factory import EnvFactory
@@ -228,7 +228,11 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """Choice of the best checkpoint. traces: episodes of the tune split. every: iterations."""
+    """Choice of the best checkpoint.
+
+    traces: episodes of the tune split.
+    every: iterations.
+    """
 
     traces: int
     every: int
@@ -246,35 +250,23 @@ class TestConfig:
 
 
 @dataclass(frozen=True)
-class Budget:
-    """Seeds and sizes. Episodes of training, tuning, validation and test never meet."""
+class Settings(TrainingConfig):
+    """All that decides a training run, apart from the scenario: `echelon train`'s keys.
 
-    tune_traces: int
-    tune_budget: int
-    tune_seed: int
-    validation_traces: int
-    validation_every: int  # iterations
-    validation_seed: int
-    test_traces: int
-    test_seed: int
+    Episodes of training, tuning, validation and test never meet.
+    """
+
+    reward: RewardConfig
+    start: str | None  # folder of an exported policy, or of a run, to begin with
+    imitate: ImitationConfig
+    tune: TuneConfig
+    validation: ValidationConfig
+    test: TestConfig
     time_limit: float | None  # seconds of training
     checkpoint_every: int  # iterations
 
-
-@dataclass(frozen=True)
-class Settings:
-    """All that decides a training run, apart from the scenario."""
-
-    budget: Budget
-    algorithm: AlgorithmConfig
-    model: ModelConfig
-    resources: ResourcesConfig
-    reward: RewardConfig
-    seed: int
-    start: Path | None  # folder of an exported policy, or of a run, to begin with
-    imitate: ImitationConfig
-
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.start is not None and self.imitate.policy is not None:
             raise ConfigError(
                 f"start={self.start} and imitate.policy={self.imitate.policy} both say what "

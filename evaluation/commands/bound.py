@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.table import Table
 
-from conf.compose import CommandConfig, Composed, compose_runs
+from conf.compose import Composed, ScenarioCommand, compose_runs
 from envs.scenario import Scenario
-from envs.scenarios import ScenarioConfig, build_scenario
+from envs.scenarios import build_scenario
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.optima.bound import Bound
 from evaluation.optima.exact import NotCovered, solve_scenario
@@ -19,18 +19,15 @@ from evaluation.workers import open_workers
 
 
 @dataclass(frozen=True)
-class BoundCommand(CommandConfig):
+class BoundCommand(ScenarioCommand):
     """`echelon bound`. time_limit: seconds, of value iteration."""
 
     name: ClassVar = "bound"
-    scenario: ScenarioConfig
     time_limit: float | None
     traces: int
     seed: int
     split: str
     workers: int
-    smoke: bool
-    smoke_overrides: dict[str, Any]
 
 
 def bound(argv: list[str]) -> int:

@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 
 from rich.console import Console
 
-from conf.compose import CommandConfig, Composed, compose_runs
+from conf.compose import Composed, ScenarioCommand, compose_runs
 from envs.errors import ConfigError
 from envs.policies import policy_class
 from envs.scenario import Scenario
-from envs.scenarios import ScenarioConfig, build_scenario
+from envs.scenarios import build_scenario
 from evaluation.artifact.artifact import Artifact, load_artifact
 from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.registry import model_name, resolve_artifact
@@ -31,16 +31,15 @@ from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.cache import read_policy_params
 from evaluation.tuning.config import TuneConfig
-from evaluation.tuning.search import Tuned, tune_policy
+from evaluation.tuning.search import tune_policy
 from evaluation.workers import Workers, open_workers, results
 
 
 @dataclass(frozen=True)
-class EvaluateCommand(CommandConfig):
+class EvaluateCommand(ScenarioCommand):
     """`echelon evaluate`."""
 
     name: ClassVar = "evaluate"
-    scenario: ScenarioConfig
     tracking: TrackingConfig
     tune: TuneConfig
     policies: list[str]
@@ -52,8 +51,6 @@ class EvaluateCommand(CommandConfig):
     split: str
     out: str | None
     workers: int
-    smoke: bool
-    smoke_overrides: dict[str, Any]
 
 
 def evaluate(argv: list[str]) -> int:
@@ -114,18 +111,12 @@ def _classical(
             missing.append(name)
         else:
             competitors[name] = Competitor(name, name, given, origin="given")
-    tasks = [Task(name, partial(_search, scenario, name, command.tune)) for name in missing]
+    tasks = [Task(name, partial(tune_policy, scenario, name, command.tune)) for name in missing]
     found = results(workers, f"tune {len(tasks)} policies", tasks, progress) if tasks else []
     for name, tuned in zip(missing, found, strict=True):
         origin = f"tuned, {tuned.evaluations} simulations"
         competitors[name] = Competitor(name, name, tuned.parameters, origin=origin)
     return competitors
-
-
-def _search(scenario: Scenario, name: str, tune: Any, progress: Progress) -> Tuned:
-    return tune_policy(
-        scenario, name, seed=tune.seed, traces=tune.traces, budget=tune.budget, progress=progress
-    )
 
 
 def _artifact(scenario: Scenario, command: EvaluateCommand) -> Artifact:

@@ -6,11 +6,11 @@ import logging
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from conf.compose import CommandConfig, Composed, compose_runs
+from conf.compose import Composed, ScenarioCommand, compose_runs
 from envs.errors import ConfigError
 from envs.policies import policy_class
 from envs.scenario import Scenario
-from envs.scenarios import ScenarioConfig, build_scenario
+from envs.scenarios import build_scenario
 from evaluation.comparison.plots import save_figure
 from evaluation.comparison.rollout import Competitor, play, record_timeline
 from evaluation.console import make_console
@@ -20,19 +20,16 @@ from evaluation.show.tables import figures_table, headline, network_tables
 
 
 @dataclass(frozen=True)
-class ShowCommand(CommandConfig):
+class ShowCommand(ScenarioCommand):
     """`echelon show`. policy: None for the scenario's base policy."""
 
     name: ClassVar = "show"
-    scenario: ScenarioConfig
     policy: str | None
     policy_params: dict[str, Any]
     traces: int
     seed: int
     split: str
     out: str | None
-    smoke: bool
-    smoke_overrides: dict[str, Any]
 
 
 def show(argv: list[str]) -> int:

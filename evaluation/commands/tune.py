@@ -14,21 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from conf.compose import CommandConfig, Composed, compose_runs
+from conf.compose import Composed, ScenarioCommand, compose_runs
 from envs.errors import ConfigError
 from envs.policies import policy_class
 from envs.scenario import Scenario
-from envs.scenarios import ScenarioConfig, build_scenario
+from envs.scenarios import build_scenario
 from evaluation.comparison.compare import Comparison, compare, estimate
 from evaluation.comparison.rollout import Competitor
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
-from evaluation.progress import Progress
 from evaluation.tasks import Task
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.cache import digest, load_tuned, source_digest, store_tuned
-from evaluation.tuning.config import ChooseConfig
+from evaluation.tuning.config import ChooseConfig, TuneConfig
 from evaluation.tuning.search import Tuned, stock_classes, tune_policy
 from evaluation.value.candidates import candidates
 from evaluation.workers import open_workers
@@ -37,12 +36,11 @@ _WEEK = 7
 
 
 @dataclass(frozen=True)
-class TuneCommand(CommandConfig):
+class TuneCommand(ScenarioCommand):
     """`echelon tune`. policies: empty for those the network calls for. workers: policies searched
     at once. cache: folder or None."""
 
     name: ClassVar = "tune"
-    scenario: ScenarioConfig
     tracking: TrackingConfig
     policies: list[str]
     classes: str
@@ -53,8 +51,6 @@ class TuneCommand(CommandConfig):
     workers: int
     cache: str | None
     out: str | None
-    smoke: bool
-    smoke_overrides: dict[str, Any]
 
 
 def tune(argv: list[str]) -> int:
@@ -132,7 +128,9 @@ def _run(composed: Composed[TuneCommand]) -> None:
     tuned = {name: found for name, found in known.items() if found is not None}
     cached = list(tuned)
     missing = [name for name in names if name not in tuned]
-    tasks = [Task(name, partial(_search, scenario, name, search)) for name in missing]
+    config = TuneConfig(command.traces, command.budget, command.seed)
+    find = partial(tune_policy, classes=command.classes)
+    tasks = [Task(name, partial(find, scenario, name, config)) for name in missing]
     workers_needed = min(command.workers, len(missing))
     with ConsoleProgress(console) as progress, open_workers(workers_needed) as workers:
         for ended in workers.run(f"tune {len(tasks)} policies", tasks, progress):
@@ -168,10 +166,6 @@ def _run(composed: Composed[TuneCommand]) -> None:
         tracker.log_metrics(0, _metrics(comparison, tuned))
         tracker.log_artifacts(path)
     console.print(f"Wrote {path}.", highlight=False, soft_wrap=True)
-
-
-def _search(scenario: Scenario, name: str, search: dict[str, Any], progress: Progress) -> Tuned:
-    return tune_policy(scenario, name, progress=progress, **search)
 
 
 def _table(comparison: Comparison, tuned: dict[str, Tuned], cached: list[str]) -> Table:

@@ -7,12 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TuneConfig:
-    """Search of classical policies' parameters. traces: episodes per parameter set. budget:
-    parameter sets at most. seed: of the training traces it searches on."""
+    """Search of classical policies' parameters.
+
+    traces: episodes per parameter set.
+    budget: parameter sets at most.
+    seed: of the training traces it searches on.
+    """
 
     traces: int
     budget: int
     seed: int
+
+
+@dataclass(frozen=True)
+class TimedTuneConfig(TuneConfig):
+    """seconds: for one policy; the budget is cut to what fits."""
+
+    seconds: float
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from envs.types import Floats
 from evaluation.comparison.compare import estimate
 from evaluation.comparison.rollout import play
 from evaluation.progress import SILENT, Progress
+from evaluation.tuning.config import TuneConfig
 
 CLASSES = ("kind", "abc", "sku", "pair")
 _STEPS = (1.0, 0.5, 0.25, 0.1)  # in units of a parameter's scale
@@ -33,48 +34,42 @@ _MOST_PAIRS = 12  # axes up to which all pairs of them are tried, not just those
 
 @dataclass(frozen=True)
 class Tuned:
-    """parameters: as `build_policy` takes them. cost: currency per period on training traces.
-    evaluations: how many parameter sets were simulated. periods: simulated in all.
+    """The best parameters found, and what the search took."""
 
-    half_width: of the cost's 95 % interval. seconds, cpu_seconds: the search took. history:
-    (evaluation, lowest cost) at every improvement.
-    """
-
-    parameters: dict[str, Any]
-    cost: float
-    evaluations: int
-    periods: int
-    half_width: float = 0.0
+    parameters: dict[str, Any]  # as `build_policy` takes them
+    cost: float  # currency per period on training traces
+    evaluations: int  # parameter sets simulated
+    periods: int  # simulated in all
+    half_width: float = 0.0  # of the cost's 95 % interval
     seconds: float = 0.0
     cpu_seconds: float = 0.0
-    history: list[tuple[int, float]] = field(default_factory=list)
+    history: list[tuple[int, float]] = field(default_factory=list)  # (evaluation, lowest cost)
 
 
 def tune_policy(
     scenario: Scenario,
     name: str,
-    *,
-    seed: int,
-    traces: int = 256,
-    budget: int = 400,
-    classes: str = "kind",
+    config: TuneConfig,
     progress: Progress = SILENT,
+    *,
+    classes: str = "kind",
 ) -> Tuned:
-    """Search the policy's parameters on `traces` episodes of the train split.
+    """Search the policy's parameters on episodes of the train split.
 
-    budget: parameter sets simulated on all traces at most; on fewer they count for less. classes:
-    what moves together, see `stock_classes`; classes finer than a node kind are searched after it,
-    with what is left of the budget. progress: one phase, a step a parameter set.
+    config.budget: parameter sets simulated on all traces at most; on fewer they count for less.
+    progress: one phase, a step a parameter set.
+    classes: what moves together, see `stock_classes`; classes finer than a node kind are searched
+        after it, with what is left of the budget.
     Raises ConfigError for an unknown policy or class.
     """
     began, cpu_began = time.perf_counter(), time.process_time()
-    progress.phase(f"tune {name}", budget)
+    progress.phase(f"tune {name}", config.budget)
     tunable = {
         key: _searchable(parameter)
         for key, parameter in policy_class(name).tunable(scenario.compiled).items()
     }
     kinds, groups = stock_classes(scenario, "kind"), stock_classes(scenario, classes)
-    search = _Search(scenario, name, tunable, seed, traces, budget, progress)
+    search, traces = _Search(scenario, name, tunable, config, progress), config.traces
     few = max(_FEW, traces // 4) if traces >= 2 * _FEW else traces
     best = np.zeros((len(tunable), len(kinds)))
     search.cost(best, traces)
@@ -110,8 +105,10 @@ def tune_policy(
 class _Search:
     """Plays parameter sets, each once, until the budget is spent.
 
-    lowest: cost of the best set played on all traces. samples [traces]: its cost per trace. left:
-    sets on all traces that the budget still allows. reserve: of these, not to be spent now.
+    lowest: cost of the best set played on all traces.
+    samples: [traces] its cost per trace.
+    left: sets on all traces that the budget still allows.
+    reserve: of these, not to be spent now.
     """
 
     def __init__(
@@ -119,14 +116,12 @@ class _Search:
         scenario: Scenario,
         name: str,
         tunable: dict[str, Parameter],
-        seed: int,
-        traces: int,
-        budget: int,
+        config: TuneConfig,
         progress: Progress,
     ) -> None:
         self._scenario, self._policy, self._tunable = scenario, policy_class(name), tunable
-        self._seed, self._traces = seed, traces
-        self.left, self.reserve = float(budget), 0.0
+        self._seed, self._traces = config.seed, config.traces
+        self.left, self.reserve = float(config.budget), 0.0
         self._progress = progress
         self._known: dict[tuple[int, bytes], float] = {}
         self._found: Floats | None = None

@@ -11,6 +11,7 @@ from envs.policies import build_policy
 from envs.scenario import Scenario
 from evaluation.comparison.rollout import play
 from evaluation.optima.exact import NotCovered, solve_scenario
+from evaluation.tuning.config import TuneConfig
 from evaluation.tuning.search import tune_policy
 from evaluation.verify.case import Case, Row
 
@@ -37,7 +38,7 @@ def simulated_cost(
 def tuned_parameters(scenario: Scenario, policy: str, budget: int = 50) -> Mapping[str, Any]:
     """Tune a policy on training traces: many short ones, which are cheap to play together."""
     short = replace(scenario, horizon=200)
-    return tune_policy(short, policy, seed=1, traces=256, budget=budget).parameters
+    return tune_policy(short, policy, TuneConfig(256, budget, seed=1)).parameters
 
 
 def optimum_row(case: Case, scenario: Scenario, expected: float | None = None) -> Row:

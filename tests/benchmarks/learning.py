@@ -25,7 +25,7 @@ from evaluation.console import ConsoleProgress, make_console
 from evaluation.optima.exact import exact_optimum
 from evaluation.ray_workers import ray_session
 from evaluation.tuning.search import tune_policy
-from training.commands.train import TrainCommand, settings_of
+from training.commands.train import TrainCommand
 from training.job.train import train
 
 _OWN = {"algorithms": "pathwise,ppo", "seconds": "40", "seeds": "3", "classical": "",
@@ -64,7 +64,7 @@ def main(name: str, overrides: list[str]) -> None:
                 ray_session(len(command.resources.bundles)),
                 ConsoleProgress(make_console(), lambda *_: None) as progress,
             ):
-                outcome = train(built, settings_of(command), Path(folder), progress)
+                outcome = train(built, command, Path(folder), progress)
             scenario = outcome.scenario  # with the base policy's parameters: tuned once
             curves.setdefault(algorithm, []).append(outcome.curve)
     assert scenario is not None
@@ -90,8 +90,7 @@ def main(name: str, overrides: list[str]) -> None:
 
 def _classical(scenario: Any, policy: str, command: Any) -> float:
     """The rule's cost on the validation traces, tuned on training traces."""
-    tuned = tune_policy(scenario, policy, seed=command.tune.seed, traces=command.tune.traces,
-                        budget=command.tune.budget)  # fmt: skip
+    tuned = tune_policy(scenario, policy, command.tune)
     rule = Competitor(policy, policy, tuned.parameters).build(scenario)
     result = play(scenario, rule, traces=command.validation.traces, seed=command.validation.seed,
                   split="tune")  # fmt: skip

@@ -29,7 +29,7 @@ from evaluation.console import ConsoleProgress, make_console
 from evaluation.optima.exact import solve_scenario
 from evaluation.ray_workers import ray_session
 from evaluation.verify.case import load_cases
-from training.commands.train import TrainCommand, settings_of
+from training.commands.train import TrainCommand
 from training.job.train import train
 
 _HORIZON = 2000  # periods of an episode played, after a warm-up of 100
@@ -94,7 +94,7 @@ def main(family: str, overrides: list[str]) -> None:
                 ConsoleProgress(make_console(), lambda *_: None) as progress,
             ):
                 started = time.process_time()
-                outcome = train(built, settings_of(command), Path(folder), progress)
+                outcome = train(built, command, Path(folder), progress)
                 seconds.append(time.process_time() - started)
             scenario = outcome.scenario  # with the base policy's parameters: tuned once
             mean, error = _cost(scenario, outcome.actors, periods)

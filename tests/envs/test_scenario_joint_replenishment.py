@@ -17,6 +17,7 @@ from envs.scenarios import build_scenario
 from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.comparison.compare import Estimate, compare
 from evaluation.comparison.rollout import Competitor
+from evaluation.tuning.config import TuneConfig
 from evaluation.tuning.search import tune_policy
 
 TRUCK, COST = 66.0, 800.0
@@ -61,7 +62,7 @@ def test_rules_that_share_trucks_win() -> None:
     scenario = build()
     competitors = []
     for name in ("q_s", "can_order", "periodic_review", "s_s", "base_stock"):
-        tuned = tune_policy(scenario, name, seed=1, traces=16, budget=60)
+        tuned = tune_policy(scenario, name, TuneConfig(16, 60, 1))
         competitors.append(Competitor(name, name, tuned.parameters))
     best, *others = compare(scenario, competitors, traces=64, seed=2).policies
     assert 0.95 < best.kpis.summary()["fill_rate"] < 0.99

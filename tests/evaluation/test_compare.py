@@ -18,6 +18,7 @@ from evaluation.comparison.compare import Estimate, compare, estimate, verdict
 from evaluation.comparison.plots import draw_all
 from evaluation.comparison.rollout import Competitor
 from evaluation.comparison.tables import SCHEMA_VERSION, as_table, write_json
+from evaluation.tuning.config import TuneConfig
 from evaluation.tuning.search import tune_policy
 
 
@@ -75,7 +76,7 @@ def test_traces_do_not_depend_on_the_batch(lost_sales: Scenario) -> None:
 
 def test_the_tuner_finds_the_best_level(lost_sales: Scenario) -> None:
     """Zipkin (2008): S = 16 is best; no neighbour on the same training traces is cheaper."""
-    tuned = tune_policy(lost_sales, "base_stock", seed=9, traces=256, budget=60)
+    tuned = tune_policy(lost_sales, "base_stock", TuneConfig(256, 60, 9))
     assert tuned.parameters["level"] == {"store": 16.0}
     assert tuned.evaluations <= 60
 

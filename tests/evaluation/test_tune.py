@@ -21,6 +21,7 @@ from envs.scenarios import build_scenario
 from evaluation.commands.tune import TuneCommand, unfit
 from evaluation.comparison.rollout import Competitor, play
 from evaluation.tuning.cache import digest, load_tuned, read_policy_params, store_tuned
+from evaluation.tuning.config import TuneConfig
 from evaluation.tuning.search import stock_classes, tune_policy
 from tests.conftest import Recorder
 
@@ -38,7 +39,7 @@ def dual() -> Scenario:
 
 def test_linked_levels_reach_the_best_of_the_whole_grid(dual: Scenario) -> None:
     """Single index: no pair of levels on a grid around the found one costs less."""
-    tuned = tune_policy(dual, "single_index", seed=1, traces=16, budget=120)
+    tuned = tune_policy(dual, "single_index", TuneConfig(16, 120, 1))
     level = tuned.parameters["level"]["store"]
     low = tuned.parameters["expedite_level"]["store"]
     costs = {}
@@ -56,7 +57,7 @@ def test_linked_levels_reach_the_best_of_the_whole_grid(dual: Scenario) -> None:
 def test_whole_numbers_of_several_scales_can_part() -> None:
     """Review periods of two suppliers: no pair of days next to those found costs less."""
     scenario = build("scenario=joint_replenishment")
-    tuned = tune_policy(scenario, "periodic_review", seed=1, traces=16, budget=60)
+    tuned = tune_policy(scenario, "periodic_review", TuneConfig(16, 60, 1))
     stocks, joint_of = scenario.compiled.network.stocks, scenario.compiled.arrays.stocks.joint_of
     found, costs = tuned.parameters["review_period"], {}
     for a, b in itertools.product((-1, 0, 1), repeat=2):
@@ -74,7 +75,7 @@ def test_echelon_levels_are_found_where_demand_has_no_spread() -> None:
     """The beer game's board: no grid of echelon levels (13^4 around these) is below 132 in all."""
     command = compose(TuneCommand, ["scenario=beer_game"]).command
     scenario = build_scenario(command.scenario)
-    tuned = tune_policy(scenario, "echelon_base_stock", seed=1, traces=1, budget=150)
+    tuned = tune_policy(scenario, "echelon_base_stock", TuneConfig(1, 150, 1))
     assert tuned.cost * scenario.horizon == pytest.approx(132.0)
 
 
@@ -83,8 +84,7 @@ def test_same_seed_same_result_within_the_budget(dual: Scenario) -> None:
     recorder = Recorder()
     runs = [
         tune_policy(
-            dual, "capped_dual_index", seed=3, traces=4, budget=9,
-            progress=recorder,
+            dual, "capped_dual_index", TuneConfig(4, 9, 3), recorder
         )
         for _ in range(2)
     ]  # fmt: skip
@@ -103,8 +103,8 @@ def test_same_seed_same_result_within_the_budget(dual: Scenario) -> None:
 def test_finer_classes_go_on_from_the_node_kinds(classes: str) -> None:
     """They start where one value per kind ended, so they never cost more; every pair has one."""
     scenario = build("scenario=joint_replenishment", "smoke=true")
-    coarse = tune_policy(scenario, "s_s", seed=1, traces=4, budget=400)
-    fine = tune_policy(scenario, "s_s", seed=1, traces=4, budget=400, classes=classes)
+    coarse = tune_policy(scenario, "s_s", TuneConfig(4, 400, 1))
+    fine = tune_policy(scenario, "s_s", TuneConfig(4, 400, 1), classes=classes)
     assert fine.cost <= coarse.cost
     build_policy("s_s", scenario.compiled, fine.parameters)
     groups = stock_classes(scenario, classes)
@@ -127,7 +127,7 @@ def test_abc_classes_hold_the_shares_they_say() -> None:
 def test_unknown_classes_are_refused(dual: Scenario) -> None:
     """One line that says what is allowed."""
     with pytest.raises(ConfigError, match=r"expected one of kind, abc, sku, pair"):
-        tune_policy(dual, "base_stock", seed=1, traces=2, budget=2, classes="node")
+        tune_policy(dual, "base_stock", TuneConfig(2, 2, 1), classes="node")
 
 
 def test_policies_that_cannot_apply_have_a_reason(dual: Scenario) -> None:
@@ -138,7 +138,7 @@ def test_policies_that_cannot_apply_have_a_reason(dual: Scenario) -> None:
 
 def test_the_cache_gives_back_what_it_got(dual: Scenario, tmp_path: Path) -> None:
     """Whole; a damaged or absent file is none. The key ignores the order of keys only."""
-    tuned = tune_policy(dual, "base_stock", seed=1, traces=2, budget=3)
+    tuned = tune_policy(dual, "base_stock", TuneConfig(2, 3, 1))
     store_tuned(tmp_path / "new", "key", tuned)
     assert load_tuned(tmp_path / "new", "key") == tuned
     (tmp_path / "new" / "key.json").write_text("{", encoding="utf-8")
@@ -203,7 +203,7 @@ def test_coarse_steps_leave_budget_for_the_fine_ones() -> None:
     policy = "capped_dual_index"
     start = play(scenario, Competitor(policy, policy).build(scenario), traces=16, seed=1,
                  split="train")  # fmt: skip
-    tuned = tune_policy(scenario, policy, seed=1, traces=16, budget=24)
+    tuned = tune_policy(scenario, policy, TuneConfig(16, 24, 1))
     assert tuned.cost < 0.8 * start.cost.mean()
     # It returns what it played: the scenario lists its pairs in another order than the rows.
     again = play(scenario, Competitor(policy, policy, tuned.parameters).build(scenario), traces=16,

@@ -14,9 +14,9 @@ from envs.errors import ConfigError
 from envs.kpis.pairs import EpisodeKpis
 from envs.reward import Preference, RewardConfig
 from evaluation.comparison.rollout import Competitor, play
+from evaluation.tuning.config import TuneConfig
 from tests.settings import cost_alone
 from tests.training.conftest import small_config, small_factory
-from training.config import Budget
 from training.job.train import _cost_scale
 from training.objective import objective
 from training.rllib.batched_runner import _dearest
@@ -166,9 +166,8 @@ def test_rewards_are_in_units_of_what_the_base_policy_pays(paired: bool) -> None
     scenario = dataclasses.replace(
         small_factory(horizon=40).scenario, policy_params={"forecast_base_stock": {}}
     )
-    budget = Budget(64, 1, 5, 1, 1, 1, 1, 1, None, 1)
     reward = cost_alone(salvage_share=0.0, downstream_share=1.0, paired=paired)
-    scale = _cost_scale(scenario, reward, budget)
+    scale = _cost_scale(scenario, reward, TuneConfig(64, 1, 5))
     env = BatchedEnv(
         scenario, 256, reward=dataclasses.replace(reward, paired=False), cost_scale=scale
     )

@@ -14,7 +14,7 @@ from envs.errors import ConfigError
 from envs.scenarios import build_scenario
 from tests.settings import as_shipped, training
 from tests.training.conftest import small_config, small_factory
-from training.commands.train import TrainCommand, settings_of
+from training.commands.train import TrainCommand
 from training.job.train import train
 from training.rllib.ppo import BatchedPPO
 from training.rllib.ppo_learner import LearningSchedule
@@ -126,7 +126,7 @@ def test_a_resumed_training_goes_on_with_its_schedules(
         ]  # fmt: skip
         composed = compose(TrainCommand, arguments)
         scenario = build_scenario(composed.command.scenario)
-        train(scenario, settings_of(composed.command), tmp_path, Nobody())
+        train(scenario, composed.command, tmp_path, Nobody())
     assert seen == [0.0, 0.5, 0.5, 0.75]
 
 

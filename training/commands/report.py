@@ -24,7 +24,7 @@ from evaluation.files.atomic_folder import write_file
 from evaluation.tasks import Task
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
-from evaluation.tuning.config import ChooseConfig, TuneConfig
+from evaluation.tuning.config import ChooseConfig, TimedTuneConfig
 from evaluation.value.features import features_of
 from evaluation.value.page import as_html
 from evaluation.value.pages import write_pages
@@ -40,13 +40,6 @@ from training.commands.train import TrainCommand
 _log = logging.getLogger(__name__)
 _RESUMED = "a report, such as outputs/report/20260101_120000_000"
 _NARROW = ("scenario", "best rule", "saving", "captured share", "verdict")
-
-
-@dataclass(frozen=True)
-class TimedTuneConfig(TuneConfig):
-    """seconds: for one policy; the budget is cut to what fits."""
-
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -235,7 +228,7 @@ def _check(command: ReportCommand) -> None:
             raise ConfigError(f"scenarios: '{command.scenarios[i]}' is there twice.")
 
 
-def _train_command(label: str, command: ReportCommand) -> Any:
+def _train_command(label: str, command: ReportCommand) -> TrainCommand:
     """Return the resolved `echelon train` command of a scenario, as written in `scenarios`."""
     name, *overrides = label.split()
     arguments = [f"scenario={name}", *overrides, *command.train]
@@ -253,12 +246,12 @@ def _study(label: str, composed: Composed[ReportCommand]) -> Any:
 
     command, name = composed.command, label.split()[0]
     artifacts = tuple(Path(folder) for folder in command.artifacts.get(name, ()))
-    seeds = len(artifacts) or command.seeds
-    tune, choose = command.tune, command.choose
+    seeds, train = len(artifacts) or command.seeds, _train_command(label, command)
     return Study(
         label=label,
         folder=composed.folder.absolute() / folder_name(label),
-        train=_train_command(label, command),
+        scenario=train.scenario,
+        train=train,
         classical=tuple(command.classical.get(name, ())),
         artifacts=artifacts,
         start_from=command.start_from,
@@ -266,12 +259,8 @@ def _study(label: str, composed: Composed[ReportCommand]) -> Any:
         train_seconds=command.train_seconds,
         traces=command.traces,
         seed=command.seed,
-        tune_traces=tune.traces,
-        tune_budget=tune.budget,
-        tune_seconds=tune.seconds,
-        tune_seed=tune.seed,
-        choose_traces=choose.traces,
-        choose_seed=choose.seed,
+        tune=command.tune,
+        choose=command.choose,
         bound_traces=min(command.bound_traces, command.traces),
         bound_seconds=command.bound_seconds,
     )

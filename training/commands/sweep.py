@@ -30,7 +30,7 @@ from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.workers import prepare_ray
 from training.commands.arguments import keep_arguments, with_resumed
-from training.commands.train import TrainCommand
+from training.commands.train import TrainCommand, publish
 
 _RESUMED = "a sweep, such as outputs/sweep/20260101_120000_000"
 
@@ -121,13 +121,12 @@ def _base_parameters(
     fixed: Composed[TrainCommand], folder: Path, progress: ConsoleProgress
 ) -> dict[str, Any]:
     """Tune the base policy once for all trials."""
-    from training.commands.train import settings_of
     from training.job.train import prepare_scenario
 
     path = folder / "policy_params.json"
     if not path.exists():
         scenario = build_scenario(fixed.command.scenario)
-        prepared, _ = prepare_scenario(scenario, settings_of(fixed.command).budget, progress)
+        prepared, _ = prepare_scenario(scenario, fixed.command.tune, progress)
         path.write_text(json.dumps(prepared.policy_params), encoding="utf-8")
     parameters: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return parameters
@@ -158,13 +157,12 @@ def _trial(
 def _play(
     composed: Composed[TrainCommand], parameters: Mapping[str, Any], reports: _Reports
 ) -> dict[str, Any]:
-    from training.commands.train import settings_of
     from training.job.train import train
 
     scenario = dataclasses.replace(
         build_scenario(composed.command.scenario), policy_params=parameters
     )
-    train(scenario, settings_of(composed.command), composed.folder, reports)
+    train(scenario, composed.command, composed.folder, reports)
     return reports.last
 
 
@@ -257,7 +255,6 @@ def _test_best(
 ) -> None:  # fmt: skip
     """Go on with the best trial's last checkpoint, play it on the test traces, publish it."""
     from evaluation.ray_workers import ray_session
-    from training.commands.train import publish, settings_of
     from training.job.train import train
 
     folder = composed.folder.absolute() / f"trial_{best.number:03d}"
@@ -269,5 +266,5 @@ def _test_best(
     console.print(f"Best: trial {best.number}, {' '.join(best.arguments)}", highlight=False)
     cpus = len(chosen.command.resources.bundles)
     with ConsoleProgress(console) as progress, ray_session(cpus):
-        outcome = train(scenario, settings_of(chosen.command), folder, progress)
+        outcome = train(scenario, chosen.command, folder, progress)
     publish(outcome, chosen, tracker, console)

@@ -10,57 +10,33 @@ from typing import Any, ClassVar
 
 from rich.console import Console
 
-from conf.compose import CommandConfig, Composed, compose_runs
+from conf.compose import Composed, ScenarioCommand, compose_runs
 from envs.errors import CheckpointError
-from envs.reward import RewardConfig
-from envs.scenarios import ScenarioConfig, build_scenario
+from envs.scenarios import build_scenario
 from evaluation.artifact.registry import model_name
 from evaluation.comparison.plots import draw_all, draw_learning_curve
 from evaluation.comparison.tables import as_table, write_json
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
-from evaluation.tuning.config import TuneConfig
 from evaluation.workers import prepare_ray
 from training.commands.arguments import keep_arguments, with_resumed
-from training.config import (
-    AlgorithmConfig,
-    ImitationConfig,
-    ModelConfig,
-    ResourcesConfig,
-    TestConfig,
-    ValidationConfig,
-)
+from training.config import Settings
 from training.rllib.algorithms import ALGORITHMS
 
 _RESUMED = "a run, such as outputs/train/retail/20260101_120000_000"
 
 
 @dataclass(frozen=True)
-class TrainCommand(CommandConfig):
+class TrainCommand(Settings, ScenarioCommand):
     """`echelon train`."""
 
     name: ClassVar = "train"
     groups: ClassVar = {"algorithm": ALGORITHMS}
-    scenario: ScenarioConfig
-    algorithm: AlgorithmConfig
-    model: ModelConfig
-    resources: ResourcesConfig
-    reward: RewardConfig
     tracking: TrackingConfig
-    start: str | None
-    imitate: ImitationConfig
-    tune: TuneConfig
-    validation: ValidationConfig
-    test: TestConfig
-    seed: int
-    time_limit: float | None
-    checkpoint_every: int
     register: bool
     resume: str | None
     out: str | None
-    smoke: bool
-    smoke_overrides: dict[str, Any]
 
 
 def train(argv: list[str]) -> int:
@@ -94,23 +70,8 @@ def _run(composed: Composed[TrainCommand]) -> None:
             ConsoleProgress(console, tracker.log_metrics) as progress,
             ray_session(len(command.resources.bundles)),
         ):
-            outcome = run_training(scenario, settings_of(command), composed.folder, progress)
+            outcome = run_training(scenario, command, composed.folder, progress)
         publish(outcome, composed, tracker, console)
-
-
-def settings_of(command: TrainCommand) -> Any:
-    """Return the `training.job.train.Settings` of a command."""
-    from training.config import Budget, Settings
-
-    budget = Budget(
-        command.tune.traces, command.tune.budget, command.tune.seed,
-        command.validation.traces, command.validation.every, command.validation.seed,
-        command.test.traces, command.test.seed, command.time_limit, command.checkpoint_every,
-    )  # fmt: skip
-    return Settings(
-        budget, command.algorithm, command.model, command.resources, command.reward, command.seed,
-        None if command.start is None else Path(command.start), command.imitate,
-    )  # fmt: skip
 
 
 def publish(

@@ -54,13 +54,12 @@ class LearningLoop:
 
         is_warm: the models are trained already, so they are validated first.
         """
-        budget = self._settings.budget
+        settings = self._settings
         if checkpoint is not None:
             self._restore(algorithm, checkpoint)
         elif is_warm or self._scenario.action_space is not ActionSpace.residual:
             self._begin(algorithm)
-        iterations = self._settings.algorithm.iterations
-        limit = budget.time_limit
+        iterations, limit = settings.algorithm.iterations, settings.time_limit
         self._progress.phase("learn", limit if limit is not None else iterations)
         already, start = self.seconds, time.monotonic()
         last_cost, metrics = self._best_cost, {}
@@ -71,9 +70,9 @@ class LearningLoop:
             )
             metrics = self._iterate(algorithm)
             self.seconds = already + time.monotonic() - start
-            if self.iteration % budget.validation_every == 0 or self.iteration == iterations:
+            if self.iteration % settings.validation.every == 0 or self.iteration == iterations:
                 last_cost = self._validate(algorithm, metrics)
-            if self.iteration % budget.checkpoint_every == 0:
+            if self.iteration % settings.checkpoint_every == 0:
                 self._save(algorithm)
             metrics |= {"time/train_seconds": self.seconds, "time/iteration": self.iteration}
             self._progress.metrics(self.iteration, metrics)
@@ -82,7 +81,7 @@ class LearningLoop:
                 f"best {self._best_cost / self.base_cost - 1:+.2%} vs base policy"
             )
             self._progress.update(self.seconds if limit is not None else self.iteration, text)
-        if self.iteration % budget.validation_every:
+        if self.iteration % settings.validation.every:
             self._validate(algorithm, metrics)
 
     def _begin(self, algorithm: Algorithm) -> None:
@@ -121,14 +120,14 @@ class LearningLoop:
         return metrics
 
     def _validate(self, algorithm: Algorithm, metrics: dict[str, float]) -> float:
-        budget = self._settings.budget
+        validation = self._settings.validation
         actors = trained_actors(algorithm)
         result = play(
             self._scenario,
             self._base,
             learned_correction(actors, self._scenario),
-            traces=budget.validation_traces,
-            seed=budget.validation_seed,
+            traces=validation.traces,
+            seed=validation.seed,
             split="tune",
         )
         cost = objective(result, self._settings.reward)

@@ -26,8 +26,9 @@ from evaluation.artifact.correction import learned_correction
 from evaluation.comparison.compare import Comparison, compare, verdict
 from evaluation.comparison.rollout import Competitor, play
 from evaluation.progress import Progress
+from evaluation.tuning.config import TuneConfig
 from evaluation.tuning.search import Tuned, tune_policy
-from training.config import Budget, Settings, TrainingConfig
+from training.config import Settings, TestConfig
 from training.job.checkpoint import CheckpointStore
 from training.job.learning_loop import LearningLoop
 from training.job.warm_start import Imitated, imitate_policy, load_start
@@ -77,22 +78,21 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
 
     Raises TrainingStopped, NonFiniteError or CheckpointError with the cause.
     """
-    config = TrainingConfig(settings.algorithm, settings.model, settings.resources, settings.seed)
-    check_capabilities(config.algorithm, config.resources, settings.reward)
+    check_capabilities(settings.algorithm, settings.resources, settings.reward)
     scenario = seen_by(scenario, settings.model)
-    budget = settings.budget
     store = CheckpointStore(folder / "checkpoints")
     checkpoint = store.latest_good()
     start = None
     if checkpoint is None and settings.start is not None:
-        start = load_start(settings.start, scenario)
+        start = load_start(Path(settings.start), scenario)
     known = None if checkpoint is None else checkpoint.meta["policy_params"]
     if start is not None:
         known = {**scenario.policy_params, scenario.base_policy: start.parameters}
-    scenario, tuned = prepare_scenario(scenario, budget, progress, known)
+    scenario, tuned = prepare_scenario(scenario, settings.tune, progress, known)
     progress.phase("base policy's cost")
-    base = play(scenario, _base(scenario), traces=budget.validation_traces,
-                seed=budget.validation_seed, split="tune")  # fmt: skip
+    validation = settings.validation
+    base = play(scenario, _base(scenario), traces=validation.traces, seed=validation.seed,
+                split="tune")  # fmt: skip
     if settings.reward.target_fill_rate is not None and scenario.preference is not None:
         raise ConfigError(
             "reward.target_fill_rate and scenario.preference both set what a missing unit is "
@@ -100,10 +100,9 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
         )
     # No salvage while training: where an episode is cut, the critic values what is left.
     reward = dataclasses.replace(settings.reward, salvage_share=0.0)
-    factory = ScenarioEnvFactory(
-        scenario, reward=reward, cost_scale=_cost_scale(scenario, reward, budget)
-    )
-    algorithm = build_algorithm(factory, config)
+    scale = _cost_scale(scenario, reward, settings.tune)
+    factory = ScenarioEnvFactory(scenario, reward=reward, cost_scale=scale)
+    algorithm = build_algorithm(factory, settings)
     try:
         learner = LearningLoop(scenario, settings, store, progress, objective(base, reward))
         imitated = None
@@ -115,7 +114,7 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
         actors = learner.best_actors(algorithm)
     finally:
         algorithm.stop()
-    comparison = _test(scenario, actors, budget, progress)
+    comparison = _test(scenario, actors, settings.test, progress)
     return Outcome(
         scenario, tuned, actors, learner.best_iteration, learner.iteration, learner.seconds,
         learner.base_cost, comparison, settings.reward, learner.curve, not learner.has_best,
@@ -128,17 +127,14 @@ def _imitate(
 ) -> Imitated:
     """Let the algorithm begin with models that act like a classical policy."""
     actors = trained_actors(algorithm)
-    imitated = imitate_policy(
-        scenario, actors, settings.imitate, settings.budget, progress,
-        seed=settings.seed, batch_size=settings.resources.envs_per_runner,
-    )  # fmt: skip
+    imitated = imitate_policy(scenario, actors, settings, progress)
     set_actors(algorithm, actors)
     progress.metrics(0, imitated.metrics)
     return imitated
 
 
 def prepare_scenario(
-    scenario: Scenario, budget: Budget, progress: Progress, known: Mapping[str, Any] | None = None
+    scenario: Scenario, tune: TuneConfig, progress: Progress, known: Mapping[str, Any] | None = None
 ) -> tuple[Scenario, Tuned | None]:
     """Give the base policy its parameters: known ones, the scenario's, else tuned ones."""
     name = scenario.base_policy
@@ -146,30 +142,23 @@ def prepare_scenario(
         return dataclasses.replace(scenario, policy_params=known), None
     if scenario.policy_params.get(name):
         return scenario, None
-    tuned = tune_policy(
-        scenario,
-        name,
-        seed=budget.tune_seed,
-        traces=budget.tune_traces,
-        budget=budget.tune_budget,
-        progress=progress,
-    )
+    tuned = tune_policy(scenario, name, tune, progress)
     params = {**scenario.policy_params, name: tuned.parameters}
     return dataclasses.replace(scenario, policy_params=params), tuned
 
 
-def _cost_scale(scenario: Scenario, reward: RewardConfig, budget: Budget) -> NDArray[np.float64]:
+def _cost_scale(scenario: Scenario, reward: RewardConfig, tune: TuneConfig) -> NDArray[np.float64]:
     """[P] What the base policy makes each pair answer for [currency per period]."""
     rows = len(scenario.network.stocks)
     env = BatchedEnv(
         scenario,
-        budget.tune_traces,
+        tune.traces,
         base_policy=_base(scenario),
         reward=dataclasses.replace(reward, paired=False),  # against itself the base policy pays 0
         cost_scale=np.ones(rows),
         action_space=ActionSpace.residual,
     )
-    env.reset(budget.tune_seed)
+    env.reset(tune.seed)
     total = np.zeros(rows)
     for _ in range(env.horizon):
         total += np.abs(env.step(env.no_action)[1].mean(axis=1))
@@ -184,7 +173,7 @@ def _base(scenario: Scenario) -> Any:
 
 
 def _test(
-    scenario: Scenario, actors: dict[str, Actor], budget: Budget, progress: Progress
+    scenario: Scenario, actors: dict[str, Actor], test: TestConfig, progress: Progress
 ) -> Comparison:
     name = scenario.base_policy
     parameters = scenario.policy_params[name]
@@ -192,10 +181,4 @@ def _test(
         Competitor(name, name, parameters, origin="tuned"),
         Competitor("learned", name, parameters, learned_correction(actors, scenario), "tuned"),
     ]
-    return compare(
-        scenario,
-        competitors,
-        traces=budget.test_traces,
-        seed=budget.test_seed,
-        progress=progress,
-    )
+    return compare(scenario, competitors, traces=test.traces, seed=test.seed, progress=progress)

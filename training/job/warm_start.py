@@ -23,7 +23,7 @@ from evaluation.artifact.transfer import base_parameters
 from evaluation.comparison.rollout import play
 from evaluation.progress import Progress
 from evaluation.tuning.search import tune_policy
-from training.config import Budget, ImitationConfig
+from training.config import Settings
 from training.job.imitation import check_teacher, imitate
 
 _POLICY = "policy"  # of a run folder: the exported policy
@@ -121,40 +121,28 @@ class Imitated:
 def imitate_policy(
     scenario: Scenario,
     actors: Mapping[str, Actor],
-    config: ImitationConfig,
-    budget: Budget,
+    settings: Settings,
     progress: Progress,
-    *,
-    seed: int,
-    batch_size: int,
 ) -> Imitated:
-    """Fit `actors`, in place, to a classical policy: with the scenario's parameters, else tuned.
+    """Fit `actors`, in place, to `imitate.policy`: with the scenario's parameters, else tuned.
 
     Raises:
         ConfigError: the policy is unknown, or is not one of how much is ordered.
     """
-    base_name = scenario.base_policy
+    base_name, config = scenario.base_policy, settings.imitate
     name = base_name if config.policy in (None, "base") else str(config.policy)
     check_teacher(scenario, name)
     parameters = scenario.policy_params.get(name)
     if not parameters:
-        parameters = tune_policy(
-            scenario, name, seed=budget.tune_seed, traces=budget.tune_traces,
-            budget=budget.tune_budget, progress=progress,
-        ).parameters  # fmt: skip
+        parameters = tune_policy(scenario, name, settings.tune, progress).parameters
     teacher = build_policy(name, scenario.compiled, parameters)
     base = build_policy(base_name, scenario.compiled, scenario.policy_params[base_name])
     error = imitate(
-        scenario, base, teacher, actors, config, seed=seed, batch_size=batch_size,
-        progress=progress,
+        scenario, base, teacher, actors, config, seed=settings.seed,
+        batch_size=settings.resources.envs_per_runner, progress=progress,
     )  # fmt: skip
-    costs = [
-        float(
-            play(
-                scenario, policy, correction,
-                traces=budget.validation_traces, seed=budget.validation_seed, split="tune",
-            ).cost.mean()
-        )
-        for policy, correction in ((base, learned_correction(actors, scenario)), (teacher, None))
-    ]  # fmt: skip
-    return Imitated(name, error, *costs)
+    traces, of = settings.validation.traces, settings.validation.seed
+    learned = learned_correction(actors, scenario)
+    own = play(scenario, base, learned, traces=traces, seed=of, split="tune")
+    teachers = play(scenario, teacher, traces=traces, seed=of, split="tune")
+    return Imitated(name, error, float(own.cost.mean()), float(teachers.cost.mean()))

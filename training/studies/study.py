@@ -18,7 +18,7 @@ import numpy as np
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError, EchelonError
 from envs.scenario import Scenario
-from envs.scenarios import build_scenario
+from envs.scenarios import ScenarioConfig, build_scenario
 from evaluation.artifact.artifact import load_artifact
 from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.transfer import seen_in_training
@@ -26,6 +26,7 @@ from evaluation.comparison.rollout import Competitor, play
 from evaluation.optima.bounds import best_bound
 from evaluation.progress import PrefixedProgress, Progress
 from evaluation.ray_workers import ray_session
+from evaluation.tuning.config import ChooseConfig, TimedTuneConfig
 from evaluation.tuning.search import tune_policy
 from evaluation.value.candidates import candidates
 from evaluation.value.features import features_of, sku_classes
@@ -38,7 +39,7 @@ from evaluation.value.record import (
     write_part,
 )
 from evaluation.value.verdict import TrainedSeed
-from training.config import AlgorithmConfig, Budget, ModelConfig, ResourcesConfig, Settings
+from training.config import Settings, TestConfig
 from training.job.checkpoint import CheckpointStore
 from training.job.export import export
 from training.job.train import train
@@ -49,29 +50,21 @@ _ENDLESS = 1_000_000  # iterations: the time limit ends training
 
 @dataclass(frozen=True)
 class Study:
-    """One scenario and how it is studied. train: the resolved `echelon train` command.
-
-    classical: policies to tune; empty: what the network calls for. artifacts: folders of trained
-    policies, one per seed, to use instead of training. start_from: best_rule | base_policy.
-    choose_traces: of the tune split, that choose the best rule. tune_seconds: for one policy.
-    """
+    """One scenario and how it is studied."""
 
     label: str
     folder: Path
-    train: Any
-    classical: tuple[str, ...]
-    artifacts: tuple[Path, ...]
-    start_from: str
+    scenario: ScenarioConfig
+    train: Settings
+    classical: tuple[str, ...]  # policies to tune; empty: what the network calls for
+    artifacts: tuple[Path, ...]  # of trained policies, one per seed, to use instead of training
+    start_from: str  # best_rule | base_policy
     seeds: int
     train_seconds: float | None
     traces: int
     seed: int
-    tune_traces: int
-    tune_budget: int
-    tune_seconds: float
-    tune_seed: int
-    choose_traces: int
-    choose_seed: int
+    tune: TimedTuneConfig
+    choose: ChooseConfig
     bound_traces: int
     bound_seconds: float
 
@@ -79,7 +72,7 @@ class Study:
 def study(job: Study, progress: Progress) -> None:
     """Do the classical part and every seed. Raises EchelonError with the cause."""
     progress = PrefixedProgress(progress, job.label)
-    scenario = build_scenario(job.train.scenario)
+    scenario = build_scenario(job.scenario)
     path = job.folder / "classical.json"
     plain = read_part(path)
     if plain is None:
@@ -110,7 +103,7 @@ def find_bound(job: Study, progress: Progress) -> None:
         return
     progress = PrefixedProgress(progress, f"{job.label}, bound")
     progress.phase("value iteration")
-    scenario = build_scenario(job.train.scenario)
+    scenario = build_scenario(job.scenario)
     try:
         bound = best_bound(
             scenario, traces=job.bound_traces, seed=job.seed, time_limit=job.bound_seconds,
@@ -152,27 +145,17 @@ def _policy(
     began = time.process_time()
     try:
         budget = _affordable(name, scenario, job)
-        tuned = tune_policy(
-            scenario,
-            name,
-            seed=job.tune_seed,
-            traces=job.tune_traces,
-            budget=budget,
-            progress=progress,
-        )
+        tuned = tune_policy(scenario, name, dataclasses.replace(job.tune, budget=budget), progress)
         seconds = time.process_time() - began
         # Parameters that the scenario ships may have had a longer search than this one.
         given = scenario.policy_params.get(name)
         options = [Competitor(name, name, tuned.parameters, origin="tuned")]
         options += [] if given is None else [Competitor(name, name, given)]
+        traces, seed = job.choose.traces, job.choose.seed
         weighed = [
             float(
                 play(
-                    scenario,
-                    option.build(scenario),
-                    traces=job.choose_traces,
-                    seed=job.choose_seed,
-                    split="tune",
+                    scenario, option.build(scenario), traces=traces, seed=seed, split="tune"
                 ).cost.mean()
             )
             for option in options
@@ -200,11 +183,11 @@ def _affordable(name: str, scenario: Scenario, job: Study) -> int:
     for _ in range(2):
         began = time.monotonic()
         policy = Competitor(name, name).build(scenario)
-        play(scenario, policy, traces=job.tune_traces, seed=job.tune_seed, split="train")
+        play(scenario, policy, traces=job.tune.traces, seed=job.tune.seed, split="train")
         seconds = time.monotonic() - began
-        if seconds > 0.1 * job.tune_seconds:
+        if seconds > 0.1 * job.tune.seconds:
             break
-    return max(1, min(job.tune_budget, int(job.tune_seconds / seconds)))
+    return max(1, min(job.tune.budget, int(job.tune.seconds / seconds)))
 
 
 def _play(
@@ -247,20 +230,13 @@ def _learned(scenario: Scenario, job: Study, index: int, progress: Progress) -> 
 
 
 def _settings(job: Study, index: int) -> Settings:
-    command = job.train
-    budget = Budget(
-        job.tune_traces, job.tune_budget, job.tune_seed,
-        command.validation.traces, command.validation.every, command.validation.seed,
-        job.traces, job.seed, job.train_seconds, _CHECKPOINT_EVERY,
-    )  # fmt: skip
-    algorithm: AlgorithmConfig = command.algorithm
+    algorithm = job.train.algorithm
     if job.train_seconds is not None:
         algorithm = dataclasses.replace(algorithm, iterations=_ENDLESS)
-    model: ModelConfig = command.model
-    resources: ResourcesConfig = command.resources
-    return Settings(
-        budget, algorithm, model, resources, command.reward, command.seed + index,
-        None if command.start is None else Path(command.start), command.imitate,
+    return dataclasses.replace(
+        job.train, algorithm=algorithm, seed=job.train.seed + index, tune=job.tune,
+        test=TestConfig(job.traces, job.seed), time_limit=job.train_seconds,
+        checkpoint_every=_CHECKPOINT_EVERY,
     )  # fmt: skip
 
 

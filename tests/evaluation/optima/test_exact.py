@@ -21,6 +21,7 @@ from evaluation.commands.show import ShowCommand
 from evaluation.comparison.rollout import play
 from evaluation.optima.bound import BoundKind
 from evaluation.optima.exact import exact_optimum, solve_scenario, why_not
+from evaluation.tuning.config import TuneConfig
 from evaluation.tuning.search import tune_policy
 
 POISSON = DemandConfig("poisson", mean=5.0)
@@ -335,7 +336,7 @@ def test_no_tuned_rule_beats_the_optimum(seed: int) -> None:
     customers wait and units are single, since it is next to optimal there."""
     scenario = drawn_shop(np.random.default_rng(seed))
     exact = solve_scenario(scenario).cost
-    tuned = tune_policy(scenario, "s_s", seed=1, traces=16, budget=60)
+    tuned = tune_policy(scenario, "s_s", TuneConfig(16, 60, 1))
     simulated, noise = cost(scenario, "s_s", **tuned.parameters)
     assert simulated > exact - 1.5 * noise
     [stock], [lane] = scenario.network.stocks, scenario.network.lanes
