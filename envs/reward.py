@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled.network import Csr
+from envs.compiled.arrays import Csr
 from envs.errors import ConfigError
 from envs.kernel import entry
 from envs.simulation.state import Flows

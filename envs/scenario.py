@@ -115,8 +115,8 @@ class Scenario:
         Raises ConfigError where the split is unknown or too short.
         """
         if self.splits is None:
-            length = self.compiled.calendar_length
-            return (0, length if self.compiled.multiplier is not None else 1)
+            length = self.compiled.demand.calendar_length
+            return (0, length if self.compiled.demand.multiplier is not None else 1)
         part, length = self._split(split), self.episode_length(split)
         first = max(0, part.first - self.warm_up)
         last = part.stop - self.warm_up - length
@@ -132,7 +132,7 @@ class Scenario:
         length, splits = self.bootstrap_length, self.splits
         if length is None or (splits is not None and split != "train"):
             return None
-        first, stop = 0, self.compiled.calendar_length
+        first, stop = 0, self.compiled.demand.calendar_length
         if splits is not None:
             part = self._split(split)
             first, stop = part.first, part.stop

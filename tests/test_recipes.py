@@ -175,12 +175,12 @@ class CarefulChain(Policy):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        ones = np.ones(len(net.demand_mean))
+        ones = np.ones(len(net.demand.mean))
         return {"factor": Parameter(1.5 * ones, 0.5 * ones)}
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Any]) -> None:
-        periods = (net.path_lead + net.review)[:, None]
-        mean, sd = net.demand_mean[:, None], net.demand_sd[:, None]
+        periods = (net.leads.path + net.review)[:, None]
+        mean, sd = net.demand.mean[:, None], net.demand.sd[:, None]
         self._level = mean * periods + parameters["factor"] * sd * np.sqrt(periods)
 
     def target(self, view: View) -> Target:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
+import numpy as np
+
 from envs.types import Bools, Floats, Ints
 
 
@@ -31,6 +33,15 @@ class Csr(NamedTuple):
     pointer: Ints
     index: Ints  # type: ignore[assignment]  # hides tuple.index, unused here
     value: Floats
+
+    @property
+    def rows(self) -> Ints:
+        """The row of each entry."""
+        return np.repeat(np.arange(len(self.pointer) - 1), np.diff(self.pointer))
+
+    def row(self, i: int) -> Ints:
+        """The indices of row i."""
+        return self.index[self.pointer[i] : self.pointer[i + 1]]
 
 
 class StockArrays(NamedTuple):

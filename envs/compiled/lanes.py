@@ -8,7 +8,8 @@ from envs.compiled.arrays import BeliefArrays, FactorRows, LaneArrays, NodeArray
 from envs.compiled.lead_times import LeadTimes, can_be_at_once, is_stochastic
 from envs.compiled.links import Links
 from envs.compiled.sparse import row_numbers
-from envs.network.network import InTransitPayer, Lane, Speed, SupplyNetwork
+from envs.network.lane import Lane, Speed
+from envs.network.network import InTransitPayer, SupplyNetwork
 from envs.types import Bools, Floats, Ints
 
 

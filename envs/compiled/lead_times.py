@@ -8,8 +8,8 @@ import numpy as np
 
 from envs.compiled.arrays import LaneArrays
 from envs.compiled.links import Links
-from envs.compiled.sparse import row_of_entries
-from envs.network.network import Lane, Receive, Speed, SupplyNetwork
+from envs.network.lane import Lane, Speed
+from envs.network.network import Receive, SupplyNetwork
 from envs.network.regime import Regime
 from envs.types import Floats, Ints
 
@@ -69,7 +69,7 @@ def _expedite_lead(links: Links, lane_lead: Floats) -> Floats:
 
 def _path_lead(links: Links, lead_mean: Floats, lead_sd: Floats) -> tuple[Floats, Floats]:
     """Longest lead time from ordering at a pair down to customers, over lanes in regular use."""
-    inputs, lane = links.inputs, row_of_entries(links.inputs)
+    inputs, lane = links.inputs, links.inputs.rows
     edges = [
         (inputs.index[i], links.lane_to[q]) for i, q in enumerate(lane) if links.regular[q] > 0
     ]

@@ -8,9 +8,10 @@ import numpy as np
 from scipy import sparse
 
 from envs.compiled.arrays import Csr
-from envs.compiled.sparse import Matrix, csr, row_of_entries
+from envs.compiled.sparse import Matrix, csr
 from envs.errors import NetworkError
-from envs.network.network import Lane, Resource, Speed, SupplyNetwork
+from envs.network.lane import Lane, Resource, Speed
+from envs.network.network import SupplyNetwork
 from envs.types import Floats, Ints
 
 
@@ -101,7 +102,7 @@ def _base_share(lanes: tuple[Lane, ...], lane_to: Ints, pairs: int) -> Floats:
 
 def _flow(lane_to: Ints, share: Floats, inputs: Csr, pairs: int) -> Matrix:
     """[P, P] units of a pair (row) that ordering one unit at a pair (column) consumes."""
-    lane = row_of_entries(inputs)
+    lane = inputs.rows
     entries = inputs.value * share[lane]
     return sparse.csr_matrix((entries, (inputs.index, lane_to[lane])), shape=(pairs, pairs))
 

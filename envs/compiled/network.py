@@ -12,18 +12,22 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from envs.compiled.arrays import Csr, NetworkArrays
+from envs.compiled.arrays import NetworkArrays
 from envs.compiled.lanes import compile_beliefs, compile_lanes
-from envs.compiled.lead_times import expected_leads, longest_lead, pipeline_slots
+from envs.compiled.lead_times import LeadTimes, expected_leads, longest_lead, pipeline_slots
 from envs.compiled.links import link_parts
 from envs.compiled.resources import compile_resources, compile_switches
 from envs.compiled.rules import Exposure, compile_exposures, compile_rules
 from envs.compiled.sparse import Matrix
-from envs.compiled.stocks import compile_nodes, compile_stocks, expected_demand, review_gap
+from envs.compiled.stocks import (
+    ExpectedDemand,
+    compile_nodes,
+    compile_stocks,
+    expected_demand,
+    review_gap,
+)
 from envs.network.network import Node, SupplyNetwork
 from envs.types import Floats, Ints
-
-__all__ = ["CompiledNetwork", "Csr", "NetworkArrays", "compile_network"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,22 +37,10 @@ class CompiledNetwork:
     network: SupplyNetwork
     arrays: NetworkArrays
     agent_nodes: tuple[Node, ...]  # nodes that hold stock, in row order
-    node_of_pair: Ints  # [P] index into agent_nodes
+    demand: ExpectedDemand
+    leads: LeadTimes
     customer_pair: Ints  # [D] pair
-    customer_mean: Floats  # [D] units per period at multiplier 1, regimes averaged
-    customer_sd: Floats  # [D]
-    demand_mean: Floats  # [P] units per period, own customers and everything below
-    demand_sd: Floats  # [P] units per period
-    lead_mean: Floats  # [P] periods, from ordering on
-    lead_sd: Floats  # [P] periods
     review: Ints  # [P] periods between orders that an order must also cover
-    lane_lead: Floats  # [Q] periods, mean, from ordering on
-    lane_lead_sd: Floats  # [Q]
-    expedite_lead: Floats  # [P] periods, the longest mean of its expedite lanes; -1: none
-    path_lead: Floats  # [P] periods from ordering here to the customer, the longest way down
-    path_lead_sd: Floats  # [P] periods
-    multiplier: Floats | None  # [D, C] factors known ahead, or None: no calendar
-    calendar_length: int  # C
     slots: int  # L pipeline slots
     lead_longest: Ints  # [Q] periods
     order_slots: int  # slots of orders on their way to the sender
@@ -74,10 +66,8 @@ class CompiledNetwork:
     @cached_property
     def leaf_weight(self) -> Matrix:
         """[P, D] units of a pair in one unit that a customer below it buys."""
-        leaves, shape = (
-            self.arrays.stocks.leaves,
-            (len(self.network.stocks), len(self.customer_pair)),
-        )
+        leaves = self.arrays.stocks.leaves
+        shape = len(self.network.stocks), len(self.customer_pair)
         return sparse.csr_matrix((leaves.value, leaves.index, leaves.pointer), shape=shape)
 
 
@@ -106,22 +96,10 @@ def compile_network(network: SupplyNetwork) -> CompiledNetwork:
             switches=switches,
         ),
         agent_nodes=network.agent_nodes,
-        node_of_pair=links.node_of,
+        demand=demand,
+        leads=leads,
         customer_pair=links.customers,
-        customer_mean=demand.customer_mean,
-        customer_sd=demand.customer_sd,
-        demand_mean=demand.mean,
-        demand_sd=demand.sd,
-        lead_mean=leads.pair,
-        lead_sd=leads.pair_sd,
         review=review_gap(links) - int(switches.demand_first),
-        lane_lead=leads.lane,
-        lane_lead_sd=leads.lane_sd,
-        expedite_lead=leads.expedite,
-        path_lead=leads.path,
-        path_lead_sd=leads.path_sd,
-        multiplier=demand.multiplier,
-        calendar_length=demand.calendar_length,
         slots=pipeline_slots(lanes, longest, switches.receive_after_ship),
         lead_longest=longest,
         order_slots=int(lanes.information_delay.max()) + 1,

@@ -14,8 +14,9 @@ from envs.compiled.arrays import (
     Switches,
 )
 from envs.compiled.links import Links
-from envs.compiled.sparse import grouped, row_of_entries
-from envs.network.network import Allocation, Limits, Receive, Resource, ServeOrder, Unfilled
+from envs.compiled.sparse import grouped
+from envs.network.lane import Allocation, Limits, Resource
+from envs.network.network import Receive, ServeOrder, Unfilled
 from envs.types import Bools, Floats
 
 
@@ -27,7 +28,7 @@ def compile_resources(links: Links) -> ResourceArrays:
         return np.array([getattr(r, name) or 0.0 for r in resources], float)
 
     return ResourceArrays(
-        users=grouped(uses.index, row_of_entries(uses), uses.value, len(resources)),
+        users=grouped(uses.index, uses.rows, uses.value, len(resources)),
         capacity=of("capacity"),
         by_priority=np.array([r.allocation is Allocation.priority for r in resources], bool),
         limits_orders=np.array([r.limits is Limits.orders for r in resources], bool),
@@ -62,7 +63,7 @@ def compile_switches(
 def _ship_rounds(links: Links) -> int:
     """Passes of joint allocation: one is enough where no lane has two limits."""
     limits = np.diff(links.inputs.pointer).astype(np.int64)
-    lane = row_of_entries(links.uses)
+    lane = links.uses.rows
     limiting = np.array([_limits_shipments(links.resources[r]) for r in links.uses.index], bool)
     limits += np.bincount(lane[limiting], minlength=len(limits))
     return 1 if (limits < 2).all() else 3

@@ -9,7 +9,8 @@ import numpy as np
 
 from envs.compiled.arrays import FactorRows, OrderRules
 from envs.compiled.links import Links
-from envs.network.network import Calendar, Lane, SupplyNetwork
+from envs.network.lane import Calendar, Lane
+from envs.network.network import SupplyNetwork
 from envs.network.regime import MULTIPLIERS
 from envs.types import Bools, Floats, Ints
 

@@ -42,8 +42,3 @@ def row_numbers(used: list[bool]) -> Ints:
     """Number the used entries from 0 on; -1 where not used."""
     flags = np.array(used, bool)
     return np.where(flags, np.cumsum(flags) - 1, -1).astype(np.int64)
-
-
-def row_of_entries(rows: Csr) -> Ints:
-    """The row of each entry of a Csr."""
-    return np.repeat(np.arange(len(rows.pointer) - 1), np.diff(rows.pointer))

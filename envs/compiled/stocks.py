@@ -10,9 +10,10 @@ from scipy import sparse
 from envs.compiled.arrays import NodeArrays, StockArrays
 from envs.compiled.lead_times import LeadTimes
 from envs.compiled.links import Links
-from envs.compiled.sparse import from_matrix, grouped, row_of_entries
+from envs.compiled.sparse import from_matrix, grouped
 from envs.errors import NetworkError
-from envs.network.network import Allocation, SupplyNetwork
+from envs.network.lane import Allocation
+from envs.network.network import SupplyNetwork
 from envs.types import Floats, Ints
 
 
@@ -44,13 +45,13 @@ def compile_stocks(links: Links, demand: ExpectedDemand, leads: LeadTimes) -> St
     demand_of = np.full(pairs, -1, np.int64)
     demand_of[links.customers] = np.arange(len(links.customers))
     lanes = np.arange(len(links.lane_to))
-    outbound = grouped(links.inputs.index, row_of_entries(links.inputs), links.inputs.value, pairs)
+    outbound = grouped(links.inputs.index, links.inputs.rows, links.inputs.value, pairs)
     own_cost = np.array([q.unfilled_cost is not None for q in links.network.lanes], bool)
 
     def of(name: str) -> Floats:
         return np.array([getattr(s, name) for s in stocks], float)
 
-    waiting_cost = of("backlog_cost")[row_of_entries(outbound)] * outbound.value
+    waiting_cost = of("backlog_cost")[outbound.rows] * outbound.value
     return StockArrays(
         holding_cost=of("holding_cost"),
         backlog_cost=of("backlog_cost"),
@@ -145,7 +146,7 @@ def _joint_resource(links: Links) -> Ints:
     """[P] the first resource that a lane to the pair uses and whose cost is borne together, or -1:
     a fixed cost, or the loads of several pairs."""
     uses, resources, pairs = links.uses, links.resources, links.pairs
-    to = links.lane_to[row_of_entries(uses)]
+    to = links.lane_to[uses.rows]
     users = np.bincount(np.unique(uses.index * pairs + to) // pairs, minlength=len(resources))
     joint = np.full(pairs, -1, np.int64)
     for p, r in zip(to, uses.index, strict=True):

@@ -13,12 +13,12 @@ def has_several_pairs(net: CompiledNetwork) -> bool:
 def loses_sales(net: CompiledNetwork) -> bool:
     """Whether most customers who aren't served at once leave."""
     customers = net.customer_pair
-    return bool(net.demand_mean[customers] @ (net.arrays.stocks.p_wait[customers] - 0.5) < 0.0)
+    return bool(net.demand.mean[customers] @ (net.arrays.stocks.p_wait[customers] - 0.5) < 0.0)
 
 
 def has_calendar(net: CompiledNetwork) -> bool:
     """Whether demand has factors known ahead: seasons, promotions."""
-    return net.multiplier is not None
+    return net.demand.multiplier is not None
 
 
 def has_hidden_state(net: CompiledNetwork) -> bool:

@@ -30,8 +30,6 @@ from envs.data.grocery_rows import (
 from envs.errors import DataError
 from envs.types import Floats
 
-__all__ = ["GroceryDemand", "GrocerySettings", "assemble", "build_grocery_demand"]
-
 Integers = NDArray[np.int64]
 
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from envs.data.grocery import GroceryDemand, GrocerySettings, assemble
+from envs.data.grocery import GroceryDemand, assemble
 from envs.data.grocery_rows import (
     PRODUCT_COLUMNS,
     PROMOTION_COLUMNS,
     TRANSACTION_COLUMNS,
+    GrocerySettings,
     Rows,
     Table,
     select_rows,

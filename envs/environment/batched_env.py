@@ -25,7 +25,8 @@ from envs.observation.companions import (
 )
 from envs.observation.features import Layout, Setting, compile_layout, write_fixed
 from envs.observation.pairs import write_observation, write_preference
-from envs.policies import Policy, View, build_policy, policy_class
+from envs.policies import build_policy, policy_class
+from envs.policies.base import Policy, View
 from envs.reward import COST_ALONE, RewardConfig, add_shortage, compute_reward
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace, replace_level
@@ -126,8 +127,8 @@ class BatchedEnv:
         self._no_action = np.zeros((self.num_rows, self.action_size, batch_size), np.float32)
         self._target = np.zeros((self.num_rows, batch_size))
         # Where demand has no spread, an action still has to mean something.
-        usual = 0.25 * net.demand_mean * np.maximum(net.lead_mean + net.review, 1.0)
-        self._least_spread = np.where(net.demand_sd > 0.0, 0.0, usual)[:, None]
+        usual = 0.25 * net.demand.mean * np.maximum(net.leads.pair + net.review, 1.0)
+        self._least_spread = np.where(net.demand.sd > 0.0, 0.0, usual)[:, None]
         self._is_certain = bool(self._least_spread.any())
         self._spread = self._target
         self.baseline = self._build_baseline(split) if self.reward_config.paired else None
@@ -337,12 +338,11 @@ def row_groups(scenario: Scenario) -> tuple[Group, ...]:
 
 
 def _groups(net: CompiledNetwork, kinds: tuple[KindHeads, ...]) -> tuple[Group, ...]:
-    return tuple(
-        Group(k.kind, k.start, k.stop, k.names, net.node_of_pair[k.start : k.stop]) for k in kinds
-    )
+    node = net.arrays.stocks.node_of
+    return tuple(Group(k.kind, k.start, k.stop, k.names, node[k.start : k.stop]) for k in kinds)
 
 
 def newsvendor_scale(net: CompiledNetwork) -> NDArray[np.float64]:
     """[P] a cost per period to scale rewards by where the base policy's own isn't known."""
     rate = np.maximum(net.arrays.stocks.holding_cost, 1e-3)
-    return 2.0 * rate * np.maximum(net.demand_sd, 0.1 * net.demand_mean) + 1e-9
+    return 2.0 * rate * np.maximum(net.demand.sd, 0.1 * net.demand.mean) + 1e-9

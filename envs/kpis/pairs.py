@@ -112,7 +112,7 @@ class EpisodeKpis:
         if (net.arrays.stocks.p_wait[net.customer_pair] > 0.0).any():
             figures["backlog_age"] = _ratio(self.backorders.sum(), self.backlogged.sum(), 0.0)
         ordered = np.bincount(net.arrays.lanes.to, lanes.ordered, minlength=len(lanes.changed))
-        kinds = np.array([n.kind for n in net.agent_nodes])[net.node_of_pair]
+        kinds = np.array([n.kind for n in net.agent_nodes])[net.arrays.stocks.node_of]
         # The first period has none before it: its share of the orders is left out.
         later = (self.periods - 1) / self.periods
         for kind in self.orders:
@@ -140,7 +140,7 @@ class EpisodeKpis:
 
     def cost_by_node(self) -> dict[str, dict[str, float]]:
         """Return node -> cost columns [currency per period]."""
-        node = self.net.node_of_pair
+        node = self.net.arrays.stocks.node_of
         return {n.id: self._columns(node == i) for i, n in enumerate(self.net.agent_nodes)}
 
     def cost_by_sku(self) -> dict[str, dict[str, float]]:

@@ -168,12 +168,12 @@ def _exposed(net: CompiledNetwork, g: int, regime: Regime) -> _Exposed | None:
     lost = np.bincount(arrays.lanes.to, share, minlength=len(network.stocks))
     pairs = np.flatnonzero(lost >= 0.5 - 1e-9)
     leaves = arrays.stocks.leaves
-    below = [leaves.index[leaves.pointer[p] : leaves.pointer[p + 1]] for p in pairs]
+    below = [leaves.row(p) for p in pairs]
     customers = np.unique(np.concatenate(below)) if below else np.zeros(0, np.int64)
     if not customers.size:
         return None
     others = np.flatnonzero(~hit & np.isin(arrays.lanes.to, pairs))
-    return _Exposed(g, stops, pairs, others, customers, math.ceil(net.path_lead[pairs].max()))
+    return _Exposed(g, stops, pairs, others, customers, math.ceil(net.leads.path[pairs].max()))
 
 
 def _members(groups: list[Ints], size: int) -> Matrix:

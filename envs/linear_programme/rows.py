@@ -63,7 +63,7 @@ def _write_lanes(draft: Draft) -> tuple[Ints, Ints]:
     net, start, columns, equal = draft.net, draft.start, draft.columns, draft.equal
     is_open, usable = _is_open(draft), factors(draft.outlook, net.factor_rows.availability)
     shape = is_open.shape
-    lane_of_use = np.repeat(np.arange(shape[1]), np.diff(net.lanes.uses.pointer))
+    lane_of_use = net.lanes.uses.rows
     limited = np.isfinite(net.rules.maximum_order)
     limited[lane_of_use[net.resources.limits_orders[net.lanes.uses.index]]] = True  # budgets
     at_once = (net.lanes.information_delay == 0) & (start.owed <= 0.0) & ~limited
@@ -90,10 +90,8 @@ def _write_lanes(draft: Draft) -> tuple[Ints, Ints]:
     columns.charge(left[1:], weight * (waiting + net.lanes.unfilled_cost))
     largest = np.where(net.rules.maximum_order > 0.0, net.rules.maximum_order, np.inf)
     columns.charge(placed, weight * net.lanes.fixed_cost / largest)
-    withdrawn = np.repeat(np.arange(shape[1]), np.diff(net.lanes.inputs.pointer))
-    draft.withdraw(
-        shipped[:, withdrawn], net.lanes.inputs.value, net.lanes.inputs.index, early=True
-    )
+    inputs = net.lanes.inputs
+    draft.withdraw(shipped[:, inputs.rows], inputs.value, inputs.index, early=True)
     return np.where(direct, shipped, placed), shipped
 
 
@@ -113,9 +111,7 @@ def _known_orders(draft: Draft, placed: Ints) -> Ints:
     net, columns = draft.net, draft.columns
     waiting = _waiting_cost(draft) + net.lanes.unfilled_cost
     known = placed.copy()
-    late = int(
-        net.switches.receive_after_ship
-    )  # heard of when goods have left: owed, and shipped later
+    late = int(net.switches.receive_after_ship)  # heard of when goods have left: ship later
     for q in np.flatnonzero(net.lanes.information_delay > 0):
         delay = int(net.lanes.information_delay[q])
         on_way = columns.given(draft.start.orders_on_way[:delay, q])
@@ -186,24 +182,21 @@ def _write_customers(draft: Draft) -> Ints:
 def _write_resources(draft: Draft, shipped: Ints, ordered: Ints) -> None:
     """Capacities and budgets; loads and joint costs by the part of them that is used."""
     net, columns, at_most = draft.net, draft.columns, draft.at_most
-    lane = np.repeat(np.arange(shipped.shape[1]), np.diff(net.lanes.uses.pointer))
-    used, per_unit = net.lanes.uses.index, net.lanes.uses.value
+    uses = net.lanes.uses
+    lane, used, per_unit = uses.rows, uses.index, uses.value
     flow = np.where(net.resources.limits_orders[used], ordered[:, lane], shipped[:, lane])
     share = factors(draft.outlook, net.factor_rows.capacity)
     capacity = np.where(share > 0.0, net.resources.capacity * np.maximum(share, 1e-300), 0.0)
     rows = at_most.new(capacity.shape, capacity, np.isfinite(capacity))
     at_most.put(rows[:, used], flow, per_unit)
 
-    loads = np.where(
-        net.resources.load_size > 0.0,
-        net.resources.load_cost / np.maximum(net.resources.load_size, 1e-300),
-        0.0,
-    )
-    joint = np.where(
-        net.resources.capacity > 0.0,
-        net.resources.joint_cost / np.maximum(net.resources.capacity, 1e-300),
-        0.0,
-    )
+    loads = _share(net.resources.load_cost, net.resources.load_size)
+    joint = _share(net.resources.joint_cost, net.resources.capacity)
     cost_factor = factors(draft.outlook, net.factor_rows.cost)[:, lane]
     rate = per_unit * (loads[used] * cost_factor + joint[used])
     columns.charge(flow, draft.weight[:, None] * rate)
+
+
+def _share(cost: Floats, whole: Floats) -> Floats:
+    """Cost by the part of a whole that is used; 0 where there is no whole."""
+    return np.where(whole > 0.0, cost / np.maximum(whole, 1e-300), 0.0)

@@ -17,25 +17,11 @@ import numpy as np
 
 from envs.network.demand import Demand, DemandConfig
 from envs.network.generate_config import MODES, GenerateConfig
+from envs.network.lane import Lane, LaneInput, Resource, ResourceUse, Speed
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    Lane,
-    LaneInput,
-    Node,
-    Regime,
-    RegimeState,
-    Resource,
-    ResourceUse,
-    Sku,
-    Speed,
-    Stock,
-    SupplyNetwork,
-    Timing,
-)
+from envs.network.network import Node, Sku, Stock, SupplyNetwork, Timing
+from envs.network.regime import Regime, RegimeState
 from envs.types import Bools, Floats
-
-__all__ = ["GenerateConfig", "generate_network"]
-
 
 _MAP = 1000.0  # km, width and height
 _HOLDING = {"plant": 0.002, "warehouse": 0.003, "store": 0.006}  # share of the price per period

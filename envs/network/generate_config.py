@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from envs.errors import ConfigError, did_you_mean
-from envs.network.network import Speed
+from envs.network.lane import Speed
 
 
 class Mode(NamedTuple):

@@ -11,15 +11,9 @@ from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 
 from envs.errors import ConfigError, NetworkError, did_you_mean
-from envs.network.network import (
-    EventWindow,
-    Lane,
-    Regime,
-    RegimeState,
-    Resource,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.lane import Lane, Resource
+from envs.network.network import Stock, SupplyNetwork
+from envs.network.regime import EventWindow, Regime, RegimeState
 
 
 @dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
@@ -28,7 +22,7 @@ class EventConfig:
 
     lanes, resources, stocks (sku@node): ids or patterns such as `sea*`. first, last: periods it may
     begin in (last null: at first). duration: periods (null: for good). seen_after: periods until
-    agents see it (null: never). The rest: see `envs.network.network.RegimeState`.
+    agents see it (null: never). The rest: see `envs.network.regime.RegimeState`.
     """
 
     lanes: list[str] = field(default_factory=list)

@@ -17,41 +17,8 @@ from scipy.sparse import csgraph
 from envs.errors import NetworkError
 from envs.network.checks import at_least_zero, must_be_share, must_know, unique
 from envs.network.demand import Demand
-from envs.network.lane import (
-    Allocation,
-    Calendar,
-    Lane,
-    LaneInput,
-    Limits,
-    Resource,
-    ResourceUse,
-    Speed,
-)
-from envs.network.regime import EventWindow, ModeStates, Regime, RegimeState
-
-__all__ = [
-    "Allocation",
-    "Calendar",
-    "EventWindow",
-    "InTransitPayer",
-    "Lane",
-    "LaneInput",
-    "Limits",
-    "ModeStates",
-    "Node",
-    "Receive",
-    "Regime",
-    "RegimeState",
-    "Resource",
-    "ResourceUse",
-    "ServeOrder",
-    "Sku",
-    "Speed",
-    "Stock",
-    "SupplyNetwork",
-    "Timing",
-    "Unfilled",
-]
+from envs.network.lane import Allocation, Calendar, Lane, Resource
+from envs.network.regime import Regime
 
 
 class Receive(StrEnum):

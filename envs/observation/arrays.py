@@ -37,7 +37,7 @@ class ObservationArrays(NamedTuple):
 
 def compile_observation(net: CompiledNetwork, layout: Layout, trace: Trace) -> ObservationArrays:
     """Gather what kernels need to write the features of a layout."""
-    day = np.arange(net.calendar_length)
+    day = np.arange(net.demand.calendar_length)
     week, year = 2.0 * np.pi * day / 7.0, 2.0 * np.pi * day / 365.25
     usable, speed = _by_state(net)
     watched = np.zeros(len(net.network.lanes), bool)
@@ -56,7 +56,7 @@ def compile_observation(net: CompiledNetwork, layout: Layout, trace: Trace) -> O
         watched=watched,
         usable=usable,
         speed=speed,
-        protection_interval=np.maximum(net.lead_mean + net.review, 1.0),
+        protection_interval=np.maximum(net.leads.pair + net.review, 1.0),
         factor=trace.factor,
         seen=trace.seen,
         forecast=trace.forecast,

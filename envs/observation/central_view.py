@@ -33,7 +33,7 @@ class CentralView:
         self, net: CompiledNetwork, kinds: Mapping[str, slice], acting: tuple[str, ...]
     ) -> None:
         """kinds: rows of each node kind. acting: names of the columns before the critic's."""
-        self._share, self._mean = _shares(net), np.maximum(net.customer_mean, 1e-9)
+        self._share, self._mean = _shares(net), np.maximum(net.demand.customer_mean, 1e-9)
         regimes = net.network.regimes
         place = {regime.id: g for g, regime in enumerate(regimes)}
         self._multiplier = [np.array([state.demand for state in r.states]) for r in regimes]
@@ -78,12 +78,7 @@ class CentralView:
 
 def _shares(net: CompiledNetwork) -> Floats:
     """[P, D] share of each customer in the mean demand that reaches a row, directly or not."""
-    share = np.zeros((len(net.network.stocks), len(net.customer_pair)))
-    leaves = net.arrays.stocks.leaves
-    for p in range(len(share)):
-        entries = slice(leaves.pointer[p], leaves.pointer[p + 1])
-        share[p, leaves.index[entries]] = leaves.value[entries]
-    share *= net.customer_mean
+    share: Floats = net.leaf_weight.toarray() * net.demand.customer_mean
     total = share.sum(axis=1, keepdims=True)
     share /= np.where(total > 0.0, total, 1.0)
     return share

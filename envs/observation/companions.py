@@ -74,22 +74,20 @@ def _companions(net: CompiledNetwork, of: CompanionsOf) -> list[dict[int, list[s
     along_lanes: list[dict[int, list[str]]] = [{} for _ in range(pairs)]
     same_node: list[dict[int, list[str]]] = [{} for _ in range(pairs)]
     if of is not CompanionsOf.node:
-        lane_of_input = np.repeat(
-            np.arange(len(arrays.lanes.to)), np.diff(arrays.lanes.inputs.pointer)
-        )
-        links = zip(arrays.lanes.inputs.index, arrays.lanes.to[lane_of_input], strict=True)
+        inputs = arrays.lanes.inputs
+        links = zip(inputs.index, arrays.lanes.to[inputs.rows], strict=True)
         for supplier, customer in dict.fromkeys((int(s), int(c)) for s, c in links):
             along_lanes[customer].setdefault(supplier, []).append("is_supplier")
             along_lanes[supplier].setdefault(customer, []).append("is_customer")
     if of is not CompanionsOf.lanes:
         for p in range(pairs):
-            others = np.flatnonzero(net.node_of_pair == net.node_of_pair[p])
+            others = np.flatnonzero(net.arrays.stocks.node_of == net.arrays.stocks.node_of[p])
             same_node[p] = {int(other): ["same_node"] for other in others if other != p}
     result = []
     for lanes, node in zip(along_lanes, same_node, strict=True):
         known: dict[int, list[str]] = {}
         for part in (lanes, node):
-            for other in sorted(part, key=lambda row: (-net.demand_mean[row], row)):
+            for other in sorted(part, key=lambda row: (-net.demand.mean[row], row)):
                 known[other] = known.get(other, []) + part[other]
         result.append(known)
     return result
@@ -97,7 +95,7 @@ def _companions(net: CompiledNetwork, of: CompanionsOf) -> list[dict[int, list[s
 
 def _row_of_kind(net: CompiledNetwork) -> Features:
     """[P] Rows are sorted by node kind."""
-    kinds = np.array([net.agent_nodes[node].kind for node in net.node_of_pair])
+    kinds = np.array([net.agent_nodes[node].kind for node in net.arrays.stocks.node_of])
     first = {kind: int(np.flatnonzero(kinds == kind)[0]) for kind in set(kinds)}
     return (np.arange(len(kinds)) - [first[kind] for kind in kinds]).astype(np.float32)
 

@@ -52,7 +52,7 @@ def _has_internal_lanes(setting: Setting) -> bool:
 
 
 def _has_calendar(setting: Setting) -> bool:
-    return setting.net.multiplier is not None
+    return setting.net.demand.multiplier is not None
 
 
 def _has_preference(setting: Setting) -> bool:
@@ -123,16 +123,16 @@ def _critical_ratio(net: CompiledNetwork) -> Floats:
 
 
 def _lead_time(net: CompiledNetwork) -> Floats:
-    root: Floats = np.sqrt(net.lead_mean) - 1.0
+    root: Floats = np.sqrt(net.leads.pair) - 1.0
     return root
 
 
 def _lead_time_sd(net: CompiledNetwork) -> Floats:
-    return net.lead_sd / np.maximum(net.lead_mean, 1.0)
+    return net.leads.pair_sd / np.maximum(net.leads.pair, 1.0)
 
 
 def _demand_cv(net: CompiledNetwork) -> Floats:
-    return net.demand_sd / net.arrays.stocks.demand_rate - 1.0
+    return net.demand.sd / net.arrays.stocks.demand_rate - 1.0
 
 
 class Scale(StrEnum):
@@ -303,6 +303,6 @@ def write_fixed(net: CompiledNetwork, layout: Layout, observation: Features) -> 
             observation[:, first : first + width] = values[:, None, None]
             continue
         for p, seen in enumerate(observation):
-            for slot, q in enumerate(inbound.index[inbound.pointer[p] : inbound.pointer[p + 1]]):
+            for slot, q in enumerate(inbound.row(p)):
                 column = first + slot * layout.lane_size
                 seen[column : column + width] = values[q]

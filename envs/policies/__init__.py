@@ -7,7 +7,7 @@ from typing import Any
 
 from envs.compiled.network import CompiledNetwork
 from envs.errors import ConfigError, did_you_mean
-from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights, per_pair
+from envs.policies.base import Policy, per_pair
 from envs.policies.base_stock import BaseStock
 from envs.policies.bayes_base_stock import BayesBaseStock
 from envs.policies.can_order import CanOrder
@@ -15,12 +15,7 @@ from envs.policies.capacity_checked import CapacityChecked
 from envs.policies.capped_base_stock import CappedBaseStock
 from envs.policies.constant_order import ConstantOrder
 from envs.policies.detecting import DetectingBaseStock
-from envs.policies.dual_sourcing import (
-    CappedDualIndex,
-    DualIndex,
-    SingleIndex,
-    TailoredBaseSurge,
-)
+from envs.policies.dual_sourcing import CappedDualIndex, DualIndex, SingleIndex, TailoredBaseSurge
 from envs.policies.echelon_base_stock import EchelonBaseStock
 from envs.policies.ewma_base_stock import EwmaBaseStock
 from envs.policies.expected_path import ExpectedPath, FixedPath
@@ -35,18 +30,6 @@ from envs.policies.rolling_lp import RollingLP
 from envs.policies.s_s import ReorderPointOrderUpTo
 from envs.policies.status_aware import StatusAwareBaseStock
 from envs.policies.sterman import Sterman
-
-__all__ = [
-    "POLICIES",
-    "Follows",
-    "Parameter",
-    "Policy",
-    "Target",
-    "View",
-    "Weights",
-    "build_policy",
-    "policy_class",
-]
 
 # In this order they are tried and compared: where two cost the same, the first one is chosen.
 POLICIES: dict[str, type[Policy]] = {

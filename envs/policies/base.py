@@ -32,7 +32,7 @@ class View:
 
     seen [G, B]: regime states that agents may know of, -1: hidden. forecast [F, G, B]: forecasts
     of the states 1..F periods ahead, -1: none. calendar [B]: today's place in the
-    calendar of `net.multiplier`, for demand that is known ahead.
+    calendar of `net.demand.multiplier`, for demand that is known ahead.
     """
 
     net: CompiledNetwork

@@ -20,7 +20,7 @@ from scipy import signal, sparse, stats
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import demand_moves
 from envs.policies.base import Follows, Parameter, Policy, Target, View
-from envs.policies.base_stock import critical_ratio
+from envs.policies.base_stock import safety_factor
 from envs.policies.demand_belief import Chain, demand_cdf, moving_regimes
 from envs.types import Floats
 
@@ -40,8 +40,7 @@ class BayesBaseStock(Policy):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        start = stats.norm.ppf(critical_ratio(net))
-        return {"safety_factor": Parameter(start, np.full(len(start), 0.25), -4.0, 5.0)}
+        return {"safety_factor": safety_factor(net, step=0.25, high=5.0)}
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._ratio = stats.norm.cdf(parameters["safety_factor"])
@@ -92,7 +91,7 @@ def _lead_time_demand(
     f_n(s) = demand in s * sum over s' of P(s, s') f_{n-1}(s'), * a convolution. The first period is
     today's, or tomorrow's where today's demand is served before orders are placed.
     """
-    periods = max(round(net.path_lead[pair]) + int(net.review[pair]), 1)
+    periods = max(round(net.leads.path[pair]) + int(net.review[pair]), 1)
     factors = [chain.factors(net, leaf) for leaf, _ in leaves]
     demands = [net.network.stocks[leaf].demand for leaf, _ in leaves]
     mean, variance = np.zeros((2, len(chain.start)))
@@ -129,8 +128,8 @@ class _Calendar:
     """Known factors of the calendar: the forecast with them over that without."""
 
     def __init__(self, net: CompiledNetwork) -> None:
-        self._known = net.multiplier is not None
-        periods = np.maximum(np.round(net.path_lead) + net.review, 1.0)
+        self._known = net.demand.multiplier is not None
+        periods = np.maximum(np.round(net.leads.path) + net.review, 1.0)
         self._units: Any = sparse.diags_array(periods) @ net.leaf_weight
 
     def factor(self, view: View) -> Floats | float:

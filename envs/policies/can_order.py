@@ -9,7 +9,7 @@ from __future__ import annotations
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import shares_order_cost
 from envs.policies.base import Parameter, Target, View
-from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.policies.base_stock import newsvendor, whole_units
 from envs.policies.s_s import ReorderPointOrderUpTo, order_cycle
 
 
@@ -22,10 +22,10 @@ class CanOrder(ReorderPointOrderUpTo):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        _, sd = newsvendor_level(net, net.lead_mean, net.review)
+        _, sd = newsvendor(net)
         # Most orders come early, with another pair's: the must-order level needs no safety stock.
-        reorder = net.demand_mean * (net.lead_mean + net.review)
-        size = net.demand_mean * order_cycle(net, joint=True)
+        reorder = net.demand.mean * (net.leads.pair + net.review)
+        size = net.demand.mean * order_cycle(net, joint=True)
         whole, step = whole_units(net), 0.25 * size
         return {
             "reorder_point": Parameter(reorder, sd, whole=whole),

@@ -9,15 +9,16 @@ when the queue grew, and an order that waits for one part doesn't bind the other
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse
 
 from envs.compiled.network import CompiledNetwork
 from envs.network.regime import Regime
 from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_named
-from envs.policies.base_stock import critical_ratio
+from envs.policies.base_stock import critical_ratio, pack_size, safety_factor
 from envs.types import Floats, Ints
 
 Matrix = Any  # SciPy's sparse arrays
@@ -48,16 +49,15 @@ class CapacityChecked(Policy):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        start = stats.norm.ppf(critical_ratio(net))
-        ones, checked = np.ones(len(start)), np.zeros(len(start))
+        factor = safety_factor(net, low=-20.0, high=20.0)
+        ones, checked = np.ones(len(factor.start)), np.zeros(len(factor.start))
         checked[_checked(net).pair] = 1.0
         has_expedite = net.arrays.stocks.expedite_periods >= 0
-        step: Floats = 0.5 * ones
         at_risk = (outage_cover(net) > 0) & ~has_expedite
         return {
-            "safety_factor": Parameter(start, step, -20.0, 20.0),
-            "expedite_factor": Parameter(start, step * has_expedite, -20.0, 20.0),
-            "outage_factor": Parameter(ones, 0.5 * step * at_risk),
+            "safety_factor": factor,
+            "expedite_factor": replace(factor, scale=0.5 * has_expedite),
+            "outage_factor": Parameter(ones, 0.25 * at_risk),
             "workload": Parameter(3.0 * ones, checked, low=1.0),
         }
 
@@ -65,11 +65,11 @@ class CapacityChecked(Policy):
         super().__init__(net, parameters)
         arrays, pairs = net.arrays, len(net.network.stocks)
         self._has_expedite = arrays.stocks.expedite_periods >= 0
-        cover = np.where(self._has_expedite, 0.0, outage_cover(net)) * net.demand_mean
+        cover = np.where(self._has_expedite, 0.0, outage_cover(net)) * net.demand.mean
         self._cover = parameters["outage_factor"] * cover[:, None]
         self._below: Matrix = sparse.csr_array(net.echelon_weight)
         # Demand over the expedite lead time, as a part of that over the regular one.
-        span = np.maximum(net.lead_mean + net.review, 1.0)
+        span = np.maximum(net.leads.pair + net.review, 1.0)
         expedite_span = np.maximum(arrays.stocks.expedite_periods, 0) + net.review
         self._part = np.minimum(expedite_span / span, 1.0)[:, None]
         self._checked = checked = _checked(net)
@@ -96,9 +96,7 @@ class CapacityChecked(Policy):
         ]
         self._is_checked = np.zeros((pairs, 1), bool)
         self._is_checked[checked.pair] = True
-        multiple = np.zeros(pairs)
-        np.maximum.at(multiple, arrays.lanes.to, arrays.rules.order_multiple)
-        self._multiple = np.where(multiple > 0.0, multiple, 1e-6)[:, None]
+        self._multiple = pack_size(net)
 
     def target(self, view: View) -> Target:
         state = view.state
@@ -152,19 +150,12 @@ class _Requirements(NamedTuple):
 def _requirements(net: CompiledNetwork) -> _Requirements:
     """All lanes, all that limits their shipments."""
     arrays = net.arrays
-    numbers = np.arange(len(arrays.lanes.to))
     limited = np.isfinite(arrays.resources.capacity) & ~arrays.resources.limits_orders
-    hours = limited[arrays.lanes.uses.index]
-    lane = np.concatenate(
-        [
-            np.repeat(numbers, np.diff(arrays.lanes.uses.pointer))[hours],
-            np.repeat(numbers, np.diff(arrays.lanes.inputs.pointer)),
-        ]
-    )
-    limit = np.concatenate(
-        [arrays.lanes.uses.index[hours], len(net.resource_ids) + arrays.lanes.inputs.index]
-    )
-    quantity = np.concatenate([arrays.lanes.uses.value[hours], arrays.lanes.inputs.value])
+    uses, inputs = arrays.lanes.uses, arrays.lanes.inputs
+    hours = limited[uses.index]
+    lane = np.concatenate([uses.rows[hours], inputs.rows])
+    limit = np.concatenate([uses.index[hours], len(net.resource_ids) + inputs.index])
+    quantity = np.concatenate([uses.value[hours], inputs.value])
     return _Requirements(lane, arrays.lanes.to[lane], limit, quantity)
 
 

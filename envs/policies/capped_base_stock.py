@@ -25,14 +25,13 @@ class CappedBaseStock(BaseStock):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        level, sd = newsvendor_level(net, net.lead_mean, net.review)
         whole = whole_units(net)
         # periods between orders
         gap = np.maximum(net.review + int(net.arrays.switches.demand_first), 1)
-        spread = net.demand_sd * np.sqrt(gap)
-        cap = net.demand_mean * gap + 0.5 * spread  # below the mean, stock runs dry
+        spread = net.demand.sd * np.sqrt(gap)
+        cap = net.demand.mean * gap + 0.5 * spread  # below the mean, stock runs dry
         return {
-            "level": Parameter(level, sd, whole=whole),
+            "level": newsvendor_level(net),
             "cap": Parameter(
                 np.ceil(cap) if whole else cap,
                 np.maximum(0.5 * spread, 1.0) if whole else 0.5 * spread,

@@ -22,7 +22,7 @@ class ConstantOrder(Policy):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        mean = net.demand_mean
+        mean = net.demand.mean
         return {"quantity": Parameter(mean * 0.9, mean * 0.1, whole=whole_units(net))}
 
     def target(self, view: View) -> Target:

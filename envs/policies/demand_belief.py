@@ -117,8 +117,8 @@ class Chain:
         believed = self.belief
         for p, d, table, step in self._evidence:
             units = view.state.incoming[p]
-            if view.net.multiplier is not None:
-                units = units / np.maximum(view.net.multiplier[d, view.calendar - lag], 1e-9)
+            if view.net.demand.multiplier is not None:
+                units = units / np.maximum(view.net.demand.multiplier[d, view.calendar - lag], 1e-9)
             cell = np.clip(np.round(units / step).astype(np.int64), 0, table.shape[1] - 1)
             believed = believed * table[:, cell]
             believed = self._scaled(believed, np.ones_like(believed))

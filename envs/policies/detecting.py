@@ -20,7 +20,7 @@ import numpy as np
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import demand_moves, has_hidden_state
 from envs.policies.base import Follows, Parameter, Policy, Target, View
-from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.policies.base_stock import newsvendor_level
 from envs.policies.status_aware import lane_weights, lateral_lanes
 from envs.types import Floats
 
@@ -39,24 +39,22 @@ class DetectingBaseStock(Policy):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        level, sd = newsvendor_level(net, net.lead_mean, net.review)
-        other, other_sd = newsvendor_level(net, _other_lead(net), net.review)
-        whole, one = whole_units(net), np.ones(len(level))
+        one = np.ones(len(net.network.stocks))
         return {
-            "level": Parameter(level, sd, whole=whole),
-            "level_suspected": Parameter(other, other_sd, whole=whole),
+            "level": newsvendor_level(net),
+            "level_suspected": newsvendor_level(net, _other_lead(net)),
             "patience": Parameter(1.0 * one, 0.5 * one, 0.25, 60.0),
             "patience_overdue": Parameter(5.0 * one, 2.0 * one, 0.25, 60.0),
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
-        self._parameters, arrays = dict(parameters), net.arrays
-        share = net.base_share
+        super().__init__(net, parameters)
+        arrays, share = net.arrays, net.base_share
         self._lateral = lateral_lanes(net)
         self._regular = np.flatnonzero(~(arrays.lanes.expedite | self._lateral))
         self._in_use = np.flatnonzero((share > 0.0) & ~arrays.lanes.expedite)
         part = np.where(share > 0.0, share, 1.0)  # an alternative lane may have to bring all
-        flow = (part * net.demand_mean[arrays.lanes.to])[:, None]  # units per period
+        flow = (part * net.demand.mean[arrays.lanes.to])[:, None]  # units per period
         self._unshipped = flow * parameters["patience"][arrays.lanes.to]
         late = arrays.beliefs.lane
         self._overdue = (flow * parameters["patience_overdue"][arrays.lanes.to])[late]
@@ -80,9 +78,9 @@ class DetectingBaseStock(Policy):
 
 def _other_lead(net: CompiledNetwork) -> Floats:
     """[P] the longest mean lead time of the regular lanes that could step in [periods]."""
-    arrays, lead = net.arrays, net.lead_mean.copy()
+    arrays, lead = net.arrays, net.leads.pair.copy()
     spare = arrays.stocks.inbound.index[arrays.stocks.inbound.value == 0.0]
     spare = spare[~(arrays.lanes.expedite | lateral_lanes(net))[spare]]
     lead[arrays.lanes.to[spare]] = 0.0
-    np.maximum.at(lead, arrays.lanes.to[spare], net.lane_lead[spare])
+    np.maximum.at(lead, arrays.lanes.to[spare], net.leads.lane[spare])
     return lead

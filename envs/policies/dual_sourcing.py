@@ -38,13 +38,10 @@ class DualIndex(Policy):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        level, sd = newsvendor_level(net, net.lead_mean, net.review)
         lead = np.maximum(net.arrays.stocks.expedite_periods, 0).astype(float)
-        low, low_sd = newsvendor_level(net, lead, net.review)
-        whole = whole_units(net)
         return {
-            "level": Parameter(level, sd, whole=whole),
-            "expedite_level": Parameter(low, low_sd, whole=whole),
+            "level": newsvendor_level(net),
+            "expedite_level": newsvendor_level(net, lead),
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
@@ -70,7 +67,7 @@ class SingleIndex(DualIndex):
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         parameters = super().tunable(net)
         level = parameters["level"].start
-        low = Parameter(level - net.demand_mean, 0.5 * net.demand_mean, whole=whole_units(net))
+        low = Parameter(level - net.demand.mean, 0.5 * net.demand.mean, whole=whole_units(net))
         return {**parameters, "expedite_level": low}
 
     def _expedite(self, view: View) -> Floats:
@@ -88,7 +85,7 @@ class CappedDualIndex(DualIndex):
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         has = net.arrays.stocks.expedite_periods >= 0
-        mean = net.demand_mean * np.maximum(net.review, 1)
+        mean = net.demand.mean * np.maximum(net.review, 1)
         cap = np.where(has, np.maximum(np.ceil(mean), 1.0), 1e12)
         step = np.where(has, np.maximum(np.round(0.5 * mean), 1.0), 0.0)
         return {**super().tunable(net), "cap": Parameter(cap, step, whole=whole_units(net))}
@@ -107,7 +104,7 @@ class TailoredBaseSurge(DualIndex):
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         parameters = super().tunable(net)
-        whole, mean = whole_units(net), net.demand_mean
+        whole, mean = whole_units(net), net.demand.mean
         quantity = np.floor(0.8 * mean) if whole else 0.8 * mean
         step = np.maximum(np.round(0.2 * mean), 1.0) if whole else 0.1 * mean
         return {**parameters, "quantity": Parameter(quantity, step, whole=whole)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_several_pairs
 from envs.policies.base import Follows, Parameter, Policy, Target, View
-from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.policies.base_stock import newsvendor_level
 
 
 class EchelonBaseStock(Policy):
@@ -20,8 +20,7 @@ class EchelonBaseStock(Policy):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        level, sd = newsvendor_level(net, net.path_lead, net.review)
-        return {"level": Parameter(level, sd, whole=whole_units(net))}
+        return {"level": newsvendor_level(net, net.leads.path)}
 
     def target(self, view: View) -> Target:
         return Target(self._parameters["level"] - view.state.echelon_inventory_position)

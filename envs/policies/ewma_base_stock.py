@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_named
-from envs.policies.base_stock import critical_ratio
+from envs.policies.base_stock import safety_factor
 from envs.types import Floats
 
 
@@ -32,18 +31,17 @@ class EwmaBaseStock(Policy):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        start = stats.norm.ppf(critical_ratio(net))
-        one = np.ones(len(start))
+        tenth = np.full(len(net.network.stocks), 0.1)
         return {
-            "smoothing": Parameter(0.1 * one, 0.1 * one, high=1.0),
-            "safety_factor": Parameter(start, 0.5 * one, -4.0, 8.0),
+            "smoothing": Parameter(tenth, tenth, high=1.0),
+            "safety_factor": safety_factor(net),
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         self._smoothing, self._factor = parameters["smoothing"], parameters["safety_factor"]
-        self._periods = np.maximum(net.lead_mean + net.review, 0.0)[:, None]
-        self._lead_sd = net.lead_sd[:, None]
-        self._start = net.demand_mean[:, None], (net.demand_sd**2)[:, None]
+        self._periods = np.maximum(net.leads.pair + net.review, 0.0)[:, None]
+        self._lead_sd = net.leads.pair_sd[:, None]
+        self._start = net.demand.mean[:, None], (net.demand.sd**2)[:, None]
         self._mean, self._variance = self._start
 
     def reset(self, batch_size: int) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.linear_programme.programme import Outlook
-from envs.network.network import Regime
+from envs.network.regime import Regime
 from envs.policies.base import View
 from envs.types import Floats
 
@@ -51,10 +51,10 @@ class Expectation:
         ratio = np.divide(demand_factor, usual, out=np.ones_like(usual), where=usual > 0.0)
         demand = ratio * view.state.demand_level[:, b]
         calendar = int(view.calendar[b])
-        if net.multiplier is not None:
-            days = (calendar + np.arange(periods)) % net.calendar_length
-            demand = demand * net.multiplier[:, days].T
-        offset = (calendar - view.period) % net.calendar_length
+        if net.demand.multiplier is not None:
+            days = (calendar + np.arange(periods)) % net.demand.calendar_length
+            demand = demand * net.demand.multiplier[:, days].T
+        offset = (calendar - view.period) % net.demand.calendar_length
         return Outlook(demand, lead, factor, view.period, offset)
 
     def _chance(self, view: View, g: int, b: int) -> Floats:

@@ -12,13 +12,12 @@ horizon form of the shortest path in a network with random, time-dependent trave
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Parameter, Target, View, only_if_named
-from envs.policies.base_stock import BaseStock, newsvendor_level, whole_units
+from envs.policies.base_stock import BaseStock, newsvendor_level
 from envs.policies.travel import Travel
 from envs.types import Bools, Floats
 
@@ -66,9 +65,8 @@ class ExpectedPath(FixedPath):
             arrays.stocks.backlog_cost, arrays.stocks.lost_sale_cost
         )
         lead, lead_sd = _usual_lead(net, time)
-        level, sd = newsvendor_level(replace(net, lead_sd=lead_sd), lead, net.review)
         return {
-            "level": Parameter(level, sd, whole=whole_units(net)),
+            "level": newsvendor_level(net, lead, lead_sd),
             "value_of_time": Parameter(time, 0.5 * np.maximum(time, 1e-3)),
         }
 

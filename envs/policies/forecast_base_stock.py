@@ -6,13 +6,10 @@ to the customer. This is the default base policy that a learned correction start
 
 from __future__ import annotations
 
-import numpy as np
-from scipy import stats
-
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_calendar, has_hidden_state, has_several_pairs
 from envs.policies.base import Follows, Parameter, Policy, Target, View
-from envs.policies.base_stock import critical_ratio
+from envs.policies.base_stock import safety_factor
 
 
 class ForecastBaseStock(Policy):
@@ -27,8 +24,7 @@ class ForecastBaseStock(Policy):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        start = stats.norm.ppf(critical_ratio(net))
-        return {"safety_factor": Parameter(start, np.full(len(start), 0.5), -4.0, 8.0)}
+        return {"safety_factor": safety_factor(net)}
 
     def target(self, view: View) -> Target:
         state, factor = view.state, self._parameters["safety_factor"]

@@ -18,12 +18,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import expedites, has_calendar
 from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights
-from envs.policies.base_stock import critical_ratio
+from envs.policies.base_stock import safety_factor
 from envs.types import Floats, Ints
 
 
@@ -47,7 +46,7 @@ class ForecastDualIndex(Policy):
         has = net.arrays.stocks.expedite_periods >= 0
         one = np.ones(len(has))
         return {
-            "safety_factor": Parameter(stats.norm.ppf(critical_ratio(net)), 0.5 * one, -4.0, 12.0),
+            "safety_factor": safety_factor(net, high=12.0),
             "expedite_factor": Parameter(0.0 * one, np.where(has, 1.0, 0.0), -12.0, 12.0),
             "cap_factor": Parameter(np.where(has, 1.5, 3.0), np.where(has, 0.25, 1.0), 0.25, 20.0),
         }
@@ -56,7 +55,7 @@ class ForecastDualIndex(Policy):
         super().__init__(net, parameters)
         self._has = net.arrays.stocks.expedite_periods >= 0
         self._cover = _Cover(net, np.flatnonzero(self._has))
-        periods = np.maximum(np.round(net.path_lead).astype(np.int64) + net.review, 1)
+        periods = np.maximum(np.round(net.leads.path).astype(np.int64) + net.review, 1)
         self._review_share = (np.maximum(net.review, 1) / periods)[:, None]
 
     def target(self, view: View) -> Target:
@@ -85,9 +84,9 @@ class _Cover:
     def __init__(self, net: CompiledNetwork, pairs: Ints) -> None:
         fast, units = np.flatnonzero(net.arrays.lanes.expedite), net.leaf_weight[pairs]
         variance = np.zeros(len(net.network.stocks))
-        np.maximum.at(variance, net.arrays.lanes.to[fast], net.lane_lead_sd[fast] ** 2)
-        variance += np.maximum(net.path_lead_sd**2 - net.lead_sd**2, 0.0)
-        down = net.path_lead - net.lead_mean
+        np.maximum.at(variance, net.arrays.lanes.to[fast], net.leads.lane_sd[fast] ** 2)
+        variance += np.maximum(net.leads.path_sd**2 - net.leads.pair_sd**2, 0.0)
+        down = net.leads.path - net.leads.pair
         lead = net.arrays.stocks.expedite_periods
         periods = np.round(lead + down + net.review).astype(np.int64)[pairs]
         self._lead_share = (np.sqrt(variance)[pairs] / np.maximum(periods, 1))[:, None]
@@ -98,7 +97,7 @@ class _Cover:
             for rows in (np.flatnonzero(periods == h),)
         ]
         self._first = int(net.arrays.switches.demand_first)  # today's demand is served already
-        self._sums = None if net.multiplier is None else _running_sums(net, periods)
+        self._sums = None if net.demand.multiplier is None else _running_sums(net, periods)
 
     def forecast(self, view: View) -> tuple[Floats, Floats]:
         """Return mean and spread [pairs, B] of demand, as `State.echelon_forecast_mean` has it for
@@ -118,7 +117,7 @@ class _Cover:
 
 def _running_sums(net: CompiledNetwork, periods: Ints) -> Floats:
     """[D, C + longest + 2] sums of the multiplier up to each period of the calendar, wrapped."""
-    assert net.multiplier is not None
-    length = net.calendar_length + int(periods.max(initial=0)) + 2
-    wrapped = net.multiplier[:, np.arange(length) % net.calendar_length]
+    assert net.demand.multiplier is not None
+    length = net.demand.calendar_length + int(periods.max(initial=0)) + 2
+    wrapped = net.demand.multiplier[:, np.arange(length) % net.demand.calendar_length]
     return np.concatenate([np.zeros((len(wrapped), 1)), np.cumsum(wrapped, axis=1)], axis=1)

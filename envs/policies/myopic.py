@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_several_pairs, loses_sales
 from envs.policies.base import Follows, Parameter, Policy, Target, View
-from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.policies.base_stock import newsvendor, whole_units
 from envs.policies.stock_on_arrival import StockOnArrival, losing_pairs, stock_on_arrival
 from envs.types import Floats
 
@@ -39,7 +39,7 @@ class Myopic(Policy):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        level, sd = newsvendor_level(net, net.lead_mean, net.review)
+        level, sd = newsvendor(net)
         losing = np.isin(np.arange(len(level)), losing_pairs(net))
         return {
             "penalty_weight": Parameter(np.ones(len(level)), np.where(losing, 0.2, 0.0), 0.05),

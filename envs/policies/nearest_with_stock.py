@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Parameter, Target, View, only_if_named
-from envs.policies.base_stock import BaseStock, newsvendor_level, whole_units
+from envs.policies.base_stock import BaseStock, newsvendor, whole_units
 from envs.types import Floats, Ints
 
 
@@ -38,9 +38,7 @@ class NearestAlways(BaseStock):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        level, sd = newsvendor_level(net, net.lead_mean, net.review)
-        through = fulfilling_pairs(net)
-        start, scale = np.where(through, 0.0, level), np.where(through, 0.0, sd)
+        start, scale = np.where(fulfilling_pairs(net), 0.0, newsvendor(net))
         return {"level": Parameter(start, scale, whole=whole_units(net))}
 
 
@@ -64,10 +62,8 @@ class NearestWithStock(NearestAlways):
         wanted = np.maximum(order, 0.0)
         for lanes in self._ranks:
             to, first = arrays.lanes.to[lanes], arrays.lanes.inputs.pointer[lanes]
-            sender, per_unit = (
-                arrays.lanes.inputs.index[first],
-                arrays.lanes.inputs.value[first][:, None],
-            )
+            inputs = arrays.lanes.inputs
+            sender, per_unit = inputs.index[first], inputs.value[first][:, None]
             requested = np.zeros_like(there)
             np.add.at(requested, sender, wanted[to] * per_unit)
             part = wanted[to] * np.minimum(there / np.maximum(requested, 1e-12), 1.0)[sender]
@@ -88,9 +84,7 @@ def _lanes_by_cost(net: CompiledNetwork) -> list[Ints]:
     through = fulfilling_pairs(net)
     ranks: list[list[int]] = []
     for p in np.flatnonzero(through):
-        lanes = arrays.stocks.inbound.index[
-            arrays.stocks.inbound.pointer[p] : arrays.stocks.inbound.pointer[p + 1]
-        ]
+        lanes = arrays.stocks.inbound.row(p)
         for rank, q in enumerate(lanes[np.argsort(arrays.lanes.unit_cost[lanes], kind="stable")]):
             if rank == len(ranks):
                 ranks.append([])

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import shares_order_cost
 from envs.policies.base import Follows, Parameter, Policy, Target, View
-from envs.policies.base_stock import critical_ratio
+from envs.policies.base_stock import covering_level, safety_factor
 from envs.policies.s_s import order_cycle
 from envs.types import Floats
 
@@ -33,10 +32,9 @@ class PeriodicReview(Policy):
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         cycle = np.maximum(np.round(order_cycle(net, joint=True)), 1.0)
-        factor, ones = stats.norm.ppf(critical_ratio(net)), np.ones(len(cycle))
         return {
             "review_period": Parameter(cycle, np.maximum(0.25 * cycle, 1.0), low=1.0, whole=True),
-            "safety_factor": Parameter(factor, 0.5 * ones, -4.0, 8.0),
+            "safety_factor": safety_factor(net),
             # Suppliers take turns: the second one reviews a period after the first.
             "phase": Parameter(
                 np.maximum(net.arrays.stocks.joint_of, 0).astype(float), None, whole=True
@@ -47,11 +45,8 @@ class PeriodicReview(Policy):
         self._review, self._phase = parameters["review_period"], parameters["phase"]
         first = int(net.arrays.switches.demand_first)  # then today's demand is known already
         gap = np.maximum(self._review, (net.review + first)[:, None])
-        span = net.lead_mean[:, None] + gap - first
-        variance = span * (net.demand_sd**2)[:, None]
-        variance += ((net.demand_mean * net.lead_sd) ** 2)[:, None]
-        mean = net.demand_mean[:, None]
-        self._level = mean * span + parameters["safety_factor"] * np.sqrt(variance)
+        span = net.leads.pair[:, None] + gap - first
+        self._level = covering_level(net, span, parameters["safety_factor"])
         self._rate = net.arrays.stocks.demand_rate[:, None]
 
     def target(self, view: View) -> Target:

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import shares_order_cost
 from envs.policies.base import Follows, Parameter, Policy, Target, View
-from envs.policies.base_stock import critical_ratio
+from envs.policies.base_stock import covering_level, pack_size, safety_factor
 from envs.policies.s_s import order_cycle
 from envs.types import Floats
 
@@ -37,20 +37,16 @@ class JointQuantity(Policy):
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         cycle = order_cycle(net, joint=True)
-        factor = stats.norm.ppf(critical_ratio(net))
         return {
             "cycle": Parameter(cycle, 0.25 * cycle, low=1.0),
-            "safety_factor": Parameter(factor, np.full(len(factor), 0.5), -4.0, 8.0),
+            "safety_factor": safety_factor(net),
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         arrays, pairs = net.arrays, len(net.network.stocks)
         cycle = parameters["cycle"]
-        span = cycle + net.lead_mean[:, None]
-        variance = span * (net.demand_sd**2)[:, None]
-        variance += ((net.demand_mean * net.lead_sd) ** 2)[:, None]
-        mean = net.demand_mean[:, None]
-        self._level = mean * span + parameters["safety_factor"] * np.sqrt(variance)
+        span = cycle + net.leads.pair[:, None]
+        self._level = covering_level(net, span, parameters["safety_factor"])
         # Pairs without a joint supplier are groups of one.
         alone = len(net.resource_ids) + np.arange(pairs)
         supplier = np.where(arrays.stocks.joint_of >= 0, arrays.stocks.joint_of, alone)
@@ -59,7 +55,7 @@ class JointQuantity(Policy):
         self._load = np.where(load > 0.0, load, np.inf)[:, None]  # inf: nothing to fill
         volume = np.ones(pairs)
         uses = arrays.lanes.uses
-        to = np.repeat(arrays.lanes.to, np.diff(uses.pointer))
+        to = arrays.lanes.to[uses.rows]
         own = uses.index == arrays.stocks.joint_of[to]
         volume[to[own]] = uses.value[own]
         self._volume: Any = sparse.csr_array(
@@ -70,9 +66,7 @@ class JointQuantity(Policy):
         longest = np.zeros((len(known), cycle.shape[1]))
         np.maximum.at(longest, self._group, cycle)
         self._quantity = longest * self._flow
-        multiple = np.zeros(pairs)
-        np.maximum.at(multiple, arrays.lanes.to, arrays.rules.order_multiple)
-        self._multiple = np.where(multiple > 0.0, multiple, 1e-6)[:, None]
+        self._multiple = pack_size(net)
 
     def target(self, view: View) -> Target:
         order = self._level - view.state.inventory_position

@@ -28,13 +28,12 @@ class ReorderPointLots(Policy):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        reorder, sd = newsvendor_level(net, net.lead_mean, net.review)
-        quantity = net.demand_mean * order_cycle(net, joint=False)
+        quantity = net.demand.mean * order_cycle(net, joint=False)
         whole = whole_units(net)
         least = 1.0 if whole else 0.0
         lot = np.maximum(np.round(quantity) if whole else quantity, least)
         return {
-            "reorder_point": Parameter(reorder, sd, whole=whole),
+            "reorder_point": newsvendor_level(net),
             "quantity": Parameter(lot, np.maximum(0.25 * lot, least), low=least, whole=whole),
         }
 

@@ -47,12 +47,12 @@ class RollingLP(Policy):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        ones = np.ones(len(net.demand_mean))
+        ones = np.ones(len(net.demand.mean))
         customers = net.arrays.stocks.demand_of >= 0
         factor = np.maximum(stats.norm.ppf(critical_ratio(net)), 0.0)
         factor[~customers] *= 0.5  # they share the risk of those below
         # As far as what is ordered now has consequences.
-        way = np.ceil(net.path_lead + net.path_lead_sd).max() + net.review.max()
+        way = np.ceil(net.leads.path + net.leads.path_sd).max() + net.review.max()
         return {
             "safety_factor": Parameter(factor, 0.5 * ones, 0.0, 8.0),
             "outage_factor": Parameter(ones, 0.25 * ones * (_cover(net) > 0.0)),
@@ -129,7 +129,7 @@ def _first(outlook: Outlook, periods: int) -> Outlook:
 def _cover(net: CompiledNetwork) -> Floats:
     """[P] units to hold against outages, where there is no second source."""
     alone = np.diff(net.arrays.stocks.inbound.pointer) == 1
-    units: Floats = np.where(alone, outage_cover(net) * net.demand_mean, 0.0)
+    units: Floats = np.where(alone, outage_cover(net) * net.demand.mean, 0.0)
     return units
 
 
@@ -139,9 +139,9 @@ def _shortage_cost(net: CompiledNetwork) -> Floats:
     up, and so on. So nothing is kept back as safety stock that would be one further down, or would
     serve."""
     arrays = net.arrays
-    lost = arrays.stocks.lost_sale_cost / np.maximum(net.lead_mean + net.review, 1.0)
+    lost = arrays.stocks.lost_sale_cost / np.maximum(net.leads.pair + net.review, 1.0)
     cost = np.maximum(arrays.stocks.backlog_cost, lost) * (arrays.stocks.demand_of >= 0)
-    lane = np.repeat(np.arange(len(arrays.lanes.to)), np.diff(arrays.lanes.inputs.pointer))
+    lane = arrays.lanes.inputs.rows
     taken = np.bincount(lane, arrays.lanes.inputs.value, minlength=len(arrays.lanes.to))
     for _ in range(len(cost)):
         above = cost.copy()

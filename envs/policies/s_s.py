@@ -10,7 +10,7 @@ import numpy as np
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_fixed_cost
 from envs.policies.base import Follows, Parameter, Policy, Target, View
-from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.policies.base_stock import newsvendor, whole_units
 from envs.types import Floats
 
 _LONGEST_CYCLE = 100.0  # periods; where holding costs nothing, the formula knows no end
@@ -26,13 +26,13 @@ def order_cycle(net: CompiledNetwork, joint: bool) -> Floats:
     the lane's minimum.
     """
     arrays = net.arrays
-    demand = net.demand_mean
+    demand = net.demand.mean
     cost, minimum, volume, shared_cost = np.zeros((4, len(demand)))
     np.maximum.at(cost, arrays.lanes.to, arrays.lanes.fixed_cost)
     np.maximum.at(minimum, arrays.lanes.to, arrays.rules.minimum_order)
     holding = arrays.stocks.holding_cost * demand
     uses = arrays.lanes.uses
-    to = np.repeat(arrays.lanes.to, np.diff(uses.pointer))
+    to = arrays.lanes.to[uses.rows]
     own = uses.index == arrays.stocks.joint_of[to]
     np.maximum.at(volume, to[own], uses.value[own] * demand[to[own]])
     bound = np.flatnonzero(arrays.stocks.joint_of >= 0)
@@ -63,9 +63,8 @@ class ReorderPointOrderUpTo(Policy):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        reorder, sd = newsvendor_level(net, net.lead_mean, net.review)
-        size = net.demand_mean * order_cycle(net, joint=False)
-        whole = whole_units(net)
+        reorder, sd = newsvendor(net)
+        size, whole = net.demand.mean * order_cycle(net, joint=False), whole_units(net)
         return {
             "reorder_point": Parameter(reorder, sd, whole=whole),
             "order_up_to_level": Parameter(reorder + size, sd + 0.25 * size, whole=whole),

@@ -14,9 +14,9 @@ from scipy.sparse import csgraph
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_seen_state
-from envs.network.network import Regime
+from envs.network.regime import Regime
 from envs.policies.base import Follows, Parameter, Policy, Target, View
-from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.policies.base_stock import newsvendor_level
 from envs.types import Bools, Floats
 
 
@@ -52,8 +52,7 @@ def lateral_lanes(net: CompiledNetwork) -> Bools:
     has the same supplier.
     """
     arrays = net.arrays
-    size, pointer = len(net.network.stocks), arrays.lanes.inputs.pointer
-    lane = np.repeat(np.arange(len(arrays.lanes.to)), np.diff(pointer))
+    size, lane = len(net.network.stocks), arrays.lanes.inputs.rows
     source, to = arrays.lanes.inputs.index, arrays.lanes.to[lane]
     graph = sparse.coo_array((np.ones(len(lane)), (source, to)), shape=(size, size))
     _, circle = csgraph.connected_components(graph, directed=True, connection="strong")
@@ -77,12 +76,7 @@ class StatusAwareBaseStock(Policy):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        level, sd = newsvendor_level(net, net.lead_mean, net.review)
-        whole = whole_units(net)
-        return {
-            "level": Parameter(level, sd, whole=whole),
-            "level_down": Parameter(level, sd, whole=whole),
-        }
+        return dict.fromkeys(("level", "level_down"), newsvendor_level(net))
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:
         super().__init__(net, parameters)

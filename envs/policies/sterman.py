@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights, only_if_named
-from envs.policies.base_stock import newsvendor_level
+from envs.policies.base_stock import newsvendor
 from envs.types import Floats
 
 
@@ -25,16 +25,16 @@ class Sterman(Policy):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        level, sd = newsvendor_level(net, net.lead_mean, net.review)
+        level, sd = newsvendor(net)
         one = np.ones(len(level))
         return {
             "desired_stock": Parameter(level, sd + 1.0),
             "stock_weight": Parameter(one, 0.2 * one, high=1.0),
             "supply_line_weight": Parameter(one, 0.2 * one, high=1.0),
             "smoothing": Parameter(0.0 * one, 0.2 * one, high=1.0),
-            "initial_forecast": Parameter(net.demand_mean, None),
+            "initial_forecast": Parameter(net.demand.mean, None),
             "fixed_periods": Parameter(0.0 * one, None),
-            "fixed_order": Parameter(net.demand_mean, None),
+            "fixed_order": Parameter(net.demand.mean, None),
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:

@@ -64,16 +64,16 @@ def losing_pairs(net: CompiledNetwork) -> Ints:
     """Return the customer pairs that no lane draws on and whose unmet customers all leave."""
     arrays = net.arrays
     ends = np.diff(arrays.stocks.outbound.pointer) == 0
-    loses = (arrays.stocks.p_wait == 0.0) & (arrays.stocks.demand_of >= 0) & (net.demand_mean > 0.0)
+    loses = (arrays.stocks.p_wait == 0.0) & (arrays.stocks.demand_of >= 0) & (net.demand.mean > 0.0)
     return np.flatnonzero(ends & loses)
 
 
 def stock_on_arrival(net: CompiledNetwork, pair: int) -> StockOnArrival:
     """Tabulate a pair; demand with the mean of its calendar and its regimes' long-run shares."""
-    arrays, lead = net.arrays, max(round(net.lead_mean[pair]), 0)
+    arrays, lead = net.arrays, max(round(net.leads.pair[pair]), 0)
     skip = int(arrays.switches.demand_first)
     periods = lead + 1
-    top = periods * net.demand_mean[pair] + 6.0 * np.sqrt(periods) * net.demand_sd[pair] + 10.0
+    top = periods * net.demand.mean[pair] + 6.0 * np.sqrt(periods) * net.demand.sd[pair] + 10.0
     step = max(1.0, top / _CELLS)
     units = np.arange(int(top / step) + 1)
     demand = net.network.stocks[pair].demand
@@ -89,8 +89,7 @@ def stock_on_arrival(net: CompiledNetwork, pair: int) -> StockOnArrival:
     left = units[:, None] - units
     serve = np.where(left >= 0, chance[np.maximum(left, 0)], 0.0)
     serve[:, 0] = 1.0 - serve[:, 1:].sum(axis=1)  # what demand exceeds stock by is lost
-    first, last = arrays.stocks.inbound.pointer[pair], arrays.stocks.inbound.pointer[pair + 1]
-    lanes = np.asarray(arrays.stocks.inbound.index[first:last], np.int64)
+    lanes = arrays.stocks.inbound.row(pair)
     return StockOnArrival(pair, lanes, max(lead, skip), skip, step, chance, serve)
 
 

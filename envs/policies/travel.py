@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
-from envs.network.network import Regime
+from envs.network.regime import Regime
 from envs.types import Floats, Ints
 
 _CLOSED = 1e9  # currency: never chosen where another way is open

@@ -11,10 +11,7 @@ from envs.scenarios.assembly_plant import AssemblyPlantConfig, build_assembly_pl
 from envs.scenarios.common import ScenarioConfig
 from envs.scenarios.explicit import ExplicitConfig, build_explicit
 from envs.scenarios.generated import GeneratedConfig, build_generated
-from envs.scenarios.joint_replenishment import (
-    JointReplenishmentConfig,
-    build_joint_replenishment,
-)
+from envs.scenarios.joint_replenishment import JointReplenishmentConfig, build_joint_replenishment
 from envs.scenarios.omni_fulfilment import OmniFulfilmentConfig, build_omni_fulfilment
 from envs.scenarios.one_warehouse import OneWarehouseConfig, build_one_warehouse
 from envs.scenarios.retail import RetailConfig, build_retail

@@ -6,21 +6,10 @@ from dataclasses import asdict, dataclass
 
 from envs.errors import ConfigError, did_you_mean
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Allocation, Lane, LaneInput, Resource, ResourceUse, Speed
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    Allocation,
-    Lane,
-    LaneInput,
-    Node,
-    Regime,
-    RegimeState,
-    Resource,
-    ResourceUse,
-    Sku,
-    Speed,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
+from envs.network.regime import Regime, RegimeState
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 

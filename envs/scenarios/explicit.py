@@ -13,8 +13,9 @@ from typing import Any
 
 from envs.errors import ConfigError
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane, LaneInput
 from envs.network.lead_time import LeadTime
-from envs.network.network import Lane, LaneInput, Stock, SupplyNetwork
+from envs.network.network import Stock, SupplyNetwork
 from envs.network.plain import Reader, must_know_keys
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario

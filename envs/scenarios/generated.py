@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from envs.network.generate import GenerateConfig, generate_network
+from envs.network.generate import generate_network
+from envs.network.generate_config import GenerateConfig
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario
 

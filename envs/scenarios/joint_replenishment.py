@@ -8,17 +8,9 @@ import numpy as np
 
 from envs.errors import ConfigError
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane, Limits, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    Lane,
-    Limits,
-    Node,
-    Resource,
-    ResourceUse,
-    Sku,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 

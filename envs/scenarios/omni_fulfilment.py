@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane, LaneInput
 from envs.network.lead_time import LeadTime
-from envs.network.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 

@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from envs.data import GroceryDemand, load_grocery_demand
+from envs.data.grocery import GroceryDemand
+from envs.data.grocery_files import load_grocery_demand
 from envs.errors import ConfigError
 from envs.network.demand import Demand
+from envs.network.lane import Lane, LaneInput
 from envs.network.lead_time import LeadTime
-from envs.network.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario, Split
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 

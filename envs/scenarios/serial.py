@@ -6,17 +6,9 @@ from dataclasses import asdict, dataclass, field
 
 from envs.errors import ConfigError
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane, LaneInput, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    Lane,
-    LaneInput,
-    Node,
-    Resource,
-    ResourceUse,
-    Sku,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario
 

@@ -5,16 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane
 from envs.network.lead_time import LeadTime
-from envs.network.network import Lane, Node, Sku, Stock, SupplyNetwork
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
-from envs.scenarios.common import (
-    ScenarioConfig,
-    make_scenario,
-    pipeline,
-    shortage_cost,
-    whole,
-)
+from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, shortage_cost, whole
 
 
 @dataclass(frozen=True, kw_only=True)

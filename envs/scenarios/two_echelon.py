@@ -18,21 +18,10 @@ import numpy as np
 
 from envs.errors import ConfigError
 from envs.network.demand import Demand
+from envs.network.lane import Allocation, Lane, LaneInput, Resource, ResourceUse, Speed
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    Allocation,
-    Lane,
-    LaneInput,
-    Node,
-    Regime,
-    RegimeState,
-    Resource,
-    ResourceUse,
-    Sku,
-    Speed,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
+from envs.network.regime import Regime, RegimeState
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 from envs.scenarios.two_echelon_demand import MarketConfig, draw_demand

@@ -15,19 +15,10 @@ from scipy import stats
 
 from envs.compiled.lead_times import lane_lead
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane, LaneInput
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    InTransitPayer,
-    Lane,
-    LaneInput,
-    ModeStates,
-    Node,
-    Regime,
-    RegimeState,
-    Sku,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.network import InTransitPayer, Node, Sku, Stock, SupplyNetwork
+from envs.network.regime import ModeStates, Regime, RegimeState
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 

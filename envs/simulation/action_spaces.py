@@ -32,7 +32,7 @@ class ActionSpace(StrEnum):
 
 def replace_level(space: ActionSpace, net: CompiledNetwork, state: State) -> tuple[Floats, Floats]:
     """Return (target, spread) [P, B] so that target + 2 x action x spread is what head 0 means."""
-    periods = np.maximum(net.lead_mean + net.review, 1.0)[:, None]
+    periods = np.maximum(net.leads.pair + net.review, 1.0)[:, None]
     demand = state.forecast_mean / periods
     if space is ActionSpace.direct:
         middle = 0.5 * MOST_QUANTITY * demand * np.maximum(net.review, 1)[:, None]

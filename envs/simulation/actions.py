@@ -98,7 +98,7 @@ def compile_heads(
     fixed = np.bincount(arrays.lanes.to, arrays.lanes.fixed_cost, minlength=pairs) > 0
     joint = arrays.stocks.joint_of >= 0
     learned = np.array([s.learned_allocation for s in net.network.stocks], bool)
-    kinds = np.array([net.agent_nodes[n].kind for n in net.node_of_pair])
+    kinds = np.array([net.agent_nodes[n].kind for n in net.arrays.stocks.node_of])
     uses = {
         "expedite": has_lanes[:, 1] & ("expedite" in decides),
         "cap": np.full(pairs, "cap" in decides),
@@ -122,8 +122,8 @@ def compile_heads(
     full = np.bincount(arrays.lanes.to, arrays.lanes.expected_yield < 1.0, minlength=pairs) == 0
     any_decided = bool(set(decides) - {"order"})
     simple = alone & plain & full & has_lanes[:, 0] & (not any_decided)
-    expedite_lead = np.maximum(net.expedite_lead, 0.0)
-    scale = np.sqrt((expedite_lead + 1.0) / np.maximum(net.lead_mean + net.review, 1.0))
+    expedite_lead = np.maximum(net.leads.expedite, 0.0)
+    scale = np.sqrt((expedite_lead + 1.0) / np.maximum(net.leads.pair + net.review, 1.0))
     return HeadArrays(
         simple=simple,
         **place,
@@ -142,7 +142,7 @@ def _number_shares(net: CompiledNetwork, rows: Ints, share: Ints, first: int) ->
     inbound, expedite = net.arrays.stocks.inbound, net.arrays.lanes.expedite
     most = 0
     for p in rows:
-        lanes = inbound.index[inbound.pointer[p] : inbound.pointer[p + 1]]
+        lanes = inbound.row(p)
         count = 0
         for speed in (False, True):
             several = lanes[expedite[lanes] == speed]

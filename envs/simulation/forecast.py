@@ -37,14 +37,15 @@ def compile_forecast(net: CompiledNetwork, smoothing: float) -> ForecastArrays:
     if not 0.0 <= smoothing < 1.0:
         raise ConfigError(f"forecast smoothing is {smoothing}; expected a number in [0, 1).")
     demand_first = net.arrays.switches.demand_first
-    horizon = np.round(net.lead_mean).astype(np.int64) + net.review
-    path_horizon = np.round(net.path_lead).astype(np.int64) + net.review
-    factors = np.ones((len(net.customer_pair), 1)) if net.multiplier is None else net.multiplier
+    horizon = np.round(net.leads.pair).astype(np.int64) + net.review
+    path_horizon = np.round(net.leads.path).astype(np.int64) + net.review
+    known = net.demand.multiplier
+    factors = np.ones((len(net.customer_pair), 1)) if known is None else known
     length = factors.shape[1] + int(path_horizon.max()) + 2
     wrapped = factors[:, np.arange(length) % factors.shape[1]]
     cumulative = np.concatenate([np.zeros((len(factors), 1)), np.cumsum(wrapped, axis=1)], axis=1)
     return ForecastArrays(
-        smoothing, net.customer_pair, net.multiplier is not None, factors, cumulative,
+        smoothing, net.customer_pair, known is not None, factors, cumulative,
         0 if demand_first else 1, 1 if demand_first else 0,
-        horizon, path_horizon, net.lead_sd, net.path_lead_sd,
+        horizon, path_horizon, net.leads.pair_sd, net.leads.path_sd,
     )  # fmt: skip

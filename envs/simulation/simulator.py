@@ -23,19 +23,13 @@ from numpy.typing import NDArray
 from envs.compiled.network import CompiledNetwork
 from envs.kernel import Handle, entry
 from envs.simulation.actions import Decision, compile_heads
-from envs.simulation.events import (
-    account,
-    believe_receipts,
-    decide,
-    forget_receipts,
-    note_orders,
-    observe,
-    order,
-    receive,
-    receive_at_once,
-    serve,
-    ship,
-)
+from envs.simulation.events.account import account
+from envs.simulation.events.believe import believe_receipts, forget_receipts, note_orders
+from envs.simulation.events.observe import observe
+from envs.simulation.events.order import decide, order
+from envs.simulation.events.receive import receive, receive_at_once
+from envs.simulation.events.serve import serve
+from envs.simulation.events.ship import ship
 from envs.simulation.forecast import compile_forecast
 from envs.simulation.snapshot import Snapshot, split_sales
 from envs.simulation.state import Flows, Scratch, State
@@ -206,7 +200,7 @@ class Simulator:
         state.in_transit[:, slots] = snapshot.in_transit[..., None]
         state.in_transit_total[...] = snapshot.in_transit.sum(axis=1)[:, None]
         self._forget()
-        state.incoming[...] = self.net.demand_mean[:, None]
+        state.incoming[...] = self.net.demand.mean[:, None]
 
     def learn(self, snapshot: Snapshot, ago: int) -> None:
         """Show a period's sales to the demand forecasts and statistics; the oldest period first.
@@ -249,9 +243,9 @@ class Simulator:
         """Believe what is believed before any demand or receipt was seen."""
         net, state = self.net, self.state
         forget_receipts(net, state, self.period)
-        state.demand_level[...] = net.customer_mean[:, None]
-        state.demand_variance[...] = net.customer_sd[:, None] ** 2
-        mean, variance = net.demand_mean[:, None], net.demand_sd[:, None] ** 2
+        state.demand_level[...] = net.demand.customer_mean[:, None]
+        state.demand_variance[...] = net.demand.customer_sd[:, None] ** 2
+        mean, variance = net.demand.mean[:, None], net.demand.sd[:, None] ** 2
         state.mean_7[...] = state.mean_28[...] = mean
         state.history[...] = mean[:, None]
         state.square_28[...] = mean**2 + variance

@@ -19,7 +19,7 @@ from scipy import stats
 from envs.compiled.network import CompiledNetwork
 from envs.network.demand import DemandProcess
 from envs.network.lead_time import LeadTime
-from envs.network.network import Regime
+from envs.network.regime import Regime
 from envs.types import Bools, Floats, Ints
 
 CELL_BITS = 10
@@ -97,7 +97,7 @@ def compile_tables(net: CompiledNetwork) -> TraceTables:
 def _tabulate(net: CompiledNetwork) -> TraceTables:
     stocks = [net.network.stocks[p] for p in net.customer_pair]
     demands = [stock.demand for stock in stocks if stock.demand is not None]
-    regimes, length = net.network.regimes, net.calendar_length
+    regimes, length = net.network.regimes, net.demand.calendar_length
     builder = _TableBuilder()
     kind = np.zeros(len(demands), np.int64)
     place_of = np.zeros((len(demands), length), np.int64)

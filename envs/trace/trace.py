@@ -18,13 +18,7 @@ from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.kernel import Handle, copy_row, entry, kernel
-from envs.trace.draws import (
-    draw_demand,
-    draw_normals,
-    look_up_lead_time,
-    multiply,
-    replay_demand,
-)
+from envs.trace.draws import draw_demand, draw_normals, look_up_lead_time, multiply, replay_demand
 from envs.trace.random_streams import draw_bits, episode_keys, uniform
 from envs.trace.tables import HISTORY, TraceTables, compile_tables
 from envs.types import Floats, Ints
@@ -113,9 +107,9 @@ class Trace:
             self._first = self._period
             self._fill()
             return
-        if self._net.calendar_length > 1:
+        if self._net.demand.calendar_length > 1:
             self.calendar += 1
-            self.calendar[self.calendar >= self._net.calendar_length] = 0
+            self.calendar[self.calendar >= self._net.demand.calendar_length] = 0
         if self.seen.size:
             self._look()
 
@@ -142,7 +136,7 @@ class Trace:
         return today
 
     def _fill(self) -> None:
-        length, block = self._net.calendar_length, len(self._demand)
+        length, block = self._net.demand.calendar_length, len(self._demand)
         self.calendar[:] = (self._first + self.offset) % length
         if self.seen.size:
             kept = self._delay + self._ahead

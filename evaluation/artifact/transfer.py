@@ -107,12 +107,12 @@ def _with_common_demand(net: CompiledNetwork) -> CompiledNetwork:
     leaves = net.arrays.stocks.leaves
     stocks = [net.network.stocks[pair] for pair in net.customer_pair]
     common = np.array([s.demand.correlation if s.demand else 0.0 for s in stocks])
-    pair = np.repeat(np.arange(len(net.demand_sd)), np.diff(leaves.pointer))
-    sd, common = leaves.value * net.customer_sd[leaves.index], common[leaves.index]
-    count = len(net.demand_sd)
+    pair = leaves.rows
+    sd, common = leaves.value * net.demand.customer_sd[leaves.index], common[leaves.index]
+    count = len(net.demand.sd)
     own = np.bincount(pair, sd**2 * (1.0 - common), minlength=count)
     shared = np.bincount(pair, sd * np.sqrt(common), minlength=count)
-    return replace(net, demand_sd=np.sqrt(own + shared**2))
+    return replace(net, demand=net.demand._replace(sd=np.sqrt(own + shared**2)))
 
 
 def _kinds(net: CompiledNetwork) -> NDArray[np.str_]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from envs.environment.batched_env import BatchedEnv
 from envs.kpis.pairs import EpisodeKpis, KpiTally
-from envs.policies import Policy, build_policy
+from envs.policies import build_policy
+from envs.policies.base import Policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 

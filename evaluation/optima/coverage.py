@@ -13,16 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from envs.network.network import (
-    Lane,
-    Limits,
-    Receive,
-    Regime,
-    Resource,
-    ServeOrder,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.lane import Lane, Limits, Resource
+from envs.network.network import Receive, ServeOrder, Stock, SupplyNetwork
+from envs.network.regime import Regime
 from envs.scenario import Scenario
 from envs.types import Floats
 from evaluation.optima.joint_pair import JointPair

@@ -29,7 +29,7 @@ from envs.linear_programme.programme import (
     relaxations,
 )
 from envs.linear_programme.rows import build_programme
-from envs.policies import Policy
+from envs.policies.base import Policy
 from envs.reward import COST_ALONE
 from envs.scenario import Scenario
 from envs.simulation.simulator import Simulator

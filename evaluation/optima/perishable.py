@@ -10,7 +10,6 @@ of Operational Research 301(2), section 4.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -18,8 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.types import Floats, Ints
-from evaluation.optima.mdp import iterate_values
-from evaluation.optima.single_pair import Optimum, TooLarge
+from evaluation.optima.single_pair import TooLarge
 
 _MOST_STEPS = 50_000_000  # states x demands x orders: a second per iteration
 _CONVERGED = 1e-10  # of the values, between two iterations
@@ -95,19 +93,6 @@ def _expected(model: _Model, values: Floats) -> Floats:
     for d, probability in enumerate(model.pmf):
         expected += probability * by_order[rows[:, d]]
     return expected
-
-
-def average_perishable(item: Perishable) -> Optimum:
-    """Return the long-run cost per period of the best policy. Raises TooLarge."""
-    model = _model(item)
-
-    def step(values: Floats, improved: Floats) -> tuple[float, float]:
-        improved[:] = model.cost + (model.order_cost + _expected(model, values)).min(axis=1)
-        difference = improved - values
-        return float(difference.min()), float(difference.max())
-
-    found = iterate_values(step, np.zeros(len(model.cost)), deadline=math.inf)
-    return Optimum.of(found, 0.0)
 
 
 def discounted_perishable(

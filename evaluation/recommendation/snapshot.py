@@ -14,7 +14,7 @@ import numpy as np
 
 from envs.compiled.network import CompiledNetwork
 from envs.errors import EchelonError, did_you_mean
-from envs.network.network import Lane
+from envs.network.lane import Lane
 from envs.scenario import Scenario
 from envs.simulation.snapshot import Snapshot
 from envs.types import Floats
@@ -108,7 +108,7 @@ class SnapshotReader:
         Outside it, `day` moves by whole weeks, so that it stays the same day of the week, and by
         about whole years, where the calendar has a year.
         """
-        length = self._net.calendar_length
+        length = self._net.demand.calendar_length
         if 0 <= day < length:
             return day
         if length < _WEEKS_OF_YEAR:
@@ -119,7 +119,7 @@ class SnapshotReader:
         return moved if moved < length else moved - _WEEKS_OF_YEAR
 
     def _day(self, request: RecommendationRequest, found: _Findings) -> int:
-        if self._net.multiplier is None:
+        if self._net.demand.multiplier is None:
             return 0
         if self._calendar_start is None:
             found.notice("CALENDAR_UNKNOWN", "as_of")
@@ -128,7 +128,7 @@ class SnapshotReader:
             found.error("as_of", "is missing; demand of this network depends on the date")
             return 0
         day = (request.as_of - self._calendar_start).days
-        if not 0 <= day < self._net.calendar_length:
+        if not 0 <= day < self._net.demand.calendar_length:
             found.notice("CALENDAR_EXTRAPOLATED", request.as_of.isoformat())
         return day
 

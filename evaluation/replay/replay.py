@@ -19,7 +19,7 @@ from envs.compiled.network import CompiledNetwork
 from envs.environment.batched_env import BatchedEnv
 from envs.network.demand import Demand
 from envs.network.network import SupplyNetwork
-from envs.policies import Policy
+from envs.policies.base import Policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 from envs.simulation.explain import Change, explain_orders

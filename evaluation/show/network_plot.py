@@ -18,7 +18,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from envs.compiled.network import CompiledNetwork
-from envs.network.network import Speed
+from envs.network.lane import Speed
 from envs.types import Floats
 
 OUTSIDE = "outside"  # where lanes without inputs begin, if no node is named as their supplier
@@ -55,7 +55,7 @@ def connect(
     (its kind, say).
     """
     arrays, network = net.arrays, net.network
-    flow = np.where(arrays.lanes.expedite, 0.0, net.base_share * net.demand_mean[arrays.lanes.to])
+    flow = np.where(arrays.lanes.expedite, 0.0, net.base_share * net.demand.mean[arrays.lanes.to])
     nodes = {n.id for n in network.nodes}
     total: dict[tuple[str, str, str, Speed], float] = defaultdict(float)
     count: Counter[tuple[str, str, str, Speed]] = Counter()

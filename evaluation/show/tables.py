@@ -11,7 +11,7 @@ from rich.table import Table
 from envs.compiled.network import CompiledNetwork
 from envs.environment.batched_env import BatchedEnv
 from envs.kpis.pairs import EpisodeKpis
-from envs.network.network import Lane, Speed
+from envs.network.lane import Lane, Speed
 from envs.network.regime import Regime
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
@@ -89,7 +89,7 @@ def _nodes(scenario: Scenario) -> Table:
         f"demand per {scenario.period_name}", "features", "Action heads",
     )  # fmt: skip
     demand = np.zeros(len(net.network.stocks))
-    demand[net.customer_pair] = net.customer_mean
+    demand[net.customer_pair] = net.demand.customer_mean
     groups = {group.name: group for group in env.groups}
     for kind, nodes in Counter(n.kind for n in net.network.nodes).items():
         if kind not in groups:
@@ -124,7 +124,7 @@ def _lanes(net: CompiledNetwork) -> Table:
         many = sum(connected[begin, target, mode, speed] for begin in begins)
         lanes = [net.network.lanes[q] for q in rows]
         used = sum(lane.base_share > 0.0 for lane in lanes)
-        lead, sd = net.lane_lead[rows], net.lane_lead_sd[rows]
+        lead, sd = net.leads.lane[rows], net.leads.lane_sd[rows]
         table.add_row(
             way, mode, speed.value, f"{many:,}", f"{len(rows):,}", _lead(lead, sd), f"{used:,}",
             ", ".join(_features(lanes)),

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.errors import ConfigError, did_you_mean
-from envs.policies import Parameter, policy_class
+from envs.policies import policy_class
+from envs.policies.base import Parameter
 from envs.scenario import Scenario
 from envs.types import Floats
 from evaluation.comparison.compare import estimate
@@ -192,7 +193,7 @@ def stock_classes(scenario: Scenario, classes: str) -> NDArray[np.str_]:
         return np.array([s.label for s in stocks])
     if classes == "kind":
         return kinds
-    value = net.demand_mean * net.arrays.stocks.holding_cost
+    value = net.demand.mean * net.arrays.stocks.holding_cost
     letters = np.full(len(stocks), "C")
     for kind in dict.fromkeys(kinds):
         rows = np.flatnonzero(kinds == kind)

@@ -37,20 +37,20 @@ _CLASS_LIMITS = (("A", 0.80), ("B", 0.95))  # cumulative share of demand x value
 def features_of(net: CompiledNetwork) -> dict[str, float]:
     """Return the FEATURES of a network; every one is finite."""
     arrays = net.arrays
-    weight = np.maximum(net.demand_mean, 0.0)
+    weight = np.maximum(net.demand.mean, 0.0)
     weight = weight / weight.sum() if weight.sum() > 0 else np.full(weight.size, 1 / weight.size)
     customers = net.customer_pair
     served = weight[customers]
     served = served / served.sum() if served.sum() > 0 else np.full(served.size, 1 / served.size)
     review = np.maximum(net.review + int(arrays.switches.demand_first), 1)
-    cv = net.customer_sd / np.maximum(net.customer_mean, 1e-12)
+    cv = net.demand.customer_sd / np.maximum(net.demand.customer_mean, 1e-12)
     # Each pair counted once: coupling is about the structure, not about volume.
     share, costs, competing = (float(rows.mean()) for rows in _coupled_pairs(net))
     return {
         "nodes": float(len(net.agent_nodes)),
         "pairs": float(len(net.network.stocks)),
-        "lead_time": float(weight @ (net.lead_mean / review)),
-        "lead_time_sd": float(weight @ (net.lead_sd / review)),
+        "lead_time": float(weight @ (net.leads.pair / review)),
+        "lead_time_sd": float(weight @ (net.leads.pair_sd / review)),
         "demand_cv": float(served @ cv),
         "hidden_state": float(has_hidden_state(net)),
         "seen_state": float(has_seen_state(net)),
@@ -84,7 +84,7 @@ def sku_classes(net: CompiledNetwork) -> dict[str, str]:
         if not rows.size:
             continue
         sold = np.intersect1d(rows, net.customer_pair)
-        demand = net.demand_mean[sold].sum() if sold.size else net.demand_mean[rows].max()
+        demand = net.demand.mean[sold].sum() if sold.size else net.demand.mean[rows].max()
         value = sku.value if has_value else net.arrays.stocks.holding_cost[rows].mean()
         worth[sku.id] = float(demand * value)
     total, before = sum(worth.values()), 0.0

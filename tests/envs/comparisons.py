@@ -94,7 +94,7 @@ def units_have_no_size(random: Random, periods: int = 16, batch: int = 2) -> Non
         if name != "resource_left":  # infinite, where there is no capacity
             same(f"{name} at {k} times the units", getattr(runs[1].flows, name), k * values, 1e-10)
     same("on hand", runs[1].closed.on_hand, k * runs[0].closed.on_hand, 1e-10)
-    used = runs[0].net.demand_mean > 0  # nothing is regularly drawn from the others: no scale
+    used = runs[0].net.demand.mean > 0  # nothing is regularly drawn from the others: no scale
     same("observation", observations[1][:, used], observations[0][:, used], 1e-5)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from envs.network.network import Allocation, Lane, Limits, Receive, ServeOrder, Speed
+from envs.network.lane import Allocation, Lane, Limits, Speed
+from envs.network.network import Receive, ServeOrder
 from tests.envs.runs import Bools, Floats, Run, at_most, same
 
 __all__ = ["LANE_LAWS"]
@@ -231,7 +232,7 @@ def _level_by_rule(run: Run, rule: Allocation, want: Floats) -> Floats:
         return share
     if rule is Allocation.priority:
         return run.per_lane("priority") + share
-    state, mean = run.opened, run.net.demand_mean
+    state, mean = run.opened, run.net.demand.mean
     typical = np.median(mean[mean > 0]) if (mean > 0).any() else 1.0
     rate = np.where(mean > 0, mean, typical)[:, None]
     stock = state.on_hand - state.backorders - run.consumes @ state.owed

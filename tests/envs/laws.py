@@ -13,7 +13,8 @@ from collections.abc import Callable
 import numpy as np
 
 from envs.compiled.arrays import CostColumn
-from envs.network.network import InTransitPayer, Limits, ServeOrder, Unfilled
+from envs.network.lane import Limits
+from envs.network.network import InTransitPayer, ServeOrder, Unfilled
 from tests.envs.lane_laws import LANE_LAWS
 from tests.envs.runs import Floats, Run, at_most, same
 

@@ -17,29 +17,29 @@ import numpy as np
 from envs.compiled.network import CompiledNetwork
 from envs.network.demand import Demand, DemandConfig
 from envs.network.generate_config import GenerateConfig
-from envs.network.lead_time import LeadTime
-from envs.network.network import (
+from envs.network.lane import (
     Allocation,
     Calendar,
-    EventWindow,
-    InTransitPayer,
     Lane,
     LaneInput,
     Limits,
-    Node,
-    Receive,
-    Regime,
-    RegimeState,
     Resource,
     ResourceUse,
+    Speed,
+)
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
+    InTransitPayer,
+    Node,
+    Receive,
     ServeOrder,
     Sku,
-    Speed,
     Stock,
     SupplyNetwork,
     Timing,
     Unfilled,
 )
+from envs.network.regime import EventWindow, Regime, RegimeState
 from envs.scenarios.one_warehouse import OneWarehouseConfig
 
 __all__ = ["CALENDAR", "random_network", "rows_are_the_stocks"]
@@ -141,13 +141,13 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
 
 def rows_are_the_stocks(network: SupplyNetwork, net: CompiledNetwork) -> None:
     """Row p of the arrays is stock p of the network, and each node kind owns one run of rows."""
-    nodes = [net.agent_nodes[n].id for n in net.node_of_pair]
+    nodes = [net.agent_nodes[n].id for n in net.arrays.stocks.node_of]
     assert nodes == [s.node for s in network.stocks]
     assert net.arrays.stocks.holding_cost.tolist() == [s.holding_cost for s in network.stocks]
     assert net.arrays.stocks.initial_stock.tolist() == [s.initial_stock for s in network.stocks]
     delivered = [(network.stocks[p].node, network.stocks[p].sku) for p in net.arrays.lanes.to]
     assert delivered == [(q.node, q.sku) for q in network.lanes]
-    kinds = [net.agent_nodes[n].kind for n in net.node_of_pair]
+    kinds = [net.agent_nodes[n].kind for n in net.arrays.stocks.node_of]
     assert len([k for k, _ in groupby(kinds)]) == len(set(kinds))
 
 

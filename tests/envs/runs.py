@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork, compile_network
 from envs.environment.batched_env import BatchedEnv, row_groups
-from envs.network.network import Limits, SupplyNetwork
+from envs.network.lane import Limits
+from envs.network.network import SupplyNetwork
 from envs.scenario import Scenario
 from envs.simulation.actions import KindHeads
 from envs.simulation.simulator import Simulator

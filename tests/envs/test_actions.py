@@ -14,19 +14,11 @@ from envs.compiled.network import CompiledNetwork
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane, LaneInput, Resource, ResourceUse, Speed
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    Lane,
-    LaneInput,
-    Node,
-    Resource,
-    ResourceUse,
-    Sku,
-    Speed,
-    Stock,
-    SupplyNetwork,
-)
-from envs.policies import Policy, Target, View, build_policy
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
+from envs.policies import build_policy
+from envs.policies.base import Policy, Target, View
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.simulation.action_spaces import ActionSpace
@@ -275,8 +267,8 @@ def test_actions_mean_something_where_demand_is_certain() -> None:
     env.reset(0)
     for _ in range(6):
         env.step(env.no_action)
-    periods = env.net.lead_mean + env.net.review
-    assert env.spread[:, 0] == pytest.approx(0.25 * env.net.demand_mean * periods)
+    periods = env.net.leads.pair + env.net.review
+    assert env.spread[:, 0] == pytest.approx(0.25 * env.net.demand.mean * periods)
     wanted = env.base_order[:, 0] + 2.0 * env.spread[:, 0]
     env.close_period(np.ones((env.num_rows, env.action_size, 1), np.float32))
     assert env.flows.raw_order[:, 0] == pytest.approx(wanted)

@@ -11,18 +11,9 @@ import pytest
 
 from envs.compiled.network import compile_network
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Allocation, Lane, LaneInput, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    Allocation,
-    Lane,
-    LaneInput,
-    Node,
-    Resource,
-    ResourceUse,
-    Sku,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.simulation.simulator import Simulator
 
 WEIGHTS = [f"weight_{i}" for i in range(3)]

@@ -11,22 +11,10 @@ import pytest
 from envs.compiled.network import compile_network
 from envs.environment.batched_env import BatchedEnv
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Calendar, Lane, Speed
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    Calendar,
-    EventWindow,
-    Lane,
-    Node,
-    Receive,
-    Regime,
-    RegimeState,
-    Sku,
-    Speed,
-    Stock,
-    SupplyNetwork,
-    Timing,
-    Unfilled,
-)
+from envs.network.network import Node, Receive, Sku, Stock, SupplyNetwork, Timing, Unfilled
+from envs.network.regime import EventWindow, Regime, RegimeState
 from envs.scenario import Scenario
 from envs.simulation.simulator import Simulator
 
@@ -97,7 +85,7 @@ def test_a_lane_that_keeps_its_promise(receive: Receive, delay: int, lead: int) 
     simulator = Simulator(compile_network(network), 2)
     simulator.reset(0)
     heard_after = delay + (1 if delay > 0 and receive is Receive.after_ship else 0)
-    assert simulator.net.lead_mean == pytest.approx([lead + heard_after])
+    assert simulator.net.leads.pair == pytest.approx([lead + heard_after])
     for t in range(40):
         state = simulator.state
         assert state.lead_belief == pytest.approx(float(lead + heard_after)), t
@@ -189,7 +177,7 @@ def test_what_agents_see_of_lanes() -> None:
     assert value(env, "lane_1_price") == pytest.approx(0.5)
     assert value(env, "lane_0_open_now") == 1.0
     assert value(env, "lane_1_open_now") == 0.0
-    position = (0.0 + 5.0) / env.net.demand_mean[0]
+    position = (0.0 + 5.0) / env.net.demand.mean[0]
     expected = 2.0 * (np.sqrt(1.0 + position) - 1.0)
     assert value(env, "expedite_position") == pytest.approx(expected, rel=1e-5)
     for _ in range(3):

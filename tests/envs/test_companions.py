@@ -85,11 +85,8 @@ def test_other_skus_of_the_node(of: CompanionsOf, wanted: list[list[int]]) -> No
     assert [seen(env, store.start, place)[1] for place in (1, 2, 3)] == wanted
     place = 1 if of is CompanionsOf.node else 2
     features, _ = seen(env, store.start, place)
-    others = [
-        row
-        for row in range(env.num_rows)
-        if row != store.start and env.net.node_of_pair[row] == env.net.node_of_pair[store.start]
-    ]
+    node = env.net.arrays.stocks.node_of
+    others = [row for row in np.flatnonzero(node == node[store.start]) if row != store.start]
     own = env.observe()[:, : len(FLOW_FEATURES)]
     assert any(np.array_equal(features, own[row]) for row in others)
 
@@ -107,7 +104,7 @@ def test_the_largest_are_seen() -> None:
     network = replace(scenario.network, stocks=tuple(stocks))
     env = BatchedEnv(replace(scenario, network=network, companions=2), 1)
     warehouse = env.groups[0].start
-    assert env.net.demand_mean[env.companions.row[warehouse]].tolist() == [9.0, 7.0]
+    assert env.net.demand.mean[env.companions.row[warehouse]].tolist() == [9.0, 7.0]
 
 
 def test_own_features_stay_where_they_are() -> None:

@@ -13,17 +13,10 @@ from envs.compiled.network import compile_network
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    EventWindow,
-    Lane,
-    Node,
-    Regime,
-    RegimeState,
-    Sku,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
+from envs.network.regime import EventWindow, Regime, RegimeState
 from envs.scenario import Scenario, Split
 from envs.trace.tables import compile_tables
 from envs.trace.trace import Bootstrap, Trace

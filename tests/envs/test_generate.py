@@ -16,8 +16,10 @@ from envs.compiled.network import compile_network
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from envs.kpis.pairs import EpisodeKpis, KpiTally
-from envs.network.generate import GenerateConfig, generate_network
-from envs.network.network import Speed, SupplyNetwork
+from envs.network.generate import generate_network
+from envs.network.generate_config import GenerateConfig
+from envs.network.lane import Speed
+from envs.network.network import SupplyNetwork
 from envs.scenario import Scenario
 from envs.scenarios.generated import GeneratedConfig
 from tests.envs.networks import map_config
@@ -52,7 +54,7 @@ def test_every_size_is_connected_and_complete(config: GenerateConfig) -> None:
     assert components(network) == 1
     net = compile_network(network)
     assert len(net.agent_nodes) == len(network.nodes) - config.suppliers  # all the others stock
-    assert (net.demand_mean[net.customer_pair] > 0).all()
+    assert (net.demand.mean[net.customer_pair] > 0).all()
     assert all(n.position is not None for n in network.nodes)
 
 
@@ -124,7 +126,7 @@ def test_suppliers_can_fail_and_have_capacity() -> None:
     used = np.zeros(3)
     for q, lane in enumerate(net.network.lanes):
         if not lane.inputs and lane.speed is Speed.regular and lane.base_share > 0:
-            used[int(lane.resources[0].resource[-1]) - 1] += net.demand_mean[net.arrays.lanes.to[q]]
+            used[int(lane.resources[0].resource[-1]) - 1] += net.demand.mean[net.arrays.lanes.to[q]]
     busy = used > 0
     capacity = net.arrays.resources.capacity[:3]
     assert (used / capacity <= 0.5 + 1e-9).all()

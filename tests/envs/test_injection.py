@@ -14,20 +14,10 @@ from envs.compiled.network import compile_network
 from envs.errors import ConfigError, NetworkError
 from envs.network.demand import Demand, DemandConfig
 from envs.network.injection import EventConfig, inject
+from envs.network.lane import Lane, LaneInput, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    EventWindow,
-    Lane,
-    LaneInput,
-    Node,
-    Regime,
-    RegimeState,
-    Resource,
-    ResourceUse,
-    Sku,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
+from envs.network.regime import EventWindow, Regime, RegimeState
 from envs.simulation.simulator import Simulator
 from envs.trace.trace import Trace
 

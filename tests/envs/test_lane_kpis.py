@@ -10,22 +10,10 @@ import pytest
 from envs.compiled.network import CompiledNetwork, compile_network
 from envs.kpis.lanes import LaneTally, lane_groups, resource_figures
 from envs.network.demand import Demand
+from envs.network.lane import Lane, LaneInput, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    Lane,
-    LaneInput,
-    Node,
-    Receive,
-    Regime,
-    RegimeState,
-    Resource,
-    ResourceUse,
-    Sku,
-    Stock,
-    SupplyNetwork,
-    Timing,
-    Unfilled,
-)
+from envs.network.network import Node, Receive, Sku, Stock, SupplyNetwork, Timing, Unfilled
+from envs.network.regime import Regime, RegimeState
 from envs.simulation.simulator import Simulator
 
 
@@ -77,7 +65,7 @@ def test_what_keeps_its_promise_is_on_time(lane: dict[str, Any], receive: Receiv
     orders = [5.0, 0.0, 3.0, 2.0, 0.0, 0.0, 4.0, 1.0]
     net, tally = count(orders, receive=receive, **lane)
     (promised,) = tally.promised
-    assert net.lane_lead.max() <= promised
+    assert net.leads.lane.max() <= promised
     due = sum(quantity > 0 for quantity in orders[: len(orders) - promised])
     assert tally.totals.due.tolist() == tally.totals.on_time.tolist() == [due]
     assert tally.totals.orders.tolist() == [5]

@@ -20,7 +20,8 @@ from envs.linear_programme.programme import (
 )
 from envs.linear_programme.rows import build_programme
 from envs.network.demand import Demand, DemandConfig
-from envs.network.network import Limits, SupplyNetwork
+from envs.network.lane import Limits
+from envs.network.network import SupplyNetwork
 from envs.simulation.simulator import Simulator
 from tests.envs.networks import random_network
 from tests.envs.runs import Floats, random_orders

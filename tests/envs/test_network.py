@@ -13,21 +13,10 @@ import pytest
 from envs.compiled.network import compile_network
 from envs.errors import NetworkError
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Allocation, Calendar, Lane, LaneInput, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    Allocation,
-    Calendar,
-    Lane,
-    LaneInput,
-    Node,
-    Regime,
-    RegimeState,
-    Resource,
-    ResourceUse,
-    Sku,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
+from envs.network.regime import Regime, RegimeState
 from tests.envs.networks import random_network, rows_are_the_stocks
 
 DEMAND = Demand.from_config(DemandConfig(mean=5.0), 0)
@@ -71,7 +60,7 @@ def test_good_network_compiles() -> None:
     """What the cases below break is whole to begin with."""
     net = compile_network(two_nodes())
     assert [s.label for s in net.network.stocks] == ["tea@depot", "tea@shop"]
-    assert net.demand_mean.tolist() == [5.0, 5.0]
+    assert net.demand.mean.tolist() == [5.0, 5.0]
 
 
 NAN = float("nan")
@@ -213,7 +202,7 @@ def test_broken_when_compiled(build: Callable[[], SupplyNetwork], reason: str) -
 def test_transshipment_with_share_0_is_legal() -> None:
     """Two lanes there and back are a circle that the classical policy doesn't use."""
     net = compile_network(two_nodes(lanes=(buy(), truck(), replace(BACK, base_share=0.0))))
-    assert net.demand_mean.tolist() == [5.0, 5.0]
+    assert net.demand.mean.tolist() == [5.0, 5.0]
 
 
 def test_stocks_are_sorted_by_kind() -> None:
@@ -224,7 +213,7 @@ def test_stocks_are_sorted_by_kind() -> None:
     net = compile_network(SupplyNetwork(nodes, (Sku("tea"),), stocks, lanes))
     assert [s.node for s in net.network.stocks] == ["a", "c", "b"]
     assert [n.id for n in net.agent_nodes] == ["a", "c", "b"]
-    assert net.node_of_pair.tolist() == [0, 1, 2]
+    assert net.arrays.stocks.node_of.tolist() == [0, 1, 2]
 
 
 def test_bill_of_materials_reaches_suppliers() -> None:
@@ -236,9 +225,9 @@ def test_bill_of_materials_reaches_suppliers() -> None:
         Lane("make", "plant", "table", LeadTime(1), inputs=(LaneInput("plant", "leg", 4.0),)),
     )
     net = compile_network(SupplyNetwork(nodes, (Sku("leg"), Sku("table")), stocks, lanes))
-    assert net.demand_mean.tolist() == [20.0, 5.0]
-    assert net.demand_sd == pytest.approx([4.0 * 5.0**0.5, 5.0**0.5])
-    assert net.path_lead.tolist() == [4.0, 1.0]
+    assert net.demand.mean.tolist() == [20.0, 5.0]
+    assert net.demand.sd == pytest.approx([4.0 * 5.0**0.5, 5.0**0.5])
+    assert net.leads.path.tolist() == [4.0, 1.0]
     assert net.echelon_weight.toarray().tolist() == [[1.0, 4.0], [0.0, 1.0]]
 
 

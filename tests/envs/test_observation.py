@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from envs.environment.batched_env import BatchedEnv
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane, LaneInput
 from envs.network.lead_time import LeadTime
-from envs.network.network import Lane, LaneInput, Node, Receive, Sku, Stock, SupplyNetwork, Timing
+from envs.network.network import Node, Receive, Sku, Stock, SupplyNetwork, Timing
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from tests.envs.networks import one_warehouse, random_network
@@ -268,7 +269,7 @@ def test_memory_shows_demand_one_by_one() -> None:
     assert tuple(n for n in with_memory.feature_names if n not in names) == without.feature_names
     with_memory.reset(3)
     without.reset(3)
-    asked = [with_memory.net.demand_mean[:, None] * np.ones(2)] * 4
+    asked = [with_memory.net.demand.mean[:, None] * np.ones(2)] * 4
     kept = [with_memory.feature_names.index(name) for name in without.feature_names]
     for _ in range(7):
         seen, _, _ = with_memory.step(with_memory.no_action)

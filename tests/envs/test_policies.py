@@ -15,9 +15,11 @@ from scipy import stats
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane, Speed
 from envs.network.lead_time import LeadTime
-from envs.network.network import Lane, Node, Sku, Speed, Stock, SupplyNetwork
-from envs.policies import POLICIES, Parameter, build_policy
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
+from envs.policies import POLICIES, build_policy
+from envs.policies.base import Parameter
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.serial import SerialConfig, StageConfig

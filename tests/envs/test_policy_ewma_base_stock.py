@@ -26,8 +26,8 @@ def test_formula(serve: ServeOrder) -> None:
     )
     run, _ = play_actions(scenario, np.zeros((12, 1, 3, 4), np.float32), seed=5)
     first = serve is ServeOrder.first
-    mean = np.full(4, scenario.compiled.demand_mean[0])
-    variance = np.full(4, scenario.compiled.demand_sd[0] ** 2)
+    mean = np.full(4, scenario.compiled.demand.mean[0])
+    variance = np.full(4, scenario.compiled.demand.sd[0] ** 2)
     periods = 2 if first else 3
     for t in range(12):
         if t > 0 or first:

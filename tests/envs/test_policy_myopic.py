@@ -41,7 +41,7 @@ def stock_on_arrival(run: Run, period: int, row: int, chance: dict[int, float]) 
     """Every course that demand can take until today's order is there -> P(stock then)."""
     net, state = run.net, run.opened
     slots = state.in_transit.shape[2]
-    lead = int(net.lead_mean[0])
+    lead = int(net.leads.pair[0])
     first = int(net.arrays.switches.demand_first)
     served = range(first, max(lead, first))
     found: dict[int, float] = {}

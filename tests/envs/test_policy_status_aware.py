@@ -6,8 +6,9 @@ import numpy as np
 
 from envs.compiled.network import compile_network
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane, LaneInput, Speed
 from envs.network.lead_time import LeadTime
-from envs.network.network import Lane, LaneInput, Node, Sku, Speed, Stock, SupplyNetwork
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.policies.status_aware import lane_weights, lateral_lanes
 
 

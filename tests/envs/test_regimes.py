@@ -11,20 +11,10 @@ from numpy.typing import NDArray
 from envs.compiled.network import CompiledNetwork, compile_network
 from envs.errors import NetworkError
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    EventWindow,
-    Lane,
-    ModeStates,
-    Node,
-    Regime,
-    RegimeState,
-    Resource,
-    ResourceUse,
-    Sku,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
+from envs.network.regime import EventWindow, ModeStates, Regime, RegimeState
 from envs.trace.tables import compile_tables
 from envs.trace.trace import Trace
 

@@ -8,19 +8,10 @@ import pytest
 from envs.compiled.network import compile_network
 from envs.kpis.resilience import Failure, ResilienceTally, resilience_figures
 from envs.network.demand import Demand
+from envs.network.lane import Lane, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    EventWindow,
-    Lane,
-    Node,
-    Regime,
-    RegimeState,
-    Resource,
-    ResourceUse,
-    Sku,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
+from envs.network.regime import EventWindow, Regime, RegimeState
 from envs.simulation.simulator import Simulator
 
 DOWN = RegimeState("down", availability=0.0)

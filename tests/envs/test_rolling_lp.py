@@ -12,20 +12,10 @@ import pytest
 from envs.compiled.network import compile_network
 from envs.environment.batched_env import BatchedEnv
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane, LaneInput, Resource, ResourceUse, Speed
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    Lane,
-    LaneInput,
-    Node,
-    Regime,
-    RegimeState,
-    Resource,
-    ResourceUse,
-    Sku,
-    Speed,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
+from envs.network.regime import Regime, RegimeState
 from envs.policies import build_policy
 from envs.policies.base import View
 from envs.policies.expectation import Expectation

@@ -51,7 +51,7 @@ def test_the_network_is_what_its_numbers_say() -> None:
         assert regime.stationary()[0] == pytest.approx(25 / 27)
         assert regime.seen_after == 0
         hours = sum(
-            use.per_unit * scenario.compiled.demand_mean[scenario.compiled.arrays.lanes.to[q]]
+            use.per_unit * scenario.compiled.demand.mean[scenario.compiled.arrays.lanes.to[q]]
             for q, lane in enumerate(network.lanes)
             for use in lane.resources
             if use.resource == machine.id

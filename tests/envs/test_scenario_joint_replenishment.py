@@ -51,7 +51,7 @@ def volumes(scenario: Scenario) -> np.ndarray:
 def test_a_truck_is_days_of_demand() -> None:
     """Volumes are scaled so that mean demand fills a truck in as many days as asked."""
     scenario = build("scenario.skus=20", "scenario.seed=3")
-    per_day = volumes(scenario) @ scenario.compiled.demand_mean[scenario.compiled.arrays.lanes.to]
+    per_day = volumes(scenario) @ scenario.compiled.demand.mean[scenario.compiled.arrays.lanes.to]
     assert TRUCK / per_day == pytest.approx([6.0, 8.0])
     assert len(scenario.network.stocks) == 20
 
@@ -132,11 +132,11 @@ def test_joint_quantity_formula() -> None:
     env = started(scenario, "q_s", cycle=cycle, safety_factor=factor)
     net, volume = scenario.compiled, volumes(scenario)
     to = net.arrays.lanes.to
-    span = cycle + net.lead_mean
-    deviation = np.sqrt(span * net.demand_sd**2 + (net.demand_mean * net.lead_sd) ** 2)
-    level = (net.demand_mean * span + factor * deviation)[to, None]
+    span = cycle + net.leads.pair
+    deviation = np.sqrt(span * net.demand.sd**2 + (net.demand.mean * net.leads.pair_sd) ** 2)
+    level = (net.demand.mean * span + factor * deviation)[to, None]
     pack = net.arrays.rules.order_multiple[:, None]
-    quantity = cycle * volume @ net.demand_mean[to][:, None]
+    quantity = cycle * volume @ net.demand.mean[to][:, None]
     orders = 0
     for _ in range(60):
         lacking = np.maximum(level - env.state.inventory_position[to], 0.0)

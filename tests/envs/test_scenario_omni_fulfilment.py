@@ -27,7 +27,7 @@ def test_zones_hold_nothing() -> None:
     env = BatchedEnv(scenario(), 8)
     env.reset(0)
     through = fulfilling_pairs(env.net)
-    kinds = np.array([env.net.agent_nodes[n].kind for n in env.net.node_of_pair])
+    kinds = np.array([env.net.agent_nodes[n].kind for n in env.net.arrays.stocks.node_of])
     assert (through == (kinds == "zone")).all()
     sold = demand = 0.0
     for _ in range(30):
@@ -106,9 +106,9 @@ def test_shelves_hold_what_they_hold() -> None:
     """No store ever has more than its capacity, and the limit is felt."""
     env = BatchedEnv(scenario(), 16)
     env.reset(0)
-    kinds = np.array([env.net.agent_nodes[n].kind for n in env.net.node_of_pair])
+    kinds = np.array([env.net.agent_nodes[n].kind for n in env.net.arrays.stocks.node_of])
     stores = np.flatnonzero(kinds == "store")
-    node = env.net.node_of_pair[stores]
+    node = env.net.arrays.stocks.node_of[stores]
     fullest = 0.0
     for _ in range(40):
         env.close_period(env.no_action)

@@ -6,7 +6,7 @@ import pytest
 
 from conf.compose import compose
 from envs.errors import ConfigError
-from envs.network.network import Allocation
+from envs.network.lane import Allocation
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario

@@ -50,7 +50,7 @@ def test_the_network_is_what_its_numbers_say() -> None:
     assert premium["sea"] == 0.0
     assert premium["air"] / premium["nearshore"] == pytest.approx(0.60 / 0.18, rel=1e-3)
     (nearshore,) = network.resources
-    assert nearshore.capacity == pytest.approx(0.6 * net.customer_mean.sum())
+    assert nearshore.capacity == pytest.approx(0.6 * net.demand.customer_mean.sum())
     beside = [q for q in network.lanes if q.inputs and q.node.startswith("centre")]
     assert len(beside) == 2 * 8
     assert not any(lane.base_share for lane in beside)
@@ -73,13 +73,13 @@ def test_the_seed_draws_the_structure() -> None:
     one, again, other = (
         build("smoke=true", f"scenario.structure_seed={seed}").compiled for seed in (0, 0, 1)
     )
-    assert one.multiplier is not None
-    assert again.multiplier is not None
-    assert np.array_equal(one.demand_mean, again.demand_mean)
-    assert np.array_equal(one.multiplier, again.multiplier)
-    assert not np.array_equal(one.demand_mean, other.demand_mean)
-    np.testing.assert_allclose(one.multiplier.mean(axis=1), 1.0, atol=0.02)
-    weekly = one.multiplier[0].reshape(52, 7).mean(axis=1)
+    assert one.demand.multiplier is not None
+    assert again.demand.multiplier is not None
+    assert np.array_equal(one.demand.mean, again.demand.mean)
+    assert np.array_equal(one.demand.multiplier, again.demand.multiplier)
+    assert not np.array_equal(one.demand.mean, other.demand.mean)
+    np.testing.assert_allclose(one.demand.multiplier.mean(axis=1), 1.0, atol=0.02)
+    weekly = one.demand.multiplier[0].reshape(52, 7).mean(axis=1)
     promoted = weekly > 1.35 * np.median(weekly)
     assert 3 <= promoted.sum() <= 6  # of six, those in the low season stand out less
 
@@ -116,7 +116,7 @@ def test_the_rule_is_its_formula() -> None:
     streams = [list(net.customer_pair).index(i) for i in below]
     own = [q for q, lane in enumerate(lanes) if (lane.node, lane.sku) == ("centre_2", sku)]
     onward = [q for q, lane in enumerate(lanes) if lane.node in fed and lane.sku == sku]
-    assert net.multiplier is not None
+    assert net.demand.multiplier is not None
     expedited = 0.0
     for _ in range(scenario.horizon):
         state, slots = env.state, net.slots
@@ -128,13 +128,13 @@ def test_the_rule_is_its_formula() -> None:
         coming = stock + sum(state.in_transit[q].sum(axis=0) + state.owed[q] for q in own)
         for periods, position, k, lead_sd, got in (
             (5 + 2 + 1, soon, 4.0, None, env.simulator.decision.expedite[p]),
-            (30 + 2 + 1, coming, 1.5, net.lead_sd[p], env._target[p]),
+            (30 + 2 + 1, coming, 1.5, net.leads.pair_sd[p], env._target[p]),
         ):
-            days = (today[:, None] + np.arange(periods)) % net.calendar_length
-            ahead = net.multiplier[streams][:, days].sum(axis=2)
+            days = (today[:, None] + np.arange(periods)) % net.demand.calendar_length
+            ahead = net.demand.multiplier[streams][:, days].sum(axis=2)
             mean = (state.demand_level[streams] * ahead).sum(axis=0)
             variance = (state.demand_variance[streams] * ahead).sum(axis=0)
-            fast = [net.lane_lead_sd[q] for q in own if lanes[q].speed == "expedite"]
+            fast = [net.leads.lane_sd[q] for q in own if lanes[q].speed == "expedite"]
             spread = max(fast) if lead_sd is None else lead_sd
             sd = np.sqrt(variance + (mean * spread / periods) ** 2)
             same("wanted", got, mean + k * sd - position)

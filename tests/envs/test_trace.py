@@ -10,17 +10,10 @@ from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork, compile_network
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane, LaneInput
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    Lane,
-    LaneInput,
-    Node,
-    Regime,
-    RegimeState,
-    Sku,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
+from envs.network.regime import Regime, RegimeState
 from envs.simulation.simulator import Simulator
 from envs.trace.random_streams import episode_keys, standard_normal, uniform
 from envs.trace.trace import Trace

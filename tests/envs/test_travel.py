@@ -7,17 +7,10 @@ import pytest
 
 from envs.compiled.network import compile_network
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    EventWindow,
-    Lane,
-    Node,
-    Regime,
-    RegimeState,
-    Sku,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
+from envs.network.regime import EventWindow, Regime, RegimeState
 from envs.policies.travel import Travel, state_ahead
 from envs.trace.trace import Trace
 

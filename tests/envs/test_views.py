@@ -114,7 +114,7 @@ def test_agents_get_their_own_rows(scenario: Scenario) -> None:
     rng = np.random.default_rng(0)
     action = rng.uniform(-1, 1, (batched.num_rows, batched.action_size, 1)).astype(np.float32)
     rows = {
-        agent: np.flatnonzero(batched.net.node_of_pair == i)
+        agent: np.flatnonzero(batched.net.arrays.stocks.node_of == i)
         for i, agent in enumerate(batched.agent_ids)
     }
     for agent, own in rows.items():

@@ -16,18 +16,10 @@ from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ArtifactError, ConfigError, EchelonError
 from envs.network.demand import PROCESSES, Demand, DemandConfig, build_process
+from envs.network.lane import Lane, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
-from envs.network.network import (
-    Lane,
-    Node,
-    Regime,
-    RegimeState,
-    Resource,
-    ResourceUse,
-    Sku,
-    Stock,
-    SupplyNetwork,
-)
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
+from envs.network.regime import Regime, RegimeState
 from envs.observation.companions import CompanionsOf
 from envs.reward import Preference
 from envs.scenario import Scenario
@@ -122,9 +114,11 @@ def test_replayed_demand_comes_back_without_its_history(retail: Scenario) -> Non
     back = there_and_back(retail)
     assert network_hash(back) == network_hash(retail)
     assert back.calendar_start == "2017-01-01"
-    assert back.compiled.calendar_length == retail.compiled.calendar_length
-    np.testing.assert_array_equal(back.compiled.multiplier, retail.compiled.multiplier)
-    np.testing.assert_array_equal(back.compiled.demand_mean, retail.compiled.demand_mean)
+    assert back.compiled.demand.calendar_length == retail.compiled.demand.calendar_length
+    np.testing.assert_array_equal(
+        back.compiled.demand.multiplier, retail.compiled.demand.multiplier
+    )
+    np.testing.assert_array_equal(back.compiled.demand.mean, retail.compiled.demand.mean)
     beer_game = build("scenario=beer_game")
     assert network_hash(there_and_back(beer_game)) == network_hash(beer_game)
     histories = [s.demand.history for s in back.network.stocks if s.demand is not None]

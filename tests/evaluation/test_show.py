@@ -16,7 +16,8 @@ from rich.console import Console
 from conf.compose import compose
 from echelon import main
 from envs.compiled.network import CompiledNetwork, compile_network
-from envs.network.generate import GenerateConfig, generate_network
+from envs.network.generate import generate_network
+from envs.network.generate_config import GenerateConfig
 from envs.network.network import Node, SupplyNetwork
 from envs.network.regime import Regime, RegimeState
 from envs.scenario import Scenario
@@ -85,7 +86,7 @@ def test_connections_carry_what_the_base_shares_send() -> None:
     """Flows of all SKUs add up to demand; suppliers are where their lanes begin."""
     net = compile_network(generate_network(map_config(modes=["truck", "air"])))
     links = connect(net)
-    demand = net.customer_mean.sum()
+    demand = net.demand.customer_mean.sum()
     assert {c.source for c in links if c.target == "plant_1"} == {"supplier_1", "supplier_2"}
     for kind in ("plant", "warehouse", "store"):
         flow = sum(c.flow for c in links if c.target.startswith(kind))

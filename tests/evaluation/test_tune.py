@@ -116,7 +116,7 @@ def test_abc_classes_hold_the_shares_they_say() -> None:
     """A: from the most valuable on, until 80 % are reached; C: beyond 95 %."""
     scenario = build("scenario=joint_replenishment")
     net, groups = scenario.compiled, stock_classes(scenario, "abc")
-    value = net.demand_mean * net.arrays.stocks.holding_cost
+    value = net.demand.mean * net.arrays.stocks.holding_cost
     letters = np.array([g[-1] for g in groups])
     share = value[letters == "A"].sum() / value.sum()
     assert share >= 0.8

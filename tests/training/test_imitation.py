@@ -12,7 +12,8 @@ import torch
 from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
-from envs.policies import Policy, View, build_policy
+from envs.policies import build_policy
+from envs.policies.base import Policy, View
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.simulation.action_spaces import ActionSpace

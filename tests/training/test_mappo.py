@@ -48,10 +48,12 @@ def test_central_columns_stand_behind_the_actors_and_tell_the_truth() -> None:
     assert (seen[0, columns].sum(axis=0) == 1.0).all()
     store = env.net.customer_pair[7]
     to_come = seen[store, names.index(f"{CENTRAL}demand_to_come")]
-    coming = env.simulator.trace.demand[7] / env.net.customer_mean[7] - 1.0
+    coming = env.simulator.trace.demand[7] / env.net.demand.customer_mean[7] - 1.0
     assert to_come == pytest.approx(coming, rel=1e-5)
     env.step(env.no_action)
-    assert env.flows.demand[store] == pytest.approx((coming + 1.0) * env.net.customer_mean[7])
+    assert env.flows.demand[store] == pytest.approx(
+        (coming + 1.0) * env.net.demand.customer_mean[7]
+    )
 
 
 def _explained(algorithm: PpoConfig, scenario: Scenario) -> float:

@@ -16,7 +16,8 @@ from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import expedites
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
-from envs.policies import POLICIES, Follows, Policy, Target, View, Weights, build_policy
+from envs.policies import POLICIES, build_policy
+from envs.policies.base import Follows, Policy, Target, View, Weights
 from envs.policies.echelon_base_stock import EchelonBaseStock
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario

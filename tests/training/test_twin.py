@@ -268,8 +268,8 @@ def test_trajectories_are_longer_than_the_way_to_the_customer() -> None:
     scenario = scenario_of("two_echelon_dc")
     env = BatchedEnv(dataclasses.replace(scenario, horizon=365), 1)
     periods, tail = horizon_of(env, None, None)
-    assert periods > 2 * env.net.path_lead.max()
-    assert tail > env.net.path_lead.max()
+    assert periods > 2 * env.net.leads.path.max()
+    assert tail > env.net.leads.path.max()
     assert horizon_of(env, 40, 30) == (40, 20)
 
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from envs.compiled.network import CompiledNetwork
 from envs.environment.batched_env import BatchedEnv, Group
 from envs.errors import ConfigError
-from envs.policies import Policy, Target, View, policy_class
+from envs.policies import policy_class
+from envs.policies.base import Policy, Target, View
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 from envs.simulation.actions import LEVEL_RANGE, HeadArrays, compile_heads

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.network.network import Allocation
+from envs.network.lane import Allocation
 from envs.simulation.actions import SHARE_RANGE, HeadArrays
 from envs.simulation.state import Flows
 from training.twin.tables import CRUMB_UNITS, Tables

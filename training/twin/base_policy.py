@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from envs.errors import ConfigError
-from envs.policies import Follows, Policy, View, Weights
+from envs.policies.base import Follows, Policy, View, Weights
 from envs.simulation.action_spaces import ActionSpace
 from training.twin.physics import Positions
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
-from envs.policies import Follows, Policy, Weights
+from envs.policies.base import Follows, Policy, Weights
 from envs.types import Floats
 from training.twin.base_policy import class_path, declared_weights
 
@@ -185,7 +185,7 @@ def _try(
         declared = np.clip(found, np.minimum(*ends), np.maximum(*ends))
         off = np.maximum(np.abs(found - declared) - _ROUNDING * np.abs(values), 0.0) / units
         if field == "expedite":
-            off[net.expedite_lead < 0.0] = 0.0  # no lanes to do it
+            off[net.leads.expedite < 0.0] = 0.0  # no lanes to do it
         row, b = (int(i) for i in np.unravel_index(np.argmax(np.nan_to_num(off)), off.shape))
         if off[row, b] > size:
             network = net.network

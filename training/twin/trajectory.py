@@ -45,7 +45,7 @@ def horizon_of(env: BatchedEnv, periods: int | None, tail: int | None) -> tuple[
     None: from the longest way from ordering to the customer, so that an order's consequences are
     seen before the trajectory ends; never more than an episode has.
     """
-    way = int(np.ceil((env.net.path_lead + env.net.path_lead_sd + env.net.review).max()))
+    way = int(np.ceil((env.net.leads.path + env.net.leads.path_sd + env.net.review).max()))
     tail = int(np.clip(2 * way, 16, 64)) if tail is None else tail
     periods = max(64, 3 * tail) if periods is None else periods
     periods = min(periods, env.horizon)

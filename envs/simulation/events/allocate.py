@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from envs.compiled.arrays import Csr
 from envs.kernel import copy_row, kernel
-from envs.network.network import Allocation
+from envs.network.lane import Allocation
 from envs.simulation.actions import SHARE_RANGE
 from envs.simulation.state import Scratch
 from envs.simulation.world import World

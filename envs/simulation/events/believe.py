@@ -111,9 +111,9 @@ def forget_receipts(net: CompiledNetwork, state: State, period: int) -> None:
     arrays, lane = net.arrays, net.arrays.beliefs.lane
     delay = arrays.lanes.information_delay[lane]
     extra = ((delay > 0) & arrays.switches.receive_after_ship).astype(np.int64)  # as `_extra`
-    lead = net.lane_lead[lane]
+    lead = net.leads.lane[lane]
     state.lead_belief[...] = lead[:, None]
-    state.lead_square[...] = (lead**2 + net.lane_lead_sd[lane] ** 2)[:, None]
+    state.lead_square[...] = (lead**2 + net.leads.lane_sd[lane] ** 2)[:, None]
     state.on_time[...] = state.in_full[...] = 1.0
     state.cohorts[...] = 0.0
     row, usual = np.arange(lane.size), np.round(lead).astype(np.int64)

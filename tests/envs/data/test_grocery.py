@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.data import GrocerySettings, build_grocery_demand, load_grocery_demand
-from envs.data.grocery_rows import PROMOTION_COLUMNS, TRANSACTION_COLUMNS
+from envs.data.grocery import build_grocery_demand
+from envs.data.grocery_files import load_grocery_demand
+from envs.data.grocery_rows import PROMOTION_COLUMNS, TRANSACTION_COLUMNS, GrocerySettings
 from envs.errors import ConfigError, DataError
 
 Columns = dict[str, Any]

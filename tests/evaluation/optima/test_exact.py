@@ -341,5 +341,5 @@ def test_no_tuned_rule_beats_the_optimum(seed: int) -> None:
     assert simulated > exact - 1.5 * noise
     [stock], [lane] = scenario.network.stocks, scenario.network.lanes
     if stock.p_wait == 1.0 and lane.order_multiple == 1.0:
-        spent = abs(exact) + stock.price * scenario.compiled.customer_mean[0]
+        spent = abs(exact) + stock.price * scenario.compiled.demand.customer_mean[0]
         assert simulated < exact + 0.01 * spent + noise

@@ -12,8 +12,9 @@ from scipy import stats
 from conf.compose import compose
 from envs.errors import ConfigError, NetworkError
 from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane, LaneInput
 from envs.network.lead_time import LeadTime
-from envs.network.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario

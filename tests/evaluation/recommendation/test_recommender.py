@@ -20,11 +20,12 @@ from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ArtifactError
 from envs.network.demand import Demand
+from envs.network.lane import Lane, LaneInput
 from envs.network.lead_time import LeadTime
-from envs.network.network import Lane, LaneInput, Node, Sku, Stock, SupplyNetwork
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from envs.simulation.events import forget_receipts
+from envs.simulation.events.believe import forget_receipts
 from evaluation.artifact.artifact import load_artifact
 from evaluation.recommendation.recommender import Recommender
 from evaluation.recommendation.schemas import RecommendationRequest, RecommendationResponse

@@ -75,7 +75,7 @@ def test_sku_classes_by_demand_times_value() -> None:
     sku_of = np.array([s.sku for s in net.network.stocks])
     value = {k: net.arrays.stocks.holding_cost[sku_of == k].mean() for k in classes}
     sold = np.isin(np.arange(sku_of.size), net.customer_pair)
-    worth = {k: net.demand_mean[sold & (sku_of == k)].sum() * value[k] for k in classes}
+    worth = {k: net.demand.mean[sold & (sku_of == k)].sum() * value[k] for k in classes}
     total = sum(worth.values())
     a = sum(w for k, w in worth.items() if classes[k] == "A")
     smallest = min(w for k, w in worth.items() if classes[k] == "A")
