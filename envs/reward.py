@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.arrays import Csr
 from envs.errors import ConfigError
 from envs.kernel import entry
 from envs.simulation.state import Flows
+from envs.types import Floats, Floats32
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Preference:
         if self.at is not None and not 0.0 <= self.at <= 1.0:
             raise ConfigError(f"preference.at is {self.at}; expected a share from 0 to 1, or null.")
 
-    def price(self, preference: NDArray[np.float64]) -> NDArray[np.float64]:
+    def price(self, preference: Floats) -> Floats:
         """[B] currency per unit not served at once."""
-        price: NDArray[np.float64] = self.low ** (1.0 - preference) * self.high**preference
+        price: Floats = self.low ** (1.0 - preference) * self.high**preference
         return price
 
 
@@ -100,11 +100,11 @@ COST_ALONE = RewardConfig(
 
 
 def add_shortage(
-    cost: NDArray[np.float64],
+    cost: Floats,
     flows: Flows,
-    price: NDArray[np.float64],
-    out: NDArray[np.float64],
-) -> NDArray[np.float64]:
+    price: Floats,
+    out: Floats,
+) -> Floats:
     """Fill and return out [P, B] = cost + price [B] x units not served at once."""
     np.subtract(flows.demand, flows.sold, out=out)
     out *= price
@@ -113,11 +113,11 @@ def add_shortage(
 
 
 def compute_reward(
-    total_cost: NDArray[np.float64],
+    total_cost: Floats,
     downstream: Csr,
-    cost_scale: NDArray[np.float64],
+    cost_scale: Floats,
     config: RewardConfig,
-    out: NDArray[np.float32],
+    out: Floats32,
 ) -> None:
     """Fill out [P, B] = -((1 - a) (own cost + d cost of pairs below) + a sum of all / P) / scale.
 

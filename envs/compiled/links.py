@@ -8,11 +8,11 @@ import numpy as np
 from scipy import sparse
 
 from envs.compiled.arrays import Csr
-from envs.compiled.sparse import Matrix, csr
+from envs.compiled.sparse import csr
 from envs.errors import NetworkError
 from envs.network.lane import Lane, Resource, Speed
 from envs.network.network import SupplyNetwork
-from envs.types import Floats, Ints
+from envs.types import Floats, Ints, Matrix
 
 
 class Links(NamedTuple):

@@ -18,7 +18,6 @@ from envs.compiled.lead_times import LeadTimes, expected_leads, longest_lead, pi
 from envs.compiled.links import link_parts
 from envs.compiled.resources import compile_resources, compile_switches
 from envs.compiled.rules import Exposure, compile_exposures, compile_rules
-from envs.compiled.sparse import Matrix
 from envs.compiled.stocks import (
     ExpectedDemand,
     compile_nodes,
@@ -27,7 +26,7 @@ from envs.compiled.stocks import (
     review_gap,
 )
 from envs.network.network import Node, SupplyNetwork
-from envs.types import Floats, Ints
+from envs.types import Floats, Ints, Matrix
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy import sparse
 
 from envs.compiled.arrays import Csr
-from envs.types import Floats, Ints
-
-Matrix = Any  # SciPy's sparse matrices
+from envs.types import Floats, Ints, Matrix
 
 
 def csr(rows: list[list[tuple[int, float]]]) -> Csr:

@@ -28,9 +28,7 @@ from envs.data.grocery_rows import (
     select_rows,
 )
 from envs.errors import DataError
-from envs.types import Floats
-
-Integers = NDArray[np.int64]
+from envs.types import Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +40,7 @@ class GroceryDemand:
     """
 
     dates: NDArray[np.datetime64]  # [T] calendar days
-    week: Integers  # [T] the data's own week, 1-53
+    week: Ints  # [T] the data's own week, 1-53
     store_ids: tuple[str, ...]  # S
     item_ids: tuple[str, ...]  # K
     quantity: Floats  # [T, S, K] whole units sold per day
@@ -143,7 +141,7 @@ def assemble(rows: Rows, promotions: Table) -> GroceryDemand:
     )
 
 
-def _ranges(week_of_day: Integers) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+def _ranges(week_of_day: Ints) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     """Return train, tune and test as half-open day ranges. Raises DataError if one is empty."""
     if (np.diff(week_of_day) < 0).any():
         raise DataError("transactions: weeks go back in time; expected them to rise with the date.")
@@ -157,7 +155,7 @@ def _ranges(week_of_day: Integers) -> tuple[tuple[int, int], tuple[int, int], tu
     return (0, int(first)), (int(first), int(second)), (int(second), days)
 
 
-def _full_weeks(quantity: Floats, week: Integers) -> tuple[Integers, Floats]:
+def _full_weeks(quantity: Floats, week: Ints) -> tuple[Ints, Floats]:
     """Return the weeks with all seven days and their sales: [T, S, K] -> [W], [W, S, K].
 
     The year's first week has one day; next to full weeks it would look like a slump.

@@ -7,18 +7,15 @@ series of a household panel are thin. Shapes: T days, W weeks, S stores, K items
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from envs.types import Floats
-
-Integers = NDArray[np.int64]
+from envs.types import Floats, Ints
 
 PRIOR_UNITS = 100.0  # a store's weekday factors count for half once it has sold this many units
 UPLIFT_RANGE = (1.0, 3.0)  # promotions never lower the forecast, nor more than treble it
 FIXED_POINT_STEPS = 50
 
 
-def weekday_factor(quantity: Floats, weekday: Integers, busiest: int) -> Floats:
+def weekday_factor(quantity: Floats, weekday: Ints, busiest: int) -> Floats:
     """Return each store's mean sales by weekday against its mean day: [T, S, K], [T] -> [S, 7].
 
     Shrunk towards the factors of the `busiest` first stores together; mean 1 per store.
@@ -92,9 +89,7 @@ def _effect(sales: Floats, share: Floats) -> tuple[float, float]:
     return effect, float(variance)
 
 
-def unit_price(
-    week: Integers, item: Integers, quantity: Floats, value: Floats, items: int
-) -> Floats:
+def unit_price(week: Ints, item: Ints, quantity: Floats, value: Floats, items: int) -> Floats:
     """Return the median over weeks of a week's value per unit sold: rows [M] -> [K] currency."""
     weeks = int(week.max()) + 1
     cell = week * items + item

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.errors import ConfigError, DataError, did_you_mean
-from envs.types import Floats
+from envs.types import Floats, Ints
 
 TRANSACTION_COLUMNS = (
     "store_id",
@@ -44,8 +44,6 @@ LEFT_OUT_TYPES = ("", "MISC SALES TRANS")
 # The timestamps are UTC without saying so: only in this zone does each day lie in one `week`,
 # weeks start on Monday and 2017 ends on 31 December.
 TIME_ZONE = "America/New_York"
-
-Integers = NDArray[np.int64]
 
 
 class Table(Protocol):
@@ -102,16 +100,16 @@ class Rows:
 
     settings: GrocerySettings
     first_day: np.datetime64
-    week_of_day: Integers  # [T] the data's own week
-    stores: Integers  # [S] store_id
+    week_of_day: Ints  # [T] the data's own week
+    stores: Ints  # [S] store_id
     busiest: int
     item_names: tuple[str, ...]  # K
-    product_ids: Integers  # sorted; all products of the chosen items
-    product_item: Integers  # item index of each of product_ids
-    day: Integers  # [M]
-    store: Integers  # [M] index into stores
-    item: Integers  # [M] index into item_names
-    product: Integers  # [M] index into product_ids
+    product_ids: Ints  # sorted; all products of the chosen items
+    product_item: Ints  # item index of each of product_ids
+    day: Ints  # [M]
+    store: Ints  # [M] index into stores
+    item: Ints  # [M] index into item_names
+    product: Ints  # [M] index into product_ids
     quantity: Floats  # [M] units
     shelf_value: Floats  # [M] currency before the store's own discounts
 
@@ -192,7 +190,7 @@ def select_rows(transactions: Table, products: Table, settings: GrocerySettings)
     )
 
 
-def _items_of_products(products: Table, grain: str) -> tuple[list[str], Integers, Integers]:
+def _items_of_products(products: Table, grain: str) -> tuple[list[str], Ints, Ints]:
     """Return item names, the sorted ids of the products that are goods, their item indices.
 
     A type's name alone is ambiguous ("PREMIUM" is ice cream), so its category goes before it.
@@ -213,7 +211,7 @@ def _items_of_products(products: Table, grain: str) -> tuple[list[str], Integers
     return [str(name) for name in names], ids[order], item[order]
 
 
-def _busiest_items(sold: Floats, items: int) -> Integers:
+def _busiest_items(sold: Floats, items: int) -> Ints:
     """Return the items that sell most, out of those that sell at most stores. `sold` is [S, J]."""
     eligible = (sold > 0).mean(axis=0) > 0.5
     if eligible.sum() < items:
@@ -225,7 +223,7 @@ def _busiest_items(sold: Floats, items: int) -> Integers:
     return np.argsort(-total, kind="stable")[:items]
 
 
-def _index(ids: Integers, values: Integers) -> Integers:
+def _index(ids: Ints, values: Ints) -> Ints:
     """Return the position of each value in the sorted ids, -1 where it is not among them."""
     if len(ids) == 0:
         return np.full(len(values), -1)
@@ -233,7 +231,7 @@ def _index(ids: Integers, values: Integers) -> Integers:
     return np.where(ids[at] == values, at, -1)
 
 
-def _local_days(timestamps: NDArray[Any]) -> tuple[np.datetime64, Integers]:
+def _local_days(timestamps: NDArray[Any]) -> tuple[np.datetime64, Ints]:
     """Return the first day of the calendar and the day index of each UTC timestamp.
 
     Raises DataError if there are no timestamps, or the zone's rules are not installed.
@@ -259,7 +257,7 @@ def _local_days(timestamps: NDArray[Any]) -> tuple[np.datetime64, Integers]:
     return np.datetime64(int(days.min()), "D"), days - days.min()
 
 
-def _weeks_of_days(day: Integers, week: Integers) -> Integers:
+def _weeks_of_days(day: Ints, week: Ints) -> Ints:
     """Return the week of each day [T]; a day on which all stores were closed has the next one's.
 
     Raises DataError if the rows of one day have two weeks.

@@ -11,7 +11,6 @@ import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.kernel import Handle
@@ -34,6 +33,7 @@ from envs.simulation.actions import KindHeads, compile_heads
 from envs.simulation.simulator import Simulator
 from envs.simulation.snapshot import Snapshot
 from envs.simulation.state import Flows, State
+from envs.types import Floats, Floats32, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Group:
     start: int
     stop: int
     heads: tuple[str, ...]
-    node_of_row: NDArray[np.int64]
+    node_of_row: Ints
 
     @property
     def action_size(self) -> int:
@@ -74,7 +74,7 @@ class BatchedEnv:
         split: str = "train",
         base_policy: Policy | None = None,
         reward: RewardConfig | None = None,
-        cost_scale: NDArray[np.float64] | None = None,
+        cost_scale: Floats | None = None,
         action_space: ActionSpace | None = None,
         central: bool = False,
     ) -> None:
@@ -144,7 +144,7 @@ class BatchedEnv:
         """What happened in the period just stepped."""
         return self.simulator.flows
 
-    def reset(self, seed: int, first_episode: int = 0) -> NDArray[np.float32]:
+    def reset(self, seed: int, first_episode: int = 0) -> Floats32:
         """Begin episodes first_episode + b of the seed, past the warm-up; return observations."""
         if self.baseline is not None:
             self.baseline.reset(seed, first_episode)
@@ -172,9 +172,7 @@ class BatchedEnv:
         self.shortage_price[:] = wanted.price(self.preference)
         write_preference(self.layout, self.preference, self._observation)
 
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
+    def step(self, action: Floats32) -> tuple[Floats32, Floats32, bool]:
         """Play one period. Returns (observation, reward, truncated)."""
         self.close_period(action)
         cost = self._priced(self.flows, self._cost)
@@ -190,13 +188,13 @@ class BatchedEnv:
         self.open_period()
         return self.observe(), self._reward, self.elapsed >= self.horizon
 
-    def _priced(self, flows: Flows, out: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _priced(self, flows: Flows, out: Floats) -> Floats:
         """[P, B] what a reward counts as cost."""
         if not self.shortage_price.any():
             return flows.total_cost
         return add_shortage(flows.total_cost, flows, self.shortage_price, out)
 
-    def close_period(self, action: NDArray[np.float32]) -> None:
+    def close_period(self, action: Floats32) -> None:
         """Events 3-6 of the period; `flows` then holds all that happened in it."""
         self.elapsed += 1
         last = self.elapsed == self.horizon
@@ -209,7 +207,7 @@ class BatchedEnv:
         self.simulator.open_period()
         self._decide()
 
-    def observe(self) -> NDArray[np.float32]:
+    def observe(self) -> Floats32:
         """Write and return the observation [P, F, B]."""
         simulator, parts = self.simulator, self.simulator.handles
         write_observation(
@@ -221,13 +219,13 @@ class BatchedEnv:
             self._central.write(simulator.trace, self._observation)
         return self._observation
 
-    def refresh(self) -> NDArray[np.float32]:
+    def refresh(self) -> Floats32:
         """Recompute what is derived after the state was set from outside; return observations."""
         self.simulator.refresh()
         self._decide()
         return self.observe()
 
-    def restore(self, snapshot: Snapshot) -> NDArray[np.float32]:
+    def restore(self, snapshot: Snapshot) -> Floats32:
         """Put a system into every replication; return observations. Call `reset` once before.
 
         Forecasts, demand statistics and the base policy's memory are what the snapshot's sales
@@ -251,17 +249,17 @@ class BatchedEnv:
         return self._view
 
     @property
-    def no_action(self) -> NDArray[np.float32]:
+    def no_action(self) -> Floats32:
         """[P, A, B] zeros: the base policy."""
         return self._no_action
 
     @property
-    def target(self) -> NDArray[np.float64]:
+    def target(self) -> Floats:
         """[P, B] units that the base policy's order is, negative where stock is above its level."""
         return self._target
 
     @property
-    def spread(self) -> NDArray[np.float64]:
+    def spread(self) -> Floats:
         """[P, B] units: half of what action 1 adds to the order."""
         return self._spread
 
@@ -271,13 +269,13 @@ class BatchedEnv:
         return self._space
 
     @property
-    def inverse_scale(self) -> NDArray[np.float32]:
+    def inverse_scale(self) -> Floats32:
         """[P] 1 / mean demand per period: what observed quantities are multiplied by."""
-        inverse_scale: NDArray[np.float32] = self._observed.value.inverse_scale
+        inverse_scale: Floats32 = self._observed.value.inverse_scale
         return inverse_scale
 
     @property
-    def base_order(self) -> NDArray[np.float64]:
+    def base_order(self) -> Floats:
         """[P, B] units the base policy wants to order now."""
         return np.maximum(self._target, 0.0)
 
@@ -342,7 +340,7 @@ def _groups(net: CompiledNetwork, kinds: tuple[KindHeads, ...]) -> tuple[Group, 
     return tuple(Group(k.kind, k.start, k.stop, k.names, node[k.start : k.stop]) for k in kinds)
 
 
-def newsvendor_scale(net: CompiledNetwork) -> NDArray[np.float64]:
+def newsvendor_scale(net: CompiledNetwork) -> Floats:
     """[P] a cost per period to scale rewards by where the base policy's own isn't known."""
     rate = np.maximum(net.arrays.stocks.holding_cost, 1e-3)
     return 2.0 * rate * np.maximum(net.demand.sd, 0.1 * net.demand.mean) + 1e-9

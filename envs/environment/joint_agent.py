@@ -25,8 +25,7 @@ from envs.environment.player import Player, checked_action
 from envs.errors import ConfigError
 from envs.reward import COST_ALONE
 from envs.scenario import Scenario
-
-FloatArray = NDArray[np.float32]
+from envs.types import Floats, Floats32
 
 
 class _JointAgent:
@@ -50,13 +49,11 @@ class _JointAgent:
         self.observation_space = Box(-np.inf, np.inf, (size,), np.float32)
         self.action_space = Box(-1.0, 1.0, (len(heads),), np.float32)
 
-    def reset(self, seed: int | None) -> FloatArray:
+    def reset(self, seed: int | None) -> Floats32:
         """Return observations [B, P * F] of the next episodes."""
         return _flat(self._player.reset(seed))
 
-    def step(
-        self, actions: FloatArray
-    ) -> tuple[FloatArray, NDArray[np.float64], NDArray[np.float64], bool]:
+    def step(self, actions: Floats32) -> tuple[Floats32, Floats, Floats, bool]:
         """[B, heads] -> observations [B, P * F], rewards [B], costs [B] currency, truncated."""
         shape = (self._player.env.batch_size, self._row.size)
         self._player.action[self._row, self._head] = checked_action(actions, shape, "network").T
@@ -65,13 +62,13 @@ class _JointAgent:
         return _flat(observation), total, self._player.cost.sum(axis=0), truncated
 
 
-def _flat(observation: FloatArray) -> FloatArray:
+def _flat(observation: Floats32) -> Floats32:
     """A copy of [P, F, B] as [B, P * F]: the next step overwrites what it is made from."""
     batch_first = np.array(observation.transpose(2, 0, 1), order="C")
     return batch_first.reshape(len(batch_first), -1)
 
 
-class SupplyChainEnv(gymnasium.Env[FloatArray, FloatArray]):
+class SupplyChainEnv(gymnasium.Env[Floats32, Floats32]):
     """One episode at a time.
 
     Args:
@@ -88,12 +85,12 @@ class SupplyChainEnv(gymnasium.Env[FloatArray, FloatArray]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[FloatArray, dict[str, Any]]:
+    ) -> tuple[Floats32, dict[str, Any]]:
         """Begin the next episode of the seed; a new seed begins with its episode 0."""
         super().reset(seed=seed)
         return self._agent.reset(seed)[0], {}
 
-    def step(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Floats32) -> tuple[Floats32, float, bool, bool, dict[str, Any]]:
         """Play one period.
 
         Raises:
@@ -103,7 +100,7 @@ class SupplyChainEnv(gymnasium.Env[FloatArray, FloatArray]):
         return observation[0], float(reward[0]), False, truncated, {"cost": float(cost[0])}
 
 
-class SupplyChainVectorEnv(VectorEnv[FloatArray, FloatArray, NDArray[Any]]):
+class SupplyChainVectorEnv(VectorEnv[Floats32, Floats32, NDArray[Any]]):
     """B replications at once, rows [B, ...]: row b is episode b of the seed in `SupplyChainEnv`.
 
     All are truncated together at the horizon; the step after that begins new episodes, whatever
@@ -133,7 +130,7 @@ class SupplyChainVectorEnv(VectorEnv[FloatArray, FloatArray, NDArray[Any]]):
         *,
         seed: int | list[int | None] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> tuple[FloatArray, dict[str, Any]]:
+    ) -> tuple[Floats32, dict[str, Any]]:
         """Begin the next B episodes of the seed; a new seed begins with its first ones.
 
         Raises:
@@ -146,8 +143,8 @@ class SupplyChainVectorEnv(VectorEnv[FloatArray, FloatArray, NDArray[Any]]):
         return self._agent.reset(seed), {}
 
     def step(
-        self, actions: FloatArray
-    ) -> tuple[FloatArray, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        self, actions: Floats32
+    ) -> tuple[Floats32, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Play one period in all replications.
 
         Raises:

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.spaces import Box
-from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from envs.environment.batched_env import BatchedEnv
@@ -25,9 +24,9 @@ from envs.environment.player import Player, checked_action
 from envs.errors import ActionError, ConfigError
 from envs.reward import COST_ALONE, RewardConfig
 from envs.scenario import Scenario
+from envs.types import Floats32, Ints
 
-FloatArray = NDArray[np.float32]
-ByAgent = dict[str, FloatArray]
+ByAgent = dict[str, Floats32]
 
 
 class NodeAgents:
@@ -46,7 +45,7 @@ class NodeAgents:
                 f"NodeAgents: the environment has {env.batch_size} replications; expected 1."
             )
         self._player = Player(env)
-        self._rows: dict[str, NDArray[np.int64]] = {}
+        self._rows: dict[str, Ints] = {}
         self.observation_spaces: dict[str, Box] = {}
         self.action_spaces: dict[str, Box] = {}
         for group in env.groups:
@@ -64,7 +63,7 @@ class NodeAgents:
         return self._by_agent(self._player.reset(seed))
 
     def step(
-        self, actions: Mapping[str, FloatArray]
+        self, actions: Mapping[str, Floats32]
     ) -> tuple[ByAgent, dict[str, float], dict[str, dict[str, Any]], bool]:
         """Play one period. Returns observations, rewards, infos, and whether the horizon is
         reached.
@@ -91,12 +90,12 @@ class NodeAgents:
         }
         return self._by_agent(observation), rewards, infos, truncated
 
-    def _by_agent(self, observation: FloatArray) -> ByAgent:
+    def _by_agent(self, observation: Floats32) -> ByAgent:
         """Copies: the next step overwrites the observation."""
         return {agent: observation[rows, :, 0].ravel() for agent, rows in self._rows.items()}
 
 
-class SupplyChainParallelEnv(ParallelEnv[str, FloatArray, FloatArray]):
+class SupplyChainParallelEnv(ParallelEnv[str, Floats32, Floats32]):
     """A scenario as PettingZoo's parallel API. Episodes are truncated at the horizon.
 
     Args:
@@ -132,7 +131,7 @@ class SupplyChainParallelEnv(ParallelEnv[str, FloatArray, FloatArray]):
         return self._view.reset(seed), {agent: {} for agent in self.agents}
 
     def step(
-        self, actions: dict[str, FloatArray]
+        self, actions: dict[str, Floats32]
     ) -> tuple[
         ByAgent, dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]
     ]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ActionError
-
-FloatArray = NDArray[np.float32]
+from envs.types import Floats, Floats32
 
 
 class Player:
@@ -21,7 +20,7 @@ class Player:
         self._seed: int | None = None
         self._episode = self._periods_left = 0
 
-    def reset(self, seed: int | None) -> FloatArray:
+    def reset(self, seed: int | None) -> Floats32:
         """Begin the next B episodes of the seed; a new seed begins with its first ones, and
         without any seed so far one is drawn. Returns observations [P, F, B], overwritten by `step`.
         """
@@ -33,7 +32,7 @@ class Player:
         self._periods_left = self.env.horizon
         return observation
 
-    def step(self) -> tuple[FloatArray, FloatArray, bool]:
+    def step(self) -> tuple[Floats32, Floats32, bool]:
         """Play `action` for a period. Returns observation [P, F, B], reward [P, B], truncated.
 
         Raises:
@@ -48,12 +47,12 @@ class Player:
         return self.env.step(self.action)
 
     @property
-    def cost(self) -> NDArray[np.float64]:
+    def cost(self) -> Floats:
         """[P, B] currency that the period just played cost."""
         return self.env.flows.total_cost
 
 
-def checked_action(action: ArrayLike, shape: tuple[int, ...], owner: str) -> FloatArray:
+def checked_action(action: ArrayLike, shape: tuple[int, ...], owner: str) -> Floats32:
     """The action as an array of its space's shape, clipped to [-1, 1].
 
     Raises:

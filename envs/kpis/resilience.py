@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -29,9 +29,7 @@ from scipy import sparse
 from envs.compiled.network import CompiledNetwork
 from envs.network.regime import Regime
 from envs.simulation.state import Flows
-from envs.types import Bools, Floats, Ints
-
-Matrix = Any  # SciPy's sparse matrices
+from envs.types import Bools, Floats, Ints, Matrix
 
 SHORT = 0.8  # share of demand served at once
 CALM = 3  # periods

@@ -14,8 +14,8 @@ from scipy import sparse
 
 from envs.compiled.arrays import NetworkArrays
 from envs.compiled.network import CompiledNetwork
-from envs.linear_programme.programme import Matrix, OpeningState, Outlook, Pricing
-from envs.types import Floats, Ints
+from envs.linear_programme.programme import OpeningState, Outlook, Pricing
+from envs.types import Floats, Ints, Matrix
 
 
 class Columns:

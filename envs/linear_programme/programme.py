@@ -27,9 +27,7 @@ from envs.compiled.network import CompiledNetwork
 from envs.errors import NetworkError
 from envs.simulation.state import Flows, State
 from envs.trace.trace import Trace
-from envs.types import Floats, Ints
-
-Matrix = Any  # SciPy's sparse matrices
+from envs.types import Floats, Ints, Matrix
 
 _UNBOUNDED = 3  # linprog's status
 _SMALL = 5000  # columns: to call HiGHS again costs more than there is to gain

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from envs.errors import ConfigError, did_you_mean
+from envs.types import Floats
 
 
 class DemandProcess(Protocol):
@@ -196,14 +196,14 @@ class _StutteringPoisson:
         """Orders times the second moment of their size, (2 - stop) / stop^2."""
         return float(np.sqrt(self._orders * (2.0 - self._stop)) / self._stop)
 
-    def cdf(self, k: NDArray[np.float64]) -> NDArray[np.float64]:
+    def cdf(self, k: Floats) -> Floats:
         below = np.clip(np.asarray(k, int), 0, self._cdf.size - 1)
         return np.where(np.asarray(k) < 0, 0.0, self._cdf[below])
 
     def ppf(self, u: float) -> float:
         return float(min(np.searchsorted(self._cdf, u), self._cdf.size - 1))
 
-    def pmf(self, k: NDArray[np.float64]) -> NDArray[np.float64]:
+    def pmf(self, k: Floats) -> Floats:
         return self.cdf(k) - self.cdf(np.asarray(k) - 1)
 
 
@@ -214,13 +214,13 @@ class _Rounded:
         self._continuous = continuous
         self.mean, self.std = continuous.mean, continuous.std  # of what is rounded
 
-    def cdf(self, k: NDArray[np.float64]) -> NDArray[np.float64]:
+    def cdf(self, k: Floats) -> Floats:
         return np.where(k < 0, 0.0, self._continuous.cdf(np.floor(k) + 0.5))
 
     def ppf(self, u: float) -> float:
         return max(0.0, float(np.round(self._continuous.ppf(u))))
 
-    def pmf(self, k: NDArray[np.float64]) -> NDArray[np.float64]:
+    def pmf(self, k: Floats) -> Floats:
         return self.cdf(k) - self.cdf(np.asarray(k) - 1)
 
 
@@ -276,8 +276,8 @@ class Demand:
     mean: float
     standard_deviation: float
     process: DemandProcess | None = None
-    history: NDArray[np.float64] | None = field(default=None, repr=False)
-    multiplier: NDArray[np.float64] | None = field(default=None, repr=False)
+    history: Floats | None = field(default=None, repr=False)
+    multiplier: Floats | None = field(default=None, repr=False)
     correlation: float = 0.0
 
     def __post_init__(self) -> None:

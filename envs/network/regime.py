@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.errors import NetworkError
 from envs.network.checks import at_least_zero, must_be_share
+from envs.types import Floats
 
 MULTIPLIERS = ("availability", "yield_share", "cost", "ordering", "transit", "receiving")
 
@@ -148,16 +148,14 @@ class Regime:
                 return replace(self, states=own.states, by_mode=())
         return self
 
-    def stationary(self) -> NDArray[np.float64]:
+    def stationary(self) -> Floats:
         """Return the long-run share of time in every state; of an event: as usual."""
         if self.schedule is not None:
             return np.array([1.0, 0.0])
         matrix = np.asarray(self.transition, float)
         size = len(matrix)
         system = np.vstack([matrix.T - np.eye(size), np.ones(size)])
-        shares: NDArray[np.float64] = np.linalg.lstsq(
-            system, np.append(np.zeros(size), 1.0), rcond=None
-        )[0]
+        shares: Floats = np.linalg.lstsq(system, np.append(np.zeros(size), 1.0), rcond=None)[0]
         return shares
 
     def mean(self, multiplier: str) -> float:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
-from envs.observation.features import Columns, Features, Layout, relative_price
+from envs.observation.features import Columns, Layout, relative_price
 from envs.trace.trace import Trace
-from envs.types import Floats, Ints
+from envs.types import Bools, Floats, Floats32, Ints
 
 
 class ObservationArrays(NamedTuple):
@@ -19,13 +18,13 @@ class ObservationArrays(NamedTuple):
     at: Columns
     lane_slots: int  # inbound lanes that are shown, at most
     lane_size: int  # columns of a lane
-    inverse_scale: Features  # [P] 1 / mean demand per period
-    week_sin: Features  # [C]
-    week_cos: Features  # [C]
-    year_sin: Features  # [C]
-    year_cos: Features  # [C]
+    inverse_scale: Floats32  # [P] 1 / mean demand per period
+    week_sin: Floats32  # [C]
+    week_cos: Floats32  # [C]
+    year_sin: Floats32  # [C]
+    year_cos: Floats32  # [C]
     price: Floats  # [Q] unit cost / cheapest on the lanes to the pair - 1
-    watched: NDArray[np.bool_]  # [Q] exposed to a regime that agents see or get forecasts of
+    watched: Bools  # [Q] exposed to a regime that agents see or get forecasts of
     usable: Floats  # [Q, G, states] share of orders that go through in a state
     speed: Floats  # [Q, G, states] usable / lead-time factor, of what is forecast
     protection_interval: Floats  # [P] expected lead time and review, periods

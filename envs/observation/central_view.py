@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.observation.features import FLOW_FEATURES
 from envs.trace.trace import Trace
-from envs.types import Floats
+from envs.types import Floats, Floats32
 
 CENTRAL = "central_"  # features that begin so are the critic's alone
 
@@ -58,7 +57,7 @@ class CentralView:
         [self._to_come] = columns(["demand_to_come"])
         self.names = tuple(names)
 
-    def write(self, trace: Trace, observation: NDArray[np.float32]) -> None:
+    def write(self, trace: Trace, observation: Floats32) -> None:
         """Fill the critic's columns of observation [P, F, B] from the others and the trace."""
         flow = observation.take(self._flow, axis=1)
         for rows, columns in self._of_kind:

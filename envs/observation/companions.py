@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
-from envs.observation.features import FLOW_FEATURES, Features
-from envs.types import Ints
+from envs.observation.features import FLOW_FEATURES
+from envs.types import Floats32, Ints
 
 COMPANION_FLAGS = ("is_supplier", "is_customer", "same_node")  # all zero: an empty place
 IDENTITY = "row_of_kind"
@@ -33,8 +33,8 @@ class CompanionArrays(NamedTuple):
     first: int
     seen: Ints  # [S] columns of a companion's own features that are seen
     row: Ints  # [P, K] row of the companion, -1: an empty place
-    flags: Features  # [P, K, 3]
-    row_of_kind: Features | None  # [P] number of the row within its node kind
+    flags: Floats32  # [P, K, 3]
+    row_of_kind: Floats32 | None  # [P] number of the row within its node kind
 
 
 def companion_names(count: int) -> tuple[str, ...]:
@@ -93,14 +93,14 @@ def _companions(net: CompiledNetwork, of: CompanionsOf) -> list[dict[int, list[s
     return result
 
 
-def _row_of_kind(net: CompiledNetwork) -> Features:
+def _row_of_kind(net: CompiledNetwork) -> Floats32:
     """[P] Rows are sorted by node kind."""
     kinds = np.array([net.agent_nodes[node].kind for node in net.arrays.stocks.node_of])
     first = {kind: int(np.flatnonzero(kinds == kind)[0]) for kind in set(kinds)}
     return (np.arange(len(kinds)) - [first[kind] for kind in kinds]).astype(np.float32)
 
 
-def write_static_companions(arrays: CompanionArrays, observation: Features) -> None:
+def write_static_companions(arrays: CompanionArrays, observation: Floats32) -> None:
     """Fill what never changes in observation [P, F, B]: flags and identity."""
     count = arrays.row.shape[1]
     for place in range(count):
@@ -111,7 +111,7 @@ def write_static_companions(arrays: CompanionArrays, observation: Features) -> N
         observation[:, _place(arrays, count).start] = arrays.row_of_kind[:, None]
 
 
-def write_companions(arrays: CompanionArrays, observation: Features) -> None:
+def write_companions(arrays: CompanionArrays, observation: Floats32) -> None:
     """Copy what companions see of themselves to where it is seen; empty places stay zero."""
     for place in range(arrays.row.shape[1]):
         rows = np.flatnonzero(arrays.row[:, place] >= 0)

@@ -14,13 +14,10 @@ from itertools import groupby
 from typing import Annotated, NamedTuple, get_type_hints
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base_stock import critical_ratio
-from envs.types import Floats
-
-Features = NDArray[np.float32]
+from envs.types import Floats, Floats32
 
 # The first period ahead that each feature of what arrives counts; the next one begins the next.
 ARRIVALS = {
@@ -291,7 +288,7 @@ def compile_layout(setting: Setting) -> Layout:
     return Layout(Columns(**at), Columns(**width), slots, size, tuple(names))
 
 
-def write_fixed(net: CompiledNetwork, layout: Layout, observation: Features) -> None:
+def write_fixed(net: CompiledNetwork, layout: Layout, observation: Floats32) -> None:
     """Fill what is fixed in observation [P, F, B]."""
     inbound = net.arrays.stocks.inbound
     for field, feature in FEATURES.items():

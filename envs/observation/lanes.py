@@ -13,15 +13,14 @@ import numpy as np
 from envs.compiled.arrays import NetworkArrays
 from envs.kernel import kernel
 from envs.observation.arrays import ObservationArrays
-from envs.observation.features import Features
 from envs.simulation.state import State
-from envs.types import Floats, Ints
+from envs.types import Floats, Floats32, Ints
 
 
 @kernel
 def write_lanes(
     net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, period: int,
-    scale: np.float32, lo: int, hi: int, out: Features,
+    scale: np.float32, lo: int, hi: int, out: Floats32,
 ) -> None:  # fmt: skip
     """Fill the features of the lanes to pair p, out [F, B], for the columns lo..hi."""
     at, forecast = arrays.at, arrays.forecast
@@ -52,7 +51,7 @@ def write_lanes(
 @kernel
 def write_limits(
     net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, period: int,
-    scale: np.float32, lo: int, hi: int, out: Features,
+    scale: np.float32, lo: int, hi: int, out: Floats32,
 ) -> None:  # fmt: skip
     """Fill what limits the orders of pair p, out [F, B], for the columns lo..hi."""
     at = arrays.at
@@ -74,7 +73,7 @@ def write_limits(
 @kernel
 def _put_beliefs(
     net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, q: int, f: int,
-    scale: np.float32, b: int, out: Features,
+    scale: np.float32, b: int, out: Floats32,
 ) -> None:  # fmt: skip
     """f: how far the lane's columns are behind those of the first."""
     at, k, interval = arrays.at, net.beliefs.row[q], arrays.protection_interval[p]
@@ -117,7 +116,7 @@ def _signed(x: float) -> float:
 
 @kernel
 def _put_room(
-    net: NetworkArrays, state: State, p: int, scale: np.float32, lo: int, hi: int, out: Features
+    net: NetworkArrays, state: State, p: int, scale: np.float32, lo: int, hi: int, out: Floats32
 ) -> None:
     """Units of this pair that still fit into the node, in periods of its demand."""
     n = net.stocks.node_of[p]

@@ -13,17 +13,17 @@ import numpy as np
 from envs.compiled.arrays import NetworkArrays
 from envs.kernel import entry, kernel
 from envs.observation.arrays import ObservationArrays
-from envs.observation.features import ARRIVALS, Features, Layout
+from envs.observation.features import ARRIVALS, Layout
 from envs.observation.lanes import write_lanes, write_limits
 from envs.simulation.forecast import ForecastArrays
 from envs.simulation.state import State
-from envs.types import Floats, Ints
+from envs.types import Floats, Floats32, Ints
 
 _TILE = 256  # replications worked on together: their rows fit the L1 cache
 _BUCKETS = tuple(ARRIVALS.values())[1:]  # periods ahead at which the next bucket begins
 
 
-def write_preference(layout: Layout, preference: Floats, observation: Features) -> None:
+def write_preference(layout: Layout, preference: Floats, observation: Floats32) -> None:
     """Fill the feature that is the same for all pairs and periods of an episode: [B] in 0..1."""
     if layout.at.preference >= 0:
         observation[:, layout.at.preference] = 2.0 * preference - 1.0
@@ -32,7 +32,7 @@ def write_preference(layout: Layout, preference: Floats, observation: Features) 
 @entry
 def write_observation(
     net: NetworkArrays, forecast: ForecastArrays, arrays: ObservationArrays, state: State,
-    target: Floats, calendar: Ints, period: int, scratch: Floats, observation: Features,
+    target: Floats, calendar: Ints, period: int, scratch: Floats, observation: Floats32,
 ) -> None:  # fmt: skip
     """Fill the features of observation [P, F, B] that move from period to period.
 
@@ -83,13 +83,13 @@ def _squash(x: np.float32) -> np.float32:
 
 
 @kernel
-def _put(values: Floats, scale: np.float32, out: Features) -> None:
+def _put(values: Floats, scale: np.float32, out: Floats32) -> None:
     for b in range(out.size):
         out[b] = _squash(np.float32(values[b]) * scale)
 
 
 @kernel
-def _put_signed(values: Floats, scale: np.float32, out: Features) -> None:
+def _put_signed(values: Floats, scale: np.float32, out: Floats32) -> None:
     for b in range(out.size):
         x = np.float32(values[b]) * scale
         size = _squash(abs(x))
@@ -99,7 +99,7 @@ def _put_signed(values: Floats, scale: np.float32, out: Features) -> None:
 @kernel
 def _own_stock(
     net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, period: int,
-    scale: np.float32, lo: int, hi: int, tile: Floats, out: Features,
+    scale: np.float32, lo: int, hi: int, tile: Floats, out: Floats32,
 ) -> None:  # fmt: skip
     """Stock, backorders, arrivals by periods ahead, what suppliers owe."""
     at = arrays.at
@@ -144,7 +144,7 @@ def _collect(total: Floats, first: bool, values: Floats) -> None:
 @kernel
 def _demand_seen(
     arrays: ObservationArrays, state: State, p: int, scale: np.float32, lo: int, hi: int,
-    out: Features,
+    out: Floats32,
 ) -> None:  # fmt: skip
     """The last period, means, spread, share of periods without demand."""
     at = arrays.at
@@ -164,7 +164,7 @@ def _demand_seen(
 @kernel
 def _neighbours(
     net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, lo: int, hi: int,
-    tile: Floats, out: Features,
+    tile: Floats, out: Floats32,
 ) -> None:  # fmt: skip
     """What lanes out wait for, shortage below (sum, max), stock above. 0 without such lanes.
 
@@ -210,7 +210,7 @@ def _neighbours(
 
 @kernel
 def _promotion_ahead(
-    net: NetworkArrays, forecast: ForecastArrays, p: int, calendar: Ints, out: Features
+    net: NetworkArrays, forecast: ForecastArrays, p: int, calendar: Ints, out: Floats32
 ) -> None:
     """The known multiplier of demand over the pair's horizon, of its first customer."""
     leaf = net.stocks.leaves.pointer[p]
@@ -225,6 +225,6 @@ def _promotion_ahead(
 
 
 @kernel
-def _put_day(table: Features, calendar: Ints, out: Features) -> None:
+def _put_day(table: Floats32, calendar: Ints, out: Floats32) -> None:
     for b in range(out.size):
         out[b] = table[calendar[b]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -19,9 +19,7 @@ from envs.compiled.network import CompiledNetwork
 from envs.network.regime import Regime
 from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_named
 from envs.policies.base_stock import critical_ratio, pack_size, safety_factor
-from envs.types import Floats, Ints
-
-Matrix = Any  # SciPy's sparse arrays
+from envs.types import Floats, Ints, Matrix
 
 _NO_CAP = 1e12  # units
 _PASSES = 3  # of sharing out, as in the ship event: what one limit holds back is left to others

@@ -9,14 +9,13 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
 from envs.errors import ConfigError
 from envs.network.demand import Demand
 from envs.policies.base import View
-from envs.types import Floats
+from envs.types import Bools, Floats
 
 _MOST_STATES = 256  # of all regimes together
 _CELLS = 512  # of a table of one period's demand; coarser than one unit above that
@@ -124,7 +123,7 @@ class Chain:
             believed = self._scaled(believed, np.ones_like(believed))
         self.belief = believed
 
-    def _scaled(self, weights: Floats, possible: Floats | NDArray[np.bool_]) -> Floats:
+    def _scaled(self, weights: Floats, possible: Floats | Bools) -> Floats:
         """Scale to sum to 1; what can't be by the model leaves the long-run shares."""
         total = weights.sum(axis=0)
         fresh = self.start[:, None] * possible

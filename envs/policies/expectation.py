@@ -9,13 +9,12 @@ the likelier. Lead times: the mean, rounded.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.linear_programme.programme import Outlook
 from envs.network.regime import Regime
 from envs.policies.base import View
-from envs.types import Floats
+from envs.types import Floats, Ints
 
 
 class Expectation:
@@ -76,7 +75,7 @@ class Expectation:
                 chance[ahead] = joint / joint.sum()
         return chance
 
-    def _what_regimes_do(self, chance: list[Floats]) -> tuple[Floats, NDArray[np.int64], Floats]:
+    def _what_regimes_do(self, chance: list[Floats]) -> tuple[Floats, Ints, Floats]:
         """Mean factors [T, V], lead times [T, Q] and factors on demand [T, D]."""
         net, periods = self._net, self._periods
         index = {g.id: i for i, g in enumerate(self._regimes)}

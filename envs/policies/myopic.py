@@ -13,14 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_several_pairs, loses_sales
 from envs.policies.base import Follows, Parameter, Policy, Target, View
 from envs.policies.base_stock import newsvendor, whole_units
 from envs.policies.stock_on_arrival import StockOnArrival, losing_pairs, stock_on_arrival
-from envs.types import Floats
+from envs.types import Floats, Ints
 
 
 class Myopic(Policy):
@@ -101,11 +100,11 @@ class DualBalancing(Myopic):
         return _crossing(held - missed)
 
 
-def _sums(cdf: Floats) -> NDArray[np.int64]:
+def _sums(cdf: Floats) -> Ints:
     """[K, Z] cell of stock + order, for orders up to the 99.99 % point of a period's demand."""
     largest = int(np.searchsorted(cdf, 0.9999)) + 1
     cells = np.arange(len(cdf))
-    sums: NDArray[np.int64] = cells[:, None] + np.arange(largest + 1)
+    sums: Ints = cells[:, None] + np.arange(largest + 1)
     return np.minimum(sums, len(cdf) - 1)
 
 

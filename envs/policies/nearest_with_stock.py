@@ -12,21 +12,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Parameter, Target, View, only_if_named
 from envs.policies.base_stock import BaseStock, newsvendor, whole_units
-from envs.types import Floats, Ints
+from envs.types import Bools, Floats, Ints
 
 
-def fulfilling_pairs(net: CompiledNetwork) -> NDArray[np.bool_]:
+def fulfilling_pairs(net: CompiledNetwork) -> Bools:
     """[P] pairs with customers and a choice of senders, all of them stocked."""
     arrays = net.arrays
     lanes = np.diff(arrays.stocks.inbound.pointer)
     from_stock = np.diff(arrays.lanes.inputs.pointer) > 0
     stocked = np.bincount(arrays.lanes.to, from_stock, minlength=len(lanes))
-    result: NDArray[np.bool_] = (arrays.stocks.demand_of >= 0) & (lanes > 1) & (stocked == lanes)
+    result: Bools = (arrays.stocks.demand_of >= 0) & (lanes > 1) & (stocked == lanes)
     return result
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.network.regime import Regime
-from envs.types import Floats, Ints
+from envs.types import Bools, Floats, Ints
 
 _CLOSED = 1e9  # currency: never chosen where another way is open
 
@@ -52,7 +51,7 @@ class Travel:
         ahead = max((len(r.forecast_accuracy) for r in self._regimes), default=0)
         self._tables = [_tabulate(felt, days) for days in range(ahead + 1)]
 
-    def expect(self, seen: Ints, forecast: Ints, days: int) -> tuple[Floats, NDArray[np.bool_]]:
+    def expect(self, seen: Ints, forecast: Ints, days: int) -> tuple[Floats, Bools]:
         """Return ([Q, B] periods that goods will travel that leave in `days`, [Q, B] whether they
         probably can). seen, forecast [G, B]: states of today and of the forecast, -1: not known."""
         slow, is_open = np.ones((2, len(self.lead), seen.shape[1]))

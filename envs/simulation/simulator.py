@@ -35,7 +35,7 @@ from envs.simulation.snapshot import Snapshot, split_sales
 from envs.simulation.state import Flows, Scratch, State
 from envs.simulation.world import World
 from envs.trace.trace import Bootstrap, Trace
-from envs.types import Floats, Ints
+from envs.types import Floats, Floats32, Ints
 
 _TILE = 256  # replications worked on together: their state fits the L2 cache
 _LONG_RUNNING = 1_000_000  # period of a restored system: past any policy's start-up rule
@@ -47,7 +47,7 @@ _LEARNED_OF_CUSTOMERS = ("demand_level", "demand_variance")
 
 @entry
 def _close_period(
-    world: World, target: Floats, spread: Floats, action: NDArray[np.float32], demand: Floats,
+    world: World, target: Floats, spread: Floats, action: Floats32, demand: Floats,
     lead_time: Ints, period: int, salvage: float,
 ) -> None:  # fmt: skip
     """Events 3-6. Orders come from target and action, or are in flows.raw_order (target empty)."""
@@ -159,7 +159,7 @@ class Simulator:
         self,
         target: Floats,
         spread: Floats,
-        action: NDArray[np.float32],
+        action: Floats32,
         salvage_share: float = 0.0,
     ) -> None:
         """Order the target [P, B] moved by the action [P, A, B]; ship, serve, account.

@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 from envs.kernel import kernel
 from envs.trace.random_streams import BITS, SCALE, draw_bits, normal_cdf, standard_normal
 from envs.trace.tables import CELL_BITS, CONTINUOUS, Z_MAX, Z_STEP, Effects, TraceTables
-from envs.types import Floats, Ints
-
-Keys = NDArray[np.uint64]
+from envs.types import Floats, Ints, Keys
 
 _CELL_SHIFT = BITS - CELL_BITS
 _GOLDEN = 0.5 * (5.0**0.5 - 1.0)

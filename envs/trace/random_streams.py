@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.kernel import entry, kernel
-from envs.types import Ints
+from envs.types import Ints, Keys
 
 BITS = 53  # of a uniform number: all that a double holds
 SCALE = 1.0 / (1 << BITS)
@@ -30,7 +29,7 @@ def _mix(z: np.uint64) -> np.uint64:
 
 
 @entry
-def episode_keys(seed: int, first_episode: int, keys: NDArray[np.uint64]) -> None:
+def episode_keys(seed: int, first_episode: int, keys: Keys) -> None:
     """Fill keys[b] for episodes first_episode + b of a seed."""
     base = _mix(np.uint64(seed) * _GAMMA + _ONE)
     for b in range(keys.size):
@@ -38,7 +37,7 @@ def episode_keys(seed: int, first_episode: int, keys: NDArray[np.uint64]) -> Non
 
 
 @kernel
-def draw_bits(keys: NDArray[np.uint64], counter: np.uint64, out: Ints) -> None:
+def draw_bits(keys: Keys, counter: np.uint64, out: Ints) -> None:
     """Fill out [B] with number `counter` of each episode's stream, whole in [0, 2^53)."""
     step = (counter + _ONE) * _GAMMA
     for b in range(out.size):

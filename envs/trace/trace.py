@@ -14,16 +14,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.kernel import Handle, copy_row, entry, kernel
 from envs.trace.draws import draw_demand, draw_normals, look_up_lead_time, multiply, replay_demand
 from envs.trace.random_streams import draw_bits, episode_keys, uniform
 from envs.trace.tables import HISTORY, TraceTables, compile_tables
-from envs.types import Floats, Ints
-
-Keys = NDArray[np.uint64]
+from envs.types import Floats, Ints, Keys
 
 _BLOCK_VALUES = 1 << 15  # demand values held at once: stays in the L2 cache
 _ONE = np.uint64(1)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.arrays import Csr
 from envs.kernel import copy_row, kernel
@@ -23,9 +22,7 @@ from envs.network.lane import Allocation
 from envs.simulation.actions import SHARE_RANGE
 from envs.simulation.state import Scratch
 from envs.simulation.world import World
-from envs.types import Floats
-
-Actions = NDArray[np.float32]
+from envs.types import Floats, Floats32
 
 _PRIORITY = list(Allocation).index(Allocation.priority)
 _FAIR_SHARE = list(Allocation).index(Allocation.fair_share)
@@ -34,7 +31,7 @@ _EXACT = 1e-13  # relative
 
 
 @kernel
-def limit_shares(world: World, action: Actions, want: Floats, lo: int, hi: int) -> None:
+def limit_shares(world: World, action: Floats32, want: Floats, lo: int, hi: int) -> None:
     """limit [Q, B] = what a lane gets at most of all that isn't shared simply.
 
     want [Q, B]: what lanes still want; need and resource_need: the sums of it.
@@ -63,7 +60,7 @@ def limit_shares(world: World, action: Actions, want: Floats, lo: int, hi: int) 
 
 
 @kernel
-def _draw_lines(world: World, action: Actions, want: Floats, p: int, b: int) -> None:
+def _draw_lines(world: World, action: Floats32, want: Floats, p: int, b: int) -> None:
     """Fill weight and offset of the outbound lanes of pair p, by its rule and its action."""
     net, scratch, heads = world.net, world.scratch, world.heads
     rule = net.stocks.allocation[p]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
 from envs.kernel import kernel
 from envs.simulation.actions import (
     CAP_RANGE,
@@ -18,15 +15,15 @@ from envs.simulation.actions import (
 )
 from envs.simulation.feasibility import execute, is_open, limit_budget, limit_storage
 from envs.simulation.world import World
-from envs.types import Floats
-
-Actions = NDArray[np.float32]
+from envs.types import Floats, Floats32
 
 _SLOWEST, _FASTEST = SMOOTHING_BOUNDS
 
 
 @kernel
-def decide(world: World, target: Floats, spread: Floats, action: Actions, lo: int, hi: int) -> None:
+def decide(
+    world: World, target: Floats, spread: Floats, action: Floats32, lo: int, hi: int
+) -> None:
     """Turn the base policy's decision and the residual action into raw orders on lanes.
 
     target [P, B] units (negative: stock is above target), spread [P, B] units, action [P, A, B]
@@ -51,7 +48,7 @@ def decide(world: World, target: Floats, spread: Floats, action: Actions, lo: in
 
 
 @kernel
-def _expedite_quantity(world: World, p: int, b: int, sd: float, act: Actions) -> float:
+def _expedite_quantity(world: World, p: int, b: int, sd: float, act: Floats32) -> float:
     """q_exp = [S_exp - IP_e]+, the level moved by the action."""
     heads, decision = world.heads, world.decision
     head = heads.expedite[p]
@@ -64,7 +61,7 @@ def _expedite_quantity(world: World, p: int, b: int, sd: float, act: Actions) ->
 
 @kernel
 def _regular_quantity(
-    world: World, p: int, b: int, want: float, sd: float, quick: float, act: Actions
+    world: World, p: int, b: int, want: float, sd: float, quick: float, act: Floats32
 ) -> float:
     """q_reg = min(cap, rho [S_reg - (IP + q_exp)]+), where a gate is open."""
     heads, decision = world.heads, world.decision
@@ -85,7 +82,7 @@ def _regular_quantity(
 
 
 @kernel
-def _is_triggered(world: World, p: int, b: int, moved: float, sd: float, act: Actions) -> bool:
+def _is_triggered(world: World, p: int, b: int, moved: float, sd: float, act: Floats32) -> bool:
     """Whether the pair's own reorder gate is open, or a joint order lets it join."""
     net, heads = world.net, world.heads
     decision, triggered = world.decision, world.scratch.triggered
@@ -99,7 +96,7 @@ def _is_triggered(world: World, p: int, b: int, moved: float, sd: float, act: Ac
 
 
 @kernel
-def _own_gate(world: World, p: int, b: int, moved: float, sd: float, act: Actions) -> float:
+def _own_gate(world: World, p: int, b: int, moved: float, sd: float, act: Floats32) -> float:
     """Order only where this is >= 0: reorder point - position, or, without one, the target."""
     heads, decision = world.heads, world.decision
     gate: float = decision.gate[p, b] if heads.by_rule else moved
@@ -108,7 +105,7 @@ def _own_gate(world: World, p: int, b: int, moved: float, sd: float, act: Action
 
 @kernel
 def _find_triggers(
-    world: World, target: Floats, spread: Floats, action: Actions, lo: int, hi: int
+    world: World, target: Floats, spread: Floats, action: Floats32, lo: int, hi: int
 ) -> None:
     """triggered [R, B] = 1 where some pair must order from the supplier they share."""
     net, triggered = world.net, world.scratch.triggered
@@ -125,7 +122,7 @@ def _find_triggers(
 
 @kernel
 def _split_over_lanes(
-    world: World, p: int, b: int, expedite: bool, quantity: float, act: Actions
+    world: World, p: int, b: int, expedite: bool, quantity: float, act: Floats32
 ) -> None:
     """share = softmax(log base + 3 a) over the lanes of one speed, negligible shares dropped."""
     net, heads, decision, raw_order = world.net, world.heads, world.decision, world.flows.raw_order

@@ -11,19 +11,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.arrays import NetworkArrays
 from envs.kernel import copy_row, kernel
 from envs.simulation.events.allocate import limit_shares
 from envs.simulation.world import World
-from envs.types import Floats, Ints
-
-Actions = NDArray[np.float32]
+from envs.types import Floats, Floats32, Ints
 
 
 @kernel
-def ship(world: World, action: Actions, lead_time: Ints, period: int, lo: int, hi: int) -> None:
+def ship(world: World, action: Floats32, lead_time: Ints, period: int, lo: int, hi: int) -> None:
     """shipped <= owed; inputs leave the shelf; shipments enter the slot of their lead time."""
     net, state, flows, scratch = world.net, world.state, world.flows, world.scratch
     _open_resources(world, lo, hi)
