@@ -112,7 +112,6 @@ class BatchedEnv:
         self._calendar = scenario.starts(split), scenario.bootstrap(split)
         self._space = scenario.action_space if action_space is None else action_space
         self._learning = False
-        self._scratch = np.zeros(batch_size)
         self.preference = np.full(batch_size, 0.5)  # [B] in 0..1
         self.shortage_price = np.zeros(batch_size)  # [B] currency per unit not served at once
         self._observation = np.zeros((self.num_rows, self.observation_size, batch_size), np.float32)
@@ -212,7 +211,7 @@ class BatchedEnv:
         simulator, parts = self.simulator, self.simulator.handles
         write_observation(
             parts.net, parts.forecast, self._observed, parts.state, self._target,
-            simulator.trace.calendar, simulator.period, self._scratch, self._observation,
+            simulator.period, self._observation,
         )  # fmt: skip
         write_companions(self.companions, self._observation)
         if self._central is not None:

@@ -31,7 +31,9 @@ class ObservationArrays(NamedTuple):
     factor: Floats  # [V, B] of the trace
     seen: Ints  # [G, B] of the trace
     forecast: Ints  # [F, G, B] of the trace
+    calendar: Ints  # [B] of the trace
     offset: Ints  # [B] of the trace
+    scratch: Floats  # [B]
 
 
 def compile_observation(net: CompiledNetwork, layout: Layout, trace: Trace) -> ObservationArrays:
@@ -59,7 +61,9 @@ def compile_observation(net: CompiledNetwork, layout: Layout, trace: Trace) -> O
         factor=trace.factor,
         seen=trace.seen,
         forecast=trace.forecast,
+        calendar=trace.calendar,
         offset=trace.offset,
+        scratch=np.zeros(trace.offset.size),
     )
 
 

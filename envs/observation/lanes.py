@@ -19,8 +19,8 @@ from envs.types import Floats, Floats32, Ints
 
 @kernel
 def write_lanes(
-    net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, period: int,
-    scale: np.float32, lo: int, hi: int, out: Floats32,
+    net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, period: int, lo: int,
+    hi: int, out: Floats32,
 ) -> None:  # fmt: skip
     """Fill the features of the lanes to pair p, out [F, B], for the columns lo..hi."""
     at, forecast = arrays.at, arrays.forecast
@@ -29,7 +29,7 @@ def write_lanes(
         q, f = net.stocks.inbound.index[i], (i - first) * arrays.lane_size
         if at.lane_lead_time >= 0 and net.beliefs.row[q] >= 0:
             for b in range(lo, hi):
-                _put_beliefs(net, arrays, state, p, q, f, scale, b, out)
+                _put_beliefs(net, arrays, state, p, q, f, b, out)
         row = net.factor_rows.cost[q]
         if at.lane_price >= 0 and row >= 0:
             for b in range(lo, hi):
@@ -50,11 +50,11 @@ def write_lanes(
 
 @kernel
 def write_limits(
-    net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, period: int,
-    scale: np.float32, lo: int, hi: int, out: Floats32,
+    net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, period: int, lo: int,
+    hi: int, out: Floats32,
 ) -> None:  # fmt: skip
     """Fill what limits the orders of pair p, out [F, B], for the columns lo..hi."""
-    at = arrays.at
+    at, scale = arrays.at, arrays.inverse_scale[p]
     if at.storage_room >= 0 and net.nodes.storage_capacity[net.stocks.node_of[p]] < np.inf:
         _put_room(net, state, p, scale, lo, hi, out[at.storage_room])
     first = net.stocks.inbound.pointer[p]
@@ -72,8 +72,8 @@ def write_limits(
 
 @kernel
 def _put_beliefs(
-    net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, q: int, f: int,
-    scale: np.float32, b: int, out: Floats32,
+    net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, q: int, f: int, b: int,
+    out: Floats32,
 ) -> None:  # fmt: skip
     """f: how far the lane's columns are behind those of the first."""
     at, k, interval = arrays.at, net.beliefs.row[q], arrays.protection_interval[p]
@@ -83,7 +83,7 @@ def _put_beliefs(
     out[f + at.lane_lead_time_sd, b] = spread / interval
     out[f + at.lane_on_time, b] = state.on_time[k, b]
     out[f + at.lane_in_full, b] = state.in_full[k, b]
-    out[f + at.lane_overdue, b] = _signed(state.overdue[k, b] * scale)
+    out[f + at.lane_overdue, b] = _signed(state.overdue[k, b] * arrays.inverse_scale[p])
 
 
 @kernel

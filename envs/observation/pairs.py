@@ -32,24 +32,22 @@ def write_preference(layout: Layout, preference: Floats, observation: Floats32) 
 @entry
 def write_observation(
     net: NetworkArrays, forecast: ForecastArrays, arrays: ObservationArrays, state: State,
-    target: Floats, calendar: Ints, period: int, scratch: Floats, observation: Floats32,
+    target: Floats, period: int, observation: Floats32,
 ) -> None:  # fmt: skip
     """Fill the features of observation [P, F, B] that move from period to period.
 
     Features that are fixed and those behind the pairs' own (of companions) are left alone.
 
     target [P, B] units: the base policy's order, negative where stock is above its target.
-    scratch [B] is overwritten.
     """
     pairs, batch = target.shape
     memory = state.history.shape[1]
     for lo in range(0, batch, _TILE):
         hi = min(lo + _TILE, batch)
-        tile = scratch[lo:hi]
         for p in range(pairs):
             at, out = arrays.at, observation[p]
             scale = arrays.inverse_scale[p]
-            _own_stock(net, arrays, state, p, period, scale, lo, hi, tile, out)
+            _own_stock(net, arrays, state, p, period, lo, hi, out)
             _demand_seen(arrays, state, p, scale, lo, hi, out)
             horizon = np.float32(max(forecast.path_horizon[p], 1))
             mean, sd = state.echelon_forecast_mean[p, lo:hi], state.echelon_forecast_sd[p, lo:hi]
@@ -58,9 +56,9 @@ def write_observation(
             _put_signed(target[p, lo:hi], scale / horizon, out[at.stock_gap, lo:hi])
             _put(target[p, lo:hi], scale, out[at.base_order, lo:hi])
             if at.owed_by_me >= 0:
-                _neighbours(net, arrays, state, p, lo, hi, tile, out)
+                _neighbours(net, arrays, state, p, lo, hi, out)
             if at.promotion_ahead >= 0:
-                today = calendar[lo:hi]
+                today = arrays.calendar[lo:hi]
                 _promotion_ahead(net, forecast, p, today, out[at.promotion_ahead, lo:hi])
                 _put_day(arrays.week_sin, today, out[at.week_sin, lo:hi])
                 _put_day(arrays.week_cos, today, out[at.week_cos, lo:hi])
@@ -70,9 +68,9 @@ def write_observation(
                 asked = state.history[p, (period - ago) % memory, lo:hi]
                 _put(asked, scale, out[at.demand_ago + ago - 1, lo:hi])
             if arrays.lane_slots > 0:
-                write_lanes(net, arrays, state, p, period, scale, lo, hi, out)
+                write_lanes(net, arrays, state, p, period, lo, hi, out)
             if max(at.storage_room, at.periods_until_order, at.expedite_position) >= 0:
-                write_limits(net, arrays, state, p, period, scale, lo, hi, out)
+                write_limits(net, arrays, state, p, period, lo, hi, out)
 
 
 @kernel
@@ -98,11 +96,11 @@ def _put_signed(values: Floats, scale: np.float32, out: Floats32) -> None:
 
 @kernel
 def _own_stock(
-    net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, period: int,
-    scale: np.float32, lo: int, hi: int, tile: Floats, out: Floats32,
+    net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, period: int, lo: int,
+    hi: int, out: Floats32,
 ) -> None:  # fmt: skip
     """Stock, backorders, arrivals by periods ahead, what suppliers owe."""
-    at = arrays.at
+    at, scale, tile = arrays.at, arrays.inverse_scale[p], arrays.scratch[lo:hi]
     _put(state.on_hand[p, lo:hi], scale, out[at.on_hand, lo:hi])
     _put(state.backorders[p, lo:hi], scale, out[at.backorders, lo:hi])
     first, last = net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]
@@ -164,14 +162,14 @@ def _demand_seen(
 @kernel
 def _neighbours(
     net: NetworkArrays, arrays: ObservationArrays, state: State, p: int, lo: int, hi: int,
-    tile: Floats, out: Floats32,
+    out: Floats32,
 ) -> None:  # fmt: skip
     """What lanes out wait for, shortage below (sum, max), stock above. 0 without such lanes.
 
     The worst shortage is in periods of that neighbour's demand, stock above in periods of what
     draws on it: neither changes with the number of neighbours.
     """
-    at, inverse_scale = arrays.at, arrays.inverse_scale
+    at, inverse_scale, tile = arrays.at, arrays.inverse_scale, arrays.scratch[lo:hi]
     scale = inverse_scale[p]
     first, last = net.stocks.outbound.pointer[p], net.stocks.outbound.pointer[p + 1]
     if first < last:
@@ -180,10 +178,8 @@ def _neighbours(
         tile[:] = 0.0
         worst[:] = 0.0
         for i in range(first, last):
-            below, quantity = (
-                net.lanes.to[net.stocks.outbound.index[i]],
-                net.stocks.outbound.value[i],
-            )
+            below = net.lanes.to[net.stocks.outbound.index[i]]
+            quantity = net.stocks.outbound.value[i]
             mean = state.forecast_mean[below, lo:hi]
             position = state.inventory_position[below, lo:hi]
             for b in range(tile.size):

@@ -18,6 +18,7 @@ import numpy as np
 from envs.compiled.network import CompiledNetwork
 from envs.types import Bools, Floats, Ints
 
+LEVEL = 0  # the head that every pair has, and where it stands in an action
 LEVEL_RANGE = 2.0  # forecast standard deviations that action 1 adds to a level
 CAP_RANGE = 1.5  # log factor on the cap
 SHARE_RANGE = 3.0  # log-odds that action 1 adds to a lane's base share, and to a weight
@@ -27,7 +28,7 @@ LEAST_SHARE = 0.02  # what a lane of base share 0 counts as: dropped, unless the
 
 
 class HeadArrays(NamedTuple):
-    """Where each head stands in a pair's action row, -1: absent. Head 0 is the level."""
+    """Where each head stands in a pair's action row, -1: absent. The level is at `LEVEL`."""
 
     simple: Bools  # [P] one lane, and nothing but the level: the fast path
     expedite: Ints  # [P]
@@ -37,7 +38,6 @@ class HeadArrays(NamedTuple):
     can_gate: Ints  # [P]
     share_head: Ints  # [Q]
     weight_head: Ints  # one for every entry of NetworkArrays.outbound.index
-    has_lanes: Bools  # [P, 2] whether the pair has regular, expedite lanes
     expedite_scale: Floats  # [P] expedite spread / regular spread
     yields: Floats  # [Q] an order is divided by this, so that what is wanted arrives
     by_rule: bool  # the policy sets gates
@@ -89,18 +89,15 @@ def compile_heads(
     pairs, lanes = len(net.network.stocks), len(net.network.lanes)
     none = np.full(pairs, -1, np.int64)
     place = {name: none.copy() for name in ("expedite", "cap", "smoothing", "gate", "can_gate")}
-    share, weight = (
-        np.full(lanes, -1, np.int64),
-        np.full(arrays.stocks.outbound.index.size, -1, np.int64),
-    )
-    has_lanes = np.zeros((pairs, 2), bool)
-    has_lanes[arrays.lanes.to, arrays.lanes.expedite.astype(np.int64)] = True
+    share = np.full(lanes, -1, np.int64)
+    weight = np.full(arrays.stocks.outbound.index.size, -1, np.int64)
+    expedites = arrays.stocks.expedite_periods >= 0
     fixed = np.bincount(arrays.lanes.to, arrays.lanes.fixed_cost, minlength=pairs) > 0
     joint = arrays.stocks.joint_of >= 0
     learned = np.array([s.learned_allocation for s in net.network.stocks], bool)
     kinds = np.array([net.agent_nodes[n].kind for n in net.arrays.stocks.node_of])
     uses = {
-        "expedite": has_lanes[:, 1] & ("expedite" in decides),
+        "expedite": expedites & ("expedite" in decides),
         "cap": np.full(pairs, "cap" in decides),
         "smoothing": np.full(pairs, "smoothing" in decides or "smoothing" in extra),
         "gate": fixed | joint | ("gate" in decides),
@@ -117,11 +114,12 @@ def compile_heads(
         names += _number_shares(net, rows, share, len(names))
         names += _number_weights(net, rows[learned[rows]], weight, len(names))
         groups.append(KindHeads(str(kind), int(rows[0]), int(rows[-1]) + 1, tuple(names)))
+    place["expedite"][~expedites] = -1  # though others of the kind have the head
     alone = np.diff(arrays.stocks.inbound.pointer) == 1
     plain = np.all([place[name] < 0 for name in place], axis=0)
     full = np.bincount(arrays.lanes.to, arrays.lanes.expected_yield < 1.0, minlength=pairs) == 0
     any_decided = bool(set(decides) - {"order"})
-    simple = alone & plain & full & has_lanes[:, 0] & (not any_decided)
+    simple = alone & plain & full & (not any_decided)
     expedite_lead = np.maximum(net.leads.expedite, 0.0)
     scale = np.sqrt((expedite_lead + 1.0) / np.maximum(net.leads.pair + net.review, 1.0))
     return HeadArrays(
@@ -129,7 +127,6 @@ def compile_heads(
         **place,
         share_head=share,
         weight_head=weight,
-        has_lanes=has_lanes,
         expedite_scale=scale,
         yields=arrays.lanes.expected_yield,
         by_rule="gate" in decides,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,21 @@ from envs.types import Floats, Ints, Keys
 
 _CELL_SHIFT = BITS - CELL_BITS
 _GOLDEN = 0.5 * (5.0**0.5 - 1.0)
+
+
+class TraceBlock(NamedTuple):
+    """The periods that a trace holds at once, and what they are drawn from."""
+
+    keys: Keys  # [B]
+    calendar: Ints  # [B] of the first period
+    source: Ints  # [block, B] days whose history is replayed instead; [0, B]: none
+    paths: Ints  # [block or more, G, B] regime states
+    demand: Floats  # [block, D, B] units
+    lead_time: Ints  # [block, S, B] periods
+    lead_before: Ints  # [S, B] of the period before the block
+    factor: Floats  # [block, V, B]
+    bits: Ints  # [B] scratch
+    normals: Floats  # [2, B] scratch
 
 
 @kernel
@@ -26,17 +43,16 @@ def multiply(effects: Effects, row: int, regime: Ints, out: Floats) -> None:
 
 
 @kernel
-def replay_demand(
-    tables: TraceTables, calendar: Ints, source: Ints, ahead: int, d: int, regime: Ints,
-    normals: Floats, out: Floats,
-) -> None:  # fmt: skip
-    history, known = tables.history[d], tables.known[d]
+def replay_demand(tables: TraceTables, block: TraceBlock, ahead: int, d: int) -> None:
+    """Fill the demand of a stream that replays its history, of one period of the block."""
+    history, known, out = tables.history[d], tables.known[d], block.demand[ahead, d]
+    calendar, source, normals = block.calendar, block.source, block.normals
     for b in range(out.size):
         out[b] = history[_wrap(calendar[b] + ahead, history.size)]
     exposed = tables.demand.pointer[d + 1] > tables.demand.pointer[d]
     if not exposed and len(source) == 0:
         return
-    multiply(tables.demand, d, regime, normals[1])
+    multiply(tables.demand, d, block.paths[ahead], normals[1])
     for b in range(out.size):
         day = _wrap(calendar[b] + ahead, history.size)
         if len(source) > 0:
@@ -49,10 +65,12 @@ def replay_demand(
 
 @kernel
 def draw_demand(
-    tables: TraceTables, keys: Keys, calendar: Ints, ahead: int, d: int, counter: np.uint64,
-    regime: Ints, bits: Ints, normals: Floats, out: Floats,
-) -> None:  # fmt: skip
+    tables: TraceTables, block: TraceBlock, ahead: int, d: int, counter: np.uint64
+) -> None:
+    """Fill the demand of a stream that is drawn, of one period of the block."""
     kind, rho, place_of = tables.kind[d], tables.correlation[d], tables.place_of[d]
+    keys, calendar, regime = block.keys, block.calendar, block.paths[ahead]
+    bits, normals, out = block.bits, block.normals, block.demand[ahead, d]
     exposed = range(tables.demand.pointer[d], tables.demand.pointer[d + 1])
     # One table for the whole batch unless the calendar or a regime moves demand.
     varies = len(exposed) > 0 or place_of.size > 1
@@ -145,11 +163,9 @@ def _bits_of_normals(normals: Floats, bits: Ints) -> None:
 
 
 @kernel
-def look_up_lead_time(
-    tables: TraceTables, s: int, bits: Ints, regime: Ints, scratch: Floats, out: Ints
-) -> None:
-    """scratch [2, B]: what regimes do to the spread and to the whole."""
-    table = tables.lead_table[s]
+def look_up_lead_time(tables: TraceTables, block: TraceBlock, ahead: int, s: int) -> None:
+    """Fill the lead times of a lane from the block's bits, of one period of the block."""
+    table, bits, out = tables.lead_table[s], block.bits, block.lead_time[ahead, s]
     cdf = tables.values[tables.pointer[table] : tables.pointer[table + 1]]
     guide, minimum = tables.guide[table], int(tables.lowest[table])
     for b in range(out.size):
@@ -157,7 +173,7 @@ def look_up_lead_time(
     times, spreads = tables.lead_time.pointer, tables.lead_spread.pointer
     if times[s] == times[s + 1] and spreads[s] == spreads[s + 1]:
         return
-    spread, factor = scratch[0], scratch[1]
+    regime, spread, factor = block.paths[ahead], block.normals[0], block.normals[1]
     multiply(tables.lead_spread, s, regime, spread)
     multiply(tables.lead_time, s, regime, factor)
     shortest, longest, mean = tables.lead_shortest[s], tables.lead_longest[s], tables.lead_mean[s]

@@ -17,7 +17,14 @@ import numpy as np
 
 from envs.compiled.network import CompiledNetwork
 from envs.kernel import Handle, copy_row, entry, kernel
-from envs.trace.draws import draw_demand, draw_normals, look_up_lead_time, multiply, replay_demand
+from envs.trace.draws import (
+    TraceBlock,
+    draw_demand,
+    draw_normals,
+    look_up_lead_time,
+    multiply,
+    replay_demand,
+)
 from envs.trace.random_streams import draw_bits, episode_keys, uniform
 from envs.trace.tables import HISTORY, TraceTables, compile_tables
 from envs.types import Floats, Ints, Keys
@@ -59,19 +66,23 @@ class Trace:
         block = int(np.clip(_BLOCK_VALUES // max(1, streams * batch_size), 1, 128))
         self._delay = int(max(1, *self._tables.seen_after)) if regimes else 1  # 1: to go on from
         self._ahead = len(self._tables.accuracy)
-        self._keys = np.zeros(batch_size, np.uint64)
-        self._demand = np.zeros((block, streams, batch_size))
-        self._lead_time = np.zeros((block, stochastic, batch_size), np.int64)
-        self._lead_before = np.zeros((stochastic, batch_size), np.int64)
-        self._factors = np.ones((block, exposed, batch_size))
-        self._bits = np.zeros(batch_size, np.int64)
-        self._normals = np.zeros((2, batch_size))
         self.offset = np.zeros(batch_size, np.int64)
         self.calendar = np.zeros(batch_size, np.int64)
-        self._source = np.zeros((0, batch_size), np.int64)  # empty: every day replays itself
         self._bootstrap: Bootstrap | None = None
         # Row j is the period first - delay + j: agents see the past, forecasts know the future.
         self._paths = np.zeros((self._delay + block + self._ahead, regimes, batch_size), np.int64)
+        self._block = TraceBlock(
+            keys=np.zeros(batch_size, np.uint64),
+            calendar=self.calendar,
+            source=np.zeros((0, batch_size), np.int64),  # empty: every day replays itself
+            paths=self._paths[self._delay :],
+            demand=np.zeros((block, streams, batch_size)),
+            lead_time=np.zeros((block, stochastic, batch_size), np.int64),
+            lead_before=np.zeros((stochastic, batch_size), np.int64),
+            factor=np.ones((block, exposed, batch_size)),
+            bits=np.zeros(batch_size, np.int64),
+            normals=np.zeros((2, batch_size)),
+        )
         self.factor = np.ones((exposed, batch_size))
         self.seen = np.full((regimes, batch_size), -1, np.int64)
         self.forecast = np.full((self._ahead, regimes, batch_size), -1, np.int64)
@@ -88,19 +99,21 @@ class Trace:
         """Begin episodes first_episode + b. Each starts at a calendar period drawn from `starts`
         (first, how many)."""
         self._bootstrap = bootstrap
-        rows = 0 if bootstrap is None else len(self._demand)
-        self._source = np.zeros((rows, self._keys.size), np.int64)
-        episode_keys(seed, first_episode, self._keys)
+        keys = self._block.keys
+        rows = 0 if bootstrap is None else len(self._block.demand)
+        self._block = self._block._replace(source=np.zeros((rows, keys.size), np.int64))
+        self._block_handle = Handle(self._block)
+        episode_keys(seed, first_episode, keys)
         first, count = starts
-        self.offset[:] = first + (self._keys >> np.uint64(17)) % np.uint64(count)
+        self.offset[:] = first + (keys >> np.uint64(17)) % np.uint64(count)
         self._first = self._period = 0
-        self._lead_before[:] = 0
+        self._block.lead_before[:] = 0
         self._fill()
 
     def advance(self) -> None:
         """Move to the next period."""
         self._period += 1
-        if self._period - self._first == len(self._demand):
+        if self._period - self._first == len(self._block.demand):
             self._first = self._period
             self._fill()
             return
@@ -112,18 +125,18 @@ class Trace:
 
     def draw_preference(self, out: Floats) -> None:
         """Fill out [B] with a number in [0, 1) per episode; no other draw knows of it."""
-        _draw_preference(self._keys, out)
+        _draw_preference(self._block.keys, out)
 
     @property
     def demand(self) -> Floats:
         """[D, B] units of the current period."""
-        today: Floats = self._demand[self._period - self._first]
+        today: Floats = self._block.demand[self._period - self._first]
         return today
 
     @property
     def lead_time(self) -> Ints:
         """[S, B] periods, of what ships in the current period."""
-        today: Ints = self._lead_time[self._period - self._first]
+        today: Ints = self._block.lead_time[self._period - self._first]
         return today
 
     @property
@@ -133,37 +146,33 @@ class Trace:
         return today
 
     def _fill(self) -> None:
-        length, block = self._net.demand.calendar_length, len(self._demand)
+        length, keys = self._net.demand.calendar_length, self._block.keys
         self.calendar[:] = (self._first + self.offset) % length
         if self.seen.size:
             kept = self._delay + self._ahead
             if self._first == 0:
-                _draw_regimes(self._handle, self._keys, self._paths, self._delay, 0)
+                _draw_regimes(self._handle, keys, self._paths, self._delay, 0)
                 self._paths[: self._delay] = self._paths[self._delay]
             else:
+                block = len(self._block.demand)
                 self._paths[:kept] = self._paths[block : block + kept].copy()
-                first = self._first + self._ahead
-                _draw_regimes(self._handle, self._keys, self._paths, kept, first)
+                _draw_regimes(self._handle, keys, self._paths, kept, self._first + self._ahead)
         if self._bootstrap is not None:
-            _draw_sources(
-                self._keys, self.offset, self._first, length, *self._bootstrap, self._source
-            )
-        _draw_block(
-            self._handle, self._keys, self.calendar, self._source, self._first,
-            self._paths[self._delay :], self._demand, self._lead_time, self._lead_before,
-            self._factors, self._bits, self._normals,
-        )  # fmt: skip
+            source = self._block.source
+            _draw_sources(keys, self.offset, self._first, length, *self._bootstrap, source)
+        _draw_block(self._handle, self._block_handle, self._first)
         if self.seen.size:
             self._look()
 
     def _look(self) -> None:
         """Fill what regimes do today, and what agents may see of them."""
-        self.factor[...] = self._factors[self._period - self._first]
+        self.factor[...] = self._block.factor[self._period - self._first]
         if self._tells:
             row = self._delay + self._period - self._first
             _look_at_regimes(
-                self._handle, self._keys, self._paths, row, self._period, self.seen, self.forecast
-            )
+                self._handle, self._block.keys, self._paths, row, self._period, self.seen,
+                self.forecast,
+            )  # fmt: skip
 
 
 @entry
@@ -173,39 +182,31 @@ def _draw_preference(keys: Keys, out: Floats) -> None:
 
 
 @entry
-def _draw_block(
-    tables: TraceTables, keys: Keys, calendar: Ints, source: Ints, first: int, paths: Ints,
-    demand: Floats, lead_time: Ints, lead_before: Ints, factor: Floats, bits: Ints, normals: Floats,
-) -> None:  # fmt: skip
-    """Draw `len(demand)` periods from `first` on. All arrays have the batch innermost.
-
-    source [block, B]: days whose history is replayed instead; [0, B]: none.
-    paths [block or more, G, B]: regime states. lead_before [S, B]: lead times of the period before
-    the block. bits [B], normals [2, B]: scratch.
-    """
-    block, streams, _ = demand.shape
+def _draw_block(tables: TraceTables, block: TraceBlock, first: int) -> None:
+    """Draw the periods of the block, from `first` on."""
+    periods, streams, _ = block.demand.shape
+    lead_time, factor, keys = block.lead_time, block.factor, block.keys
     correlated = False
     for d in range(streams):
         correlated |= tables.correlation[d] > 0.0
-    for i in range(block):
-        regime, period = paths[i], first + i
+    for i in range(periods):
+        period = first + i
         if correlated:
-            draw_normals(keys, _counter(tables, period, tables.common_number), normals[0])
+            draw_normals(keys, _counter(tables, period, tables.common_number), block.normals[0])
         for d in range(streams):
-            counter = _counter(tables, period, tables.common_number + 1 + d)
-            out = demand[i, d]
             if tables.kind[d] == HISTORY:
-                replay_demand(tables, calendar, source, i, d, regime, normals, out)
+                replay_demand(tables, block, i, d)
             else:
-                draw_demand(tables, keys, calendar, i, d, counter, regime, bits, normals, out)
+                counter = _counter(tables, period, tables.common_number + 1 + d)
+                draw_demand(tables, block, i, d, counter)
         for s in range(lead_time.shape[1]):
             if tables.lead_number[s] >= 0:
-                draw_bits(keys, _counter(tables, period, tables.lead_number[s]), bits)
-            look_up_lead_time(tables, s, bits, regime, normals, lead_time[i, s])
+                draw_bits(keys, _counter(tables, period, tables.lead_number[s]), block.bits)
+            look_up_lead_time(tables, block, i, s)
             if tables.no_overtaking[s]:
-                _keep_order(lead_time[i, s], lead_before[s])
+                _keep_order(lead_time[i, s], block.lead_before[s])
         for v in range(factor.shape[1]):
-            multiply(tables.factor, v, regime, factor[i, v])
+            multiply(tables.factor, v, block.paths[i], factor[i, v])
 
 
 @kernel

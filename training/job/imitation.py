@@ -23,7 +23,7 @@ from envs.policies import policy_class
 from envs.policies.base import Policy, Target, View
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
-from envs.simulation.actions import LEVEL_RANGE, HeadArrays, compile_heads
+from envs.simulation.actions import LEVEL, LEVEL_RANGE, HeadArrays, compile_heads
 from envs.types import Bools, Floats
 from evaluation.artifact.actor import Actor, TorchPolicy
 from evaluation.progress import SILENT, Progress
@@ -187,28 +187,29 @@ def teachers_action(
     """
     action = np.zeros_like(env.no_action)
     at_most = np.zeros(action.shape, bool)
-    quick, regular = _quantities(env.net, heads, wanted)
+    quick, regular = _quantities(env.net, wanted)
     step = LEVEL_RANGE * np.maximum(env.spread, 1e-9)
     whole = quick + regular
-    action[:, 0] = np.clip((whole - env.target) / step, -1.0, 1.0)
-    at_most[:, 0] = whole <= 0.0
-    rows = np.flatnonzero((heads.expedite >= 0) & heads.has_lanes[:, 1])
+    action[:, LEVEL] = np.clip((whole - env.target) / step, -1.0, 1.0)
+    at_most[:, LEVEL] = whole <= 0.0
+    rows = np.flatnonzero(heads.expedite >= 0)
     if rows.size:
         column = heads.expedite[rows]
         moved = quick[rows] - env.simulator.decision.expedite[rows]
         scaled = step[rows] * np.maximum(heads.expedite_scale[rows, None], 1e-9)
         action[rows, column] = np.clip(moved / scaled, -1.0, 1.0)
         at_most[rows, column] = quick[rows] <= 0.0
-        at_most[rows, 0] = regular[rows] <= 0.0
+        at_most[rows, LEVEL] = regular[rows] <= 0.0
     return action, at_most
 
 
-def _quantities(net: CompiledNetwork, heads: HeadArrays, wanted: Target) -> tuple[Floats, Floats]:
+def _quantities(net: CompiledNetwork, wanted: Target) -> tuple[Floats, Floats]:
     """[P, B] units that a target asks for: (expedited, regular), as `envs.simulation.events.order`
     has it."""
     quick = np.zeros_like(wanted.order)
     if wanted.expedite is not None:
-        quick = np.where(heads.has_lanes[:, 1:], np.maximum(wanted.expedite, 0.0), 0.0)
+        has_lanes = net.arrays.stocks.expedite_periods[:, None] >= 0
+        quick = np.where(has_lanes, np.maximum(wanted.expedite, 0.0), 0.0)
     regular = np.maximum(wanted.order - quick, 0.0)
     if wanted.cap is not None:
         regular = np.minimum(regular, wanted.cap)

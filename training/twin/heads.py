@@ -14,6 +14,7 @@ from envs.compiled.network import CompiledNetwork
 from envs.simulation.actions import (
     CAP_RANGE,
     LEAST_SHARE,
+    LEVEL,
     LEVEL_RANGE,
     NEGLIGIBLE_SHARE,
     SHARE_RANGE,
@@ -69,7 +70,7 @@ class RawOrders:
             for name in ("expedite", "cap", "smoothing")
             if (getattr(heads, name) >= 0).any()
         }
-        self._expedites = self._column((heads.expedite >= 0) & heads.has_lanes[:, 1])
+        self._expedites = self._column(heads.expedite >= 0)
         self._expedite_scale = self._column(heads.expedite_scale)
         shares = heads.share_head >= 0
         self._shared = torch.as_tensor(shares[:, None].copy(), device=device)
@@ -111,7 +112,7 @@ class RawOrders:
         action [P, A, B] in [-1, 1]; order, expedite, spread [P, B] units: the base policy's;
         decision: its other targets; flows: the simulator's, of the period (which gates were open).
         """
-        moved = order + LEVEL_RANGE * action[:, 0] * spread
+        moved = order + LEVEL_RANGE * action[:, LEVEL] * spread
         if self._simple:
             return moved.clamp(min=0.0)[self._to]
         quick = self._quick(action, expedite, spread)

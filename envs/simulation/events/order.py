@@ -8,6 +8,7 @@ from envs.kernel import kernel
 from envs.simulation.actions import (
     CAP_RANGE,
     LEAST_SHARE,
+    LEVEL,
     LEVEL_RANGE,
     NEGLIGIBLE_SHARE,
     SHARE_RANGE,
@@ -33,7 +34,7 @@ def decide(
     if heads.joint:
         _find_triggers(world, target, spread, action, lo, hi)
     for p in range(target.shape[0]):
-        want, sd, level = target[p, lo:hi], spread[p, lo:hi], action[p, 0, lo:hi]
+        want, sd, level = target[p, lo:hi], spread[p, lo:hi], action[p, LEVEL, lo:hi]
         if heads.simple[p]:
             raw = flows.raw_order[net.stocks.inbound.index[net.stocks.inbound.pointer[p]], lo:hi]
             for b in range(hi - lo):
@@ -52,7 +53,7 @@ def _expedite_quantity(world: World, p: int, b: int, sd: float, act: Floats32) -
     """q_exp = [S_exp - IP_e]+, the level moved by the action."""
     heads, decision = world.heads, world.decision
     head = heads.expedite[p]
-    if head < 0 or not heads.has_lanes[p, 1]:
+    if head < 0:
         return 0.0
     moved = LEVEL_RANGE * act[head] * sd * heads.expedite_scale[p]
     quantity: float = max(0.0, decision.expedite[p, b] + moved)
@@ -65,7 +66,7 @@ def _regular_quantity(
 ) -> float:
     """q_reg = min(cap, rho [S_reg - (IP + q_exp)]+), where a gate is open."""
     heads, decision = world.heads, world.decision
-    moved = want + LEVEL_RANGE * act[0] * sd
+    moved = want + LEVEL_RANGE * act[LEVEL] * sd
     if not _is_triggered(world, p, b, moved, sd, act):
         return 0.0
     quantity: float = max(0.0, moved - quick)
@@ -115,7 +116,7 @@ def _find_triggers(
             continue
         for b in range(lo, hi):
             sd, act = spread[p, b], action[p, :, b]
-            moved = target[p, b] + LEVEL_RANGE * act[0] * sd
+            moved = target[p, b] + LEVEL_RANGE * act[LEVEL] * sd
             if moved > 0.0 and _own_gate(world, p, b, moved, sd, act) >= 0.0:
                 triggered[net.stocks.joint_of[p], b] = 1.0
 

@@ -22,19 +22,11 @@ def receive(world: World, period: int, lo: int, hi: int) -> None:
     slot = period % state.in_transit.shape[1]
     all_plain = True
     for q in range(net.lanes.to.size):
+        flows.received[q, lo:hi] = 0.0
         if net.lanes.plain_receipt[q]:
-            due = state.in_transit[q, slot, lo:hi]
-            total = state.in_transit_total[q, lo:hi]
-            on_hand = state.on_hand[net.lanes.to[q], lo:hi]
-            received = flows.received[q, lo:hi]
-            for b in range(hi - lo):
-                on_hand[b] += due[b]
-                total[b] -= due[b]
-                received[b] = due[b]
-                due[b] = 0.0
+            _receive_all(world, q, slot, lo, hi)
         else:
             all_plain = False
-            flows.received[q, lo:hi] = 0.0
             flows.scrapped[q, lo:hi] = 0.0
             row = net.factor_rows.transit[q]
             if row >= 0:
@@ -48,28 +40,33 @@ def receive(world: World, period: int, lo: int, hi: int) -> None:
 @kernel
 def receive_at_once(world: World, period: int, lo: int, hi: int) -> None:
     """The same for what was shipped in this period with lead time 0."""
-    net, state, flows, factor = world.net, world.state, world.flows, world.factor
+    net, state, factor = world.net, world.state, world.factor
     slot = period % state.in_transit.shape[1]
     all_plain = True
     for q in range(net.lanes.to.size):
         if not net.lanes.at_once[q]:
             continue
         if net.lanes.plain_receipt[q]:
-            due = state.in_transit[q, slot, lo:hi]
-            total = state.in_transit_total[q, lo:hi]
-            on_hand = state.on_hand[net.lanes.to[q], lo:hi]
-            received = flows.received[q, lo:hi]
-            for b in range(hi - lo):
-                on_hand[b] += due[b]
-                total[b] -= due[b]
-                received[b] += due[b]
-                due[b] = 0.0
+            _receive_all(world, q, slot, lo, hi)
         else:
             all_plain = False
             if net.factor_rows.transit[q] >= 0:  # only today's goods: the others were paused before
                 _wait(state.in_transit[q], factor[net.factor_rows.transit[q]], slot, lo, hi)
     if not all_plain:
         _receive_disturbed(world, slot, True, lo, hi)
+
+
+@kernel
+def _receive_all(world: World, q: int, slot: int, lo: int, hi: int) -> None:
+    state = world.state
+    due, total = state.in_transit[q, slot, lo:hi], state.in_transit_total[q, lo:hi]
+    on_hand = state.on_hand[world.net.lanes.to[q], lo:hi]
+    received = world.flows.received[q, lo:hi]
+    for b in range(hi - lo):
+        on_hand[b] += due[b]
+        total[b] -= due[b]
+        received[b] += due[b]
+        due[b] = 0.0
 
 
 @kernel
