@@ -16,7 +16,7 @@ def objective(kpis: EpisodeKpis, reward: RewardConfig) -> float:
     Mean cost of the highest-cost `tail_share` of the episodes, priced shortages included, times
     1 + 10 x what the fill rate misses of its target.
     """
-    per_episode = kpis.cost.mean(axis=0) + kpis.shortage_charge / kpis.periods
+    per_episode = kpis.cost.mean(axis=0) + kpis.sums.shortage_charge / kpis.periods
     count = max(1, round(reward.tail_share * per_episode.size))
     cost = float(np.sort(per_episode)[-count:].mean())
     if reward.target_fill_rate is None:

@@ -39,7 +39,7 @@ class Csr(NamedTuple):
         """The row of each entry."""
         return np.repeat(np.arange(len(self.pointer) - 1), np.diff(self.pointer))
 
-    def row(self, i: int) -> Ints:
+    def row(self, i: int | np.integer) -> Ints:
         """The indices of row i."""
         return self.index[self.pointer[i] : self.pointer[i + 1]]
 

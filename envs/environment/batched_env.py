@@ -8,7 +8,7 @@ training/rllib/multi_agent_env.py).
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,30 +29,11 @@ from envs.policies.base import Policy, View
 from envs.reward import COST_ALONE, RewardConfig, add_shortage, compute_reward
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace, replace_level
-from envs.simulation.actions import KindHeads, compile_heads
+from envs.simulation.actions import Group, compile_heads
 from envs.simulation.simulator import Simulator
 from envs.simulation.snapshot import Snapshot
-from envs.simulation.state import Flows, State
-from envs.types import Floats, Floats32, Ints
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """The nodes of one kind: rows start..stop-1 of P; they share one network.
-
-    heads: names of the kind's action heads, in order. node_of_row: [rows] index into `agent_ids`.
-    """
-
-    name: str
-    start: int
-    stop: int
-    heads: tuple[str, ...]
-    node_of_row: Ints
-
-    @property
-    def action_size(self) -> int:
-        """Heads the kind uses."""
-        return len(self.heads)
+from envs.simulation.state import Flows
+from envs.types import Floats, Floats32
 
 
 class BatchedEnv:
@@ -61,9 +42,23 @@ class BatchedEnv:
     reset(seed, first_episode) -> observation; step(action) -> (observation, reward, truncated).
     observation float32 [P, F, B] (a view that the next step overwrites), action float32 [P, A, B]
     in [-1, 1] where zero is the base policy, reward float32 [P, B]. All B reach the horizon
-    together. cost_scale [P]: what the base policy makes each pair answer for per period [currency];
-    rewards are in units of it. action_space: None is the scenario's. central: append what only a
-    critic may see, see envs/observation/central_view.py.
+    together.
+
+    Args:
+        cost_scale: [P] what the base policy makes each pair answer for per period [currency];
+            rewards are in units of it.
+        action_space: what an agent's first head means; None: as the scenario says.
+        central: append what only a critic may see, see envs/observation/central_view.py.
+
+    Attributes:
+        state: the system between observation and orders.
+        flows: what happened in the period just stepped.
+        view: what the base policy looks at when it orders.
+        target: [P, B] units that its order is, negative where stock is above its level.
+        spread: [P, B] units: half of what action 1 adds to the order.
+        no_action: [P, A, B] zeros: the base policy.
+        preference: [B] in 0..1, of service against cost.
+        shortage_price: [B] currency per unit not served at once.
     """
 
     def __init__(
@@ -92,11 +87,12 @@ class BatchedEnv:
             scenario.memory,
         )
         self.agent_ids = tuple(n.id for n in net.agent_nodes)
-        self.groups = _groups(net, self.simulator.kind_heads)
+        self.groups = self.simulator.groups
         self.num_rows = len(net.network.stocks)
         self.action_size = max(group.action_size for group in self.groups)
         trace = self.simulator.trace
-        self._view = View(net, self.simulator.state, 0, trace.seen, trace.forecast, trace.calendar)
+        self.state, self.flows = self.simulator.state, self.simulator.flows
+        self.view = View(net, self.state, 0, trace.seen, trace.forecast, trace.calendar)
         self.layout, self.companions, self.feature_names = _compile_features(scenario)
         self._observed = Handle(compile_observation(net, self.layout, trace))
         self._central = None
@@ -110,10 +106,10 @@ class BatchedEnv:
         scale = newsvendor_scale(net) if cost_scale is None else np.asarray(cost_scale, float)
         self.cost_scale = scale.reshape(-1, 1)
         self._calendar = scenario.starts(split), scenario.bootstrap(split)
-        self._space = scenario.action_space if action_space is None else action_space
+        self.action_space = scenario.action_space if action_space is None else action_space
         self._learning = False
-        self.preference = np.full(batch_size, 0.5)  # [B] in 0..1
-        self.shortage_price = np.zeros(batch_size)  # [B] currency per unit not served at once
+        self.preference = np.full(batch_size, 0.5)
+        self.shortage_price = np.zeros(batch_size)
         self._observation = np.zeros((self.num_rows, self.observation_size, batch_size), np.float32)
         write_fixed(net, self.layout, self._observation)
         write_static_companions(self.companions, self._observation)
@@ -123,25 +119,15 @@ class BatchedEnv:
         self._reward = np.zeros((self.num_rows, batch_size), np.float32)
         self._cost = np.zeros((self.num_rows, batch_size))
         self._baseline_cost = np.zeros((self.num_rows, batch_size))
-        self._no_action = np.zeros((self.num_rows, self.action_size, batch_size), np.float32)
-        self._target = np.zeros((self.num_rows, batch_size))
+        self.no_action = np.zeros((self.num_rows, self.action_size, batch_size), np.float32)
+        self.target = np.zeros((self.num_rows, batch_size))
         # Where demand has no spread, an action still has to mean something.
         usual = 0.25 * net.demand.mean * np.maximum(net.leads.pair + net.review, 1.0)
         self._least_spread = np.where(net.demand.sd > 0.0, 0.0, usual)[:, None]
         self._is_certain = bool(self._least_spread.any())
-        self._spread = self._target
+        self.spread = self.target
         self.baseline = self._build_baseline(split) if self.reward_config.paired else None
         self.elapsed = 0
-
-    @property
-    def state(self) -> State:
-        """The system between observation and orders."""
-        return self.simulator.state
-
-    @property
-    def flows(self) -> Flows:
-        """What happened in the period just stepped."""
-        return self.simulator.flows
 
     def reset(self, seed: int, first_episode: int = 0) -> Floats32:
         """Begin episodes first_episode + b of the seed, past the warm-up; return observations."""
@@ -153,11 +139,11 @@ class BatchedEnv:
         self._learning = False  # the base policy warms up, whatever actions mean
         self._decide()
         for _ in range(self.scenario.warm_up):
-            self.simulator.close_period(self._target, self._spread, self._no_action)
+            self.simulator.close_period(self.target, self.spread, self.no_action)
             self.open_period()
         self.elapsed = 0
         self._learning = True
-        if self._space is not ActionSpace.residual:
+        if self.action_space is not ActionSpace.residual:
             self._replace_level()
         return self.observe()
 
@@ -176,7 +162,7 @@ class BatchedEnv:
         self.close_period(action)
         cost = self._priced(self.flows, self._cost)
         if self.baseline is not None:
-            self.baseline.close_period(self._no_action)
+            self.baseline.close_period(self.no_action)
             base_cost = self._priced(self.baseline.flows, self._baseline_cost)
             cost = np.subtract(cost, base_cost, out=self._cost)
             self.baseline.open_period()
@@ -198,7 +184,7 @@ class BatchedEnv:
         self.elapsed += 1
         last = self.elapsed == self.horizon
         self.simulator.close_period(
-            self._target, self._spread, action, self.reward_config.salvage_share if last else 0.0
+            self.target, self.spread, action, self.reward_config.salvage_share if last else 0.0
         )
 
     def open_period(self) -> None:
@@ -210,7 +196,7 @@ class BatchedEnv:
         """Write and return the observation [P, F, B]."""
         simulator, parts = self.simulator, self.simulator.handles
         write_observation(
-            parts.net, parts.forecast, self._observed, parts.state, self._target,
+            parts.net, parts.forecast, self._observed, parts.state, self.target,
             simulator.period, self._observation,
         )  # fmt: skip
         write_companions(self.companions, self._observation)
@@ -230,7 +216,7 @@ class BatchedEnv:
         Forecasts, demand statistics and the base policy's memory are what the snapshot's sales
         leave behind, and nothing else.
         """
-        simulator, view = self.simulator, self._view
+        simulator, view = self.simulator, self.view
         self.elapsed = 0
         simulator.restore(snapshot)
         self.base_policy.reset(self.batch_size)
@@ -243,31 +229,6 @@ class BatchedEnv:
         return self.refresh()
 
     @property
-    def view(self) -> View:
-        """What the base policy looks at when it orders."""
-        return self._view
-
-    @property
-    def no_action(self) -> Floats32:
-        """[P, A, B] zeros: the base policy."""
-        return self._no_action
-
-    @property
-    def target(self) -> Floats:
-        """[P, B] units that the base policy's order is, negative where stock is above its level."""
-        return self._target
-
-    @property
-    def spread(self) -> Floats:
-        """[P, B] units: half of what action 1 adds to the order."""
-        return self._spread
-
-    @property
-    def action_space(self) -> ActionSpace:
-        """What the first action head means."""
-        return self._space
-
-    @property
     def inverse_scale(self) -> Floats32:
         """[P] 1 / mean demand per period: what observed quantities are multiplied by."""
         inverse_scale: Floats32 = self._observed.value.inverse_scale
@@ -276,7 +237,7 @@ class BatchedEnv:
     @property
     def base_order(self) -> Floats:
         """[P, B] units the base policy wants to order now."""
-        return np.maximum(self._target, 0.0)
+        return np.maximum(self.target, 0.0)
 
     def _build_baseline(self, split: str) -> BatchedEnv:
         """The base policy on the same traces, warm-up and all; policies may hold state, so its own
@@ -294,23 +255,23 @@ class BatchedEnv:
 
     def _decide(self) -> None:
         simulator = self.simulator
-        view = self._view
+        view = self.view
         view.period = simulator.period
         target = self.base_policy.target(view)
-        self._target = np.ascontiguousarray(target.order, np.float64)
+        self.target = np.ascontiguousarray(target.order, np.float64)
         spread = self.base_policy.spread(view)
         if self._is_certain:
             spread = np.maximum(spread, self._least_spread)
         if self.scenario.action_scale != 1.0:
             spread = spread * self.scenario.action_scale
-        self._spread = spread
+        self.spread = spread
         for name in self.base_policy.decides:
             getattr(simulator.decision, name)[...] = getattr(target, name)
-        if self._learning and self._space is not ActionSpace.residual:
+        if self._learning and self.action_space is not ActionSpace.residual:
             self._replace_level()
 
     def _replace_level(self) -> None:
-        self._target, self._spread = replace_level(self._space, self.net, self.state)
+        self.target, self.spread = replace_level(self.action_space, self.net, self.state)
 
 
 def feature_names(scenario: Scenario) -> tuple[str, ...]:
@@ -331,12 +292,7 @@ def row_groups(scenario: Scenario) -> tuple[Group, ...]:
     """Return the node kinds of a scenario, in row order, with the heads of its base policy."""
     net = scenario.compiled
     decides = policy_class(scenario.base_policy).decides
-    return _groups(net, compile_heads(net, decides, scenario.extra_heads)[1])
-
-
-def _groups(net: CompiledNetwork, kinds: tuple[KindHeads, ...]) -> tuple[Group, ...]:
-    node = net.arrays.stocks.node_of
-    return tuple(Group(k.kind, k.start, k.stop, k.names, node[k.start : k.stop]) for k in kinds)
+    return compile_heads(net, decides, scenario.extra_heads)[1]
 
 
 def newsvendor_scale(net: CompiledNetwork) -> Floats:

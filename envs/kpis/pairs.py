@@ -33,6 +33,7 @@ Resilience: see `envs.kpis.resilience`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,16 +49,9 @@ FORWARD = 28  # periods
 EXCESS_COVER = 28.0  # periods
 
 
-@dataclass(frozen=True, eq=False)
-class EpisodeKpis:
-    """Sums over the counted periods of B episodes; KPIs are ratios of their sums."""
+class EpisodeSums(NamedTuple):
+    """Sums over the counted periods, of each episode."""
 
-    net: CompiledNetwork
-    periods: int
-    cost: Floats  # [T, B] currency per period, whole network
-    demand: Floats  # [T, B] units
-    stock: Floats  # [T, B] units on hand at the end of the period
-    orders: dict[str, Floats]  # node kind -> [T, B] units
     sold: Floats  # [B] units served at once
     lost: Floats  # [B] units
     backlogged: Floats  # [B] units that began to wait
@@ -69,6 +63,19 @@ class EpisodeKpis:
     good_cycles: Floats  # [B]
     excess: Floats  # [B] units on hand beyond the stated cover, sum over periods
     shortage_charge: Floats  # [B] currency; what is not served at once, priced; not in cost
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeKpis:
+    """Sums over the counted periods of B episodes; KPIs are ratios of their sums."""
+
+    net: CompiledNetwork
+    periods: int
+    cost: Floats  # [T, B] currency per period, whole network
+    demand: Floats  # [T, B] units
+    stock: Floats  # [T, B] units on hand at the end of the period
+    orders: dict[str, Floats]  # node kind -> [T, B] units
+    sums: EpisodeSums
     columns: Floats  # [C, P] currency, summed over episodes
     lanes: LaneTotals
     resources: ResourceTotals
@@ -77,25 +84,29 @@ class EpisodeKpis:
     @property
     def episodes(self) -> int:
         """B."""
-        return len(self.sold)
+        return len(self.sums.sold)
+
+    @property
+    def _totals(self) -> dict[str, float]:
+        return {name: float(sums.sum()) for name, sums in self.sums._asdict().items()}
 
     def summary(self) -> dict[str, float]:
         """Return the KPIs by name; NaN-free (a network without demand has service 1), and without
         those that the network has no use for."""
         demand, stock = float(self.demand.sum()), float(self.stock.sum())
-        lost, count = float(self.lost.sum()), self.periods * self.episodes
+        total, count = self._totals, self.periods * self.episodes
         pair_periods = len(self.net.customer_pair) * count
         figures = {
-            "fill_rate": float(self.sold.sum()) / demand if demand else 1.0,
-            "ready_rate": float(self.ready.sum()) / max(pair_periods, 1),
-            "cycle_service_level": float(self.good_cycles.sum()) / max(self.cycles.sum(), 1.0),
-            "otif_outbound": _ratio(self.in_full.sum(), self.asked.sum(), 1.0),
-            "lost_share": lost / demand if demand else 0.0,
-            "lost_sales": lost / count,
-            "days_of_supply": stock / demand if demand else 0.0,
+            "fill_rate": _ratio(total["sold"], demand, 1.0),
+            "ready_rate": total["ready"] / max(pair_periods, 1),
+            "cycle_service_level": total["good_cycles"] / max(total["cycles"], 1.0),
+            "otif_outbound": _ratio(total["in_full"], total["asked"], 1.0),
+            "lost_share": _ratio(total["lost"], demand, 0.0),
+            "lost_sales": total["lost"] / count,
+            "days_of_supply": _ratio(stock, demand, 0.0),
             "forward_days_of_supply": _forward_cover(self.stock, self.demand),
-            "excess_share": _ratio(self.excess.sum(), stock, 0.0),
-            "turns": (demand - lost) / stock * PERIODS_PER_YEAR if stock else 0.0,
+            "excess_share": _ratio(total["excess"], stock, 0.0),
+            "turns": _ratio(demand - total["lost"], stock, 0.0) * PERIODS_PER_YEAR,
             "cvar90_cost": _worst_tenth(self.cost.mean(axis=0)),
         }
         spread = _squared_cv(self.demand)
@@ -110,7 +121,8 @@ class EpisodeKpis:
         if lanes.due.any():
             figures["otif_inbound"] = float(lanes.on_time.sum() / lanes.due.sum())
         if (net.arrays.stocks.p_wait[net.customer_pair] > 0.0).any():
-            figures["backlog_age"] = _ratio(self.backorders.sum(), self.backlogged.sum(), 0.0)
+            total = self._totals
+            figures["backlog_age"] = _ratio(total["backorders"], total["backlogged"], 0.0)
         ordered = np.bincount(net.arrays.lanes.to, lanes.ordered, minlength=len(lanes.changed))
         kinds = np.array([n.kind for n in net.agent_nodes])[net.arrays.stocks.node_of]
         # The first period has none before it: its share of the orders is left out.
@@ -174,28 +186,27 @@ class EpisodeKpis:
     def join(parts: list[EpisodeKpis]) -> EpisodeKpis:
         """Put batches of episodes of equal length side by side."""
         first = parts[0]
-        joined = {
-            name: np.concatenate([getattr(part, name) for part in parts], axis=-1)
-            for name in (
-                "cost", "demand", "stock", "sold", "lost", "backlogged", "backorders", "ready",
-                "asked", "in_full", "cycles", "good_cycles", "excess", "shortage_charge",
-            )
-        }  # fmt: skip
-        orders = {
-            kind: np.concatenate([part.orders[kind] for part in parts], axis=-1)
-            for kind in first.orders
-        }
+
+        def beside(name: str) -> Floats:
+            return np.concatenate([getattr(part, name) for part in parts], axis=-1)
+
         return EpisodeKpis(
             net=first.net,
             periods=first.periods,
-            orders=orders,
+            cost=beside("cost"),
+            demand=beside("demand"),
+            stock=beside("stock"),
+            orders={
+                kind: np.concatenate([part.orders[kind] for part in parts], axis=-1)
+                for kind in first.orders
+            },
+            sums=EpisodeSums._make(map(np.concatenate, zip(*(p.sums for p in parts), strict=True))),
             columns=np.sum([part.columns for part in parts], axis=0),
-            lanes=LaneTotals(*(sum(x) for x in zip(*(p.lanes for p in parts), strict=True))),
-            resources=ResourceTotals(
-                *(sum(x) for x in zip(*(p.resources for p in parts), strict=True))
+            lanes=LaneTotals._make(map(sum, zip(*(p.lanes for p in parts), strict=True))),
+            resources=ResourceTotals._make(
+                map(sum, zip(*(p.resources for p in parts), strict=True))
             ),
             failures=tuple(failure for part in parts for failure in part.failures),
-            **joined,
         )
 
 
@@ -241,9 +252,7 @@ class KpiTally:
         self._stock: list[Floats] = []
         self._orders: dict[str, list[Floats]] = {group.name: [] for group in env.groups}
         self._columns = np.zeros((len(CostColumn), len(net.network.stocks)))
-        self._sold, self._lost, self._backlogged, self._backorders = np.zeros((4, batch))
-        self._ready, self._asked, self._in_full, self._excess = np.zeros((4, batch))
-        self._cycles, self._good_cycles, self._shortage_charge = np.zeros((3, batch))
+        self._sums = EpisodeSums(*np.zeros((len(EpisodeSums._fields), batch)))
         self._clean = np.ones((len(self._customers), batch), bool)
         self._started = np.zeros((len(self._customers), batch), bool)
         self._opening = self._worth_of_stock()
@@ -260,7 +269,7 @@ class KpiTally:
 
     def add(self) -> None:
         """Count the period just closed."""
-        env, rows = self._env, self._customers
+        env, rows, sums = self._env, self._customers, self._sums
         flows, state, trace = env.flows, env.state, env.simulator.trace
         self._lanes.add(env.simulator)
         self._resilience.add(trace.true_regime, flows, self._lanes.order)
@@ -274,26 +283,26 @@ class KpiTally:
         lost, total = flows.lost[rows].sum(axis=0), demand.sum(axis=0)
         self._demand.append(total)
         self._stock.append(state.on_hand.sum(axis=0))
-        self._sold += sold.sum(axis=0)
-        self._lost += lost
-        self._shortage_charge += env.shortage_price * (total - sold.sum(axis=0))
-        self._backlogged += total - sold.sum(axis=0) - lost
-        self._backorders += state.backorders[rows].sum(axis=0)
-        self._excess += np.maximum(state.on_hand - self._cover, 0.0).sum(axis=0)
+        sums.sold[...] += sold.sum(axis=0)
+        sums.lost[...] += lost
+        sums.shortage_charge[...] += env.shortage_price * (total - sold.sum(axis=0))
+        sums.backlogged[...] += total - sold.sum(axis=0) - lost
+        sums.backorders[...] += state.backorders[rows].sum(axis=0)
+        sums.excess[...] += np.maximum(state.on_hand - self._cover, 0.0).sum(axis=0)
         for group in env.groups:
             orders = self._lanes.order[group.start : group.stop].sum(axis=0)
             self._orders[group.name].append(orders)
         short, asked = sold < demand - 1e-9, demand > 0.0
-        self._ready += (~short).sum(axis=0)
-        self._asked += asked.sum(axis=0)
-        self._in_full += (asked & ~short).sum(axis=0)
+        sums.ready[...] += (~short).sum(axis=0)
+        sums.asked[...] += asked.sum(axis=0)
+        sums.in_full[...] += (asked & ~short).sum(axis=0)
         self._count_cycles(short)
 
     def _count_cycles(self, short: Bools) -> None:
-        arrived = self._lanes.arrived[self._customers]
+        arrived, sums = self._lanes.arrived[self._customers], self._sums
         ended = arrived & self._started
-        self._cycles += ended.sum(axis=0)
-        self._good_cycles += (ended & self._clean).sum(axis=0)
+        sums.cycles[...] += ended.sum(axis=0)
+        sums.good_cycles[...] += (ended & self._clean).sum(axis=0)
         self._clean = np.where(arrived, ~short, self._clean & ~short)
         self._started |= arrived
 
@@ -306,17 +315,7 @@ class KpiTally:
             demand=np.array(self._demand),
             stock=np.array(self._stock),
             orders={name: np.array(orders) for name, orders in self._orders.items()},
-            sold=self._sold,
-            lost=self._lost,
-            backlogged=self._backlogged,
-            backorders=self._backorders,
-            ready=self._ready,
-            asked=self._asked,
-            in_full=self._in_full,
-            cycles=self._cycles,
-            good_cycles=self._good_cycles,
-            excess=self._excess,
-            shortage_charge=self._shortage_charge,
+            sums=self._sums,
             columns=self._columns,
             lanes=self._lanes.totals,
             resources=self._lanes.resources,

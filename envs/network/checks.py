@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from envs.errors import NetworkError, did_you_mean
 
@@ -15,6 +15,12 @@ def at_least_zero(where: str, **values: float) -> None:
     for name, value in values.items():
         if not value >= 0:  # also refuses NaN
             raise NetworkError(f"{where}: {name} is {value}; expected a number >= 0.")
+
+
+def numbers_at_least_zero(where: str, part: Any) -> None:
+    """Refuse a dataclass with a negative number or NaN in any of its fields."""
+    numbers = {name: value for name, value in vars(part).items() if isinstance(value, int | float)}
+    at_least_zero(where, **numbers)
 
 
 def must_be_share(where: str, **values: float) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from envs.errors import NetworkError
-from envs.network.checks import at_least_zero, must_be_share
+from envs.network.checks import at_least_zero, must_be_share, numbers_at_least_zero
 from envs.network.lead_time import LeadTime
 
 
@@ -94,15 +94,13 @@ class Resource:
 
     def __post_init__(self) -> None:
         where = f"Resource '{self.id}'"
-        at_least_zero(
-            where, capacity=self.capacity, fixed_cost=self.fixed_cost, load_cost=self.load_cost
-        )
+        _check_loads(where, self.load_size, self.load_cost)
+        numbers_at_least_zero(where, self)
         if self.allocation is Allocation.fair_share:
             raise NetworkError(
                 f"{where}: allocation is fair_share; expected proportional or priority (days of "
                 "cover differ by what a receiver needs, not by what a resource is)."
             )
-        _check_loads(where, self.load_size, self.load_cost)
 
 
 @dataclass(frozen=True)
@@ -163,25 +161,9 @@ class Lane:
 
     def __post_init__(self) -> None:
         where = f"Lane '{self.id}'"
-        at_least_zero(
-            where,
-            unit_cost=self.unit_cost,
-            fixed_cost=self.fixed_cost,
-            load_cost=self.load_cost,
-            base_share=self.base_share,
-            minimum_order=self.minimum_order,
-            maximum_order=self.maximum_order,
-            order_multiple=self.order_multiple,
-            information_delay=self.information_delay,
-            priority=self.priority,
-            split_delay=self.split_delay,
-            price=self.price,
-            unfilled_cost=self.unfilled_cost or 0.0,
-            in_transit_cost=self.in_transit_cost or 0.0,
-            co2=self.co2,
-        )
-        must_be_share(where, yield_share=self.yield_share, split_share=self.split_share)
         _check_loads(where, self.load_size, self.load_cost)
+        must_be_share(where, yield_share=self.yield_share, split_share=self.split_share)
+        numbers_at_least_zero(where, self)
         if self.yield_share == 0.0:
             raise NetworkError(f"{where}: yield_share is 0; expected more: nothing would arrive.")
         if self.full_loads and self.load_size is None:

@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from envs.errors import NetworkError
-from envs.network.checks import at_least_zero, must_be_share, must_know, unique
+from envs.network.checks import must_be_share, must_know, numbers_at_least_zero, unique
 from envs.network.demand import Demand
 from envs.network.lane import Allocation, Calendar, Lane, Resource
 from envs.network.regime import Regime
@@ -80,7 +80,7 @@ class Node:
     position: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        at_least_zero(f"Node '{self.id}'", storage_capacity=self.storage_capacity)
+        numbers_at_least_zero(f"Node '{self.id}'", self)
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,7 @@ class Sku:
     weight: float = 0.0
 
     def __post_init__(self) -> None:
-        where = f"SKU '{self.id}'"
-        at_least_zero(where, value=self.value, volume=self.volume, weight=self.weight)
+        numbers_at_least_zero(f"SKU '{self.id}'", self)
 
 
 @dataclass(frozen=True)
@@ -138,18 +137,9 @@ class Stock:
         return f"{self.sku}@{self.node}"
 
     def __post_init__(self) -> None:
-        at_least_zero(
-            f"Stock '{self.label}'",
-            holding_cost=self.holding_cost,
-            backlog_cost=self.backlog_cost,
-            lost_sale_cost=self.lost_sale_cost,
-            price=self.price,
-            initial_stock=self.initial_stock,
-            serve_limit=self.serve_limit,
-        )
-        must_be_share(
-            f"Stock '{self.label}'", p_wait=self.p_wait, target_service=self.target_service
-        )
+        where = f"Stock '{self.label}'"
+        must_be_share(where, p_wait=self.p_wait, target_service=self.target_service)
+        numbers_at_least_zero(where, self)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from envs.errors import NetworkError
-from envs.network.checks import at_least_zero, must_be_share
+from envs.network.checks import at_least_zero, must_be_share, numbers_at_least_zero
 from envs.types import Floats
 
 MULTIPLIERS = ("availability", "yield_share", "cost", "ordering", "transit", "receiving")
@@ -46,18 +46,12 @@ class RegimeState:
 
     def __post_init__(self) -> None:
         where = f"Regime state '{self.name}'"
-        at_least_zero(
-            where,
-            lead_time=self.lead_time,
-            lead_time_spread=self.lead_time_spread,
-            cost=self.cost,
-            demand=self.demand,
-        )
         must_be_share(where, availability=self.availability, yield_share=self.yield_share)
         for name in ("ordering", "transit", "receiving"):
             value = getattr(self, name)
             if value not in (0.0, 1.0):
                 raise NetworkError(f"{where}: {name} is {value}; expected 0 (paused) or 1.")
+        numbers_at_least_zero(where, self)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Annotated, NamedTuple, get_type_hints
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
+from envs.compiled.traits import expedites, has_calendar, has_seen_state
 from envs.policies.base_stock import critical_ratio
 from envs.types import Floats, Floats32
 
@@ -40,56 +41,29 @@ class Setting(NamedTuple):
     has_preference: bool = False
 
 
-def _always(setting: Setting) -> bool:
-    return True
-
-
-def _has_internal_lanes(setting: Setting) -> bool:
-    return bool(setting.net.arrays.stocks.outbound.index.size)
-
-
-def _has_calendar(setting: Setting) -> bool:
-    return setting.net.demand.multiplier is not None
-
-
-def _has_preference(setting: Setting) -> bool:
-    return setting.has_preference
-
-
-def _shows_lanes(setting: Setting) -> bool:
-    """Whether lanes give a choice or vary."""
-    arrays = setting.net.arrays
-    return int(np.diff(arrays.stocks.inbound.pointer).max()) > 1 or len(arrays.beliefs.lane) > 0
-
-
-def _has_beliefs(setting: Setting) -> bool:
-    return len(setting.net.arrays.beliefs.lane) > 0
-
-
-def _has_prices(setting: Setting) -> bool:
-    varies = bool((setting.net.arrays.factor_rows.cost >= 0).any())
-    return _shows_lanes(setting) and (varies or bool(relative_price(setting.net).any()))
-
-
-def _shows_regimes(setting: Setting) -> bool:
-    seen = any(regime.seen_after is not None for regime in setting.net.network.regimes)
-    return _shows_lanes(setting) and seen
-
-
-def _has_closed_periods(setting: Setting) -> bool:
-    return bool((setting.net.arrays.rules.calendar_row >= 0).any())
-
-
-def _shows_closed_lanes(setting: Setting) -> bool:
-    return _shows_lanes(setting) and _has_closed_periods(setting)
-
-
-def _has_capacity(setting: Setting) -> bool:
-    return setting.net.arrays.nodes.capacitated.size > 0
-
-
-def _has_expedite_lanes(setting: Setting) -> bool:
-    return bool(setting.net.arrays.lanes.expedite.any())
+def _facts(setting: Setting) -> dict[str, bool]:
+    """What a setting has, by the names that `Feature.of` asks by."""
+    net, arrays = setting.net, setting.net.arrays
+    varies = len(arrays.beliefs.lane) > 0
+    has_choice = int(np.diff(arrays.stocks.inbound.pointer).max()) > 1
+    prices = bool((arrays.factor_rows.cost >= 0).any() or relative_price(net).any())
+    closes = bool((arrays.rules.calendar_row >= 0).any())
+    of_lanes = {
+        "lanes": True,
+        "lane prices": prices,
+        "seen regimes": has_seen_state(net),
+        "closed lanes": closes,
+    }
+    return {name: has and (has_choice or varies) for name, has in of_lanes.items()} | {
+        "everything": True,
+        "internal lanes": arrays.stocks.outbound.index.size > 0,
+        "calendar": has_calendar(net),
+        "preference": setting.has_preference,
+        "beliefs": varies,
+        "closed periods": closes,
+        "capacity": arrays.nodes.capacitated.size > 0,
+        "expedite lanes": expedites(net),
+    }
 
 
 def _demand_ago(setting: Setting) -> tuple[str, ...]:
@@ -111,7 +85,7 @@ def relative_price(net: CompiledNetwork) -> Floats:
     return price
 
 
-def _one_per_lane(net: CompiledNetwork) -> Floats:
+def _ones(net: CompiledNetwork) -> Floats:
     return np.ones(len(net.network.lanes))
 
 
@@ -149,7 +123,7 @@ class Scale(StrEnum):
 class Feature:
     """An entry of the table.
 
-    present: which settings have it.
+    of: what a setting must have to have it, by its name in `_facts`.
     columns: names of its columns where they can be several; else one, named as the entry.
     of_lane: it is seen of every inbound lane, as lane_0_..., lane_1_...; such entries stand
         together.
@@ -160,19 +134,13 @@ class Feature:
     fixed: [P], of a lane [Q]: its value wherever no kernel of pairs.py or lanes.py writes another.
     """
 
-    present: Callable[[Setting], bool] = _always
+    of: str = "everything"
     columns: Callable[[Setting], tuple[str, ...]] | None = None
     of_lane: bool = False
     scale: Scale = Scale.demand
     flow: bool = False
     slope: bool = False
     fixed: Callable[[CompiledNetwork], Floats] | None = None
-
-    def names(self, field: str, setting: Setting) -> tuple[str, ...]:
-        """Return the names of its columns, of lanes without their number; none: absent."""
-        if not self.present(setting):
-            return ()
-        return self.columns(setting) if self.columns else (field.removeprefix("lane_"),)
 
 
 class Columns(NamedTuple):
@@ -196,46 +164,42 @@ class Columns(NamedTuple):
     stock_gap: Annotated[int, Feature(scale=Scale.signed, flow=True, slope=True)]
     base_order: Annotated[int, Feature(flow=True, slope=True)]
     # Of the neighbours along internal lanes.
-    owed_by_me: Annotated[int, Feature(_has_internal_lanes, slope=True)]
-    downstream_shortage_sum: Annotated[int, Feature(_has_internal_lanes, slope=True)]
-    downstream_shortage_max: Annotated[int, Feature(_has_internal_lanes)]
-    upstream_cover: Annotated[int, Feature(_has_internal_lanes, slope=True)]
+    owed_by_me: Annotated[int, Feature("internal lanes", slope=True)]
+    downstream_shortage_sum: Annotated[int, Feature("internal lanes", slope=True)]
+    downstream_shortage_max: Annotated[int, Feature("internal lanes")]
+    upstream_cover: Annotated[int, Feature("internal lanes", slope=True)]
     # Of the calendar.
-    promotion_ahead: Annotated[int, Feature(_has_calendar, scale=Scale.none)]
-    week_sin: Annotated[int, Feature(_has_calendar, scale=Scale.none)]
-    week_cos: Annotated[int, Feature(_has_calendar, scale=Scale.none)]
-    year_sin: Annotated[int, Feature(_has_calendar, scale=Scale.none)]
-    year_cos: Annotated[int, Feature(_has_calendar, scale=Scale.none)]
+    promotion_ahead: Annotated[int, Feature("calendar", scale=Scale.none)]
+    week_sin: Annotated[int, Feature("calendar", scale=Scale.none)]
+    week_cos: Annotated[int, Feature("calendar", scale=Scale.none)]
+    year_sin: Annotated[int, Feature("calendar", scale=Scale.none)]
+    year_cos: Annotated[int, Feature("calendar", scale=Scale.none)]
     # `demand_last` is one period ago.
     demand_ago: Annotated[int, Feature(columns=_demand_ago)]
     # Of each inbound lane, in the order of the network; rows with fewer lanes see zeros.
-    lane_lead_time: Annotated[int, Feature(_has_beliefs, of_lane=True, scale=Scale.none)]
-    lane_lead_time_sd: Annotated[int, Feature(_has_beliefs, of_lane=True, scale=Scale.none)]
-    lane_on_time: Annotated[
-        int, Feature(_has_beliefs, of_lane=True, scale=Scale.none, fixed=_one_per_lane)
-    ]
-    lane_in_full: Annotated[
-        int, Feature(_has_beliefs, of_lane=True, scale=Scale.none, fixed=_one_per_lane)
-    ]
-    lane_overdue: Annotated[int, Feature(_has_beliefs, of_lane=True, scale=Scale.signed)]
+    lane_lead_time: Annotated[int, Feature("beliefs", of_lane=True, scale=Scale.none)]
+    lane_lead_time_sd: Annotated[int, Feature("beliefs", of_lane=True, scale=Scale.none)]
+    lane_on_time: Annotated[int, Feature("beliefs", of_lane=True, scale=Scale.none, fixed=_ones)]
+    lane_in_full: Annotated[int, Feature("beliefs", of_lane=True, scale=Scale.none, fixed=_ones)]
+    lane_overdue: Annotated[int, Feature("beliefs", of_lane=True, scale=Scale.signed)]
     lane_price: Annotated[
-        int, Feature(_has_prices, of_lane=True, scale=Scale.none, fixed=relative_price)
+        int, Feature("lane prices", of_lane=True, scale=Scale.none, fixed=relative_price)
     ]
     lane_usable_as_seen: Annotated[
-        int, Feature(_shows_regimes, of_lane=True, scale=Scale.none, fixed=_one_per_lane)
+        int, Feature("seen regimes", of_lane=True, scale=Scale.none, fixed=_ones)
     ]
     lane_speed_in: Annotated[
-        int, Feature(_shows_lanes, _speeds, of_lane=True, scale=Scale.none, fixed=_one_per_lane)
+        int, Feature("lanes", _speeds, of_lane=True, scale=Scale.none, fixed=_ones)
     ]
     lane_open_now: Annotated[
-        int, Feature(_shows_closed_lanes, of_lane=True, scale=Scale.none, fixed=_one_per_lane)
+        int, Feature("closed lanes", of_lane=True, scale=Scale.none, fixed=_ones)
     ]
     # Of what limits the pair's orders.
-    storage_room: Annotated[int, Feature(_has_capacity)]
-    periods_until_order: Annotated[int, Feature(_has_closed_periods, scale=Scale.none)]
-    expedite_position: Annotated[int, Feature(_has_expedite_lanes, scale=Scale.signed, slope=True)]
+    storage_room: Annotated[int, Feature("capacity")]
+    periods_until_order: Annotated[int, Feature("closed periods", scale=Scale.none)]
+    expedite_position: Annotated[int, Feature("expedite lanes", scale=Scale.signed, slope=True)]
     # The same for all pairs and periods of an episode: `write_preference`.
-    preference: Annotated[int, Feature(_has_preference, scale=Scale.none)]
+    preference: Annotated[int, Feature("preference", scale=Scale.none)]
     # What never changes.
     critical_ratio: Annotated[int, Feature(scale=Scale.none, fixed=_critical_ratio)]
     lead_time: Annotated[int, Feature(scale=Scale.none, fixed=_lead_time)]
@@ -270,6 +234,7 @@ class Layout(NamedTuple):
 def compile_layout(setting: Setting) -> Layout:
     """Number the columns of the features that a setting has."""
     names: list[str] = []
+    facts = _facts(setting)
     at = dict.fromkeys(FEATURES, -1)
     width = dict.fromkeys(FEATURES, 0)
     slots = size = 0
@@ -277,7 +242,10 @@ def compile_layout(setting: Setting) -> Layout:
         own: list[str] = []
         first = len(names)
         for field, feature in group:
-            columns = feature.names(field, setting)
+            if not facts[feature.of]:
+                continue
+            named = feature.columns
+            columns = named(setting) if named else (field.removeprefix("lane_"),)
             if columns:
                 at[field], width[field] = first + len(own), len(columns)
             own += columns

@@ -54,8 +54,8 @@ class CapacityChecked(Policy):
         at_risk = (outage_cover(net) > 0) & ~has_expedite
         return {
             "safety_factor": factor,
-            "expedite_factor": replace(factor, scale=0.5 * has_expedite),
-            "outage_factor": Parameter(ones, 0.25 * at_risk),
+            "expedite_factor": replace(factor, scale=np.where(has_expedite, 0.5, 0.0)),
+            "outage_factor": Parameter(ones, np.where(at_risk, 0.25, 0.0)),
             "workload": Parameter(3.0 * ones, checked, low=1.0),
         }
 

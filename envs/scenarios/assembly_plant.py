@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from envs.errors import ConfigError, did_you_mean
 from envs.network.demand import Demand, DemandConfig
@@ -128,7 +128,7 @@ def build_assembly_plant(config: AssemblyPlantConfig) -> Scenario:
         (*suppliers, *machines),
         config.timing,
     )
-    return make_scenario(config, network, asdict(config))
+    return make_scenario(config, network)
 
 
 def _check_names(config: AssemblyPlantConfig) -> None:

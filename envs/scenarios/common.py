@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from envs.errors import ConfigError, did_you_mean
@@ -62,31 +62,15 @@ class ScenarioConfig:
     smoke: dict[str, Any] = field(default_factory=dict)
 
 
-def make_scenario(
-    config: ScenarioConfig, network: SupplyNetwork, resolved: dict[str, Any], **fields: Any
-) -> Scenario:
-    """Put a builder's network and the common numbers together."""
-    return Scenario(
-        name=config.name,
-        network=inject(network, config.events, config.warm_up) if config.events else network,
-        horizon=config.horizon,
-        warm_up=config.warm_up,
-        base_policy=config.base_policy,
-        policy_params=config.policy_params,
-        smoothing=config.smoothing,
-        memory=config.memory,
-        companions=config.companions,
-        companions_of=config.companions_of,
-        identity=config.identity,
-        bootstrap_length=config.bootstrap_length,
-        preference=_preference(config.preference),
-        extra_heads=tuple(config.extra_heads),
-        action_space=config.action_space,
-        action_scale=config.action_scale,
-        stress_of=config.stress_of,
-        config=resolved,
-        **fields,
-    )
+def make_scenario(config: ScenarioConfig, network: SupplyNetwork, **more: Any) -> Scenario:
+    """Put a builder's network and the common numbers together; more: fields of `Scenario`."""
+    common = {f.name for f in fields(ScenarioConfig)} & {f.name for f in fields(Scenario)}
+    numbers = {name: getattr(config, name) for name in common}
+    numbers["preference"] = _preference(config.preference)
+    numbers["extra_heads"] = tuple(config.extra_heads)
+    if config.events:
+        network = inject(network, config.events, config.warm_up)
+    return Scenario(network=network, config=asdict(config), **numbers, **more)
 
 
 def _preference(numbers: Mapping[str, float | None]) -> Preference | None:

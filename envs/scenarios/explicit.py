@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from envs.errors import ConfigError
@@ -68,7 +68,7 @@ def build_explicit(config: ExplicitConfig) -> Scenario:
         "",
         {"stocks": stocks, "timing": config.timing},
     )
-    return make_scenario(config, network, asdict(config))
+    return make_scenario(config, network)
 
 
 def _lane(entry: Any, where: str) -> Any:

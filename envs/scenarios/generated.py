@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from envs.network.generate import generate_network
 from envs.network.generate_config import GenerateConfig
@@ -20,4 +20,4 @@ class GeneratedConfig(ScenarioConfig):
 def build_generated(config: GeneratedConfig) -> Scenario:
     """Build the scenario. Raises ConfigError or NetworkError."""
     network = generate_network(config.network, config.timing)
-    return make_scenario(config, network, asdict(config))
+    return make_scenario(config, network)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -100,7 +100,7 @@ def build_joint_replenishment(config: JointReplenishmentConfig) -> Scenario:
         tuple(resources),
         timing=config.timing,
     )
-    return make_scenario(config, network, asdict(config))
+    return make_scenario(config, network)
 
 
 def _draw_items(config: JointReplenishmentConfig) -> list[_Item]:

@@ -9,7 +9,7 @@ zone orders elsewhere the next day.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -124,7 +124,7 @@ def build_omni_fulfilment(config: OmniFulfilmentConfig) -> Scenario:
         tuple(lanes),
         timing=config.timing,
     )
-    return make_scenario(config, network, asdict(config))
+    return make_scenario(config, network)
 
 
 def _nearest(places: dict[str, Point], to: Point, count: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from envs.network.demand import Demand, DemandConfig
 from envs.network.lane import Allocation, Lane, LaneInput
@@ -98,4 +98,4 @@ def build_one_warehouse(config: OneWarehouseConfig) -> Scenario:
         tuple(lanes),
         timing=config.timing,
     )
-    return make_scenario(config, network, asdict(config))
+    return make_scenario(config, network)

@@ -6,7 +6,7 @@ and costs are ours. Sales stand for demand: the data hold no stock-outs.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -62,113 +62,80 @@ def build_retail(config: RetailConfig) -> Scenario:
         volume_scale=config.volume_scale,
     )
     warehouses = [f"warehouse_{w + 1}" for w in range(config.warehouses)]
-    stores = [f"store_{s}" for s in data.store_ids]
+    stores = [f"store_{store}" for store in data.store_ids]
     mean = np.maximum(data.train_mean, _LEAST_MEAN)
-    stocks: list[Stock] = []
-    lanes: list[Lane] = []
+    parts: list[tuple[Stock, Lane]] = []
     for w, warehouse in enumerate(warehouses):
         own = list(range(w, len(stores), len(warehouses)))
-        for k, item in enumerate(data.item_ids):
-            _add_warehouse(
-                config, data, stocks, lanes, warehouse, k, item, float(mean[own, k].sum())
-            )
+        for k in range(len(data.item_ids)):
+            parts.append(_at_warehouse(config, data, warehouse, k, float(mean[own, k].sum())))
             for s in own:
-                _add_store(
-                    config, data, stocks, lanes, warehouse, stores[s], s, k, item, mean[s, k]
-                )
+                parts.append(_at_store(config, data, warehouse, s, k, float(mean[s, k])))
     nodes = [Node(w, "warehouse") for w in warehouses] + [Node(s, "store") for s in stores]
     # A lost sale costs the margin, what is left over keeps its value: purchases then cancel out.
-    skus = [Sku(item) for item in data.item_ids]
-    network = SupplyNetwork(
-        tuple(nodes), tuple(skus), tuple(stocks), tuple(lanes), timing=config.timing
-    )
+    skus = tuple(Sku(item) for item in data.item_ids)
+    stocks, lanes = zip(*parts, strict=True)
+    network = SupplyNetwork(tuple(nodes), skus, stocks, lanes, timing=config.timing)
     splits = {name: Split(*getattr(data, name)) for name in ("train", "tune", "test")}
+    start = str(data.dates[0])
     return make_scenario(
-        config,
-        network,
-        asdict(config),
-        splits=splits,
-        data_hash=data.data_hash,
-        currency="USD",
-        calendar_start=str(data.dates[0]),
-    )
+        config, network, splits=splits, data_hash=data.data_hash, currency="USD",
+        calendar_start=start,
+    )  # fmt: skip
 
 
-def _add_warehouse(
-    config: RetailConfig,
-    data: GroceryDemand,
-    stocks: list[Stock],
-    lanes: list[Lane],
-    warehouse: str,
-    k: int,
-    item: str,
-    mean: float,
-) -> None:
-    price, pack = float(data.unit_price[k]), config.warehouse_pack
-    lead_time = LeadTime(
-        config.supplier_lead_time, config.supplier_delay_mean, config.supplier_delay_sd
+def _at_warehouse(
+    config: RetailConfig, data: GroceryDemand, warehouse: str, k: int, mean: float
+) -> tuple[Stock, Lane]:
+    """Item k at a warehouse; mean: units per day of all its stores."""
+    item, pack = data.item_ids[k], config.warehouse_pack
+    stock = Stock(
+        warehouse,
+        item,
+        holding_cost=config.warehouse_holding_rate * float(data.unit_price[k]),
+        initial_stock=whole(3 * mean, pack),
     )
-    stocks.append(
-        Stock(
-            warehouse,
-            item,
-            holding_cost=config.warehouse_holding_rate * price,
-            initial_stock=whole(3 * mean, pack),
-        )
+    lane = Lane(
+        f"supplier > {warehouse} {item}",
+        warehouse,
+        item,
+        LeadTime(config.supplier_lead_time, config.supplier_delay_mean, config.supplier_delay_sd),
+        order_multiple=pack,
+        initial_in_transit=pipeline(mean, config.supplier_lead_time, 1.0),
     )
-    lanes.append(
-        Lane(
-            f"supplier > {warehouse} {item}",
-            warehouse,
-            item,
-            lead_time,
-            order_multiple=pack,
-            initial_in_transit=pipeline(mean, config.supplier_lead_time, 1.0),
-        )
-    )
+    return stock, lane
 
 
-def _add_store(
-    config: RetailConfig,
-    data: GroceryDemand,
-    stocks: list[Stock],
-    lanes: list[Lane],
-    warehouse: str,
-    store: str,
-    s: int,
-    k: int,
-    item: str,
-    mean: float,
-) -> None:
-    price = float(data.unit_price[k])
-    first, stop = data.train
+def _at_store(
+    config: RetailConfig, data: GroceryDemand, warehouse: str, s: int, k: int, mean: float
+) -> tuple[Stock, Lane]:
+    """Item k at store s, from its warehouse; mean: units per day."""
+    store, item, price = f"store_{data.store_ids[s]}", data.item_ids[k], float(data.unit_price[k])
+    trained = slice(*data.train)
     factor = np.maximum(data.multiplier[:, s, k], 1e-6)
-    level = data.quantity[first:stop, s, k] / factor[first:stop]
+    level = data.quantity[trained, s, k] / factor[trained]
     demand = Demand(
-        float(mean),
+        mean,
         float(max(level.std(), np.sqrt(mean))),
         history=data.quantity[:, s, k],
         multiplier=data.multiplier[:, s, k],
     )
-    stocks.append(
-        Stock(
-            store,
-            item,
-            holding_cost=config.store_holding_rate * price,
-            lost_sale_cost=config.lost_margin * price,
-            p_wait=0.0,
-            initial_stock=whole(3 * float(mean), config.store_pack),
-            demand=demand,
-        )
+    stock = Stock(
+        store,
+        item,
+        holding_cost=config.store_holding_rate * price,
+        lost_sale_cost=config.lost_margin * price,
+        p_wait=0.0,
+        initial_stock=whole(3 * mean, config.store_pack),
+        demand=demand,
     )
-    lanes.append(
-        Lane(
-            f"{warehouse} > {store} {item}",
-            store,
-            item,
-            LeadTime(config.store_lead_time),
-            inputs=(LaneInput(warehouse, item),),
-            order_multiple=config.store_pack,
-            initial_in_transit=pipeline(float(mean), config.store_lead_time, config.store_pack),
-        )
+    lane = Lane(
+        f"{warehouse} > {store} {item}",
+        store,
+        item,
+        LeadTime(config.store_lead_time),
+        inputs=(LaneInput(warehouse, item),),
+        order_multiple=config.store_pack,
+        initial_in_transit=pipeline(mean, config.store_lead_time, config.store_pack),
     )
+    return stock, lane

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from envs.errors import ConfigError
 from envs.network.demand import Demand, DemandConfig
@@ -92,7 +92,7 @@ def build_serial(config: SerialConfig) -> Scenario:
         tuple(resources),
         timing=config.timing,
     )
-    return make_scenario(config, network, asdict(config))
+    return make_scenario(config, network)
 
 
 def _limit(stage: StageConfig) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from envs.network.demand import Demand, DemandConfig
 from envs.network.lane import Lane
@@ -66,4 +66,4 @@ def build_single_node(config: SingleNodeConfig) -> Scenario:
         (lane,),
         timing=config.timing,
     )
-    return make_scenario(config, network, asdict(config))
+    return make_scenario(config, network)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -116,7 +116,7 @@ def build_two_echelon(config: TwoEchelonConfig) -> Scenario:
         parts.regimes(),
         timing=config.timing,
     )
-    return make_scenario(config, network, asdict(config))
+    return make_scenario(config, network)
 
 
 class _Parts:

@@ -8,7 +8,7 @@ quarter of the map; trucks, trains and planes feel it differently.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import stats
@@ -115,7 +115,7 @@ def build_weather_routing(config: WeatherRoutingConfig) -> Scenario:
         regimes=tuple(_weather(config, quarter) for quarter in _QUARTERS),
         timing=config.timing,
     )
-    return make_scenario(config, _on_best_ways(config, network, demand), asdict(config))
+    return make_scenario(config, _on_best_ways(config, network, demand))
 
 
 def _around(i: int, count: int, radius: float) -> Point:

@@ -67,19 +67,29 @@ class Decision(NamedTuple):
         )
 
 
-@dataclass(frozen=True)
-class KindHeads:
-    """The heads of a node kind, in the order of its action."""
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The nodes of one kind: rows start..stop-1 of P; they share one network.
 
-    kind: str
-    start: int  # rows start..stop-1 of P
+    heads: names of the kind's action heads, in order.
+    node_of_row: [rows] index into the network's agent nodes.
+    """
+
+    name: str
+    start: int
     stop: int
-    names: tuple[str, ...]
+    heads: tuple[str, ...]
+    node_of_row: Ints
+
+    @property
+    def action_size(self) -> int:
+        """Heads the kind uses."""
+        return len(self.heads)
 
 
 def compile_heads(
     net: CompiledNetwork, decides: Collection[str] = (), extra: Collection[str] = ()
-) -> tuple[HeadArrays, tuple[KindHeads, ...]]:
+) -> tuple[HeadArrays, tuple[Group, ...]]:
     """Number the heads of every pair, node kind by node kind.
 
     decides: fields of `Target` that the base policy sets. extra: heads a scenario asks for
@@ -95,7 +105,8 @@ def compile_heads(
     fixed = np.bincount(arrays.lanes.to, arrays.lanes.fixed_cost, minlength=pairs) > 0
     joint = arrays.stocks.joint_of >= 0
     learned = np.array([s.learned_allocation for s in net.network.stocks], bool)
-    kinds = np.array([net.agent_nodes[n].kind for n in net.arrays.stocks.node_of])
+    node_of = arrays.stocks.node_of
+    kinds = np.array([net.agent_nodes[n].kind for n in node_of])
     uses = {
         "expedite": expedites & ("expedite" in decides),
         "cap": np.full(pairs, "cap" in decides),
@@ -113,7 +124,8 @@ def compile_heads(
                 names.append(name)
         names += _number_shares(net, rows, share, len(names))
         names += _number_weights(net, rows[learned[rows]], weight, len(names))
-        groups.append(KindHeads(str(kind), int(rows[0]), int(rows[-1]) + 1, tuple(names)))
+        start, stop = int(rows[0]), int(rows[-1]) + 1
+        groups.append(Group(str(kind), start, stop, tuple(names), node_of[start:stop]))
     place["expedite"][~expedites] = -1  # though others of the kind have the head
     alone = np.diff(arrays.stocks.inbound.pointer) == 1
     plain = np.all([place[name] < 0 for name in place], axis=0)

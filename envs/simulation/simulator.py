@@ -122,7 +122,7 @@ class Simulator:
     ) -> None:
         self.net, self.batch_size = net, batch_size
         self.decision = Decision.empty(net, decides, batch_size)
-        heads, self.kind_heads = compile_heads(net, decides, extra_heads)
+        heads, self.groups = compile_heads(net, decides, extra_heads)
         self.forecast = compile_forecast(net, smoothing)
         self.state = State.empty(net, batch_size, memory)
         self.flows = Flows.empty(net, batch_size)

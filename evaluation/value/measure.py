@@ -56,7 +56,7 @@ def measure(scenario: Scenario, result: EpisodeKpis, classes: Mapping[str, str])
     return Played(
         trace_cost=_plain(per_trace),
         samples=_plain(_weeks(result.cost.mean(axis=1)) if weekly else per_trace),
-        sold=_plain(result.sold),
+        sold=_plain(result.sums.sold),
         demand=_plain(result.demand.sum(axis=0)),
         segments=_segments(scenario, result, classes),
         kpis={key: value for key, value in result.summary().items() if key in _KPIS},

@@ -14,7 +14,7 @@ from envs.environment.batched_env import BatchedEnv, row_groups
 from envs.network.lane import Limits
 from envs.network.network import SupplyNetwork
 from envs.scenario import Scenario
-from envs.simulation.actions import KindHeads
+from envs.simulation.actions import Group
 from envs.simulation.simulator import Simulator
 from envs.simulation.state import Flows, State
 from envs.types import Bools, Floats, Ints
@@ -48,7 +48,7 @@ class Run:
     lead_time: Floats  # [T, Q, B] periods of what ships now
     states: Ints  # [T, G, B] of the regimes
     offset: Ints  # [B] calendar period in which the episode began
-    heads: tuple[KindHeads, ...]
+    heads: tuple[Group, ...]
     actions: NDArray[np.float32] | None  # [T, P, A, B]; None: raw orders were played
 
     @property
@@ -135,7 +135,7 @@ class Run:
         lanes = np.flatnonzero(self.consumes[pair])
         if self.actions is None or not self.network.stocks[pair].learned_allocation:
             return weight
-        names = next(k.names for k in self.heads if k.start <= pair < k.stop)
+        names = next(k.heads for k in self.heads if k.start <= pair < k.stop)
         for i, q in enumerate(lanes if len(lanes) > 1 else []):
             action = self.actions[:, pair, names.index(f"weight_{i}")].astype(float)
             weight[:, q] = np.exp(3.0 * action)
@@ -195,7 +195,7 @@ def record(
         lead_time,
         states,
         trace.offset.copy(),
-        simulator.kind_heads,
+        simulator.groups,
         actions,
     )
 

@@ -59,8 +59,8 @@ def shipped(network: SupplyNetwork, weights: Sequence[float] = (0.0, 0.0, 0.0)) 
     """Return what ships to the shops when all order 10, with these actions on the weights."""
     simulator = Simulator(compile_network(network), 1)
     simulator.reset(seed=0)
-    names = simulator.kind_heads[0].names
-    action = np.zeros((4, max(len(kind.names) for kind in simulator.kind_heads), 1), np.float32)
+    names = simulator.groups[0].heads
+    action = np.zeros((4, max(group.action_size for group in simulator.groups), 1), np.float32)
     if "weight_0" in names:
         action[0, [names.index(name) for name in WEIGHTS], 0] = weights
     target = np.array([[0.0], [10.0], [10.0], [10.0]])

@@ -134,7 +134,7 @@ def test_costs_add_up_by_column_node_sku_and_lane() -> None:
 def test_replenishment_cycles_run_from_arrival_to_arrival() -> None:
     """Arrivals in periods 2, 3 and 5 bound two cycles; the second runs dry in period 4."""
     kpis = play([3, 5, 0, 4, 6, 0, 0], level=4)
-    assert (kpis.cycles.sum(), kpis.good_cycles.sum()) == (2, 1)
+    assert (kpis.sums.cycles.sum(), kpis.sums.good_cycles.sum()) == (2, 1)
     assert kpis.summary()["cycle_service_level"] == 0.5
 
 
@@ -153,6 +153,6 @@ def test_stock_of_the_warm_up_is_no_gift(level: float) -> None:
     however much was there at the start."""
     kpis = play([3, 5, 0, 4], level, unit_cost=10.0)
     columns = kpis.cost_columns()
-    sold = float(kpis.sold.sum())
+    sold = float(kpis.sums.sold.sum())
     assert 4 * (columns.get("purchase", 0.0) + columns["salvage"]) == pytest.approx(10.0 * sold)
     assert 4 * sum(columns.values()) == pytest.approx(kpis.cost.sum())

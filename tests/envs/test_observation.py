@@ -222,7 +222,7 @@ def test_forecast_per_period() -> None:
     horizon = np.array([[round(10.0 + 1 + 2) + 1], [3]])
     mean = env.state.echelon_forecast_mean / horizon / 4.0
     assert feature(env, "forecast_per_period") == pytest.approx(squash(mean), abs=1e-5)
-    gap = env._target / horizon / 4.0
+    gap = env.target / horizon / 4.0
     signed = np.sign(gap) * squash(np.abs(gap))
     assert feature(env, "stock_gap") == pytest.approx(signed, abs=1e-5)
 

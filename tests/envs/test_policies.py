@@ -267,7 +267,7 @@ def test_level_action_moves_the_level(warehouse: Scenario) -> None:
     env.reset(1)
     rng = np.random.default_rng(0)
     for _ in range(8):
-        view_target = env._target.copy()
+        view_target = env.target.copy()
         spread = env.state.echelon_forecast_sd.copy()
         action = rng.uniform(-1, 1, (env.num_rows, env.action_size, 4)).astype(np.float32)
         env.close_period(action)
@@ -325,7 +325,7 @@ def test_closest_name_wins(warehouse: Scenario) -> None:
     policy = build_policy("base_stock", warehouse.compiled, {"level": level})
     env = BatchedEnv(warehouse, 1, base_policy=policy)
     env.reset(0)
-    got = env._target[:, 0] + env.state.inventory_position[:, 0]
+    got = env.target[:, 0] + env.state.inventory_position[:, 0]
     labels = [s.label for s in env.net.network.stocks]
     wanted = {
         "item_00@warehouse": 1.0,

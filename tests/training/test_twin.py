@@ -303,7 +303,7 @@ def test_slopes_on_random_networks_are_finite_differences() -> None:
         shape = (8, len(net.network.lanes), 1)
         numbers = np.random.default_rng(seed)
         orders = torch.tensor(numbers.exponential(5.0, shape), requires_grad=True)
-        heads = sum(len(k.names) for k in compile_heads(net)[1])
+        heads = sum(k.action_size for k in compile_heads(net)[1])
         draws = numbers.uniform(-0.5, 0.5, (len(net.network.stocks), heads, 1))
         weights = torch.tensor(draws, requires_grad=True)
         cost_of(seed, orders, weights).backward()

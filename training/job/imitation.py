@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.compiled.network import CompiledNetwork
-from envs.environment.batched_env import BatchedEnv, Group
+from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from envs.policies import policy_class
 from envs.policies.base import Policy, Target, View
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
-from envs.simulation.actions import LEVEL, LEVEL_RANGE, HeadArrays, compile_heads
+from envs.simulation.actions import LEVEL, LEVEL_RANGE, Group, HeadArrays, compile_heads
 from envs.types import Bools, Floats
 from evaluation.artifact.actor import Actor, TorchPolicy
 from evaluation.progress import SILENT, Progress

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.environment.batched_env import BatchedEnv, Group
+from envs.environment.batched_env import BatchedEnv
+from envs.simulation.actions import Group
 from training.rllib.modules import NodeKindModule
 from training.rllib.sampling_guard import check_step
 
