@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -94,22 +96,26 @@ def is_stochastic(network: SupplyNetwork, lane: Lane) -> bool:
 
 def longest_lead(network: SupplyNetwork, lane: Lane) -> int:
     """The longest time from shipping to arrival under any states [periods], before pauses."""
-    factor = spread = 1.0
-    for regime in _regimes_of(network, lane):
-        factor *= max(1.0, *(state.lead_time for state in regime.states))
-        spread *= max(1.0, *(state.lead_time_spread for state in regime.states))
+    factor = _extreme(network, lane, "lead_time", max)
+    spread = _extreme(network, lane, "lead_time_spread", max)
     mean = lane.lead_time.mean()
     return int(np.ceil((mean + (lane.lead_time.maximum - mean) * spread) * factor - 1e-9))
 
 
 def can_be_at_once(network: SupplyNetwork, lane: Lane) -> bool:
     """Whether a shipment may arrive in the period it leaves in: a lead time below 1, rounded."""
-    factor = spread = 1.0
-    for regime in _regimes_of(network, lane):
-        factor *= min(1.0, *(state.lead_time for state in regime.states))
-        spread *= max(1.0, *(state.lead_time_spread for state in regime.states))
+    factor = _extreme(network, lane, "lead_time", min)
+    spread = _extreme(network, lane, "lead_time_spread", max)
     mean = lane.lead_time.mean()
     return not lane.inputs and (mean + (lane.lead_time.minimum - mean) * spread) * factor < 1.0
+
+
+def _extreme(
+    network: SupplyNetwork, lane: Lane, multiplier: str, of: Callable[..., float]
+) -> float:
+    """The product of each regime's smallest or largest multiplier, 1 among them."""
+    regimes = _regimes_of(network, lane)
+    return math.prod(of(1.0, *(getattr(s, multiplier) for s in r.states)) for r in regimes)
 
 
 def pipeline_slots(lanes: LaneArrays, lead_longest: Ints, receive_after_ship: bool) -> int:

@@ -34,7 +34,7 @@ def from_matrix(matrix: Matrix) -> Csr:
     return Csr(csr.indptr.astype(np.int64), csr.indices.astype(np.int64), csr.data.astype(float))
 
 
-def row_numbers(used: list[bool]) -> Ints:
-    """Number the used entries from 0 on; -1 where not used."""
+def row_numbers(used: list[bool], first: int = 0) -> Ints:
+    """Number the used entries from `first` on; -1 where not used."""
     flags = np.array(used, bool)
-    return np.where(flags, np.cumsum(flags) - 1, -1).astype(np.int64)
+    return np.where(flags, first + np.cumsum(flags) - 1, -1).astype(np.int64)

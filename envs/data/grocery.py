@@ -21,11 +21,9 @@ from envs.data.grocery_rows import (
     LAST_TRAIN_WEEK,
     LAST_TUNE_WEEK,
     PROMOTION_COLUMNS,
-    GrocerySettings,
     Rows,
     Table,
     require_columns,
-    select_rows,
 )
 from envs.errors import DataError
 from envs.types import Floats, Ints
@@ -71,16 +69,6 @@ class GroceryDemand:
             else:
                 digest.update(repr(value).encode())
         return digest.hexdigest()
-
-
-def build_grocery_demand(
-    transactions: Table, products: Table, promotions: Table, settings: GrocerySettings
-) -> GroceryDemand:
-    """Build the demand from the three tables (DataFrames or dicts of arrays).
-
-    Raises DataError for a missing column, or fewer stores or items than asked for.
-    """
-    return assemble(select_rows(transactions, products, settings), promotions)
 
 
 def assemble(rows: Rows, promotions: Table) -> GroceryDemand:

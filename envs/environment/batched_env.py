@@ -57,6 +57,7 @@ class BatchedEnv:
         target: [P, B] units that its order is, negative where stock is above its level.
         spread: [P, B] units: half of what action 1 adds to the order.
         no_action: [P, A, B] zeros: the base policy.
+        inverse_scale: [P] 1 / mean demand per period: what observed quantities are multiplied by.
         preference: [B] in 0..1, of service against cost.
         shortage_price: [B] currency per unit not served at once.
     """
@@ -95,6 +96,7 @@ class BatchedEnv:
         self.view = View(net, self.state, 0, trace.seen, trace.forecast, trace.calendar)
         self.layout, self.companions, self.feature_names = _compile_features(scenario)
         self._observed = Handle(compile_observation(net, self.layout, trace))
+        self.inverse_scale: Floats32 = self._observed.value.inverse_scale
         self._central = None
         if central:
             kinds = {group.name: slice(group.start, group.stop) for group in self.groups}
@@ -227,17 +229,6 @@ class BatchedEnv:
                 self.base_policy.target(view)
         simulator.trace.calendar[:] = snapshot.calendar
         return self.refresh()
-
-    @property
-    def inverse_scale(self) -> Floats32:
-        """[P] 1 / mean demand per period: what observed quantities are multiplied by."""
-        inverse_scale: Floats32 = self._observed.value.inverse_scale
-        return inverse_scale
-
-    @property
-    def base_order(self) -> Floats:
-        """[P, B] units the base policy wants to order now."""
-        return np.maximum(self.target, 0.0)
 
     def _build_baseline(self, split: str) -> BatchedEnv:
         """The base policy on the same traces, warm-up and all; policies may hold state, so its own

@@ -131,7 +131,12 @@ def _sum_of_products(values: Floats, factors: Floats) -> float:
 
 
 class LaneTally:
-    """Adds up what lanes and resources do, period by period."""
+    """Adds up what lanes and resources do, period by period.
+
+    promised: [Q] periods from ordering to arrival, as planned.
+    order: [P, B] units ordered in the period, over all lanes to the pair.
+    arrived: [P, B] whether anything arrived in the period.
+    """
 
     def __init__(self, net: CompiledNetwork, batch_size: int) -> None:
         self._net = net
@@ -153,22 +158,8 @@ class LaneTally:
         self.totals = LaneTotals(**{name: np.zeros(size) for name, size in sizes.items()})
         self.resources = ResourceTotals(*np.zeros((3, len(net.resource_ids))))
         self._handles = Handle(self._work), Handle(self.totals)
+        self.promised, self.order, self.arrived = promised, self._work.order, self._work.arrived
         self._period = 0
-
-    @property
-    def promised(self) -> Ints:
-        """[Q] periods from ordering to arrival, as planned."""
-        return self._work.promised
-
-    @property
-    def order(self) -> Floats:
-        """[P, B] units ordered in the period, over all lanes to the pair."""
-        return self._work.order
-
-    @property
-    def arrived(self) -> Bools:
-        """[P, B] whether anything arrived in the period."""
-        return self._work.arrived
 
     def add(self, simulator: Simulator) -> None:
         """Count the period that the simulator has just closed."""
@@ -188,9 +179,8 @@ class LaneTally:
         totals.used[...] += used.sum(axis=1)
         totals.capacity[...] += there * share
         if (arrays.resources.load_size > 0.0).any():
-            size = np.where(arrays.resources.load_size > 0.0, arrays.resources.load_size, np.inf)[
-                :, None
-            ]
+            load = arrays.resources.load_size[:, None]
+            size = np.where(load > 0.0, load, np.inf)
             totals.loads[...] += np.ceil(used / size - 1e-9).sum(axis=1)
 
 

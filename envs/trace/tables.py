@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
+from envs.compiled.sparse import row_numbers
 from envs.network.demand import DemandProcess
 from envs.network.lead_time import LeadTime
 from envs.network.regime import Regime
@@ -148,7 +149,7 @@ def _tabulate(net: CompiledNetwork) -> TraceTables:
         lowest=np.array(builder.lowest, float),
         guide=np.array([_guide(v) for v in builder.values], np.int32).reshape(-1, CELLS),
         lead_table=np.array(lead_table, np.int64),
-        lead_number=_numbered(draws, drawn_before),
+        lead_number=row_numbers(draws, drawn_before),
         lead_mean=np.array([lane.lead_time.mean() for lane in lanes], float),
         lead_shortest=np.array(
             [min(1, lane.lead_time.minimum) * bool(lane.inputs) for lane in lanes], np.int64
@@ -160,7 +161,7 @@ def _tabulate(net: CompiledNetwork) -> TraceTables:
         factor=_effects(
             regimes, [(row.regimes, row.mode, row.multiplier) for row in net.exposures]
         ),
-        regime_number=_numbered(markov, 0),
+        regime_number=row_numbers(markov),
         regime_start=start,
         regime_step=step,
         schedule=schedule,
@@ -263,12 +264,6 @@ def _effects(
         np.array(regime, np.int64),
         np.array(multipliers, float).reshape(-1, width),
     )
-
-
-def _numbered(flags: list[bool], first: int) -> Ints:
-    """first, first + 1, ... where flagged, else -1."""
-    chosen = np.array(flags, bool)
-    return np.where(chosen, first + np.cumsum(chosen) - 1, -1).astype(np.int64)
 
 
 def _width(regimes: Sequence[Regime]) -> int:

@@ -269,7 +269,7 @@ def test_actions_mean_something_where_demand_is_certain() -> None:
         env.step(env.no_action)
     periods = env.net.leads.pair + env.net.review
     assert env.spread[:, 0] == pytest.approx(0.25 * env.net.demand.mean * periods)
-    wanted = env.base_order[:, 0] + 2.0 * env.spread[:, 0]
+    wanted = np.maximum(env.target[:, 0], 0.0) + 2.0 * env.spread[:, 0]
     env.close_period(np.ones((env.num_rows, env.action_size, 1), np.float32))
     assert env.flows.raw_order[:, 0] == pytest.approx(wanted)
 

@@ -145,7 +145,7 @@ def test_quantities_in_mean_demand() -> None:
         "demand_mean_7": state.mean_7,
         "demand_mean_28": state.mean_28,
         "owed_by_me": state.owed_to_lanes,
-        "base_order": env.base_order,
+        "base_order": np.maximum(env.target, 0.0),
     }.items():
         assert feature(env, name) == pytest.approx(squash(units / 4.0), abs=1e-5), name
     assert feature(env, "zero_share_28") == pytest.approx(state.zero_share_28, abs=1e-6)

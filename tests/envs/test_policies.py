@@ -293,7 +293,7 @@ def test_share_actions_split_the_order() -> None:
     action = np.zeros((1, 4, 3), np.float32)
     action[0, 1:, 1] = [-1.0, 0.5, 0.0]
     action[0, 1:, 2] = [1.0, -0.5, -1.0]
-    quantity = env.base_order[0].copy()
+    quantity = np.maximum(env.target[0], 0.0)
     env.close_period(action)
     odds = np.array([[3.0], [1.0], [1.0]]) * np.exp(3.0 * action[0, 1:].astype(float))
     share = odds / odds.sum(axis=0)

@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.data.grocery import build_grocery_demand
+from envs.data.grocery import GroceryDemand, assemble
 from envs.data.grocery_files import load_grocery_demand
-from envs.data.grocery_rows import PROMOTION_COLUMNS, TRANSACTION_COLUMNS, GrocerySettings
+from envs.data.grocery_rows import (
+    PROMOTION_COLUMNS,
+    TRANSACTION_COLUMNS,
+    GrocerySettings,
+    select_rows,
+)
 from envs.errors import ConfigError, DataError
 
 Columns = dict[str, Any]
@@ -30,6 +35,13 @@ PRODUCTS: Columns = {
     "product_category": np.array(["MILK", "MILK", "SOUP", "FUEL", None], dtype=object),
     "product_type": np.array(["WHITE", "CHOCOLATE", "TOMATO", "GASOLINE", None], dtype=object),
 }
+
+
+def build_grocery_demand(
+    transactions: Any, products: Any, promotions: Any, settings: GrocerySettings
+) -> GroceryDemand:
+    """As the files are read, from tables: DataFrames or dicts of arrays."""
+    return assemble(select_rows(transactions, products, settings), promotions)
 
 
 def sales(store: int, product: int, quantity: np.ndarray[Any, Any], price: float) -> Columns:
