@@ -14,6 +14,7 @@ import yaml
 from conf.compose import CommandConfig, choices, compose, groups_of
 
 _CONF = Path(__file__).parent
+_FIELD = re.compile(r"^    (\w+): [^#]*(#.*)?$")
 _KEY = re.compile(r"^( *)([^\s#:'\"{\[-][^:]*):(?:\s|$)")
 
 
@@ -52,13 +53,15 @@ def _lines(
         for cls in reversed(inspect.getmro(type(typed))):
             if is_dataclass(cls):
                 yield from (f"{indent}# {line}".rstrip() for line in _documentation(cls))
+    own = _field_comments(type(typed)) if is_dataclass(typed) else {}
     entries = isinstance(typed, Mapping) and all(is_dataclass(entry) for entry in typed.values())
     for number, (key, value) in enumerate(values.items()):
         if entries and number > 0:  # entries have the same keys: the first one stands for all
             yield f"{indent}# {', '.join(list(values)[1:])}: likewise"
             return
         inner = typed.get(key) if isinstance(typed, Mapping) else getattr(typed, key, None)
-        yield from (f"{indent}{line}" for line in comments.get(f"{prefix}{key}", ()))
+        said = comments.get(f"{prefix}{key}", own.get(key, ()))
+        yield from (f"{indent}{line}" for line in said)
         if isinstance(value, Mapping) and value:
             yield f"{indent}{key}:"
             yield from _lines(value, inner, comments, f"{prefix}{key}.")
@@ -69,6 +72,18 @@ def _lines(
 
 def _documentation(cls: type) -> list[str]:
     return (inspect.cleandoc(cls.__doc__ or "")).splitlines()
+
+
+def _field_comments(cls: type) -> dict[str, list[str]]:
+    """Return the comments of a dataclass's fields, by name: those above a field and behind it."""
+    found: dict[str, list[str]] = {}
+    for base in reversed([base for base in inspect.getmro(cls) if is_dataclass(base)]):
+        pending: list[str] = []
+        for line in inspect.getsource(base).splitlines():
+            if match := _FIELD.match(line):
+                found[match[1]] = [*pending, *filter(None, [match[2]])]
+            pending = [*pending, line.strip()] if line.startswith("    # ") else []
+    return found
 
 
 def _comments(path: str) -> dict[str, list[str]]:

@@ -42,36 +42,33 @@ class Preference:
 
     def price(self, preference: Floats) -> Floats:
         """[B] currency per unit not served at once."""
-        price: Floats = self.low ** (1.0 - preference) * self.high**preference
-        return price
+        return self.low ** (1.0 - preference) * self.high**preference
 
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """How costs become rewards.
+    """How costs become rewards."""
 
-    downstream_share: share in [0, 1] of the cost of every pair below that a pair answers for: a
-      warehouse that only sees its own holding cost learns to hold nothing.
-    network_share: share in [0, 1] of the reward that is the network's mean; the rest is the
-      pair's own and what it answers for.
-    paired: subtract what the base policy, simulated beside, pays on the same trace. Actions can't
-      change that, so the best policy stays the best, with a fraction of the noise.
-    salvage_share: share in [0, 1] of a SKU's value that a unit in stock or in transit is worth at
-      the horizon, so that episodes don't end by draining stock.
-    target_fill_rate: share in ]0, 1[ of units to be served at once: the price of those that aren't
-      rises while there are too many, and falls again. None: no such aim.
-    price_step: by how much of the base policy's cost per unit demanded the price moves per
-      iteration and unit of fill rate missing.
-    tail_share: share in ]0, 1] of a sample's replications to learn from, the highest-cost ones
-      (Tamar, Glassner and Mannor 2015); 1: all, the mean.
-    """
-
+    # share in [0, 1] of the cost of every pair below that a pair answers for: a warehouse
+    # that only sees its own holding cost learns to hold nothing
     downstream_share: float
+    # share in [0, 1] of the reward that is the network's mean; the rest is the pair's own and
+    # what it answers for
     network_share: float
+    # subtract what the base policy, simulated beside, pays on the same trace. Actions can't
+    # change that, so the best policy stays the best, with a fraction of the noise
     paired: bool
+    # share in [0, 1] of a SKU's value that a unit in stock or in transit is worth at the
+    # horizon, so that episodes don't end by draining stock
     salvage_share: float
+    # share in ]0, 1[ of units to be served at once: the price of those that aren't rises
+    # while there are too many, and falls again. None: no such aim
     target_fill_rate: float | None
+    # by how much of the base policy's cost per unit demanded the price moves per iteration
+    # and unit of fill rate missing
     price_step: float
+    # share in ]0, 1] of a sample's replications to learn from, the highest-cost ones (Tamar,
+    # Glassner and Mannor 2015); 1: all, the mean
     tail_share: float
 
     def __post_init__(self) -> None:

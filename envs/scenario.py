@@ -30,25 +30,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Everything that defines a problem.
-
-    horizon: periods per episode that count. warm_up: periods before, under the base policy, left
-    out of KPIs and rewards. smoothing: weight of the newest period in demand forecasts.
-    splits: calendar ranges of real data (train, tune, test); None where demand is drawn.
-    config: the resolved numbers the scenario was built from, for manifests and records.
-    data_hash: SHA-256 of the real data it was built from, if any.
-    calendar_start: ISO date of calendar period 0, where the calendar is a real one.
-    stress_of: the scenario whose learned policies are tried here, on what they never saw.
-    action_space: what an agent's first head means; see envs/simulation/action_spaces.py.
-    action_scale: factor on how far residual actions move levels and gates.
-    bootstrap_length: replayed demand is resampled in stretches of that many periods, in training
-    where the calendar is split; None: every episode replays it as it was.
-    preference: service against cost, as agents see it; see envs/reward.py.
-    memory: periods of demand that agents see one by one; 0: only means of it.
-    companions: other rows whose stock and demand each row sees, at most; companions_of: who they
-    are; identity: rows see their number within the node kind. See envs/observation/companions.py.
-    extra_heads: action heads beyond those the network and the base policy call for (smoothing).
-    """
+    """Everything that defines a problem. For the rest: `envs.scenarios.common.ScenarioConfig`."""
 
     name: str
     network: SupplyNetwork
@@ -61,11 +43,14 @@ class Scenario:
     companions: int = field(default=0, metadata=ADDED)
     companions_of: CompanionsOf = field(default=CompanionsOf.lanes, metadata=ADDED)
     identity: bool = field(default=False, metadata=ADDED)
+    # calendar ranges of real data (train, tune, test); None where demand is drawn
     splits: Mapping[str, Split] | None = None
     period_name: str = "day"
     currency: str = "EUR"
+    # the resolved numbers the scenario was built from, for manifests and records
     config: Mapping[str, Any] = field(default_factory=dict)
-    data_hash: str | None = None
+    data_hash: str | None = None  # SHA-256 of the real data it was built from, if any
+    # ISO date of calendar period 0, where the calendar is a real one
     calendar_start: str | None = None
     bootstrap_length: int | None = None
     preference: Preference | None = None

@@ -86,6 +86,7 @@ def test_help_shows_every_key_with_its_value(name: str) -> None:
         (["scenario=disruption_stress"], "  # Learned policies come from there."),
         (["reward=service_first"], "  # Share of units to be served from stock at once."),
         (["reward=cvar"], "  # Share of the cost of every pair below"),
+        (["scenario=serial"], "  # periods of demand that agents see one by one"),
     ],
 )
 def test_help_shows_what_is_chosen_with_its_comments(arguments: list[str], expected: str) -> None:

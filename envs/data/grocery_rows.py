@@ -56,21 +56,17 @@ class Table(Protocol):
 
 @dataclass(frozen=True)
 class GrocerySettings:
-    """What to take from the data.
+    """What to take from the data. Raises ConfigError."""
 
-    stores, items: how many of the busiest, by units sold in the training weeks.
-    grain: what an item is: "product_category", or the finer "product_type" in its category.
-    hold_out_stores: if above 0, this many next busiest stores are returned instead, with the
-      same items: stores that nothing was trained or tuned on.
-    volume_scale: factor from the household panel's volume to a whole store's; quantities are
-      multiplied and rounded to whole units, so the share of zero days stays as it is.
-    Raises ConfigError.
-    """
-
-    stores: int = 20
-    items: int = 20
+    stores: int = 20  # the busiest, by units sold in the training weeks
+    items: int = 20  # the same
+    # what an item is: "product_category", or the finer "product_type" in its category
     grain: str = "product_category"
+    # if above 0, this many next busiest stores are returned instead, with the same items:
+    # stores that nothing was trained or tuned on
     hold_out_stores: int = 0
+    # factor from the household panel's volume to a whole store's; quantities are multiplied
+    # and rounded to whole units, so the share of zero days stays as it is
     volume_scale: float = 1.0
 
     def __post_init__(self) -> None:

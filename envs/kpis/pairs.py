@@ -9,13 +9,15 @@ Service
   otif_inbound: orders on lanes that had arrived in full, all older ones included, by their promised
     time / orders whose promised time came. Promised: the lane's mean lead time, rounded up,
     without regimes, plus delays of information and of split deliveries.
-  lost_share: units lost / units demanded. lost_sales: units lost per period.
+  lost_share: units lost / units demanded.
+  lost_sales: units lost per period.
   backlog_age: mean periods that customers of whom not all could be served at once wait: sum of
     backorders at the ends of periods / units backlogged (Little 1961).
 Stock
-  days_of_supply: mean stock / mean customer demand, in periods. turns: customer units per year /
-    mean stock. forward_days_of_supply: stock at the ends of periods / mean demand per period of the
-    FORWARD periods that follow each.
+  days_of_supply: mean stock / mean customer demand, in periods.
+  turns: customer units per year / mean stock.
+  forward_days_of_supply: stock at the ends of periods / mean demand per period of the FORWARD
+    periods that follow each.
   excess_share: stock beyond EXCESS_COVER periods of a pair's mean demand / all stock.
 Orders
   bullwhip_KIND: squared coefficient of variation of a node kind's orders / that of customer demand.
@@ -24,7 +26,8 @@ Cost and means
   cost: what stock is worth at the start is charged to the first period, as what is left is paid for
     in the last: goods bought before the counted periods are no gift.
   cvar90_cost: mean cost per period of the worst tenth of the episodes, at least of one.
-  co2: kg per period. scrap_share: units scrapped / units arrived.
+  co2: kg per period.
+  scrap_share: units scrapped / units arrived.
   bottleneck_utilisation: used / available capacity of the resource where it is highest.
   load_fill: loads' worth of goods / loads begun.
 Resilience: see `envs.kpis.resilience`.
@@ -264,8 +267,7 @@ class KpiTally:
         for q in np.flatnonzero(net.stocks.salvage[net.lanes.to] > 0.0):
             stock[net.lanes.to[q]] += net.lanes.expected_yield[q] * state.in_transit_total[q]
         share = self._env.reward_config.salvage_share
-        worth: Floats = share * net.stocks.salvage[:, None] * stock
-        return worth
+        return share * net.stocks.salvage[:, None] * stock
 
     def add(self) -> None:
         """Count the period just closed."""

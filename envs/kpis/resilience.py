@@ -36,26 +36,23 @@ CALM = 3  # periods
 
 
 class Failure(NamedTuple):
-    """One failure that began in a counted period. Times in periods; None: it didn't happen.
-
-    shiftable: there are other lanes, in use or not.
-    """
+    """One failure that began in a counted period. Times in periods; None: it didn't happen."""
 
     regime: str
     survive: int | None
     recover: int | None
     shift: int | None
-    shiftable: bool
+    shiftable: bool  # there are other lanes, in use or not
 
 
 class _Exposed(NamedTuple):
-    """What a regime can stop. stops [states]; lanes and customers: indices into Q, D."""
+    """What a regime can stop."""
 
     regime: int
-    stops: Bools
-    pairs: Ints
+    stops: Bools  # [states]
+    pairs: Ints  # that get at least half of their supply over its lanes
     others: Ints  # lanes to the pairs that the regime doesn't stop
-    customers: Ints
+    customers: Ints  # of D, below the pairs
     lag: int  # periods that goods take from its lanes to customers
 
 

@@ -110,11 +110,7 @@ def _number(shape: tuple[int, ...], where: ArrayLike, first: int) -> tuple[Ints,
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """What the events write into. Periods are counted from 0, the first one of the outlook.
-
-    balance [T, P] rows: on_hand[t + 1] - on_hand[t] = what comes - what goes in period t.
-    floor [T, P] rows: what goes before goods come late is there; none where nothing comes late.
-    """
+    """What the events write into. Periods are counted from 0, the first one of the outlook."""
 
     net: NetworkArrays
     outlook: Outlook
@@ -125,7 +121,8 @@ class Draft:
     equal: Rows
     at_most: Rows
     on_hand: Ints  # [T + 1, P] columns: at the start, and at the end of period t - 1
-    balance: Ints
+    balance: Ints  # [T, P] rows: on_hand[t + 1] - on_hand[t] = what comes - what goes in period t
+    # [T, P] rows: what goes before goods come late is there; none where nothing comes late
     floor: Ints
 
     @classmethod
@@ -165,5 +162,4 @@ class Draft:
 def factors(outlook: Outlook, row: Ints) -> Floats:
     """[T, K] what regimes make of things that have the row [K] of the outlook's factors; -1: 1."""
     usual = np.ones((len(outlook.factor), 1))
-    values: Floats = np.concatenate([outlook.factor, usual], axis=1)[:, row]
-    return values
+    return np.concatenate([outlook.factor, usual], axis=1)[:, row]

@@ -98,18 +98,15 @@ class Pricing(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """value: currency over the counted periods. columns: of the programme."""
+    """The optimum."""
 
-    value: float
-    columns: Floats
+    value: float  # currency over the counted periods
+    columns: Floats  # of the programme
 
 
 @dataclass(frozen=True, eq=False)
 class Programme:
-    """min cost @ x, lower <= x <= upper, equal @ x = equal_to, at_most @ x <= limit.
-
-    ordered, shipped [T, Q], on_hand [T + 1, P] (row 0: the start): columns of x.
-    """
+    """min cost @ x, lower <= x <= upper, equal @ x = equal_to, at_most @ x <= limit."""
 
     cost: Floats
     lower: Floats
@@ -118,9 +115,9 @@ class Programme:
     equal_to: Floats
     at_most: Matrix
     limit: Floats
-    ordered: Ints
-    shipped: Ints
-    on_hand: Ints
+    ordered: Ints  # [T, Q] columns of x
+    shipped: Ints  # [T, Q] columns of x
+    on_hand: Ints  # [T + 1, P] columns of x (row 0: the start)
 
     def solve(self) -> Solution:
         """Solve it, part by part where it falls into parts that have nothing in common.

@@ -37,24 +37,17 @@ class DemandProcess(Protocol):
 
 @dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
 class DemandConfig:
-    """The numbers of a demand process; a process names which it needs.
-
-    mean: units per period. standard_deviation: units per period.
-    order_size: mean units per customer order, > 1 (compound). history: units in periods 0, 1, ...,
-    replayed, from the start again after the last.
-    low, high: units per period (uniform: both included; step: before and after).
-    change_period: first period of `high` (step). whole_units: round draws to whole units.
-    """
+    """The numbers of a demand process; a process names which it needs."""
 
     distribution: str = "poisson"
-    mean: float | None = None
-    standard_deviation: float | None = None
-    low: float | None = None
-    high: float | None = None
-    change_period: int | None = None
-    order_size: float | None = None
-    history: list[float] | None = None
-    whole_units: bool = True
+    mean: float | None = None  # units per period
+    standard_deviation: float | None = None  # units per period
+    low: float | None = None  # units per period (uniform: included; step: before the change)
+    high: float | None = None  # units per period (uniform: included; step: from the change on)
+    change_period: int | None = None  # first period of `high` (step)
+    order_size: float | None = None  # mean units per customer order, > 1 (compound)
+    history: list[float] | None = None  # units in periods 0, 1, ..., replayed again and again
+    whole_units: bool = True  # round draws to whole units
 
     def need(self, name: str) -> float:
         """Return a number this process can't do without. Raises ConfigError where it is missing,
@@ -263,21 +256,17 @@ def process_name(process: DemandProcess) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Demand:
-    """Demand of one stocked pair over a calendar.
+    """Demand of one stocked pair over a calendar: a drawn process, or a replayed history."""
 
-    process: drawn demand; or `history`: known quantities, replayed [T] units per period.
-    multiplier: [T] factors on the mean that are known ahead (season, promotions); cyclic for a
-      drawn process, as long as the history for a replayed one.
-    correlation: share in [0, 1) of the variance that one factor, common to all pairs of the
-      network with correlation > 0, explains (a Gaussian copula).
-    mean, standard_deviation: units per period at multiplier 1; the forecast starts from them.
-    """
-
-    mean: float
-    standard_deviation: float
+    mean: float  # units per period at multiplier 1; the forecast starts from it
+    standard_deviation: float  # the same
     process: DemandProcess | None = None
-    history: Floats | None = field(default=None, repr=False)
+    history: Floats | None = field(default=None, repr=False)  # [T] units per period
+    # [T] factors on the mean that are known ahead (season, promotions); cyclic for a drawn
+    # process, as long as the history for a replayed one
     multiplier: Floats | None = field(default=None, repr=False)
+    # share in [0, 1) of the variance that one factor, common to all pairs of the network with
+    # correlation > 0, explains (a Gaussian copula)
     correlation: float = 0.0
 
     def __post_init__(self) -> None:

@@ -32,22 +32,21 @@ _MAKE = 2  # periods a supplier takes before goods leave
 
 
 class _Layer(NamedTuple):
-    """Nodes of one kind. place [n, 2] km; stocked [n, K]; flow [n, K] units per period, filled
-    from the stores upward."""
+    """Nodes of one kind."""
 
     kind: str
     ids: list[str]
-    place: Floats
-    stocked: Bools
-    flow: Floats
+    place: Floats  # [n, 2] km
+    stocked: Bools  # [n, K]
+    flow: Floats  # [n, K] units per period, filled from the stores upward
 
 
 class _Items(NamedTuple):
-    """price [K] currency per unit, weight [K] kg per unit."""
+    """The SKUs."""
 
     ids: list[str]
-    price: Floats
-    weight: Floats
+    price: Floats  # [K] currency per unit
+    weight: Floats  # [K] kg per unit
 
 
 def generate_network(config: GenerateConfig, timing: Timing | None = None) -> SupplyNetwork:
@@ -161,13 +160,13 @@ def _assortment(config: GenerateConfig, rng: np.random.Generator, inner: int) ->
 
 
 class _Link(NamedTuple):
-    """Two connected nodes. km: as the crow flies. delay: mean random delay [periods]."""
+    """Two connected nodes."""
 
     to: str
     source: str
     outside: bool
-    km: float
-    delay: float
+    km: float  # as the crow flies
+    delay: float  # mean random delay [periods]
 
 
 def _connect(

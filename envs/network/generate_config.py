@@ -11,13 +11,12 @@ from envs.network.lane import Speed
 
 
 class Mode(NamedTuple):
-    """A way to carry goods. pace: km per period. handling: periods. cost: currency per tonne km.
-    co2: kg per tonne km; orders of magnitude."""
+    """A way to carry goods; orders of magnitude."""
 
-    pace: float
-    handling: int
-    cost: float
-    co2: float
+    pace: float  # km per period
+    handling: int  # periods
+    cost: float  # currency per tonne km
+    co2: float  # kg per tonne km
     speed: Speed = Speed.regular
 
 
@@ -31,44 +30,32 @@ MODES = {
 
 @dataclass(frozen=True)
 class GenerateConfig:
-    """What a random network looks like.
-
-    suppliers, plants, warehouses, stores: nodes; suppliers are outside, without stock. 0 plants or
-    warehouses leave the layer out. skus: items. pairs: about how many stocked pairs there are in
-    all (stores leave SKUs out); null: every store stocks every SKU.
-    plants_per_sku: plants that make a SKU, on average. sources_per_plant, sources_per_warehouse,
-    sources_per_store: where a pair can come from, on average; the nearest is the regular source.
-    alternate_share: base share of each other source, where the nearest has 1.
-    modes: of goods into plants and warehouses; the first is the regular one. Stores: by truck.
-    transshipment: lanes both ways between neighbouring warehouses, of base share 0.
-    delay: mean and sd of random delays of goods into plants and warehouses [periods].
-    demand_mean: units per period of a typical store pair. dispersion: variance / mean - 1 of
-    demand (0: Poisson). p_wait: share of unmet customers who wait.
-    utilisation: mean demand / capacity of the suppliers; 0: no limit.
-    disruptions: suppliers are up, degraded or down. seen_after: see `envs.network.regime.Regime`.
-    """
+    """What a random network looks like."""
 
     seed: int
-    suppliers: int
-    plants: int
-    warehouses: int
+    suppliers: int  # outside, without stock
+    plants: int  # 0: no such layer
+    warehouses: int  # 0: no such layer
     stores: int
-    skus: int
+    skus: int  # items
+    # about how many stocked pairs, as stores leave SKUs out; null: none is left out
     pairs: int | None
-    plants_per_sku: float
+    plants_per_sku: float  # plants that make a SKU, on average
+    # where a pair can come from, on average; the nearest is the regular source
     sources_per_plant: float
     sources_per_warehouse: float
     sources_per_store: float
-    alternate_share: float
+    alternate_share: float  # base share of each other source, where the nearest has 1
+    # of goods into plants and warehouses; the first is the regular one. Stores: by truck
     modes: list[str]
-    transshipment: bool
-    delay: float
-    demand_mean: float
-    dispersion: float
-    p_wait: float
-    utilisation: float
-    disruptions: bool
-    seen_after: int | None
+    transshipment: bool  # lanes both ways between neighbouring warehouses, of base share 0
+    delay: float  # mean and sd of random delays of goods into plants and warehouses [periods]
+    demand_mean: float  # units per period of a typical store pair
+    dispersion: float  # variance / mean - 1 of demand; 0: Poisson
+    p_wait: float  # share of unmet customers who wait
+    utilisation: float  # mean demand / capacity of the suppliers; 0: no limit
+    disruptions: bool  # suppliers are up, degraded or down
+    seen_after: int | None  # see `envs.network.regime.Regime`
 
     def __post_init__(self) -> None:
         least = {"suppliers": 1, "stores": 1, "skus": 1, "plants_per_sku": 1.0}

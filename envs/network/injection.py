@@ -18,20 +18,15 @@ from envs.network.regime import EventWindow, Regime, RegimeState
 
 @dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
 class EventConfig:
-    """What is struck, when, and how hard.
+    """What is struck, when, and how hard: see `envs.network.regime.RegimeState`."""
 
-    lanes, resources, stocks (sku@node): ids or patterns such as `sea*`. first, last: periods it may
-    begin in (last null: at first). duration: periods (null: for good). seen_after: periods until
-    agents see it (null: never). The rest: see `envs.network.regime.RegimeState`.
-    """
-
-    lanes: list[str] = field(default_factory=list)
-    resources: list[str] = field(default_factory=list)
-    stocks: list[str] = field(default_factory=list)
-    first: int = 0
-    last: int | None = None
-    duration: int | None = None
-    seen_after: int | None = None
+    lanes: list[str] = field(default_factory=list)  # ids or patterns such as `sea*`
+    resources: list[str] = field(default_factory=list)  # the same
+    stocks: list[str] = field(default_factory=list)  # the same of sku@node
+    first: int = 0  # the first period it may begin in
+    last: int | None = None  # the last one; null: `first`
+    duration: int | None = None  # periods; null: for good
+    seen_after: int | None = None  # periods until agents see it; null: never
     availability: float = 1.0
     lead_time: float = 1.0
     lead_time_spread: float = 1.0

@@ -75,21 +75,16 @@ class ResourceUse:
 
 @dataclass(frozen=True)
 class Resource:
-    """What lanes share: a supplier, a fleet, machine hours, a budget.
-
-    capacity: per period, times the availability of its regimes. limits: what the capacity limits.
-    fixed_cost: currency per period in which it is used at all (a joint order cost).
-    load_size: capacity units per load (a truck's cubic metres). load_cost: currency per load begun.
-    allocation: how lanes share it; by priority or in proportion.
-    """
+    """What lanes share: a supplier, a fleet, machine hours, a budget."""
 
     id: str
-    capacity: float = float("inf")
-    limits: Limits = Limits.shipments
-    fixed_cost: float = 0.0
-    load_size: float | None = None
-    load_cost: float = 0.0
+    capacity: float = float("inf")  # per period, times the availability of its regimes
+    limits: Limits = Limits.shipments  # what the capacity limits
+    fixed_cost: float = 0.0  # currency per period in which it is used at all (a joint order cost)
+    load_size: float | None = None  # capacity units per load (a truck's cubic metres)
+    load_cost: float = 0.0  # currency per load begun
     regimes: tuple[str, ...] = ()
+    # how lanes share it; by priority or in proportion
     allocation: Allocation = Allocation.proportional
 
     def __post_init__(self) -> None:
@@ -105,58 +100,48 @@ class Resource:
 
 @dataclass(frozen=True)
 class Lane:
-    """One way to get `sku` to `node`.
-
-    inputs: what a unit consumes; none means an outside supplier with unlimited stock.
-    lead_time: periods from shipping to arrival; may be 0 only without inputs, or where goods are
-      received after shipping.
-    information_delay: periods until the sender sees the order.
-    unit_cost: currency per unit shipped. fixed_cost: currency per order placed.
-    load_size: units per load; load_cost: currency per load begun; full_loads: whole loads only.
-    base_share: share of the classical policy's order placed here, within the speed class
-      (normalised per stocked pair); 0: only used where a policy or an agent chooses it.
-    order_multiple: 0 for divisible units, 1 for whole units, n for packs.
-    calendar: periods in which orders can be placed. priority: 0 is served first.
-    yield_share: usable share of what arrives; the rest is scrapped.
-    split_share, split_delay: this share of every shipment arrives so many periods later.
-    price: currency per unit shipped that the sender, the pair of the first input, earns.
-    unfilled_cost: currency per unit of orders left unfilled, each period while owed, once where
-      cancelled, paid by the sender (without inputs: by the receiver), instead of its backlog_cost.
-    in_transit_cost: currency per unit per period, paid by the receiver, instead of what
-      `timing.in_transit_payer` implies. mode: a label (sea, air, truck). co2: kg per unit.
-    initial_in_transit: units that arrive in periods 0, 1, ...
-    initial_orders: units of orders that reach the sender in periods 0, 1, ...
-    """
+    """One way to get `sku` to `node`."""
 
     id: str
     node: str
     sku: str
+    # periods from shipping to arrival; may be 0 only without inputs, or where goods are
+    # received after shipping
     lead_time: LeadTime = field(default_factory=LeadTime)
+    # what a unit consumes; none: an outside supplier with unlimited stock
     inputs: tuple[LaneInput, ...] = ()
     resources: tuple[ResourceUse, ...] = ()
     regimes: tuple[str, ...] = ()
-    unit_cost: float = 0.0
-    fixed_cost: float = 0.0
-    load_size: float | None = None
-    load_cost: float = 0.0
-    full_loads: bool = False
+    unit_cost: float = 0.0  # currency per unit shipped
+    fixed_cost: float = 0.0  # currency per order placed
+    load_size: float | None = None  # units per load
+    load_cost: float = 0.0  # currency per load begun
+    full_loads: bool = False  # whole loads only
+    # share of the classical policy's order placed here, within the speed class (normalised
+    # per stocked pair); 0: only used where a policy or an agent chooses it
     base_share: float = 1.0
     minimum_order: float = 0.0
     maximum_order: float = float("inf")
-    order_multiple: float = 0.0
-    calendar: Calendar | None = None
+    order_multiple: float = 0.0  # 0 for divisible units, 1 for whole units, n for packs
+    calendar: Calendar | None = None  # periods in which orders can be placed
     speed: Speed = Speed.regular
-    priority: int = 0
-    yield_share: float = 1.0
-    split_share: float = 0.0
-    split_delay: int = 0
+    priority: int = 0  # 0 is served first
+    yield_share: float = 1.0  # usable share of what arrives; the rest is scrapped
+    split_share: float = 0.0  # share of every shipment that arrives later
+    split_delay: int = 0  # so many periods
+    # currency per unit shipped that the sender, the pair of the first input, earns
     price: float = 0.0
+    # currency per unit of orders left unfilled, each period while owed, once where cancelled,
+    # paid by the sender (without inputs: by the receiver), instead of its backlog_cost
     unfilled_cost: float | None = None
+    # currency per unit per period, paid by the receiver, instead of what
+    # `timing.in_transit_payer` implies
     in_transit_cost: float | None = None
-    mode: str = ""
-    co2: float = 0.0
-    information_delay: int = 0
-    initial_in_transit: tuple[float, ...] = ()
+    mode: str = ""  # a label: sea, air, truck
+    co2: float = 0.0  # kg per unit
+    information_delay: int = 0  # periods until the sender sees the order
+    initial_in_transit: tuple[float, ...] = ()  # units that arrive in periods 0, 1, ...
+    # units of orders that reach the sender in periods 0, 1, ...
     initial_orders: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:

@@ -31,20 +31,15 @@ DELAYS: dict[str, Callable[[float, float], Any]] = {"gamma": _gamma}
 
 @dataclass(frozen=True)
 class LeadTime:
-    """`minimum` periods plus a random delay, rounded to whole periods.
+    """`minimum` periods plus a random delay, rounded to whole periods."""
 
-    minimum: whole periods >= 0.
-    delay_mean, delay_sd: periods; 0 and 0 give a constant lead time.
-    longest: whole periods; longer draws are cut to it (default: the 99.9 % point).
-    no_overtaking: what ships later never arrives earlier.
-    delay: the distribution of the delay, by its name in `DELAYS`.
-    """
-
-    minimum: int = 1
-    delay_mean: float = 0.0
-    delay_sd: float = 0.0
+    minimum: int = 1  # whole periods >= 0
+    delay_mean: float = 0.0  # periods
+    delay_sd: float = 0.0  # periods; 0 and 0 give a constant lead time
+    # whole periods; longer draws are cut to it (default: the 99.9 % point)
     longest: int | None = None
-    no_overtaking: bool = False
+    no_overtaking: bool = False  # what ships later never arrives earlier
+    # the distribution of the delay, by its name in `DELAYS`
     delay: str = field(default="gamma", metadata=ADDED)
 
     def __post_init__(self) -> None:

@@ -66,18 +66,14 @@ class Timing:
 
 @dataclass(frozen=True)
 class Node:
-    """A place with one agent. `kind` is a label that agents of a kind share weights by.
-
-    storage_capacity: volume units of all SKUs together; what arrives above it waits outside.
-    review: periods in which the node's agent orders; None: every period.
-    position: for maps.
-    """
+    """A place with one agent."""
 
     id: str
-    kind: str = ""
+    kind: str = ""  # a label: agents of a kind share weights
+    # volume units of all SKUs together; what arrives above it waits outside
     storage_capacity: float = float("inf")
-    review: Calendar | None = None
-    position: tuple[float, float] | None = None
+    review: Calendar | None = None  # periods in which the node's agent orders; None: every period
+    position: tuple[float, float] | None = None  # for maps
 
     def __post_init__(self) -> None:
         numbers_at_least_zero(f"Node '{self.id}'", self)
@@ -85,17 +81,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Sku:
-    """An item.
-
-    value: currency per unit, what a unit left at the horizon is worth.
-    volume: storage units per unit.
-    weight: kg per unit.
-    """
+    """An item."""
 
     id: str
-    value: float = 0.0
-    volume: float = 1.0
-    weight: float = 0.0
+    value: float = 0.0  # currency per unit, what a unit left at the horizon is worth
+    volume: float = 1.0  # storage units per unit
+    weight: float = 0.0  # kg per unit
 
     def __post_init__(self) -> None:
         numbers_at_least_zero(f"SKU '{self.id}'", self)
@@ -103,33 +94,24 @@ class Sku:
 
 @dataclass(frozen=True)
 class Stock:
-    """A SKU stocked at a node.
-
-    holding_cost: currency per unit per period on end-of-period stock [h].
-    backlog_cost: currency per unit per period on what customers and lanes wait for [b].
-    lost_sale_cost: currency per unit of customer demand lost [p].
-    price: currency earned per unit sold to customers.
-    p_wait: share in [0, 1] of unmet customer demand that waits; the rest is lost.
-    serve_limit: units per period that customers can be served at most.
-    demand_regimes: regimes whose states multiply mean demand (of a replayed history: demand).
-    allocation: how outbound lanes share what is scarce here. learned_allocation: whether the
-      agent's action moves that.
-    """
+    """A SKU stocked at a node."""
 
     node: str
     sku: str
-    holding_cost: float = 0.0
+    holding_cost: float = 0.0  # currency per unit per period on end-of-period stock [h]
+    # currency per unit per period on what customers and lanes wait for [b]
     backlog_cost: float = 0.0
-    lost_sale_cost: float = 0.0
-    price: float = 0.0
-    p_wait: float = 1.0
+    lost_sale_cost: float = 0.0  # currency per unit of customer demand lost [p]
+    price: float = 0.0  # currency earned per unit sold to customers
+    p_wait: float = 1.0  # share in [0, 1] of unmet customer demand that waits; the rest is lost
     target_service: float = 0.95
     initial_stock: float = 0.0
-    serve_limit: float = float("inf")
+    serve_limit: float = float("inf")  # units per period that customers can be served at most
     demand: Demand | None = None
+    # regimes whose states multiply mean demand (of a replayed history: demand)
     demand_regimes: tuple[str, ...] = ()
-    allocation: Allocation = Allocation.proportional
-    learned_allocation: bool = False
+    allocation: Allocation = Allocation.proportional  # how outbound lanes share what is scarce here
+    learned_allocation: bool = False  # whether the agent's action moves that
 
     @property
     def label(self) -> str:

@@ -21,28 +21,21 @@ MULTIPLIERS = ("availability", "yield_share", "cost", "ordering", "transit", "re
 class RegimeState:
     """What holds while the regime is in this state; everything defaults to "as usual".
 
-    availability: share of owed units that can ship, and of a resource's capacity (0: shipments
-      pause).
-    lead_time: factor on lead times of what ships.
-    lead_time_spread: factor on their distance from the mean.
-    yield_share: usable share of what arrives.
-    cost: factor on unit and load costs.
-    demand: factor on mean demand.
-    ordering, transit, receiving: 0 pauses placing orders, goods on their way, or receipts, which
-      then wait outside; 1 as usual. With availability 0 these are the four kinds of disruption
-      of Snyder et al. (2016, "OR/MS models for supply chain disruptions").
+    Availability, ordering, transit and receiving of 0 are the four kinds of disruption of Snyder
+    et al. (2016, "OR/MS models for supply chain disruptions").
     """
 
     name: str
+    # share of owed units that can ship, and of a resource's capacity; 0: shipments pause
     availability: float = 1.0
-    lead_time: float = 1.0
-    lead_time_spread: float = 1.0
-    yield_share: float = 1.0
-    cost: float = 1.0
-    demand: float = 1.0
-    ordering: float = 1.0
-    transit: float = 1.0
-    receiving: float = 1.0
+    lead_time: float = 1.0  # factor on lead times of what ships
+    lead_time_spread: float = 1.0  # factor on their distance from the mean
+    yield_share: float = 1.0  # usable share of what arrives
+    cost: float = 1.0  # factor on unit and load costs
+    demand: float = 1.0  # factor on mean demand
+    ordering: float = 1.0  # 0 pauses placing orders
+    transit: float = 1.0  # 0 pauses goods on their way
+    receiving: float = 1.0  # 0 pauses receipts, which then wait outside
 
     def __post_init__(self) -> None:
         where = f"Regime state '{self.name}'"
@@ -56,15 +49,11 @@ class RegimeState:
 
 @dataclass(frozen=True)
 class EventWindow:
-    """When an event happens. Periods count from the start of the simulation, warm-up included.
+    """When an event happens. Periods count from the start of the simulation, warm-up included."""
 
-    first, last: it begins in a period drawn uniformly from first..last.
-    duration: periods it lasts (None: for good).
-    """
-
-    first: int = 0
+    first: int = 0  # it begins in a period drawn uniformly from first..last
     last: int = 0
-    duration: int | None = None
+    duration: int | None = None  # periods it lasts; None: for good
 
     def __post_init__(self) -> None:
         if not 0 <= self.first <= self.last:
@@ -86,22 +75,19 @@ class ModeStates:
 
 @dataclass(frozen=True)
 class Regime:
-    """A state that moves by itself.
-
-    transition: a Markov chain, rows sum to 1; it starts in its stationary distribution.
-    schedule: instead, for two states: as usual, and struck.
-    seen_after: periods until agents see the state; 0: at once; None: never, it is hidden.
-    forecast_accuracy: of a forecast 1, 2, ... periods ahead that agents see: the probability that
-      it is the true state; else it is drawn from the stationary distribution (or is state 0).
-    by_mode: other multipliers of the same states, for lanes of a mode.
-    """
+    """A state that moves by itself: a Markov chain, or an event at a date."""
 
     id: str
     states: tuple[RegimeState, ...]
+    # rows sum to 1; it starts in its stationary distribution
     transition: tuple[tuple[float, ...], ...] = ()
-    schedule: EventWindow | None = None
+    schedule: EventWindow | None = None  # instead, for two states: as usual, and struck
+    # periods until agents see the state; 0: at once; None: never, it is hidden
     seen_after: int | None = None
+    # of a forecast 1, 2, ... periods ahead that agents see: the probability that it is the
+    # true state; else it is drawn from the stationary distribution (or is state 0)
     forecast_accuracy: tuple[float, ...] = ()
+    # other multipliers of the same states, for lanes of a mode
     by_mode: tuple[ModeStates, ...] = ()
 
     def __post_init__(self) -> None:

@@ -81,8 +81,7 @@ def relative_price(net: CompiledNetwork) -> Floats:
     cheapest = np.full(len(net.network.stocks), np.inf)
     np.minimum.at(cheapest, lane_to, np.where(cost > 0, cost, np.inf))
     base = np.where(np.isfinite(cheapest), cheapest, 1.0)[lane_to]
-    price: Floats = np.where(cost > 0, cost / base, 1.0) - 1.0
-    return price
+    return np.where(cost > 0, cost / base, 1.0) - 1.0
 
 
 def _ones(net: CompiledNetwork) -> Floats:
@@ -94,8 +93,7 @@ def _critical_ratio(net: CompiledNetwork) -> Floats:
 
 
 def _lead_time(net: CompiledNetwork) -> Floats:
-    root: Floats = np.sqrt(net.leads.pair) - 1.0
-    return root
+    return np.sqrt(net.leads.pair) - 1.0
 
 
 def _lead_time_sd(net: CompiledNetwork) -> Floats:
@@ -215,20 +213,13 @@ FLOW_FEATURES = tuple(field for field, feature in FEATURES.items() if feature.fl
 
 
 class Layout(NamedTuple):
-    """Where the features of a setting stand.
+    """Where the features of a setting stand."""
 
-    at: the column at which each begins.
-    width: how many columns each has.
-    lane_slots: inbound lanes that are seen, at most.
-    lane_size: columns of a lane.
-    names: of all columns, in order.
-    """
-
-    at: Columns
-    width: Columns
-    lane_slots: int
-    lane_size: int
-    names: tuple[str, ...]
+    at: Columns  # the column at which each begins
+    width: Columns  # how many columns each has
+    lane_slots: int  # inbound lanes that are seen, at most
+    lane_size: int  # columns of a lane
+    names: tuple[str, ...]  # of all columns, in order
 
 
 def compile_layout(setting: Setting) -> Layout:

@@ -28,38 +28,28 @@ from envs.types import Floats, Ints
 
 @dataclass(slots=True)  # one for all periods: to make one takes a microsecond
 class View:
-    """What a policy may look at when it orders.
-
-    seen [G, B]: regime states that agents may know of, -1: hidden. forecast [F, G, B]: forecasts
-    of the states 1..F periods ahead, -1: none. calendar [B]: today's place in the
-    calendar of `net.demand.multiplier`, for demand that is known ahead.
-    """
+    """What a policy may look at when it orders."""
 
     net: CompiledNetwork
     state: State
     period: int
-    seen: Ints
-    forecast: Ints
-    calendar: Ints
+    seen: Ints  # [G, B] regime states that agents may know of, -1: hidden
+    forecast: Ints  # [F, G, B] forecasts of the states 1..F periods ahead, -1: none
+    calendar: Ints  # [B] place in the calendar of demand that is known ahead
 
 
 class Target(NamedTuple):
-    """What a policy requests. Units, [P, B]; None where it has no opinion.
+    """What a policy requests. Units, [P, B]; None where it has no opinion."""
 
-    order: what to order in all (regular lanes bring what is not expedited); negative: stock is
-      above its level by so much. expedite: the same for expedite lanes.
-    cap: regular order at most. smoothing: share of the gap that is ordered at once.
-    gate: order only where this is >= 0 (reorder point - position); can_gate: where it is >= 0,
-      order too when another pair of the same supplier must (can-order policy).
-    lane_share [Q, B]: weights of the lanes of one speed to a pair, instead of their base shares.
-    """
-
+    # in all; regular lanes bring what is not expedited. Negative: stock is above its level
     order: Floats
-    expedite: Floats | None = None
-    cap: Floats | None = None
-    smoothing: Floats | None = None
-    gate: Floats | None = None
+    expedite: Floats | None = None  # the same for expedite lanes
+    cap: Floats | None = None  # regular order at most
+    smoothing: Floats | None = None  # share of the gap that is ordered at once
+    gate: Floats | None = None  # order only where this is >= 0: reorder point - position
+    # where >= 0, order too when another pair of the supplier must (can-order)
     can_gate: Floats | None = None
+    # [Q, B] weights of the lanes of one speed to a pair, not base shares
     lane_share: Floats | None = None
 
 
@@ -72,15 +62,14 @@ def only_if_named(net: CompiledNetwork) -> bool:
 class Parameter:
     """A number of a policy that can be tuned.
 
-    The search moves all pairs of a node kind together: value = start + x scale, within low..high,
-    in whole numbers if `whole`. scale None: not searched, only set by hand.
+    The search moves all pairs of a node kind together: value = start + x scale, within low..high.
     """
 
     start: Floats  # [P] a textbook value
-    scale: Floats | None  # [P] one natural step
+    scale: Floats | None  # [P] one natural step; None: not searched, only set by hand
     low: float = 0.0
     high: float = float("inf")
-    whole: bool = False
+    whole: bool = False  # in whole numbers
 
     def moved(self, x: Floats) -> Floats:
         """Return [P] values at x [P] steps from the start."""

@@ -48,8 +48,7 @@ class FixedPath(BaseStock):
         load = np.zeros((len(gap), used.shape[1]))
         np.maximum.at(load, self._to, self._load[:, None] * used)
         whole = np.floor(gap / np.where(load > 0.0, load, 1.0) + 0.5) * load
-        result: Floats = np.where(load > 0.0, whole, gap)
-        return result
+        return np.where(load > 0.0, whole, gap)
 
 
 class ExpectedPath(FixedPath):

@@ -129,8 +129,7 @@ def _first(outlook: Outlook, periods: int) -> Outlook:
 def _cover(net: CompiledNetwork) -> Floats:
     """[P] units to hold against outages, where there is no second source."""
     alone = np.diff(net.arrays.stocks.inbound.pointer) == 1
-    units: Floats = np.where(alone, outage_cover(net) * net.demand.mean, 0.0)
-    return units
+    return np.where(alone, outage_cover(net) * net.demand.mean, 0.0)
 
 
 def _shortage_cost(net: CompiledNetwork) -> Floats:

@@ -49,8 +49,7 @@ def order_cycle(net: CompiledNetwork, joint: bool) -> Floats:
     cycle = np.sqrt(2.0 * (cost + shared_cost) / np.maximum(holding, 1e-9))
     cycle = np.minimum(cycle, load / np.maximum(volume, 1e-9))
     cycle = np.maximum(cycle, np.maximum(net.review, minimum / np.maximum(demand, 1e-9)))
-    result: Floats = np.minimum(cycle, _LONGEST_CYCLE)
-    return result
+    return np.minimum(cycle, _LONGEST_CYCLE)
 
 
 class ReorderPointOrderUpTo(Policy):

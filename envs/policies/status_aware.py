@@ -41,8 +41,7 @@ def lane_weights(net: CompiledNetwork, up: Bools, lateral: Bools) -> Floats:
         weights[q] = np.where(steps_in, 1.0, 0.0)
         served[p] += weights[q]
     stranded = (served == 0.0)[arrays.lanes.to]
-    result: Floats = np.where(stranded, share[:, None], weights)
-    return result
+    return np.where(stranded, share[:, None], weights)
 
 
 def lateral_lanes(net: CompiledNetwork) -> Bools:

@@ -20,20 +20,15 @@ _CELLS = 256  # of a table of stock at most; coarser than one unit above that
 
 
 class StockOnArrival(NamedTuple):
-    """Tables of a pair on a grid of stock, 0, step, 2 step, ... units; [K] cells.
-
-    lead: periods until an order arrives. skip: 1 where today's demand has been served already.
-    demand [K]: chance of a period's demand. serve [K, K]: chance of the stock that demand leaves
-    (column) of a stock (row).
-    """
+    """Tables of a pair on a grid of stock, 0, step, 2 step, ... units; [K] cells."""
 
     pair: int
     lanes: Ints
-    lead: int
-    skip: int
+    lead: int  # periods until an order arrives
+    skip: int  # 1 where today's demand has been served already
     step: float
-    demand: Floats
-    serve: Floats
+    demand: Floats  # [K] chance of a period's demand
+    serve: Floats  # [K, K] chance of the stock that demand leaves (column) of a stock (row)
 
     def predict(self, view: View) -> Floats:
         """Return [B, K] distribution of stock when an order of today has arrived, without it, and

@@ -18,71 +18,60 @@ _PARTS, _PLANT = "parts_store", "plant"
 
 @dataclass  # entries aren't frozen: OmegaConf would make them read-only
 class ComponentConfig:
-    """A bought part. value: currency per unit. lead_time, delays: periods, of the regular source.
+    """A bought part."""
 
-    time_to_failure, time_to_repair: mean periods until the regular supplier stops shipping, and
-    until it ships again; null: it never stops. expedite_lead_time: periods, of the second source;
-    null: there is none. expedite_premium: currency per unit above the regular price.
-    """
-
-    value: float
-    lead_time: int
-    delay_mean: float = 0.0
-    delay_sd: float = 0.0
+    value: float  # currency per unit
+    lead_time: int  # periods, of the regular source
+    delay_mean: float = 0.0  # periods
+    delay_sd: float = 0.0  # periods
+    # mean periods until the regular supplier stops shipping; null: it never stops
     time_to_failure: float | None = None
-    time_to_repair: float = 10.0
-    expedite_lead_time: int | None = None
-    expedite_premium: float = 0.0
+    time_to_repair: float = 10.0  # mean periods until it ships again
+    expedite_lead_time: int | None = None  # periods, of the second source; null: there is none
+    expedite_premium: float = 0.0  # currency per unit above the regular price
 
 
 @dataclass
 class MachineConfig:
-    """hours: per period while it runs. time_to_failure, time_to_repair: mean periods; null: it
-    never fails."""
+    """A machine that breaks down."""
 
-    hours: float
-    time_to_failure: float | None
-    time_to_repair: float
+    hours: float  # per period while it runs
+    time_to_failure: float | None  # mean periods; null: it never fails
+    time_to_repair: float  # mean periods
 
 
 @dataclass
 class ProductConfig:
-    """parts: component -> units per unit. hours: machine -> hours per unit. added_value: currency
-    per unit above its parts. demand_mean: units per period, of all customers."""
+    """What is assembled."""
 
-    parts: dict[str, float]
-    hours: dict[str, float]
-    added_value: float
-    demand_mean: float
+    parts: dict[str, float]  # component -> units per unit
+    hours: dict[str, float]  # machine -> hours per unit
+    added_value: float  # currency per unit above its parts
+    demand_mean: float  # units per period, of all customers
 
 
 @dataclass
 class DistributionCentreConfig:
-    """lead_time: periods from the plant. share: of every product's demand."""
+    """Where customers are served from."""
 
-    lead_time: int
-    share: float
+    lead_time: int  # periods from the plant
+    share: float  # of every product's demand
 
 
 @dataclass(frozen=True, kw_only=True)
 class AssemblyPlantConfig(ScenarioConfig):
-    """Components, machines, products and distribution centres by name.
-
-    assembly_lead_time: periods. demand_dispersion: variance / mean of demand, less 1; > 0.
-    holding_rate: share of the value per period in the plant; centre_holding_rate: in the centres.
-    backlog_ratio: backlog cost / holding cost of a product in a centre.
-    outage_seen_after: periods until agents hear that a supplier is down or up again; null: never.
-    """
+    """Components, machines, products and distribution centres by name."""
 
     components: dict[str, ComponentConfig]
     machines: dict[str, MachineConfig]
     products: dict[str, ProductConfig]
     centres: dict[str, DistributionCentreConfig]
-    assembly_lead_time: int
-    demand_dispersion: float
-    holding_rate: float
-    centre_holding_rate: float
-    backlog_ratio: float
+    assembly_lead_time: int  # periods
+    demand_dispersion: float  # variance / mean of demand, less 1; > 0
+    holding_rate: float  # share of the value per period in the plant
+    centre_holding_rate: float  # the same in the centres
+    backlog_ratio: float  # backlog cost / holding cost of a product in a centre
+    # periods until agents hear that a supplier is down or up again; null: never
     outage_seen_after: int | None
 
 

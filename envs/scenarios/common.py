@@ -17,49 +17,46 @@ from envs.simulation.action_spaces import ActionSpace
 
 @dataclass(frozen=True)
 class ScenarioConfig:
-    """Numbers every scenario has.
+    """Numbers every scenario has."""
 
-    kind: the builder. horizon, warm_up: periods. base_policy: the classical policy that learning
-    corrects. policy_params: policy -> parameter -> value; what is missing is tuned.
-    smoothing: weight of the newest period in demand forecasts (0: demand is stationary, known).
-    memory: periods of demand that agents see one by one (0: only means of it); for state that
-    nobody tells: the first layer of their network becomes a filter.
-    companions: other rows whose stock and demand each (node, SKU) row sees, at most: neighbours
-    along internal lanes, other SKUs of its node, or both (companions_of: lanes | node |
-    lanes_and_node). identity: rows see their number within the node kind. Networks that need
-    these ask for them by themselves; see docs/how_to/models.md.
-    bootstrap_length: periods; replayed demand is resampled in stretches of that length in training
-    (null: as it was); whole weeks keep the day of the week.
-    preference: service against cost, drawn per episode and seen by agents, so that one policy
-    learns the whole front: low, high and at (empty: cost alone); see `envs.reward.Preference`.
-    events: injected disruptions by name, for stress tests and what-if questions; their dates count
-    from the end of the warm-up. extra_heads: action heads that nothing else calls for (smoothing).
-    action_space: residual | direct | days_of_cover, for ablation; see
-    envs/simulation/action_spaces.py. action_scale: factor on how far actions move levels and gates,
-    where the base policy is far off. stress_of: the scenario whose learned policies are tried here,
-    on what they never saw. smoke: overrides that make a run take seconds.
-    """
-
-    kind: str = ""
+    kind: str = ""  # the builder
     name: str = ""
-    horizon: int = 100
-    warm_up: int = 0
-    base_policy: str = "forecast_base_stock"
+    horizon: int = 100  # periods per episode that count
+    warm_up: int = 0  # periods before, under the base policy, left out of key figures and rewards
+    base_policy: str = "forecast_base_stock"  # the classical policy that learning corrects
+    # policy -> parameter -> value; what is missing is tuned
     policy_params: dict[str, Any] = field(default_factory=dict)
+    # weight of the newest period in demand forecasts; 0: demand is stationary, known
     smoothing: float = 0.0
+    # periods of demand that agents see one by one (0: only means of it), for state that
+    # nobody tells: the first layer of their network becomes a filter
     memory: int = 0
+    # other rows whose stock and demand each (node, SKU) row sees, at most; networks that need
+    # them, or identity, ask for them by themselves, see docs/how_to/models.md
     companions: int = 0
+    # lanes | node | lanes_and_node: neighbours along internal lanes, other SKUs of its node,
+    # both
     companions_of: CompanionsOf = CompanionsOf.lanes
-    identity: bool = False
+    identity: bool = False  # rows see their number within the node kind
+    # replayed demand is resampled in stretches of so many periods in training (null: as it
+    # was); whole weeks keep the day of the week
     bootstrap_length: int | None = None
+    # service against cost, drawn per episode and seen by agents, so that one policy learns
+    # the whole front: low, high and at (empty: cost alone); see `envs.reward.Preference`
     preference: dict[str, float | None] = field(default_factory=dict)
     timing: Timing = field(default_factory=Timing)
+    # injected disruptions by name, for stress tests and what-if questions; their dates count
+    # from the end of the warm-up
     events: dict[str, EventConfig] = field(default_factory=dict)
+    # action heads beyond those the network and the base policy call for (smoothing)
     extra_heads: list[str] = field(default_factory=list)
+    # residual | direct | days_of_cover, for ablation; see envs/simulation/action_spaces.py
     action_space: ActionSpace = ActionSpace.residual
+    # factor on how far actions move levels and gates, where the base policy is far off
     action_scale: float = 1.0
+    # the scenario whose learned policies are tried here, on what they never saw
     stress_of: str = ""
-    smoke: dict[str, Any] = field(default_factory=dict)
+    smoke: dict[str, Any] = field(default_factory=dict)  # overrides that make a run take seconds
 
 
 def make_scenario(config: ScenarioConfig, network: SupplyNetwork, **more: Any) -> Scenario:

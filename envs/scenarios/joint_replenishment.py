@@ -20,58 +20,46 @@ _DEMAND_SPREAD, _VOLUME_SPREAD, _PRICE_SPREAD = 0.6, 0.5, 0.4  # sd of logarithm
 
 @dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
 class SupplierConfig:
-    """lead_time, delay_mean, delay_sd: periods. fixed_cost: currency per period with an order.
+    """Who delivers by the truck."""
 
-    load_size: cubic metres of a truck. load_cost: currency per truck, full or not. days_per_load:
-    periods of mean demand that fill a truck; the items' volumes are scaled to that.
-    """
-
-    lead_time: int
-    load_size: float
-    load_cost: float
+    lead_time: int  # periods
+    load_size: float  # cubic metres of a truck
+    load_cost: float  # currency per truck, full or not
+    # periods of mean demand that fill a truck; the items' volumes are scaled to that
     days_per_load: float
-    delay_mean: float = 0.0
-    delay_sd: float = 0.0
-    fixed_cost: float = 0.0
+    delay_mean: float = 0.0  # periods
+    delay_sd: float = 0.0  # periods
+    fixed_cost: float = 0.0  # currency per period with an order
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointReplenishmentConfig(ScenarioConfig):
-    """suppliers: by name; the SKUs are dealt out to them in turn.
-
-    seed: draws the SKUs. skus: how many. demand_mean: units per period, their median.
-    demand_dispersion: variance / mean, less 1; > 0. price: currency per cubic metre, median.
-    minor_cost: currency per order of a SKU. pack_days, minimum_days: periods of mean demand in a
-    pack, and in the smallest order; both are rounded to whole units and packs.
-    holding_rate: share of the value per period. space_cost: currency per cubic metre and period.
-    backlog_ratio: backlog cost / holding cost. budget: currency of goods that can be ordered in a
-    period; null: no limit.
-    """
+    """Suppliers by name; the SKUs are dealt out to them in turn."""
 
     suppliers: dict[str, SupplierConfig]
-    seed: int
-    skus: int
-    demand_mean: float
-    demand_dispersion: float
-    price: float
-    minor_cost: float
-    pack_days: float
-    minimum_days: float
-    holding_rate: float
-    space_cost: float
-    backlog_ratio: float
-    budget: float | None
+    seed: int  # draws the SKUs
+    skus: int  # how many
+    demand_mean: float  # units per period, their median
+    demand_dispersion: float  # variance / mean, less 1; > 0
+    price: float  # currency per cubic metre, median
+    minor_cost: float  # currency per order of a SKU
+    pack_days: float  # periods of mean demand in a pack, rounded to whole units
+    minimum_days: float  # periods of mean demand in the smallest order, rounded to whole packs
+    holding_rate: float  # share of the value per period
+    space_cost: float  # currency per cubic metre and period
+    backlog_ratio: float  # backlog cost / holding cost
+    budget: float | None  # currency of goods that can be ordered in a period; null: no limit
 
 
 @dataclass(frozen=True)
 class _Item:
-    """volume: cubic metres per unit. value: currency per unit. mean: units per period."""
+    """What is bought."""
 
     name: str
     supplier: str
-    mean: float
-    volume: float
-    value: float
+    mean: float  # units per period
+    volume: float  # cubic metres per unit
+    value: float  # currency per unit
 
 
 def build_joint_replenishment(config: JointReplenishmentConfig) -> Scenario:

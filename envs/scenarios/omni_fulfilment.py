@@ -25,32 +25,27 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class OmniFulfilmentConfig(ScenarioConfig):
-    """Nodes stand at random places (`seed`) of a square map, 100 km a side. zone_demand,
-    store_demand: per SKU and day. zone_sources: nearest centres and stores that serve a zone.
-    delivery_cost: currency per unit, and per unit and km; a centre picks cheaper than a store
-    (pick_cost). store_capacity: units of all SKUs on a store's shelves. wait_cost: currency per
-    unit and day a customer waits. unasked_cost: currency per unit and day in a zone that nobody
-    there waits for: zones are no warehouses. day_trip: km that can be delivered the next day;
-    farther takes two."""
+    """Nodes stand at random places of a square map, 100 km a side."""
 
-    seed: int
+    seed: int  # draws the places
     centres: int
     stores: int
     zones: int
     skus: int
-    zone_demand: DemandConfig
-    store_demand: DemandConfig
-    zone_sources: list[int]
-    delivery_cost: list[float]
-    pick_cost: list[float]
-    wait_cost: float
+    zone_demand: DemandConfig  # per SKU and day
+    store_demand: DemandConfig  # per SKU and day
+    zone_sources: list[int]  # nearest centres and stores that serve a zone
+    delivery_cost: list[float]  # currency per unit, and per unit and km
+    pick_cost: list[float]  # currency per unit at a centre, and at a store
+    wait_cost: float  # currency per unit and day a customer waits
+    # currency per unit and day in a zone that nobody there waits for: zones are no warehouses
     unasked_cost: float
     lost_sale_cost: float
     holding_cost: list[float]
     supplier_lead_time: int
     store_lead_time: int
-    store_capacity: float
-    day_trip: float
+    store_capacity: float  # units of all SKUs on a store's shelves
+    day_trip: float  # km that can be delivered the next day; farther takes two
 
 
 def build_omni_fulfilment(config: OmniFulfilmentConfig) -> Scenario:

@@ -14,27 +14,21 @@ from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, short
 
 @dataclass(frozen=True, kw_only=True)
 class OneWarehouseConfig(ScenarioConfig):
-    """stores: how many. skus: items, each with the same demand process. Lead times: periods.
-
-    Costs: currency per unit (and period, for holding and backlog); exactly one of backlog_cost
-    and lost_sale_cost. correlation: share of the variance of demand that stores have in common.
-    allocation: how the warehouse shares what is scarce; fair_share: by days of cover.
-    learned_allocation: whether the warehouse's agent moves that.
-    """
+    """Costs: currency per unit (and period, for holding and backlog). Lead times: periods."""
 
     demand: DemandConfig
-    stores: int
-    skus: int
-    correlation: float
+    stores: int  # how many
+    skus: int  # items, each with the same demand process
+    correlation: float  # share of the variance of demand that stores have in common
     warehouse_lead_time: int
     warehouse_holding_cost: float
     store_lead_time: int
     store_holding_cost: float
-    lost_sale_cost: float | None
-    allocation: Allocation
+    lost_sale_cost: float | None  # this, or backlog_cost; the other is null
+    allocation: Allocation  # how the warehouse shares what is scarce; fair_share: by days of cover
     backlog_cost: float | None = None
     order_multiple: float = 1.0
-    learned_allocation: bool = False
+    learned_allocation: bool = False  # whether the warehouse's agent moves that
 
 
 def build_one_warehouse(config: OneWarehouseConfig) -> Scenario:

@@ -25,27 +25,21 @@ _LEAST_MEAN = 0.02  # units per day; pairs that never sold in training still nee
 
 @dataclass(frozen=True, kw_only=True)
 class RetailConfig(ScenarioConfig):
-    """stores, items: the busiest ones on training weeks. grain: product_category | product_type.
+    """Lead times: days."""
 
-    hold_out_stores: take the next busiest stores instead, to test transfer. volume_scale: factor
-    from the household panel to whole stores. warehouses: 1 or 2; stores are dealt out in turn.
-    Lead times: days. holding_rate: share of the price per day (capital, space, spoilage).
-    lost_margin: share of the price that a lost sale costs.
-    """
-
-    stores: int
-    items: int
-    grain: str
-    hold_out_stores: int
-    volume_scale: float
-    warehouses: int
+    stores: int  # the busiest ones on training weeks
+    items: int  # the same
+    grain: str  # product_category | product_type
+    hold_out_stores: int  # take the next busiest stores instead, to test transfer
+    volume_scale: float  # factor from the household panel to whole stores
+    warehouses: int  # stores are dealt out to them in turn
     supplier_lead_time: int
     supplier_delay_mean: float
     supplier_delay_sd: float
     store_lead_time: int
-    store_holding_rate: float
-    warehouse_holding_rate: float
-    lost_margin: float
+    store_holding_rate: float  # share of the price per day (capital, space, spoilage)
+    warehouse_holding_rate: float  # the same
+    lost_margin: float  # share of the price that a lost sale costs
     store_pack: float
     warehouse_pack: float
 

@@ -15,32 +15,29 @@ from envs.scenarios.common import ScenarioConfig, make_scenario
 
 @dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
 class StageConfig:
-    """One stage. lead_time: periods from shipping to arrival here. information_delay: periods
-    until the next stage up sees this stage's order. capacity: units this stage ships per period,
-    to the next stage or to customers. initial_in_transit, initial_orders: units by period of
-    arrival."""
+    """One stage."""
 
     holding_cost: float
-    lead_time: int
+    lead_time: int  # periods from shipping to arrival here
     initial_stock: float
     backlog_cost: float = 0.0
     lost_sale_cost: float = 0.0
-    information_delay: int = 0
+    information_delay: int = 0  # periods until the next stage up sees this stage's order
+    # units this stage ships per period, to the next stage or to customers
     capacity: float | None = None
     unit_cost: float = 0.0
-    initial_in_transit: list[float] = field(default_factory=list)
-    initial_orders: list[float] = field(default_factory=list)
+    initial_in_transit: list[float] = field(default_factory=list)  # units by period of arrival
+    initial_orders: list[float] = field(default_factory=list)  # units by period of arrival
 
 
 @dataclass(frozen=True, kw_only=True)
 class SerialConfig(ScenarioConfig):
-    """stages: name -> stage, the one that faces the customer first. p_wait: share of unmet
-    customers who wait. order_multiple: 1 for whole units, 0 for divisible ones."""
+    """A chain of stages."""
 
     demand: DemandConfig
-    stages: dict[str, StageConfig]
-    order_multiple: float
-    p_wait: float = 1.0
+    stages: dict[str, StageConfig]  # name -> stage, the one that faces the customer first
+    order_multiple: float  # 1 for whole units, 0 for divisible ones
+    p_wait: float = 1.0  # share of unmet customers who wait
 
 
 def build_serial(config: SerialConfig) -> Scenario:

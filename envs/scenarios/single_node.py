@@ -14,23 +14,19 @@ from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, short
 
 @dataclass(frozen=True, kw_only=True)
 class SingleNodeConfig(ScenarioConfig):
-    """lead_time: periods. Costs: currency per unit (and period, for holding and backlog).
-
-    Exactly one of backlog_cost (customers wait) and lost_sale_cost (customers leave) is set.
-    order_multiple: 1 for whole units, 0 for divisible ones. initial_stock: units; null: one
-    period's demand plus what the pipeline doesn't hold.
-    """
+    """Costs: currency per unit (and period, for holding and backlog). Lead times: periods."""
 
     demand: DemandConfig
     lead_time: int
     holding_cost: float
     lead_time_delay_mean: float = 0.0
     lead_time_delay_sd: float = 0.0
-    backlog_cost: float | None = None
-    lost_sale_cost: float | None = None
+    backlog_cost: float | None = None  # either: customers wait
+    lost_sale_cost: float | None = None  # or: customers leave
     unit_cost: float = 0.0
     fixed_cost: float = 0.0
-    order_multiple: float = 1.0
+    order_multiple: float = 1.0  # 1 for whole units, 0 for divisible ones
+    # units; null: one period's demand plus what the pipeline doesn't hold
     initial_stock: float | None = None
 
 

@@ -30,58 +30,49 @@ from envs.types import Floats
 
 @dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
 class SupplyEntry:
-    """A way to get goods to the centres from outside. lead_time, delay_mean, delay_sd: periods,
-    see `envs.network.lead_time.LeadTime`. unit_cost: price as a factor on the SKU's value, >= 1;
-    what is above the value is the lane's cost. share: of what is ordered at its speed. capacity:
-    units per period, as a share of mean demand; null: no limit. co2: kg per unit."""
+    """A way to get goods to the centres from outside."""
 
-    lead_time: int
-    delay_mean: float
-    delay_sd: float
+    lead_time: int  # periods; see `envs.network.lead_time.LeadTime`
+    delay_mean: float  # periods
+    delay_sd: float  # periods
+    # price as a factor >= 1 on the SKU's value; what is above it is the lane's cost
     unit_cost: float
-    co2: float
-    share: float = 1.0
+    co2: float  # kg per unit
+    share: float = 1.0  # of what is ordered at its speed
     speed: Speed = Speed.regular
-    capacity: float | None = None
+    capacity: float | None = None  # units per period, as a share of mean demand; null: no limit
 
 
 @dataclass
 class TransportConfig:
-    """Transport inside the network: lead time in periods, unit cost as a factor on the SKU's value,
-    co2: kg per unit."""
+    """Transport inside the network."""
 
-    lead_time: int
-    unit_cost: float
-    co2: float
+    lead_time: int  # periods
+    unit_cost: float  # as a factor on the SKU's value
+    co2: float  # kg per unit
     delay_mean: float = 0.0
     delay_sd: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TwoEchelonConfig(ScenarioConfig):
-    """centres, stores, skus: how many; structure_seed draws their sizes and places.
+    """Supplies, centres, stores; shares are of the SKU's value."""
 
-    value, value_spread: currency per unit of a typical SKU, and the sd of its logarithm.
-    supplies: name -> a way to the centres. to_store: from a store's own centre. transshipment:
-    lanes both ways between neighbouring centres, of base share 0; null: none.
-    centre_holding, store_holding, transit_holding: shares of the SKU's value per period.
-    lost_sale: share of the value that a lost sale costs: the margin forgone and the ill will.
-    learned_allocation: whether centres learn how to share out what is scarce, beyond fair share.
-    """
-
-    structure_seed: int
+    structure_seed: int  # draws sizes and places
     centres: int
     stores: int
     skus: int
-    value: float
-    value_spread: float
-    supplies: dict[str, SupplyEntry]
-    to_store: TransportConfig
+    value: float  # currency per unit of a typical SKU
+    value_spread: float  # sd of its logarithm
+    supplies: dict[str, SupplyEntry]  # name -> a way to the centres
+    to_store: TransportConfig  # from a store's own centre
+    # lanes both ways between neighbouring centres, of base share 0; null: none
     transshipment: TransportConfig | None
-    centre_holding: float
-    store_holding: float
-    transit_holding: float
-    lost_sale: float
+    centre_holding: float  # share per period
+    store_holding: float  # share per period
+    transit_holding: float  # share per period
+    lost_sale: float  # share that a lost sale costs: the margin forgone and the ill will
+    # whether centres learn how to share out what is scarce, beyond fair share
     learned_allocation: bool
     market: MarketConfig
 

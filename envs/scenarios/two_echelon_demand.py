@@ -17,29 +17,20 @@ _STEP = 0.1  # logarithmic grid of means and multipliers: few distinct tables to
 
 @dataclass
 class MarketConfig:
-    """What customers want.
+    """What customers want."""
 
-    mean: units per period of a typical pair. store_spread, sku_spread: sd of the logarithm of a
-    store's size and a SKU's popularity. dispersion: variance / mean - 1. correlation: share of the
-    variance that all pairs have in common. weekdays: 7 factors on the mean. yearly: amplitude of
-    the yearly season; every SKU has its own peak. promotions: per SKU and year, of a week each, in
-    all stores; lift_low, lift_high: factors on demand, uniform between them.
-    swing: the market of every SKU is low (1 - swing), normal or high (1 + swing), unseen;
-    swing_periods: how long it stays so on average.
-    """
-
-    mean: float
-    store_spread: float
-    sku_spread: float
-    dispersion: float
-    correlation: float
-    weekdays: list[float]
-    yearly: float
-    promotions: int
-    lift_low: float
-    lift_high: float
-    swing: float
-    swing_periods: float
+    mean: float  # units per period of a typical pair
+    store_spread: float  # sd of the logarithm of a store's size
+    sku_spread: float  # sd of the logarithm of a SKU's popularity
+    dispersion: float  # variance / mean - 1
+    correlation: float  # share of the variance that all pairs have in common
+    weekdays: list[float]  # 7 factors on the mean
+    yearly: float  # amplitude of the yearly season; every SKU has its own peak
+    promotions: int  # per SKU and year, of a week each, in all stores
+    lift_low: float  # factor on demand, uniform from here
+    lift_high: float  # to here
+    swing: float  # the market of every SKU is low (1 - swing), normal or high (1 + swing), unseen
+    swing_periods: float  # how long it stays so on average
 
     def __post_init__(self) -> None:
         if len(self.weekdays) != 7 or not min(self.weekdays) >= 0.0 or sum(self.weekdays) == 0.0:

@@ -31,24 +31,20 @@ _WEATHER = ("clear", "adverse", "severe")
 
 @dataclass  # not frozen: OmegaConf makes entries of frozen classes read-only
 class ModeConfig:
-    """A way to travel. speed: map units per day. unit_cost: currency per unit and map unit.
-    load_size: units; load_cost: currency per load. slow: lead-time factors in clear, adverse,
-    severe weather. closed: weather in which nothing leaves."""
+    """A way to travel."""
 
-    speed: float
-    unit_cost: float
-    load_size: float
-    load_cost: float
-    slow: list[float]
+    speed: float  # map units per day
+    unit_cost: float  # currency per unit and map unit
+    load_size: float  # units
+    load_cost: float  # currency per load
+    slow: list[float]  # lead-time factors in clear, adverse, severe weather
     co2: float
-    closed: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)  # weather in which nothing leaves
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeatherRoutingConfig(ScenarioConfig):
-    """Destinations and plants stand evenly on circles. transition: of the weather of a quarter,
-    in the order clear, adverse, severe. forecast_accuracy: 1, 2, 3 days ahead. detour: length of
-    the way round / the straight one. modes: truck, rail, air."""
+    """Destinations and plants stand evenly on circles."""
 
     plants: int
     destinations: int
@@ -57,10 +53,11 @@ class WeatherRoutingConfig(ScenarioConfig):
     plant_holding_cost: float
     delay_cost: float
     plant_lead_time: int
-    detour: float
-    modes: dict[str, ModeConfig]
+    detour: float  # length of the way round / the straight one
+    modes: dict[str, ModeConfig]  # truck, rail, air
+    # of the weather of a quarter, in the order clear, adverse, severe
     transition: list[list[float]]
-    forecast_accuracy: list[float]
+    forecast_accuracy: list[float]  # 1, 2, 3 days ahead
 
 
 def build_weather_routing(config: WeatherRoutingConfig) -> Scenario:

@@ -69,17 +69,13 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """The nodes of one kind: rows start..stop-1 of P; they share one network.
-
-    heads: names of the kind's action heads, in order.
-    node_of_row: [rows] index into the network's agent nodes.
-    """
+    """The nodes of one kind; they share one network."""
 
     name: str
-    start: int
+    start: int  # rows start..stop-1 of P
     stop: int
-    heads: tuple[str, ...]
-    node_of_row: Ints
+    heads: tuple[str, ...]  # names of the kind's action heads, in order
+    node_of_row: Ints  # [rows] index into the network's agent nodes
 
     @property
     def action_size(self) -> int:

@@ -78,7 +78,7 @@ def test_the_rule_is_its_formula() -> None:
         position = state.on_hand[p] - below + on_order
         again = np.where(a_bad & ~b_bad, good * state.owed[a], 0.0)
         again += np.where(b_bad & ~a_bad, state.owed[b], 0.0)
-        same("order", env._target[p], level - (position - again), 1e-7)
+        same("order", env.target[p], level - (position - again), 1e-7)
         assert np.array_equal(share[a] > 0.0, ~a_bad | b_bad)
         assert np.array_equal(share[b] > 0.0, a_bad & ~b_bad)
         assert not share[lanes.index("south_north")].any()

@@ -128,7 +128,7 @@ def test_the_rule_is_its_formula() -> None:
         coming = stock + sum(state.in_transit[q].sum(axis=0) + state.owed[q] for q in own)
         for periods, position, k, lead_sd, got in (
             (5 + 2 + 1, soon, 4.0, None, env.simulator.decision.expedite[p]),
-            (30 + 2 + 1, coming, 1.5, net.leads.pair_sd[p], env._target[p]),
+            (30 + 2 + 1, coming, 1.5, net.leads.pair_sd[p], env.target[p]),
         ):
             days = (today[:, None] + np.arange(periods)) % net.demand.calendar_length
             ahead = net.demand.multiplier[streams][:, days].sum(axis=2)

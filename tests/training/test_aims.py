@@ -140,7 +140,8 @@ def test_checkpoints_are_chosen_by_the_aim() -> None:
     missed = cost_alone(target_fill_rate=fill + 0.01)
     assert objective(result, met) == pytest.approx(cost.mean())
     assert objective(result, missed) == pytest.approx(1.1 * cost.mean())
-    priced = dataclasses.replace(result, shortage_charge=np.full(32, 5.0 * result.periods))
+    sums = result.sums._replace(shortage_charge=np.full(32, 5.0 * result.periods))
+    priced = dataclasses.replace(result, sums=sums)
     assert objective(priced, cost_alone()) == pytest.approx(cost.mean() + 5.0)
 
 
