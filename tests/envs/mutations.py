@@ -21,14 +21,14 @@ MUTATIONS = (
     Mutation(
         "arrivals never reach the shelf",
         "simulation/events/receive.py",
-        "total[b] -= due[b]\n                received[b] = due[b]",
-        "on_hand[b] -= due[b]; total[b] -= due[b]; received[b] = due[b]",
+        "on_hand[b] += due[b]",
+        "on_hand[b] += 0.0 * due[b]",
     ),
     Mutation(
         "arrivals stay in the pipeline and come again",
         "simulation/events/receive.py",
-        "received[b] = due[b]\n                due[b] = 0.0",
-        "received[b] = due[b]",
+        "received[b] += due[b]\n        due[b] = 0.0",
+        "received[b] += due[b]",
     ),
     Mutation(
         "delayed orders reach the sender twice",
