@@ -41,7 +41,7 @@ class VerifyCommand(CommandConfig):
 
 
 def verify_command(argv: list[str]) -> int:
-    """Run the command; returns the exit code: 1 where a number that is judged differs."""
+    """Run the command; returns the exit code: 1 where a judged number differs or can't be run."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     return max(_run(composed) for composed in compose_runs(VerifyCommand, argv))
 

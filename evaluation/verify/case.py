@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -136,11 +136,14 @@ _CALL = re.compile(r"(poisson|normal|n|p|geometric)\(?\s*([\d.]+)(?:\s*,\s*([\d.
 
 
 def demand_of(text: Any, mean: float | None = None) -> DemandConfig:
-    """Read a distribution: poisson, geometric (with `mean`), Poisson(5), U{0..4}, Normal(5,1).
+    """Read a distribution: poisson, geometric (with `mean`), Poisson(5), U{0..4}, Normal(5,1),
+    and round(...) of one of them: in whole units.
 
     Raises NotRunnable for any other.
     """
     name = str(text).strip().lower()
+    if name.startswith("round(") and name.endswith(")"):
+        return replace(demand_of(name[6:-1], mean), whole_units=True)
     if name in ("poisson", "geometric") and mean is not None:
         return DemandConfig(name, mean=mean)
     if (found := _RANGE.fullmatch(name)) is not None:

@@ -121,10 +121,7 @@ def beer_game(case: Case) -> Iterator[Row]:
 def _levels(case: Case) -> Iterator[Row]:
     leads = [int(lead) for lead in case.params["lead_total"]]
     levels = dict(zip(_STAGES, map(float, case.params["base_stock_levels"]), strict=True))
-    text = str(case.params["demand"]).removeprefix("round(").removesuffix("))") + ")"
-    config = demand_of(text.replace("))", ")"))
-    if config.distribution == "normal":
-        config.whole_units = True
+    config = demand_of(case.params["demand"])
     mean = (
         config.mean if config.mean is not None else 0.5 * ((config.low or 0) + (config.high or 0))
     )

@@ -78,17 +78,19 @@ def chosen(cases: Iterable[Case], families: list[str], ids: list[str], fast: boo
 
 
 def verify(case: Case) -> list[Row]:
-    """Run one case. What can't be run is a row that says why."""
+    """Run one case. What can't be run is a row that says why, failed where a number is judged."""
     checker = CHECKERS.get(case.family)
+    judged = case.optimal is not None or any(map(case.judged, case.heuristics))
     if checker is None:
         why = f"no checker for family '{case.family}'"
-        return [Row(case.id, case.family, "all", case.optimal, note=why)]
+        return [Row(case.id, case.family, "all", case.optimal, note=why, failed=judged)]
     rows: list[Row] = []
     try:
         for row in checker(case):
             rows.append(row)  # one by one: those before an error stay
     except (NotRunnable, DataError) as why:
-        rows.append(Row(case.id, case.family, "the rest", case.optimal, note=str(why)))
+        note = str(why)
+        rows.append(Row(case.id, case.family, "the rest", case.optimal, note=note, failed=judged))
     except Exception as error:
         note = f"{type(error).__name__}: {error}"
         rows.append(Row(case.id, case.family, "the rest", case.optimal, note=note, failed=True))

@@ -67,10 +67,10 @@ def run(tmp_path: Path, cases: Any, *more: str) -> tuple[int, list[dict[str, Any
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     """Other numbers of a known family are solved, unknown families are named, and a wrong number
-    makes the command fail."""
+    or a judged case that can't be run makes the command fail."""
     numbers = {"demand": "poisson", "mean": 3, "h": 2, "p": 30, "L": 1}
     other = lost_sales(id="other", optimal=None, heuristics={}, params=numbers)
-    strange = lost_sales(id="strange", family="vehicle_routing")
+    strange = lost_sales(id="strange", family="vehicle_routing", optimal=None, heuristics={})
     code, rows = run(tmp_path, [other, strange])
     assert code == 0
     assert rows[0]["verdict"] == "shown"
@@ -81,6 +81,8 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     code, rows = run(tmp_path, [wrong])
     assert code == 1
     assert rows[0]["verdict"] == "differs"
+    code, rows = run(tmp_path, [lost_sales(family="vehicle_routing")])
+    assert (code, rows[0]["verdict"]) == (1, "failed")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_perturbed_perishables_are_solved() -> None:
 def test_missing_numbers_are_told() -> None:
     """Of one case; the others go on."""
     [row] = verify(Case("x", "lost_sales", {"demand": "poisson", "mean": 5}, 1.0, {}, 0.1))
-    assert row.verdict == "not run"
+    assert row.verdict == "failed"
     assert "params.p is None" in row.note
     assert "Set 'p' in 'params' of that case in the cases file; given are" in row.note
     with pytest.raises(DataError, match="whole number"):
@@ -149,6 +151,8 @@ def test_distributions_are_read() -> None:
     assert demand_of("Normal(5,1)").standard_deviation == 1.0
     assert demand_of("Poisson(3)").mean == 3.0
     assert demand_of("geometric", 5.0).distribution == "geometric"
+    assert demand_of("U{0..8}").high == 8.0
+    assert demand_of("round(N(10,2))").whole_units
 
 
 def test_verdicts() -> None:
