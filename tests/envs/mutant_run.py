@@ -1,8 +1,9 @@
 """Run the property checks on copies of `envs`, without compiling anything.
 
-`python -m tests.envs.mutant_run SEEDS FOLDER...` checks the `envs` of every folder in turn, each in
-a process of its own that begins with the libraries loaded, and prints a JSON line for each: which
-copy it looked at and what it found (null: nothing).
+`python -m tests.envs.mutant_run SEEDS CLEAN FOLDER...` checks the `envs` of every folder in turn,
+each in a process of its own that begins with the libraries loaded, and prints a JSON line for each:
+which copy it looked at and what it found (null: nothing). The clean copy comes last, with as many
+networks as the others needed.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ import scipy.optimize
 import scipy.sparse
 import scipy.stats  # noqa: F401
 
-__all__ = ["check"]
 
+def check(seeds: int, folder: str, used: Any) -> None:
+    """Check random networks with the folder's `envs`; the first broken check ends the run.
 
-def check(seeds: int, folder: str) -> None:
-    """Check random networks with the folder's `envs`; the first broken check ends the run."""
+    seeds: how many networks. folder: holds `envs`. used: shared counter, the most networks needed.
+    """
     sys.path.insert(0, folder)
     envs = importlib.import_module("envs")
     trace: Any = importlib.import_module("envs.trace.trace")
@@ -38,6 +40,7 @@ def check(seeds: int, folder: str) -> None:
     found = None
     try:
         for seed in range(seeds):
+            used.value = max(used.value, seed + 1)
             run = random_run(Random(seed), periods=12)
             for law in laws.values():
                 law(run)
@@ -49,14 +52,16 @@ def check(seeds: int, folder: str) -> None:
     print(json.dumps([str(Path(str(envs.__file__)).parent), found]), flush=True)
 
 
-def main(seeds: int, folders: list[str]) -> None:
+def main(seeds: int, clean: str, folders: list[str]) -> None:
     """Check every folder. A check that breaks otherwise prints its traceback and no line."""
     context = multiprocessing.get_context("fork")
-    for folder in folders:
-        process = context.Process(target=check, args=(seeds, folder))
+    used = context.Value("i", 1)
+    for folder in [*folders, clean]:
+        args = (used.value if folder == clean else seeds, folder, used)
+        process = context.Process(target=check, args=args)
         process.start()
         process.join()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

@@ -53,7 +53,10 @@ def test_formula() -> None:
     assert ((gap > 0.0) & (gap < 7.0)).any()
 
 
-@pytest.mark.parametrize(("distribution", "lead_time", "penalty", "level", "cap", "cost"), CASES)
+@pytest.mark.parametrize(
+    ("distribution", "lead_time", "penalty", "level", "cap", "cost"),
+    [CASES[0], *(pytest.param(*case, marks=pytest.mark.nightly) for case in CASES[1:])],
+)
 def test_published_cost(
     distribution: str, lead_time: int, penalty: float, level: float, cap: float, cost: float
 ) -> None:
