@@ -20,7 +20,7 @@ from envs.network.generate_config import MODES, GenerateConfig
 from envs.network.lane import Lane, LaneInput, Resource, ResourceUse, Speed
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork, Timing
-from envs.network.regime import Regime, RegimeState
+from envs.network.regime import MarkovChain, Regime, RegimeState
 from envs.types import Bools, Floats
 
 _MAP = 1000.0  # km, width and height
@@ -312,7 +312,7 @@ def _supplier_regimes(config: GenerateConfig, suppliers: _Layer) -> tuple[Regime
     if not config.disruptions:
         return ()
     states = (RegimeState("up"), RegimeState("degraded", 0.5), RegimeState("down", 0.0))
-    moves = ((0.985, 0.01, 0.005), (0.15, 0.84, 0.01), (0.1, 0.0, 0.9))
+    moves = MarkovChain(((0.985, 0.01, 0.005), (0.15, 0.84, 0.01), (0.1, 0.0, 0.9)))
     return tuple(
         Regime(f"{name} state", states, moves, seen_after=config.seen_after)
         for name in suppliers.ids

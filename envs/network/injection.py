@@ -77,7 +77,7 @@ def _regime(name: str, event: EventConfig, after: int) -> Regime:
     except NetworkError as error:
         raise NetworkError(f"event '{name}': {error}") from None
     states = (RegimeState("as usual"), struck)
-    return Regime(name, states, schedule=schedule, seen_after=event.seen_after)
+    return Regime(name, states, schedule, seen_after=event.seen_after)
 
 
 def _must_strike(name: str, event: EventConfig) -> None:

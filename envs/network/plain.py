@@ -27,6 +27,15 @@ ADDED: Mapping[str, Any] = {"added": True}
 _INFINITE = float("inf")
 
 
+def one_of(kinds: Mapping[str, type], always: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the metadata of a field whose class is one of `kinds`, a frozen dataclass each.
+
+    Its plain form stands under the name of its kind, beside the other fields; of a kind with one
+    field, that field's value. always: what is written under names of kinds that aren't used.
+    """
+    return {"one_of": kinds, "always": always}
+
+
 def to_plain(hint: Any, value: Any, forms: Mapping[type, Callable[[Any], Any]]) -> Any:
     """Return the value of type `hint` as dicts, lists, text and finite numbers.
 
@@ -45,11 +54,17 @@ def to_plain(hint: Any, value: Any, forms: Mapping[type, Callable[[Any], Any]]) 
         return [to_plain(arguments[0], item, forms) for item in value]
     if is_dataclass(hint):
         hints = _hints(hint)  # type: ignore[arg-type]
-        return {
-            f.name: to_plain(hints[f.name], getattr(value, f.name), forms)
-            for f in fields(hint)
-            if not ("added" in f.metadata and getattr(value, f.name) == f.default)
-        }
+        plain: dict[str, Any] = {}
+        for f in fields(hint):
+            item = getattr(value, f.name)
+            if kinds := f.metadata.get("one_of"):
+                [name] = [name for name, kind in kinds.items() if kind is type(item)]
+                written = to_plain(kinds[name], item, forms)
+                [*first], alone = written.values(), len(fields(item)) == 1
+                plain |= {**f.metadata["always"], name: first[0] if alone else written}
+            elif not ("added" in f.metadata and item == f.default):
+                plain[f.name] = to_plain(hints[f.name], item, forms)
+        return plain
     if hint is float:
         return None if value == _INFINITE else float(value)
     return hint(value) if hint in (int, bool) else str(value)
@@ -127,11 +142,18 @@ class Reader:
         if not isinstance(value, Mapping):
             raise wrong(where, value, _OBJECT)
         values, hints = dict(given or {}), _hints(cls)  # type: ignore[arg-type]
-        names = [f.name for f in fields(cls) if f.name not in values]
+        names = [
+            name
+            for f in fields(cls)
+            if f.name not in values
+            for name in f.metadata.get("one_of", [f.name])
+        ]
         must_know_keys(value, names, where)
         for f in fields(cls):
             path = f"{where}.{f.name}" if where else f.name
-            if f.name in value:
+            if "one_of" in f.metadata and f.name not in values:
+                values[f.name] = self._one_of(f.metadata["one_of"], value, where)
+            elif f.name in value:
                 item, no_limit = value[f.name], f.default == _INFINITE
                 if no_limit and (item is None or item == _INFINITE):
                     values[f.name] = _INFINITE
@@ -151,6 +173,18 @@ class Reader:
             if not where or hints[fields(cls)[0].name] is str:
                 raise
             raise type(error)(f"{where}: {error}") from error
+
+    def _one_of(self, kinds: Mapping[str, type[Any]], value: Mapping[str, Any], where: str) -> Any:
+        given = [name for name in kinds if value.get(name) not in (None, [], ())]
+        if len(given) != 1:
+            raise ConfigError(
+                f"{where} has {' and '.join(given) or 'none'} of {', '.join(kinds)}; expected one."
+            )
+        [name] = given
+        cls, path, parts = kinds[name], f"{where}.{name}", fields(kinds[name])
+        if len(parts) != 1:
+            return self.part(cls, value[name], path)
+        return cls(self.read(_hints(cls)[parts[0].name], value[name], path))
 
     def _tuple(self, arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
         hint = arguments[0]

@@ -1,17 +1,22 @@
 """Uncontrolled changes over time: suppliers, weather, machines, markets.
 
-A regime is in one state at a time; each state multiplies what is exposed to it. Its path is a
-Markov chain, or a schedule: an event at a date, as stress tests and what-if questions need it.
+A regime is in one state at a time; each state multiplies what is exposed to it. It moves by a
+process: a Markov chain, or an event at a date, as stress tests and what-if questions need it. To
+add a process: a class with `step` and a line in `REGIME_PROCESSES`; trace, policies, bounds, tables
+and artifacts know processes by these alone, and `Regime` refuses one that has none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, is_dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
 from envs.errors import NetworkError
 from envs.network.checks import at_least_zero, must_be_share, numbers_at_least_zero
+from envs.network.plain import one_of
 from envs.types import Floats
 
 MULTIPLIERS = ("availability", "yield_share", "cost", "ordering", "transit", "receiving")
@@ -47,9 +52,54 @@ class RegimeState:
         numbers_at_least_zero(where, self)
 
 
+class RegimeProcess:
+    """How a regime moves between its states: a frozen dataclass of the numbers it needs.
+
+    In YAML and artifacts they stand under its name in REGIME_PROCESSES; a single one stands alone.
+    """
+
+    is_chain: ClassVar[bool] = True  # the next state is drawn from today's row of `step`
+
+    def step(self, states: int) -> Floats:
+        """Return [states, states] the probability of the next state (column), given today's (row).
+
+        Raises NetworkError where the process isn't one of so many states.
+        """
+        raise NotImplementedError
+
+    def stationary(self, states: int) -> Floats:
+        """Return [states] the long-run share of time in each, from which a chain starts."""
+        system = np.vstack([self.step(states).T - np.eye(states), np.ones(states)])
+        shares: Floats = np.linalg.lstsq(system, np.append(np.zeros(states), 1.0), rcond=None)[0]
+        return shares
+
+    def describe(self, period: str) -> str:
+        """Return a few words for people; `period`: such as day."""
+        return str(self)
+
+
 @dataclass(frozen=True)
-class EventWindow:
-    """When an event happens. Periods count from the start of the simulation, warm-up included."""
+class MarkovChain(RegimeProcess):
+    """A chain whose matrix is written out."""
+
+    # the probability of the next state, a row per state; rows sum to 1
+    transition: tuple[tuple[float, ...], ...]
+
+    def step(self, states: int) -> Floats:
+        return np.asarray(self.transition, float)
+
+    def describe(self, period: str) -> str:
+        return "Markov chain"
+
+
+@dataclass(frozen=True)
+class EventWindow(RegimeProcess):
+    """An event: from as usual to struck, once and at a date, of two states.
+
+    Periods count from the start of the simulation, warm-up included.
+    """
+
+    is_chain: ClassVar[bool] = False
 
     first: int = 0  # it begins in a period drawn uniformly from first..last
     last: int = 0
@@ -64,6 +114,32 @@ class EventWindow:
         if self.duration is not None and self.duration < 1:
             raise NetworkError(f"event window: duration is {self.duration}; expected 1 or more.")
 
+    def step(self, states: int) -> Floats:
+        """What is, stays: of a date nothing is known beforehand."""
+        if states != 2:
+            raise NetworkError(
+                f"a schedule moves between exactly two states, as usual and struck; got {states}."
+            )
+        return np.eye(2)
+
+    def stationary(self, states: int) -> Floats:
+        """As usual."""
+        return np.array([1.0, 0.0])
+
+    def describe(self, period: str) -> str:
+        when = f"{self.first}" if self.first == self.last else f"{self.first} to {self.last}"
+        how_long = "for good" if self.duration is None else f"for {self.duration}"
+        return f"event in {period} {when}, {how_long}"
+
+
+# The one registry: what can be drawn, exported, shown and bounded, by its key in YAML.
+REGIME_PROCESSES: dict[str, type[RegimeProcess]] = {
+    "transition": MarkovChain,
+    "schedule": EventWindow,
+}
+# Stand in every artifact, whatever the process: hashes stay what they were.
+_ALWAYS: Mapping[str, object] = {"transition": [], "schedule": None}
+
 
 @dataclass(frozen=True)
 class ModeStates:
@@ -75,13 +151,12 @@ class ModeStates:
 
 @dataclass(frozen=True)
 class Regime:
-    """A state that moves by itself: a Markov chain, or an event at a date."""
+    """A state that moves by itself."""
 
     id: str
     states: tuple[RegimeState, ...]
-    # rows sum to 1; it starts in its stationary distribution
-    transition: tuple[tuple[float, ...], ...] = ()
-    schedule: EventWindow | None = None  # instead, for two states: as usual, and struck
+    # how it moves; in YAML under its name in REGIME_PROCESSES, as `transition: [[...]]`
+    process: RegimeProcess = field(metadata=one_of(REGIME_PROCESSES, _ALWAYS))
     # periods until agents see the state; 0: at once; None: never, it is hidden
     seen_after: int | None = None
     # of a forecast 1, 2, ... periods ahead that agents see: the probability that it is the
@@ -102,14 +177,18 @@ class Regime:
             at_least_zero(where, seen_after=self.seen_after)
         for ahead, accuracy in enumerate(self.forecast_accuracy):
             must_be_share(where, **{f"forecast_accuracy[{ahead}]": accuracy})
-        if self.schedule is not None:
-            if size != 2 or self.transition:
-                raise NetworkError(
-                    f"{where}: a schedule moves between exactly two states, as usual and struck, "
-                    f"without a transition; got {size} states."
-                )
-            return
-        matrix = np.asarray(self.transition, float)
+        cls: type = type(self.process)
+        frozen = is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        if cls not in REGIME_PROCESSES.values() or not frozen:
+            raise NetworkError(
+                f"{where}: process {cls.__name__} isn't registered, or no frozen dataclass; "
+                "expected both. Add it to REGIME_PROCESSES in envs/network/regime.py; a process "
+                "without a name can't be exported."
+            )
+        try:
+            matrix = self.step()
+        except NetworkError as error:
+            raise NetworkError(f"{where}: {error}") from error
         if matrix.shape != (size, size) or (matrix < 0).any():
             raise NetworkError(
                 f"{where}: transition has shape {matrix.shape}; expected "
@@ -128,15 +207,13 @@ class Regime:
                 return replace(self, states=own.states, by_mode=())
         return self
 
+    def step(self) -> Floats:
+        """Return [states, states] the probability of the next state (column), given today's."""
+        return self.process.step(len(self.states))
+
     def stationary(self) -> Floats:
         """Return the long-run share of time in every state; of an event: as usual."""
-        if self.schedule is not None:
-            return np.array([1.0, 0.0])
-        matrix = np.asarray(self.transition, float)
-        size = len(matrix)
-        system = np.vstack([matrix.T - np.eye(size), np.ones(size)])
-        shares: Floats = np.linalg.lstsq(system, np.append(np.zeros(size), 1.0), rcond=None)[0]
-        return shares
+        return self.process.stationary(len(self.states))
 
     def mean(self, multiplier: str) -> float:
         """Return the long-run mean of a multiplier."""

@@ -185,9 +185,9 @@ def outage_cover(net: CompiledNetwork) -> Floats:
 def _time_down(regime: Regime, ratio: float) -> int:
     """Return the least x with P(down for more than x periods) <= 1 - ratio."""
     down = np.array([s.availability == 0.0 or s.ordering == 0.0 for s in regime.states])
-    if regime.schedule is not None or down.all() or not down.any():
+    if not regime.process.is_chain or down.all() or not down.any():
         return 0
-    stays = np.asarray(regime.transition)[np.ix_(down, down)]
+    stays = regime.step()[np.ix_(down, down)]
     share = regime.stationary()[down]
     for periods in range(_LONGEST_COVER):
         if share.sum() <= 1.0 - ratio:

@@ -27,7 +27,7 @@ def moving_regimes(net: CompiledNetwork, pair: int) -> tuple[int, ...]:
         g
         for g, regime in enumerate(net.network.regimes)
         if regime.id in net.network.stocks[pair].demand_regimes
-        and regime.transition
+        and regime.process.is_chain
         and any(state.demand != 1.0 for state in regime.states)
     )
 
@@ -62,7 +62,7 @@ class Chain:
         self.transition: Floats = np.ones((1, 1))
         self.start: Floats = np.ones(1)  # of no regime: one state
         for regime in chosen:
-            self.transition = np.kron(self.transition, np.asarray(regime.transition, float))
+            self.transition = np.kron(self.transition, regime.step())
             shares: Floats = np.maximum(regime.stationary(), 0.0)
             self.start = np.asarray(np.kron(self.start, shares), float)
         joint = list(product(*(range(len(regime.states)) for regime in chosen)))

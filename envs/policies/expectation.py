@@ -99,9 +99,8 @@ class Expectation:
 
 def _powers(regime: Regime, most: int) -> Floats:
     """[most, states, states]: row s of entry k is the distribution k periods after state s."""
-    size = len(regime.states)
-    step = np.asarray(regime.transition, float) if regime.transition else np.eye(size)
-    powers = [np.eye(size)]
+    step = regime.step()
+    powers = [np.eye(len(step))]
     for _ in range(most - 1):
         powers.append(powers[-1] @ step)
     return np.array(powers)

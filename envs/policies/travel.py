@@ -19,8 +19,7 @@ def state_ahead(regime: Regime, days: int) -> Floats:
     with probability a, else one drawn from the stationary distribution.
     """
     start, size = regime.stationary(), len(regime.states)
-    step = np.asarray(regime.transition, float) if regime.transition else np.eye(size)
-    prior = np.vstack([np.linalg.matrix_power(step, days), start])
+    prior = np.vstack([np.linalg.matrix_power(regime.step(), days), start])
     has_forecast = 1 <= days <= len(regime.forecast_accuracy)
     accuracy = regime.forecast_accuracy[days - 1] if has_forecast else 0.0
     likelihood = accuracy * np.eye(size) + (1.0 - accuracy) * start[:, None]

@@ -9,7 +9,7 @@ from envs.network.demand import Demand, DemandConfig
 from envs.network.lane import Allocation, Lane, LaneInput, Resource, ResourceUse, Speed
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
-from envs.network.regime import Regime, RegimeState
+from envs.network.regime import MarkovChain, Regime, RegimeState
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 
@@ -154,7 +154,7 @@ def _outages(name: str, up: float | None, down: float, seen_after: int | None) -
     return Regime(
         name,
         (RegimeState("up"), RegimeState("down", availability=0.0)),
-        ((1.0 - fail, fail), (repair, 1.0 - repair)),
+        MarkovChain(((1.0 - fail, fail), (repair, 1.0 - repair))),
         seen_after=seen_after,
     )
 

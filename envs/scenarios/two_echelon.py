@@ -21,7 +21,7 @@ from envs.network.demand import Demand
 from envs.network.lane import Allocation, Lane, LaneInput, Resource, ResourceUse, Speed
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
-from envs.network.regime import Regime, RegimeState
+from envs.network.regime import MarkovChain, Regime, RegimeState
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 from envs.scenarios.two_echelon_demand import MarketConfig, draw_demand
@@ -226,7 +226,7 @@ class _Parts:
         high = RegimeState("high", demand=1.0 + market.swing)
         leave = 1.0 / market.swing_periods
         stay, half = 1.0 - leave, 0.5 * leave
-        moves = ((stay, leave, 0.0), (half, stay, half), (0.0, leave, stay))
+        moves = MarkovChain(((stay, leave, 0.0), (half, stay, half), (0.0, leave, stay)))
         states = (low, RegimeState("normal"), high)
         return tuple(Regime(f"market of {sku}", states, moves) for sku in self.skus)
 

@@ -18,7 +18,7 @@ from envs.network.demand import Demand, DemandConfig
 from envs.network.lane import Lane, LaneInput
 from envs.network.lead_time import LeadTime
 from envs.network.network import InTransitPayer, Node, Sku, Stock, SupplyNetwork
-from envs.network.regime import ModeStates, Regime, RegimeState
+from envs.network.regime import MarkovChain, ModeStates, Regime, RegimeState
 from envs.scenario import Scenario
 from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
 
@@ -204,7 +204,7 @@ def _weather(config: WeatherRoutingConfig, quarter: str) -> Regime:
     return Regime(
         quarter,
         tuple(RegimeState(weather) for weather in _WEATHER),
-        tuple(tuple(row) for row in config.transition),
+        MarkovChain(tuple(tuple(row) for row in config.transition)),
         seen_after=0,
         forecast_accuracy=tuple(config.forecast_accuracy),
         by_mode=by_mode,

@@ -20,7 +20,7 @@ from envs.compiled.network import CompiledNetwork
 from envs.compiled.sparse import row_numbers
 from envs.network.demand import DemandProcess
 from envs.network.lead_time import LeadTime
-from envs.network.regime import Regime
+from envs.network.regime import EventWindow, Regime
 from envs.types import Bools, Floats, Ints
 
 CELL_BITS = 10
@@ -127,7 +127,7 @@ def _tabulate(net: CompiledNetwork) -> TraceTables:
             place_of[d, rounded == value] = builder.add_demand(demand.process, value * factors)
     lanes = [net.network.lanes[q] for q in np.flatnonzero(net.arrays.lanes.lead_row >= 0)]
     lead_table = [builder.add_lead_time(lane.lead_time) for lane in lanes]
-    markov = [regime.schedule is None for regime in regimes]
+    markov = [regime.process.is_chain for regime in regimes]
     draws = [not lane.lead_time.constant for lane in lanes]
     drawn_before = sum(markov) + 1 + len(demands)
     start, step, schedule = _paths(regimes)
@@ -278,14 +278,13 @@ def _paths(regimes: Sequence[Regime]) -> tuple[Floats, Floats, Ints]:
     step = np.ones((len(regimes), width, width))
     schedule = np.zeros((len(regimes), 3), np.int64)
     for g, regime in enumerate(regimes):
-        last, when = len(regime.states) - 1, regime.schedule
+        last, when = len(regime.states) - 1, regime.process
         start[g, :last] = np.cumsum(regime.stationary())[:-1]
-        if when is None:
-            rows = np.cumsum(np.asarray(regime.transition, float), axis=1)
-            step[g, : last + 1, :last] = rows[:, :-1]
-        else:
+        if isinstance(when, EventWindow):
             lasts = _FOREVER if when.duration is None else when.duration
             schedule[g] = when.first, when.last - when.first + 1, lasts
+        else:
+            step[g, : last + 1, :last] = np.cumsum(regime.step(), axis=1)[:, :-1]
     return start, step, schedule
 
 

@@ -46,7 +46,7 @@ _UNDERSTOOD = {
         "id", "capacity", "limits", "fixed_cost", "load_size", "load_cost", "regimes",
         "allocation",
     },
-    "Regime": {"id", "states", "transition", "schedule", "seen_after", "by_mode"},
+    "Regime": {"id", "states", "process", "seen_after", "by_mode"},
     "SupplyNetwork": {"nodes", "skus", "stocks", "lanes", "resources", "regimes", "timing"},
     "Timing": {"receive", "demand", "unfilled", "in_transit_payer"},
     "RegimeState": {"name", "availability", "cost", "demand", "ordering", "lead_time_spread"},
@@ -179,7 +179,7 @@ class _Reader:
         for regime in regimes:
             where = f"regime '{regime.id}'"
             _check(where, regime)
-            if regime.schedule is not None:
+            if not regime.process.is_chain:
                 raise NotCovered(f"{where} is an event at a date")
             for state in [*regime.states, *(s for mode in regime.by_mode for s in mode.states)]:
                 _check(f"{where} in state '{state.name}'", state)
@@ -201,8 +201,7 @@ class _Reader:
         pmf = np.zeros((len(pmfs), max(map(len, pmfs))))
         for row, one in zip(pmf, pmfs, strict=True):
             row[: len(one)] = one
-        steps = [np.asarray(r.transition, float) for r in regimes]
-        transition = _kron(steps, np.ones((1, 1)))
+        transition = _kron([r.step() for r in regimes], np.ones((1, 1)))
         hidden = [r for r in regimes if r.seen_after != 0]
         if not hidden:
             return seen(pmf, transition), ""

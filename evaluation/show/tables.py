@@ -188,19 +188,9 @@ def _regimes(net: CompiledNetwork, period: str) -> Table:
             if many[regime.id]
         ]
         states = ", ".join(state.name for state in regime.states)
-        table.add_row(
-            regime.id, _path(regime, period), states, _seen(regime, period), ", ".join(struck)
-        )
+        path, seen = regime.process.describe(period), _seen(regime, period)
+        table.add_row(regime.id, path, states, seen, ", ".join(struck))
     return _note_rest(table, len(network.regimes))
-
-
-def _path(regime: Regime, period: str) -> str:
-    event = regime.schedule
-    if event is None:
-        return "Markov chain"
-    when = f"{event.first}" if event.first == event.last else f"{event.first} to {event.last}"
-    how_long = "for good" if event.duration is None else f"for {event.duration}"
-    return f"event in {period} {when}, {how_long}"
 
 
 def _seen(regime: Regime, period: str) -> str:

@@ -39,7 +39,7 @@ from envs.network.network import (
     Timing,
     Unfilled,
 )
-from envs.network.regime import EventWindow, Regime, RegimeState
+from envs.network.regime import EventWindow, MarkovChain, Regime, RegimeProcess, RegimeState
 from envs.scenarios.one_warehouse import OneWarehouseConfig
 
 __all__ = ["CALENDAR", "random_network", "rows_are_the_stocks"]
@@ -269,25 +269,22 @@ def _regimes(random: Random, drawn: bool) -> tuple[Regime, ...]:
     """Chains and events; with `drawn` False events only, at a date that is known."""
     regimes = []
     for i in range(random.randint(1, 3)):
-        transition: tuple[tuple[float, ...], ...] = ()
-        schedule = None
         if not drawn or random.random() < 0.3:
             first = random.randint(0, 8)
             last = first + (random.randint(0, 5) if drawn else 0)
-            schedule = EventWindow(first, last, random.choice([None, 1, 4]))
+            process: RegimeProcess = EventWindow(first, last, random.choice([None, 1, 4]))
             states: list[RegimeState] = [RegimeState("as usual"), _state(random, "struck")]
         else:
             states = [_state(random, f"state {j}") for j in range(random.randint(2, 3))]
             stay = 0.6
             leave = (1.0 - stay) / (len(states) - 1)
             matrix = stay * np.eye(len(states)) + leave * (1.0 - np.eye(len(states)))
-            transition = tuple(tuple(row) for row in matrix.tolist())
+            process = MarkovChain(tuple(tuple(row) for row in matrix.tolist()))
         regimes.append(
             Regime(
                 f"g{i}",
                 tuple(states),
-                transition,
-                schedule,
+                process,
                 seen_after=random.choice([None, 0, 2]),
                 forecast_accuracy=random.choice([(), (1.0, 0.7)]),
             )

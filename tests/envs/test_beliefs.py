@@ -14,7 +14,7 @@ from envs.network.demand import Demand, DemandConfig
 from envs.network.lane import Calendar, Lane, Speed
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Receive, Sku, Stock, SupplyNetwork, Timing, Unfilled
-from envs.network.regime import EventWindow, Regime, RegimeState
+from envs.network.regime import EventWindow, MarkovChain, Regime, RegimeState
 from envs.scenario import Scenario
 from envs.simulation.simulator import Simulator
 
@@ -22,7 +22,7 @@ from envs.simulation.simulator import Simulator
 def event(first: int, duration: int | None = None, **struck: float) -> Regime:
     """Something that happens to the lane for a while."""
     states = (RegimeState("as usual"), RegimeState("struck", **struck))
-    return Regime("event", states, schedule=EventWindow(first, first, duration))
+    return Regime("event", states, EventWindow(first, first, duration))
 
 
 def shop(*regimes: Regime, timing: Timing | None = None, **lane: Any) -> SupplyNetwork:
@@ -154,7 +154,7 @@ def test_what_agents_see_of_lanes() -> None:
     weather = Regime(
         "weather",
         (RegimeState("foul", lead_time=2.0, cost=1.5), RegimeState("closed", availability=0.0)),
-        ((0.0, 1.0), (1.0, 0.0)),
+        MarkovChain(((0.0, 1.0), (1.0, 0.0))),
         seen_after=0,
         forecast_accuracy=(1.0,),
     )

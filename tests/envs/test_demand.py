@@ -16,7 +16,7 @@ from envs.network.demand import Demand, DemandConfig
 from envs.network.lane import Lane
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
-from envs.network.regime import EventWindow, Regime, RegimeState
+from envs.network.regime import EventWindow, MarkovChain, Regime, RegimeState
 from envs.scenario import Scenario, Split
 from envs.trace.tables import compile_tables
 from envs.trace.trace import Bootstrap, Trace
@@ -210,7 +210,7 @@ def test_multiplier_moves_the_mean(asked: DemandConfig) -> None:
 def test_regime_moves_the_mean() -> None:
     """In each state of its regime demand has that state's mean; states stay as often as asked."""
     states = (RegimeState("low", demand=0.5), RegimeState("high", demand=2.0))
-    regime = Regime("market", states, ((0.9, 0.1), (0.3, 0.7)))
+    regime = Regime("market", states, MarkovChain(((0.9, 0.1), (0.3, 0.7))))
     demand = Demand.from_config(config("poisson", mean=8.0), 0)
     network = shops(demand, regimes=(regime,), demand_regimes=("market",))
     trace = Trace(compile_network(network), 4000)
@@ -319,11 +319,18 @@ def test_without_bootstrap_history_is_as_it_was() -> None:
 BOOM = Regime(
     "boom",
     (RegimeState("no"), RegimeState("some", demand=2.0), RegimeState("yes", demand=3.0)),
-    ((0.4, 0.3, 0.3),) * 3,
+    MarkovChain(((0.4, 0.3, 0.3),) * 3),
 )
-OTHER = Regime("other", (RegimeState("a"), RegimeState("b", demand=9.0)), ((0.5, 0.5),) * 2)
-SLUMP = Regime("slump", (RegimeState("no"), RegimeState("yes", demand=0.5)), ((0.5, 0.5),) * 2)
-QUIET = Regime("quiet", (RegimeState("no"), RegimeState("yes", cost=2.0)), ((0.5, 0.5),) * 2)
+EVEN = MarkovChain(((0.5, 0.5),) * 2)
+OTHER = Regime(
+    "other", (RegimeState("a"), RegimeState("b", demand=9.0)), MarkovChain(((0.5, 0.5),) * 2)
+)
+SLUMP = Regime(
+    "slump", (RegimeState("no"), RegimeState("yes", demand=0.5)), MarkovChain(((0.5, 0.5),) * 2)
+)
+QUIET = Regime(
+    "quiet", (RegimeState("no"), RegimeState("yes", cost=2.0)), MarkovChain(((0.5, 0.5),) * 2)
+)
 
 
 def by_state(demand: Demand, batch: int, periods: int) -> list[tuple[int, float, NDArray[Any]]]:
@@ -390,9 +397,7 @@ def test_regimes_multiply_history() -> None:
 def test_shops_are_not_rounded_on_the_same_days() -> None:
     """Else demand of the whole network would swing."""
     ones = Demand(1.0, 1.0, history=np.ones(700))
-    more = Regime(
-        "more", (RegimeState("no"), RegimeState("yes", demand=1.5)), schedule=EventWindow(0, 0)
-    )
+    more = Regime("more", (RegimeState("no"), RegimeState("yes", demand=1.5)), EventWindow(0, 0))
     network = shops(*[ones] * 30, regimes=(more,), demand_regimes=("more",))
     total = draw(network, 700, 1)[:, :, 0].sum(axis=1)
     assert total.mean() == pytest.approx(45.0, abs=0.2)

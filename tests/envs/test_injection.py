@@ -17,7 +17,7 @@ from envs.network.injection import EventConfig, inject
 from envs.network.lane import Lane, LaneInput, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
-from envs.network.regime import EventWindow, Regime, RegimeState
+from envs.network.regime import EventWindow, MarkovChain, Regime, RegimeState
 from envs.simulation.simulator import Simulator
 from envs.trace.trace import Trace
 
@@ -29,13 +29,13 @@ def network() -> SupplyNetwork:
     calm = Regime(
         "weather",
         (RegimeState("calm"), RegimeState("storm", availability=0.5)),
-        ((0.8, 0.2), (0.5, 0.5)),
+        MarkovChain(((0.8, 0.2), (0.5, 0.5))),
         forecast_accuracy=(0.8, 0.6),
     )
     market = Regime(
         "market",
         (RegimeState("low", demand=0.5), RegimeState("high", demand=1.5)),
-        ((0.5, 0.5),) * 2,
+        MarkovChain(((0.5, 0.5),) * 2),
     )
     demand = Demand.from_config(DemandConfig(mean=6.0), 0, correlation=0.2)
     history = Demand(4.0, 1.0, history=np.array([3.0, 5.0]))
@@ -79,10 +79,10 @@ def test_events_become_scheduled_regimes() -> None:
     struck = inject(network(), events, after=10)
     strike, fair = struck.regimes[2:]
     assert struck.regimes[:2] == network().regimes
-    assert strike.schedule == EventWindow(13, 19)
+    assert strike.process == EventWindow(13, 19)
     assert strike.states[1] == RegimeState("struck", availability=0.0)
     assert strike.seen_after is None
-    assert (fair.schedule, fair.seen_after) == (EventWindow(10, 10, 4), 2)
+    assert (fair.process, fair.seen_after) == (EventWindow(10, 10, 4), 2)
     assert [lane.regimes for lane in struck.lanes] == [
         ("strike",), ("weather", "strike"), ("strike",), ()
     ]  # fmt: skip
@@ -162,7 +162,7 @@ def test_events_can_be_written_in_yaml() -> None:
     )
     assert strike == EventConfig(["sea*"], first=3, duration=7, availability=0.0)
     assert isinstance(strike, EventConfig)
-    assert inject(network(), {"strike": strike}).regimes[2].schedule == EventWindow(3, 3, 7)
+    assert inject(network(), {"strike": strike}).regimes[2].process == EventWindow(3, 3, 7)
 
 
 WRONG = [

@@ -13,7 +13,7 @@ from envs.network.demand import Demand
 from envs.network.lane import Lane, LaneInput, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Receive, Sku, Stock, SupplyNetwork, Timing, Unfilled
-from envs.network.regime import Regime, RegimeState
+from envs.network.regime import MarkovChain, Regime, RegimeState
 from envs.simulation.simulator import Simulator
 
 
@@ -114,7 +114,7 @@ def test_resources_are_used_and_loads_filled() -> None:
 
 def test_lost_capacity_is_not_there_to_be_used() -> None:
     """A regime halves the capacity: 2 of 5 units used in each period are 80 % of what there was."""
-    half = Regime("half", (RegimeState("half", availability=0.5),), ((1.0,),))
+    half = Regime("half", (RegimeState("half", availability=0.5),), MarkovChain(((1.0,),)))
     for regimes, used in (((), 0.4), ((half,), 0.8)):
         dock = Resource("dock", 5.0, regimes=tuple(r.id for r in regimes))
         net, tally = count([2, 2], resource=dock, regimes=regimes)
@@ -124,7 +124,7 @@ def test_lost_capacity_is_not_there_to_be_used() -> None:
 
 def test_lanes_are_summed_by_kind() -> None:
     """Prices as the regime moves them, orders, emissions; production is a lane within a kind."""
-    dear = Regime("dear", (RegimeState("dear", cost=2.0),), ((1.0,),))
+    dear = Regime("dear", (RegimeState("dear", cost=2.0),), MarkovChain(((1.0,),)))
     network = SupplyNetwork(
         (Node("plant", "plant"), Node("shop", "store")),
         (Sku("part"), Sku("item")),

@@ -16,7 +16,7 @@ from envs.network.demand import Demand, DemandConfig
 from envs.network.lane import Allocation, Calendar, Lane, LaneInput, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
-from envs.network.regime import Regime, RegimeState
+from envs.network.regime import MarkovChain, Regime, RegimeState
 from tests.envs.networks import random_network, rows_are_the_stocks
 
 DEMAND = Demand.from_config(DemandConfig(mean=5.0), 0)
@@ -53,7 +53,9 @@ def truck(**changes: Any) -> Lane:
 
 
 def regime(transition: Any = ((0.9, 0.1), (0.5, 0.5))) -> Regime:
-    return Regime("weather", (RegimeState("fair"), RegimeState("foul", 0.5)), transition)
+    return Regime(
+        "weather", (RegimeState("fair"), RegimeState("foul", 0.5)), MarkovChain(transition)
+    )
 
 
 def test_good_network_compiles() -> None:

@@ -14,12 +14,12 @@ from envs.network.demand import Demand, DemandConfig
 from envs.network.lane import Lane, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
-from envs.network.regime import EventWindow, ModeStates, Regime, RegimeState
+from envs.network.regime import EventWindow, MarkovChain, ModeStates, Regime, RegimeState
 from envs.trace.tables import compile_tables
 from envs.trace.trace import Trace
 
 PERIODS = 300  # more than two blocks
-CHAIN = ((0.9, 0.1), (0.2, 0.8))
+CHAIN = MarkovChain(((0.9, 0.1), (0.2, 0.8)))
 
 
 def network(*regimes: Regime, lead_time: LeadTime | None = None) -> SupplyNetwork:
@@ -67,7 +67,7 @@ EVERYTHING = network(
     Regime(
         "strike",
         (RegimeState("no"), RegimeState("yes", transit=0.0)),
-        schedule=EventWindow(5, 90, 9),
+        EventWindow(5, 90, 9),
     ),
     lead_time=LeadTime(2, 3.0, 2.0, no_overtaking=True),
 )
@@ -108,7 +108,7 @@ def test_what_is_seen_is_late() -> None:
 
 def test_forecasts_are_as_good_as_they_say() -> None:
     """Right with the stated probability, and by luck; further ahead than promised: nothing."""
-    calm = Regime("calm", (RegimeState("a"), RegimeState("b")), ((0.5, 0.5), (0.5, 0.5)))
+    calm = Regime("calm", (RegimeState("a"), RegimeState("b")), MarkovChain(((0.5, 0.5),) * 2))
     regimes = (supplier(forecast_accuracy=(1.0, 0.7)), calm)
     net = compile_network(network(*regimes))
     state, forecast = record(net, 300, ("true_regime", "forecast"))
@@ -122,7 +122,7 @@ def test_forecasts_are_as_good_as_they_say() -> None:
 
 def test_forecasts_are_wrong_independently() -> None:
     """A wrong forecast says nothing about the next one, nor about the one for a day further."""
-    fair = replace(supplier(forecast_accuracy=(0.5, 0.5)), transition=((0.5, 0.5),) * 2)
+    fair = replace(supplier(forecast_accuracy=(0.5, 0.5)), process=MarkovChain(((0.5, 0.5),) * 2))
     state, told = record(compile_network(network(fair)), 400, ("true_regime", "forecast"))
     wrong = [told[: PERIODS - 2, f, 0] != state[1 + f : PERIODS - 1 + f, 0] for f in range(2)]
     for first, second in (
@@ -137,9 +137,7 @@ def test_forecasts_are_wrong_independently() -> None:
 def test_forecasts_of_an_event_never_cry_wolf() -> None:
     """An event that comes is foretold with the stated probability; none else is."""
     states = (RegimeState("no"), RegimeState("yes", transit=0.0))
-    strike = Regime(
-        "strike", states, schedule=EventWindow(10, 200, 40), forecast_accuracy=(0.9, 0.4)
-    )
+    strike = Regime("strike", states, EventWindow(10, 200, 40), forecast_accuracy=(0.9, 0.4))
     state, told = record(compile_network(network(strike)), 500, ("true_regime", "forecast"))
     for f, accuracy in enumerate(strike.forecast_accuracy):
         ahead, said = state[1 + f :, 0], told[: PERIODS - 1 - f, f, 0]
@@ -159,9 +157,13 @@ def test_what_agents_are_told_moves_no_chance() -> None:
 
 def test_only_states_that_exist_are_drawn() -> None:
     """Rows may sum to 1 but for rounding; no state is drawn behind the last one."""
-    short = Regime("short", (RegimeState("a"), RegimeState("b", cost=2.0)), ((1.0, 0.0),) * 2)
+    short = Regime(
+        "short", (RegimeState("a"), RegimeState("b", cost=2.0)), MarkovChain(((1.0, 0.0),) * 2)
+    )
     third = 1.0 / 3.0 - 3e-10
-    long = Regime("long", tuple(RegimeState(n) for n in "abc"), ((third, third, third),) * 3)
+    long = Regime(
+        "long", tuple(RegimeState(n) for n in "abc"), MarkovChain(((third, third, third),) * 3)
+    )
     tables = compile_tables(compile_network(network(short, long)))
     assert (tables.regime_start[0, 1:] == 1.0).all()
     assert (tables.regime_step[1, :, 2] == 1.0).all()
@@ -171,7 +173,7 @@ def test_only_states_that_exist_are_drawn() -> None:
 def test_a_date_has_nothing_to_do_with_the_rest() -> None:
     """When an event comes says nothing about other regimes, demand or other events."""
     states = (RegimeState("no"), RegimeState("yes", cost=2.0))
-    first, second = (Regime(n, states, schedule=EventWindow(0, 99)) for n in ("first", "second"))
+    first, second = (Regime(n, states, EventWindow(0, 99)) for n in ("first", "second"))
     net = compile_network(network(first, supplier(), second))
     state, demand = record(net, 4000, ("true_regime", "demand"))
     dates = [state[:, g].argmax(axis=0) for g in (0, 2)]
@@ -196,14 +198,14 @@ def test_reset_begins_anew() -> None:
 def test_a_schedule_strikes_once_within_its_dates() -> None:
     """It begins anywhere from first to last, lasts as long as said, and never comes back."""
     states = (RegimeState("no"), RegimeState("yes", demand=2.0))
-    strike = Regime("strike", states, schedule=EventWindow(10, 19, 6))
+    strike = Regime("strike", states, EventWindow(10, 19, 6))
     state = record(compile_network(network(strike)), 2000, ("true_regime",))[0][:, 0]
     assert (state.sum(axis=0) == 6).all()
     begun = state.argmax(axis=0)
     assert np.bincount(begun, minlength=20)[10:].min() > 120
     assert begun.min() == 10
     assert begun.max() == 19
-    for_good = replace(strike, schedule=EventWindow(10, 10))
+    for_good = replace(strike, process=EventWindow(10, 10))
     state = record(compile_network(network(for_good)), 3, ("true_regime",))[0][:, 0]
     assert not state[:10].any()
     assert state[10:].all()
@@ -228,7 +230,7 @@ def test_nothing_overtakes() -> None:
 def test_spread_leaves_the_mean() -> None:
     """A lead-time spread of 3 makes lead times vary three times as much around the same mean."""
     states = (RegimeState("calm"), RegimeState("wild", lead_time_spread=3.0))
-    drift = Regime("drift", states, schedule=EventWindow(100, 100))
+    drift = Regime("drift", states, EventWindow(100, 100))
     lead_time = LeadTime(12, 10.0, 2.0)
     lead = record(compile_network(network(drift, lead_time=lead_time)), 800, ("lead_time",))[0]
     before, after = lead[:100], lead[100:]
@@ -277,17 +279,20 @@ def test_modes_feel_the_same_weather_differently() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"schedule": EventWindow(0, 1), "transition": CHAIN}, "exactly two states"),
-        ({"transition": ((1.0,),)}, r"expected \(2, 2\)"),
-        ({"transition": ((0.5, 0.4), (0.5, 0.5))}, "sum to"),
-        ({"transition": CHAIN, "seen_after": -1}, "seen_after is -1"),
-        ({"transition": CHAIN, "forecast_accuracy": (1.5,)}, "forecast_accuracy"),
+        (
+            {"process": EventWindow(0, 1), "states": tuple(map(RegimeState, "abc"))},
+            "Regime 'r': a schedule moves between exactly two states.*got 3",
+        ),
+        ({"process": MarkovChain(((1.0,),))}, r"expected \(2, 2\)"),
+        ({"process": MarkovChain(((0.5, 0.4), (0.5, 0.5)))}, "sum to"),
+        ({"seen_after": -1}, "seen_after is -1"),
+        ({"forecast_accuracy": (1.5,)}, "forecast_accuracy"),
     ],
 )
 def test_wrong_regimes_are_refused(fields: dict[str, object], message: str) -> None:
     """Each with what was got and what was wanted."""
     with pytest.raises(NetworkError, match=message):
-        Regime("r", (RegimeState("a"), RegimeState("b")), **fields)  # type: ignore[arg-type]
+        replace(Regime("r", (RegimeState("a"), RegimeState("b")), CHAIN), **fields)  # type: ignore[arg-type]
     with pytest.raises(NetworkError, match="expected 0 <= first <= last"):
         EventWindow(5, 4)
     with pytest.raises(NetworkError, match=r"ordering is 0\.5"):

@@ -24,7 +24,7 @@ def network(
 ) -> SupplyNetwork:  # fmt: skip
     """A shop that sells 5 a period; its supplier, a period away, fails; a second one may be there,
     unused. Stock lasts two periods."""
-    regimes = (Regime("supplier", (RegimeState("up"), struck), schedule=schedule),)
+    regimes = (Regime("supplier", (RegimeState("up"), struck), schedule),)
     resources = (Resource("dock", 1e9, regimes=("supplier",)),) if by_resource else ()
     lanes = [
         Lane("first", "shop", "item", LeadTime(1), initial_in_transit=(5.0,),

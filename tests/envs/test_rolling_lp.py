@@ -15,7 +15,7 @@ from envs.network.demand import Demand, DemandConfig
 from envs.network.lane import Lane, LaneInput, Resource, ResourceUse, Speed
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
-from envs.network.regime import Regime, RegimeState
+from envs.network.regime import MarkovChain, Regime, RegimeState
 from envs.policies import build_policy
 from envs.policies.base import View
 from envs.policies.expectation import Expectation
@@ -169,7 +169,7 @@ def test_plans_on_random_networks() -> None:
 def market(seen_after: int | None, accuracy: tuple[float, ...] = ()) -> Regime:
     """Demand doubles and the supplier pauses while times are hard; hard times stay with 0.8."""
     states = (RegimeState("easy"), RegimeState("hard", demand=2.0, availability=0.0, lead_time=2.0))
-    return Regime("market", states, ((0.9, 0.1), (0.2, 0.8)), None, seen_after, accuracy)
+    return Regime("market", states, MarkovChain(((0.9, 0.1), (0.2, 0.8))), seen_after, accuracy)
 
 
 @pytest.mark.parametrize(

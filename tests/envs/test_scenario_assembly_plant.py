@@ -11,7 +11,7 @@ import pytest
 from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
-from envs.network.regime import Regime, RegimeState
+from envs.network.regime import MarkovChain, Regime, RegimeState
 from envs.policies import build_policy
 from envs.policies.capacity_checked import _time_down
 from envs.scenario import Scenario
@@ -164,7 +164,7 @@ def test_cover_is_a_fractile_of_the_time_down(ratio: float) -> None:
     regime = Regime(
         "supplier",
         (RegimeState("up"), RegimeState("down", availability=0.0)),
-        ((1 - fail, fail), (repair, 1 - repair)),
+        MarkovChain(((1 - fail, fail), (repair, 1 - repair))),
     )
     x, down = _time_down(regime, ratio), fail / (fail + repair)
     assert down * (1 - repair) ** x <= 1 - ratio

@@ -13,7 +13,7 @@ from envs.network.demand import Demand, DemandConfig
 from envs.network.lane import Lane, LaneInput
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
-from envs.network.regime import Regime, RegimeState
+from envs.network.regime import MarkovChain, Regime, RegimeState
 from envs.simulation.simulator import Simulator
 from envs.trace.random_streams import episode_keys, standard_normal, uniform
 from envs.trace.trace import Trace
@@ -40,7 +40,7 @@ def chain() -> CompiledNetwork:
                 Lane("buy", "depot", "tea", LeadTime(0, 1.0, 1.0), regimes=("supplier",)),
                 Lane("truck", "shop", "tea", LeadTime(1, 2.0, 1.0), (LaneInput("depot", "tea"),)),
             ),
-            regimes=(Regime("supplier", STATES, ((0.9, 0.1), (0.4, 0.6))),),
+            regimes=(Regime("supplier", STATES, MarkovChain(((0.9, 0.1), (0.4, 0.6)))),),
         )
     )
 

@@ -10,7 +10,7 @@ from envs.network.demand import Demand, DemandConfig
 from envs.network.lane import Lane
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
-from envs.network.regime import EventWindow, Regime, RegimeState
+from envs.network.regime import EventWindow, MarkovChain, Regime, RegimeState
 from envs.policies.travel import Travel, state_ahead
 from envs.trace.trace import Trace
 
@@ -20,8 +20,8 @@ STATES = (
     RegimeState("severe", lead_time=3.0, availability=0.0),
 )
 CHAIN = ((0.9, 0.1, 0.0), (0.2, 0.6, 0.2), (0.0, 0.4, 0.6))
-NORTH = Regime("north", STATES, CHAIN, seen_after=0, forecast_accuracy=(0.8, 0.5))
-SOUTH = Regime("south", STATES, CHAIN)
+NORTH = Regime("north", STATES, MarkovChain(CHAIN), seen_after=0, forecast_accuracy=(0.8, 0.5))
+SOUTH = Regime("south", STATES, MarkovChain(CHAIN))
 
 
 def road(*regimes: Regime) -> SupplyNetwork:
@@ -75,7 +75,7 @@ def test_less_is_known_without_a_forecast_or_a_look() -> None:
 
 def test_a_foretold_event_is_believed() -> None:
     """An event that a chain could never explain."""
-    strike = Regime("strike", STATES[:2], schedule=EventWindow(5, 9), forecast_accuracy=(0.9,))
+    strike = Regime("strike", STATES[:2], EventWindow(5, 9), forecast_accuracy=(0.9,))
     assert state_ahead(strike, 1)[0, 1] == pytest.approx([0.0, 1.0])
     assert state_ahead(strike, 1)[0, -1] == pytest.approx([1.0, 0.0])
 

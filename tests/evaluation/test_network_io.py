@@ -19,7 +19,7 @@ from envs.network.demand import PROCESSES, Demand, DemandConfig, build_process
 from envs.network.lane import Lane, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
-from envs.network.regime import Regime, RegimeState
+from envs.network.regime import MarkovChain, Regime, RegimeState
 from envs.observation.companions import CompanionsOf
 from envs.reward import Preference
 from envs.scenario import Scenario
@@ -73,7 +73,7 @@ def everything() -> Scenario:
             ),
         ),
         (Resource("truck", 30.0),),
-        (Regime("harvest", states, ((0.9, 0.1), (0.5, 0.5))),),
+        (Regime("harvest", states, MarkovChain(((0.9, 0.1), (0.5, 0.5)))),),
     )
     return Scenario(
         "everything",

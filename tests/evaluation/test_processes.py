@@ -12,11 +12,13 @@ import pytest
 from scipy import stats
 
 from envs.environment.batched_env import BatchedEnv
-from envs.errors import ArtifactError, ConfigError
+from envs.errors import ArtifactError, ConfigError, NetworkError
 from envs.network import demand as processes
 from envs.network import lead_time as lead_times
+from envs.network import regime as regime_processes
 from envs.network.demand import Demand, DemandConfig
 from envs.network.lead_time import LeadTime
+from envs.network.regime import Regime, RegimeProcess, RegimeState
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.explicit import ExplicitConfig
@@ -38,11 +40,22 @@ class Binomial:
         return stats.binom(self.high, min(1.0, self.mean * factor / self.high))
 
 
+@dataclass(frozen=True)
+class Sticky(RegimeProcess):
+    """Stays with probability `stay`; else each other state is as likely."""
+
+    stay: float
+
+    def step(self, states: int) -> Any:
+        return np.where(np.eye(states) == 1.0, self.stay, (1.0 - self.stay) / (states - 1))
+
+
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line in each registry."""
     monkeypatch.setitem(processes.PROCESSES, "binomial", Binomial)
     monkeypatch.setitem(lead_times.DELAYS, "uniform", _uniform)
+    monkeypatch.setitem(regime_processes.REGIME_PROCESSES, "stay", Sticky)
 
 
 def _uniform(mean: float, sd: float) -> Any:
@@ -50,7 +63,7 @@ def _uniform(mean: float, sd: float) -> Any:
     return stats.uniform(mean - half, 2.0 * half)
 
 
-def shop(**lane: Any) -> Scenario:
+def shop(market: dict[str, Any] | None = None, **lane: Any) -> Scenario:
     return build_scenario(
         ExplicitConfig(
             kind="explicit", name="shop", horizon=20, base_policy="base_stock",
@@ -63,6 +76,7 @@ def shop(**lane: Any) -> Scenario:
                 }
             },
             lanes={"buy": {"node": "shop", "sku": "tea", "order_multiple": 1, **lane}},
+            regimes={"market": market} if market else {},
         )
     )  # fmt: skip
 
@@ -128,6 +142,53 @@ def test_a_delay_is_complete_with_its_line_in_the_registry() -> None:
     assert network_tables(scenario)
     found = hindsight_bound(scenario, traces=2, seed=1)
     assert 0.0 < found.cost < play(scenario)[1].mean()
+
+
+MARKET: dict[str, Any] = {"states": {"low": {"cost": 0.5}, "high": {"cost": 1.5}}, "seen_after": 0}
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_regime_process_is_complete_with_its_line_in_the_registry() -> None:
+    """One that stays for 20 periods: drawn so, exported, loaded, shown and bounded, to the digit
+    as the Markov chain that it is."""
+    lane = {"lead_time": 1, "unit_cost": 2.0, "regimes": ["market"]}
+    scenario = shop({**MARKET, "stay": 0.95}, **lane)
+    [regime] = scenario.network.regimes
+    assert regime.process == Sticky(0.95)
+    assert regime.stationary() == pytest.approx([0.5, 0.5])
+    chain = {**MARKET, "transition": [[0.95, 0.05], [0.05, 0.95]]}
+    same = shop(chain, **lane)
+    cost = play(scenario)[1]
+    np.testing.assert_array_equal(cost, play(same)[1])
+    [written] = scenario_to_plain(scenario)["network"]["regimes"]
+    assert (written["stay"], written["transition"], written["schedule"]) == (0.95, [], None)
+    assert "stay" not in scenario_to_plain(same)["network"]["regimes"][0]
+    loaded = back(scenario)
+    assert loaded.network.regimes == scenario.network.regimes
+    np.testing.assert_array_equal(play(loaded)[1], cost)
+    [table] = [t for t in network_tables(scenario) if t.columns[1].header == "path"]
+    assert list(table.columns[1].cells) == ["Sticky(stay=0.95)"]
+    best = solve_scenario(scenario)
+    assert best.kind is BoundKind.exact
+    assert best.cost == pytest.approx(solve_scenario(same).cost, rel=1e-9)
+
+
+def test_a_regime_without_one_process_is_refused(registered: None) -> None:
+    """When the scenario is built: none, two, a kind of no registry, and by who loads it."""
+    plain = scenario_to_plain(shop({**MARKET, "stay": 0.9}))
+    with pytest.raises(ConfigError, match=r"market has none of transition, schedule, stay"):
+        shop(MARKET)
+    with pytest.raises(ConfigError, match=r"market has schedule and stay of .*expected one"):
+        shop({**MARKET, "stay": 0.9, "schedule": {"first": 3}})
+    with pytest.raises(ConfigError, match=r"regimes\.market\.stay is 'long'; expected a finite"):
+        shop({**MARKET, "stay": "long"})
+    del regime_processes.REGIME_PROCESSES["stay"]
+    with pytest.raises(ConfigError, match=r"'stay' is unknown in regimes\.market"):
+        shop({**MARKET, "stay": 0.9})
+    with pytest.raises(NetworkError, match=r"process Sticky isn't registered.*REGIME_PROCESSES"):
+        Regime("market", (RegimeState("a"), RegimeState("b")), Sticky(0.9))
+    with pytest.raises(ArtifactError, match=r"'stay' is unknown in network\.regimes"):
+        scenario_from_plain(plain)
 
 
 def test_a_process_of_no_registry_is_refused_before_any_work(registered: None) -> None:

@@ -19,7 +19,7 @@ from envs.compiled.network import CompiledNetwork, compile_network
 from envs.network.generate import generate_network
 from envs.network.generate_config import GenerateConfig
 from envs.network.network import Node, SupplyNetwork
-from envs.network.regime import Regime, RegimeState
+from envs.network.regime import MarkovChain, Regime, RegimeState
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.comparison.rollout import Competitor, Timeline, record_timeline
@@ -154,9 +154,9 @@ def test_regimes_need_not_have_the_same_states() -> None:
     """Two states, three, and a market that is usual in its second one: the colour tells."""
     up, down = RegimeState("up"), RegimeState("down", availability=0.0)
     slow, low = RegimeState("slow", lead_time=2.0), RegimeState("low", demand=0.5)
-    even = ((0.5, 0.5), (0.5, 0.5))
+    even, third = MarkovChain(((0.5, 0.5),) * 2), MarkovChain(((1 / 3,) * 3,) * 3)
     regimes = (
-        Regime("supplier", (up, slow, down), tuple((1 / 3,) * 3 for _ in range(3))),
+        Regime("supplier", (up, slow, down), third),
         Regime("market", (low, RegimeState("normal")), even),
     )
     states = np.array([[0, 1], [1, 0], [2, 1], [0, 0]])
@@ -179,7 +179,7 @@ def flat_run(regimes: tuple[Regime, ...], states: NDArray[np.int64]) -> tuple[Sc
 def test_many_regimes_become_one_curve() -> None:
     """How many of them strike; 40 rows would be too many."""
     states = (RegimeState("up"), RegimeState("down", availability=0.0))
-    moves = ((0.9, 0.1), (0.5, 0.5))
+    moves = MarkovChain(((0.9, 0.1), (0.5, 0.5)))
     regimes = tuple(Regime(f"regime {i}", states, moves) for i in range(40))
     scenario, run = flat_run(regimes, np.ones((12, 40), np.int64))
     figure = draw_run(scenario, run, {"store": "red"}, "run")
