@@ -2,8 +2,8 @@
 
 A value has one home. Commands and their groups have all of them in conf/*.yaml: their classes have
 no defaults. Scenarios: what every YAML of a kind states has no default in the kind's classes; what
-only some state has its plain value there, and a YAML states what differs. ScenarioConfig itself and
-the types of envs/network that Python users build, too, keep plain values for all kinds.
+only some state has its plain value there, and a YAML states what differs. Of ScenarioConfig, that
+may be stated by all, too, where it is nothing at all: none, off, empty.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from envs.redact import redact_tree
 from envs.scenarios import BUILDERS, ScenarioConfig
 
 _CONF = Path(__file__).parent
+# A network file for a replay says neither: the history has its length, and `policy=` names a rule.
+_NOT_IN_A_NETWORK: dict[Any, Any] = {"horizon": 100, "base_policy": "forecast_base_stock"}
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,7 @@ def scenario_from_file(path: Path) -> ScenarioConfig:
         for key in map(str, values):
             if key not in known:
                 raise ConfigError(f"{path}: key '{key}' is unknown.{did_you_mean(key, known)}")
-        config = OmegaConf.merge(schema, {"kind": "explicit"}, values)
+        config = OmegaConf.merge(schema, {"kind": "explicit"}, _NOT_IN_A_NETWORK, values)
         config.name = config.name or path.stem
         scenario = OmegaConf.to_object(config)
     except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:

@@ -21,10 +21,11 @@ def shop() -> Scenario:
     return build_scenario(
         SingleNodeConfig(
             kind="single_node",
+            base_policy="forecast_base_stock",
             name="shop",
             horizon=30,
             warm_up=3,
-            demand=DemandConfig(mean=5.0),
+            demand=DemandConfig("poisson", mean=5.0),
             lead_time=2,
             lost_sale_cost=4.0,
             holding_cost=1.0,
@@ -39,7 +40,7 @@ def warehouse() -> Scenario:
         one_warehouse(
             name="warehouse",
             horizon=20,
-            demand=DemandConfig(mean=5.0),
+            demand=DemandConfig("poisson", mean=5.0),
             stores=3,
             skus=2,
             correlation=0.4,

@@ -19,7 +19,6 @@ from conf.help import help_text
 from echelon import COMMANDS, main
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import EchelonError
-from envs.network.demand import DemandConfig
 from envs.scenario import Scenario
 from envs.scenarios import BUILDERS, ScenarioConfig, build_scenario
 from evaluation.commands.evaluate import EvaluateCommand
@@ -149,8 +148,13 @@ def sections(cls: type) -> Iterator[type]:
 
 def has_default(field: dataclasses.Field[Any]) -> bool:
     """Whether the class says a value."""
-    missing = dataclasses.MISSING
-    return field.default is not missing or field.default_factory is not missing
+    return default_of(field) is not dataclasses.MISSING
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """The value that the class says, MISSING where it says none."""
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -185,12 +189,14 @@ def test_what_every_scenario_of_a_kind_states_has_no_default() -> None:
         if base.startswith("schema_"):  # others are based on one of these
             for cls, keys in stated(BUILDERS[base.removeprefix("schema_")][0], values):
                 found.setdefault(cls, []).append(keys)
-    shared = {field.name for field in dataclasses.fields(ScenarioConfig)}
+                if issubclass(cls, ScenarioConfig):
+                    found.setdefault(ScenarioConfig, []).append(keys)
+    shared = {f.name: default_of(f) for f in dataclasses.fields(ScenarioConfig)}
     assert set(found) >= {cls for cls, _ in BUILDERS.values()}
     for cls, stated_by in found.items():
-        if cls is DemandConfig:  # its distribution: Poisson where Python users say none
-            continue
-        own = shared if issubclass(cls, ScenarioConfig) else set()
+        own = set(shared) if issubclass(cls, ScenarioConfig) else set()
+        if cls is ScenarioConfig:
+            own = {name for name, default in shared.items() if not default}  # none, off, empty
         for field in dataclasses.fields(cls):
             if field.name not in own and has_default(field):
                 assert not all(field.name in keys for keys in stated_by), (cls, field.name)

@@ -39,7 +39,7 @@ class DemandProcess(Protocol):
 class DemandConfig:
     """The numbers of a demand process; a process names which it needs."""
 
-    distribution: str = "poisson"
+    distribution: str
     mean: float | None = None  # units per period
     standard_deviation: float | None = None  # units per period
     low: float | None = None  # units per period (uniform: included; step: before the change)

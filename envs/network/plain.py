@@ -181,10 +181,11 @@ class Reader:
                 f"{where} has {' and '.join(given) or 'none'} of {', '.join(kinds)}; expected one."
             )
         [name] = given
-        cls, path, parts = kinds[name], f"{where}.{name}", fields(kinds[name])
+        cls, path = kinds[name], f"{where}.{name}"
+        parts, hints = fields(cls), _hints(cls)  # type: ignore[arg-type]
         if len(parts) != 1:
             return self.part(cls, value[name], path)
-        return cls(self.read(_hints(cls)[parts[0].name], value[name], path))
+        return cls(self.read(hints[parts[0].name], value[name], path))
 
     def _tuple(self, arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
         hint = arguments[0]

@@ -62,7 +62,7 @@ class Chain:
         self.transition: Floats = np.ones((1, 1))
         self.start: Floats = np.ones(1)  # of no regime: one state
         for regime in chosen:
-            self.transition = np.kron(self.transition, regime.step())
+            self.transition = np.asarray(np.kron(self.transition, regime.step()), float)
             shares: Floats = np.maximum(regime.stationary(), 0.0)
             self.start = np.asarray(np.kron(self.start, shares), float)
         joint = list(product(*(range(len(regime.states)) for regime in chosen)))

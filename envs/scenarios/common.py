@@ -15,15 +15,15 @@ from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScenarioConfig:
     """Numbers every scenario has."""
 
     kind: str = ""  # the builder
     name: str = ""
-    horizon: int = 100  # periods per episode that count
+    horizon: int  # periods per episode that count
     warm_up: int = 0  # periods before, under the base policy, left out of key figures and rewards
-    base_policy: str = "forecast_base_stock"  # the classical policy that learning corrects
+    base_policy: str  # the classical policy that learning corrects
     # policy -> parameter -> value; what is missing is tuned
     policy_params: dict[str, Any] = field(default_factory=dict)
     # weight of the newest period in demand forecasts; 0: demand is stationary, known

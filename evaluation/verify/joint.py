@@ -79,7 +79,8 @@ def _two_items(case: Case) -> Scenario:
     items = ("a", "b")
     return build_scenario(
         ExplicitConfig(
-            kind="explicit", name=case.id, horizon=2000, warm_up=100, nodes={"shop": "shop"},
+            kind="explicit", name=case.id, horizon=2000, warm_up=100,
+            base_policy="forecast_base_stock", nodes={"shop": "shop"},
             skus=dict.fromkeys(items, 0.0),
             stocks={
                 i: {

@@ -29,7 +29,8 @@ def _one(case: Case, **fields: Any) -> Scenario:
     return build_scenario(
         SingleNodeConfig(
             kind="single_node", name=case.id, horizon=_PERIODS, warm_up=100, demand=demand,
-            lead_time=case.whole("L"), holding_cost=case.number("h"), **fields,
+            base_policy="forecast_base_stock", lead_time=case.whole("L"),
+            holding_cost=case.number("h"), **fields,
         )
     )  # fmt: skip
 
@@ -77,8 +78,9 @@ def _two_lanes(
 ) -> Scenario:
     return build_scenario(
         ExplicitConfig(
-            kind="explicit", name=name, horizon=_PERIODS, warm_up=100, nodes={"store": "store"},
-            skus={"item": 0.0}, stocks={"store": stock}, lanes=lanes, regimes=regimes,
+            kind="explicit", name=name, horizon=_PERIODS, warm_up=100,
+            base_policy="forecast_base_stock", nodes={"store": "store"}, skus={"item": 0.0},
+            stocks={"store": stock}, lanes=lanes, regimes=regimes,
         )
     )  # fmt: skip
 

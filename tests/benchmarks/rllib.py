@@ -46,7 +46,7 @@ def scenario_factory(nodes: int) -> EnvFactory:
                 name=f"{nodes} nodes",
                 stores=nodes - 1,
                 lost_sale_cost=9.0,
-                demand=DemandConfig(mean=5.0),
+                demand=DemandConfig("poisson", mean=5.0),
                 horizon=100,
                 warm_up=20,
             )

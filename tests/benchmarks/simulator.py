@@ -39,7 +39,7 @@ def network(stores: int) -> Scenario:
         one_warehouse(
             name="benchmark",
             horizon=1_000_000,
-            demand=DemandConfig(mean=5.0),
+            demand=DemandConfig("poisson", mean=5.0),
             stores=stores,
             lost_sale_cost=9.0,
         )

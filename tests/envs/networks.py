@@ -313,6 +313,7 @@ def _state(random: Random, name: str) -> RegimeState:
 def one_warehouse(**values: Any) -> OneWarehouseConfig:
     """A warehouse and its stores, with plain numbers where `values` says nothing."""
     plain: dict[str, Any] = {
+        "horizon": 100, "base_policy": "forecast_base_stock",
         "skus": 1, "correlation": 0.0, "warehouse_lead_time": 3, "warehouse_holding_cost": 0.5,
         "store_lead_time": 2, "store_holding_cost": 1.0, "allocation": Allocation.proportional,
     }  # fmt: skip

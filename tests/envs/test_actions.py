@@ -59,7 +59,7 @@ WANTS = {
 
 def network(pairs: int = 1, *lanes: Lane, **fields: Any) -> SupplyNetwork:
     """Shops of one SKU each; more lanes to the first; a joint supplier where there are several."""
-    demand = Demand.from_config(DemandConfig(mean=4.0), 0)
+    demand = Demand.from_config(DemandConfig("poisson", mean=4.0), 0)
     uses = (ResourceUse("supplier"),) if pairs > 1 else ()
     return SupplyNetwork(
         tuple(Node(f"shop_{i}", "store") for i in range(pairs)),
@@ -183,7 +183,7 @@ def test_an_unused_lane_can_be_chosen() -> None:
 
 def depot(learned: bool) -> SupplyNetwork:
     """A depot with 12 units and two shops that miss 30 each."""
-    demand = Demand.from_config(DemandConfig(mean=4.0), 0)
+    demand = Demand.from_config(DemandConfig("poisson", mean=4.0), 0)
     return SupplyNetwork(
         (Node("depot", "warehouse"), Node("a", "store"), Node("b", "store")),
         (Sku("tea"),),

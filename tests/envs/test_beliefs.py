@@ -31,7 +31,7 @@ def shop(*regimes: Regime, timing: Timing | None = None, **lane: Any) -> SupplyN
     return SupplyNetwork(
         (Node("shop", "store"),),
         (Sku("tea"),),
-        (Stock("shop", "tea", demand=Demand.from_config(DemandConfig(mean=4.0), 0)),),
+        (Stock("shop", "tea", demand=Demand.from_config(DemandConfig("poisson", mean=4.0), 0)),),
         (Lane("buy", "shop", "tea", **fields),),
         regimes=regimes,
         timing=timing or Timing(),

@@ -26,7 +26,7 @@ def stores(count: int, skus: int = 1, **fields: object) -> Scenario:
             stores=count,
             skus=skus,
             lost_sale_cost=9.0,
-            demand=DemandConfig(mean=5.0),
+            demand=DemandConfig("poisson", mean=5.0),
             horizon=12,
             warm_up=4,
         )

@@ -37,7 +37,7 @@ def network() -> SupplyNetwork:
         (RegimeState("low", demand=0.5), RegimeState("high", demand=1.5)),
         MarkovChain(((0.5, 0.5),) * 2),
     )
-    demand = Demand.from_config(DemandConfig(mean=6.0), 0, correlation=0.2)
+    demand = Demand.from_config(DemandConfig("poisson", mean=6.0), 0, correlation=0.2)
     history = Demand(4.0, 1.0, history=np.array([3.0, 5.0]))
     port = (ResourceUse("port"),)
     return SupplyNetwork(

@@ -23,7 +23,7 @@ def play(history: list[float], level: float, **config: Any) -> EpisodeKpis:
     scenario = build_scenario(
         SingleNodeConfig(
             kind="single_node", name="known", horizon=len(history), base_policy="base_stock",
-            policy_params={"base_stock": {"level": level}}, demand=DemandConfig(mean=1),
+            policy_params={"base_stock": {"level": level}}, demand=DemandConfig("poisson", mean=1),
             holding_cost=1.0,
             **{"lead_time": 1, "lost_sale_cost": 4, "initial_stock": level, **config},
         )
@@ -101,7 +101,8 @@ def test_the_worst_tenth_is_looked_at() -> None:
     scenario = build_scenario(
         SingleNodeConfig(
             kind="single_node", name="drawn", horizon=30, base_policy="base_stock",
-            demand=DemandConfig(mean=5.0), lost_sale_cost=4, lead_time=2, holding_cost=1.0,
+            demand=DemandConfig("poisson", mean=5.0), lost_sale_cost=4, lead_time=2,
+            holding_cost=1.0,
         )
     )  # fmt: skip
     parts = [tally(scenario, 10, first) for first in (0, 10)]

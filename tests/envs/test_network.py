@@ -19,7 +19,7 @@ from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.network.regime import MarkovChain, Regime, RegimeState
 from tests.envs.networks import random_network, rows_are_the_stocks
 
-DEMAND = Demand.from_config(DemandConfig(mean=5.0), 0)
+DEMAND = Demand.from_config(DemandConfig("poisson", mean=5.0), 0)
 
 
 def two_nodes(**changes: Any) -> SupplyNetwork:

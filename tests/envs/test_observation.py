@@ -29,7 +29,7 @@ def squash(x: NDArray[np.float64] | float) -> NDArray[np.float64]:
 
 def depot_and_shop(receive: Receive = Receive.before_order, **demand_fields: object) -> Scenario:
     """A depot that is short of stock feeds a shop; two days' orders are under way."""
-    demand = Demand.from_config(DemandConfig(mean=4.0), 0, **demand_fields)
+    demand = Demand.from_config(DemandConfig("poisson", mean=4.0), 0, **demand_fields)
     network = SupplyNetwork(
         (Node("depot", "warehouse"), Node("shop", "store")),
         (Sku("tea"),),
@@ -201,7 +201,7 @@ def test_neighbours_do_not_show_their_number() -> None:
     for stores in (4, 8):
         config = one_warehouse(
             name="shops", stores=stores, lost_sale_cost=9.0,
-            demand=DemandConfig(mean=5.0),
+            demand=DemandConfig("poisson", mean=5.0),
         )  # fmt: skip
         env = BatchedEnv(build_scenario(config), 1)
         env.reset(0)

@@ -37,7 +37,7 @@ def chain(policy: str, params: dict[str, Any], smoothing: float = 0.0) -> Scenar
             kind="serial",
             name="chain",
             horizon=100,
-            demand=DemandConfig(mean=5.0),
+            demand=DemandConfig("poisson", mean=5.0),
             base_policy=policy,
             smoothing=smoothing,
             stages={
@@ -279,7 +279,7 @@ def test_level_action_moves_the_level(warehouse: Scenario) -> None:
 
 def test_share_actions_split_the_order() -> None:
     """Lane heads: softmax of log base share + 3 a; shares under 5 % are dropped."""
-    demand = Demand.from_config(DemandConfig(mean=5.0), 0)
+    demand = Demand.from_config(DemandConfig("poisson", mean=5.0), 0)
     shares = {"ship": 3.0, "truck": 1.0, "plane": 1.0}
     network = SupplyNetwork(
         (Node("shop", "store"),),

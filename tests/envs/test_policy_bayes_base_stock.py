@@ -69,7 +69,7 @@ def market(
                 name: {"states": states, "transition": STAY.tolist(), "seen_after": seen_after}
                 for name in regimes
             },
-            **fields,
+            **{"horizon": 100, **fields},
         )
     )
 

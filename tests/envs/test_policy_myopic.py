@@ -31,7 +31,7 @@ def store(policy: str, demand: DemandConfig, lead_time: int, **fields: Any) -> S
             lead_time=lead_time,
             base_policy=policy,
             policy_params={policy: {"penalty_weight": 1.0, "level": 10.0}},
-            **fields,
+            **{"horizon": 100, **fields},
             holding_cost=1.0,
         )
     )

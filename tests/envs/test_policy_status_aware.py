@@ -27,7 +27,7 @@ def three_shops() -> SupplyNetwork:
         *(Lane(f"dear {n}", n, "tea", LeadTime(1), unit_cost=9.0, base_share=0.0) for n in "ab"),
         Lane("courier c", "c", "tea", LeadTime(1), speed=Speed.expedite),
     ]
-    demand = Demand.from_config(DemandConfig(mean=4.0), 0)
+    demand = Demand.from_config(DemandConfig("poisson", mean=4.0), 0)
     stocks = (Stock("depot", "tea"), *(Stock(n, "tea", demand=demand) for n in "abc"))
     nodes = (Node("depot", "depot"), *(Node(n, "shop") for n in "abc"))
     return SupplyNetwork(nodes, (Sku("tea"),), stocks, tuple(lanes))

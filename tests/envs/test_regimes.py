@@ -27,7 +27,7 @@ def network(*regimes: Regime, lead_time: LeadTime | None = None) -> SupplyNetwor
     return SupplyNetwork(
         (Node("shop", "store"),),
         (Sku("tea"),),
-        (Stock("shop", "tea", demand=Demand.from_config(DemandConfig(mean=4.0), 0)),),
+        (Stock("shop", "tea", demand=Demand.from_config(DemandConfig("poisson", mean=4.0), 0)),),
         (
             Lane(
                 "buy",

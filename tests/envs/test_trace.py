@@ -27,7 +27,9 @@ STATES = (RegimeState("up"), RegimeState("down", availability=0.25, lead_time=2.
 def chain() -> CompiledNetwork:
     """A depot and a shop, with everything that chance can move."""
     weekly = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 3.0, 0.0])
-    demand = Demand.from_config(DemandConfig(mean=4.0), 0, multiplier=weekly, correlation=0.3)
+    demand = Demand.from_config(
+        DemandConfig("poisson", mean=4.0), 0, multiplier=weekly, correlation=0.3
+    )
     return compile_network(
         SupplyNetwork(
             (Node("depot", "warehouse"), Node("shop", "store")),

@@ -26,7 +26,7 @@ SOUTH = Regime("south", STATES, MarkovChain(CHAIN))
 
 def road(*regimes: Regime) -> SupplyNetwork:
     """A shop at the end of a road of 4 days through this weather; 6 per unit, loads of 5 for 10."""
-    demand = Demand.from_config(DemandConfig(mean=4.0), 0)
+    demand = Demand.from_config(DemandConfig("poisson", mean=4.0), 0)
     lane = Lane(
         "road",
         "shop",

@@ -32,7 +32,7 @@ def scenario() -> Scenario:
     return build_scenario(
         one_warehouse(
             name="small", horizon=HORIZON, warm_up=2, stores=3, skus=2,
-            lost_sale_cost=9, demand=DemandConfig(mean=5),
+            lost_sale_cost=9, demand=DemandConfig("poisson", mean=5),
         )
     )  # fmt: skip
 

@@ -27,7 +27,7 @@ def lost_sales() -> Scenario:
     return build_scenario(
         SingleNodeConfig(
             kind="single_node", name="lost", horizon=100, warm_up=20, lead_time=2,
-            lost_sale_cost=4, base_policy="base_stock", demand=DemandConfig(mean=5),
+            lost_sale_cost=4, base_policy="base_stock", demand=DemandConfig("poisson", mean=5),
             holding_cost=1.0,
         )
     )  # fmt: skip

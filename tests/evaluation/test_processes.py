@@ -126,7 +126,7 @@ def test_a_demand_process_is_complete_with_its_line_in_the_registry() -> None:
 @pytest.mark.usefixtures("registered")
 def test_a_delay_is_complete_with_its_line_in_the_registry() -> None:
     """Uniform over 1 to 3 periods: drawn so, exported, loaded, shown and bounded."""
-    times = {"lead_time_delay_mean": 1.0, "lead_time_delay_sd": 0.5}
+    times: dict[str, Any] = {"lead_time_delay_mean": 1.0, "lead_time_delay_sd": 0.5}
     scenario = shop(lead_time=1, lead_time_delay="uniform", **times)
     [lane] = scenario.network.lanes
     assert lane.lead_time == LeadTime(1, 1.0, 0.5, delay="uniform")

@@ -48,7 +48,7 @@ def single_node(level: float, lead_time: int, **costs: Any) -> Scenario:
             name="single",
             horizon=10_000,
             warm_up=100,
-            demand=DemandConfig(mean=5.0),
+            demand=DemandConfig("poisson", mean=5.0),
             lead_time=lead_time,
             base_policy="base_stock",
             policy_params={"base_stock": {"level": level}},

@@ -25,10 +25,11 @@ def scenario_of(case: dict[str, Any]) -> Scenario:
     return build_scenario(
         SingleNodeConfig(
             kind="single_node",
+            base_policy="forecast_base_stock",
             name=case["id"],
             horizon=2000,
             warm_up=100,
-            demand=DemandConfig(mean=float(case["mean"])),
+            demand=DemandConfig("poisson", mean=float(case["mean"])),
             lead_time=case["lead_time"],
             fixed_cost=float(case["fixed_cost"]),
             holding_cost=float(case["holding_cost"]),

@@ -22,6 +22,7 @@ def two_lanes(
     return build_scenario(
         ExplicitConfig(
             kind="explicit",
+            base_policy="forecast_base_stock",
             name="suppliers",
             horizon=horizon,
             warm_up=100,

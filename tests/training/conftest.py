@@ -19,7 +19,7 @@ def small_factory(stores: int = 3, skus: int = 1, horizon: int = 12) -> Scenario
                 stores=stores,
                 skus=skus,
                 lost_sale_cost=9.0,
-                demand=DemandConfig(mean=5.0),
+                demand=DemandConfig("poisson", mean=5.0),
                 horizon=horizon,
                 warm_up=4,
             )

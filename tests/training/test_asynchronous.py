@@ -58,9 +58,11 @@ def test_what_they_cannot_do_is_refused(name: str) -> None:
     scenario = build_scenario(
         SingleNodeConfig(
             kind="single_node",
+            horizon=100,
+            base_policy="forecast_base_stock",
             name="small",
             lost_sale_cost=9.0,
-            demand=DemandConfig(mean=5.0),
+            demand=DemandConfig("poisson", mean=5.0),
             lead_time=2,
             holding_cost=1.0,
         )

@@ -357,9 +357,10 @@ def test_a_badly_set_base_policy_is_corrected() -> None:
     scenario = build_scenario(
         SingleNodeConfig(
             kind="single_node",
+            base_policy="forecast_base_stock",
             name="too low",
             lost_sale_cost=9.0,
-            demand=DemandConfig(mean=5.0),
+            demand=DemandConfig("poisson", mean=5.0),
             horizon=50,
             warm_up=10,
             policy_params={"forecast_base_stock": {"safety_factor": -1.0}},

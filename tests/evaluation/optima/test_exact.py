@@ -38,6 +38,7 @@ def network(
     return build_scenario(
         ExplicitConfig(
             kind="explicit",
+            base_policy="forecast_base_stock",
             name="shop",
             horizon=2000,
             warm_up=100,

@@ -65,7 +65,7 @@ def chain() -> Scenario:
         one_warehouse(
             name="chain",
             horizon=40,
-            demand=DemandConfig(mean=5.0),
+            demand=DemandConfig("poisson", mean=5.0),
             stores=3,
             skus=2,
             lost_sale_cost=9.0,
