@@ -12,7 +12,7 @@ import datetime as dt
 import itertools
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import FrozenInstanceError, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -20,12 +20,11 @@ import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.arguments import overrides_of
+from conf.arguments import overrides_of, parsed, set_value
 from envs.errors import ConfigError, EchelonError, did_you_mean
 from envs.redact import redact_tree
 from envs.scenarios import BUILDERS, ScenarioConfig
@@ -150,12 +149,13 @@ def _thaw(node: DictConfig) -> None:
 
 def _expand(overrides: list[str]) -> list[list[str]]:
     choices = []
-    for override in OverridesParser.create().parse_overrides(overrides):
-        if override.is_sweep_override():
-            key = override.get_key_element()
+    for text in overrides:
+        key, _, value = text.partition("=")
+        override = parsed(f"key={value}")
+        if override is not None and override.is_sweep_override():
             choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
         else:
-            choices.append([override.input_line or ""])
+            choices.append([text])
     return [list(combination) for combination in itertools.product(*choices)]
 
 
@@ -173,6 +173,8 @@ def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
         command = OmegaConf.to_object(config)
     except EchelonError:
         raise
+    except FrozenInstanceError as error:
+        raise ConfigError(f"a key after '+' is unknown: {error}; + adds to mappings.") from error
     except (HydraException, OmegaConfBaseException, OSError) as error:
         raise ConfigError(_one_line(error)) from error
     assert isinstance(resolved, dict)
@@ -187,11 +189,17 @@ def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
 
 
 def _composed(schema: type[CommandConfig], overrides: list[str]) -> DictConfig:
-    name = schema.name.replace(" ", "_")
+    name, groups = schema.name.replace(" ", "_"), groups_of(schema)
+    readable = [override for override in overrides if parsed(override)]
     try:
-        return hydra.compose(name, overrides)
+        config = hydra.compose(name, readable)
+        for override in overrides:
+            if override not in readable:
+                if not override.startswith("+"):
+                    _check_key(config, override.partition("=")[0], groups)
+                set_value(config, override)
+        return config
     except (ConfigCompositionException, AttributeError, AssertionError) as error:
-        groups = groups_of(schema)
         keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
         choices_made = [o for o, key in zip(overrides, keys, strict=True) if key in groups]
         config = hydra.compose(name, choices_made)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import shlex
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
@@ -121,6 +122,45 @@ def test_text_is_taken_as_it_is_typed(key: str, typed: str, expected: object) ->
     for part in key.split("."):
         value = value[part]
     assert value == expected
+
+
+NAMED = [  # what is typed, the events that the command gets
+    ("scenario.events={Zürich (1): {first: 3}}", {"Zürich (1)": {"first": 3}}),
+    ("scenario.events={'a, b': {first: 3}}", {"a, b": {"first": 3}}),
+    ('scenario.events={"a #1": {lanes: ["b #2", c (3)]}}', {"a #1": {"lanes": ["b #2", "c (3)"]}}),
+    ("scenario.events={a b: {lanes: [it's, b=c]}}", {"a b": {"lanes": ["it's", "b=c"]}}),
+    ("+scenario.events.Läufe März={last: 3}", {"Läufe März": {"last": 3}}),
+]
+
+
+@pytest.mark.parametrize(("typed", "expected"), NAMED)
+def test_names_in_mappings_and_keys_are_taken_as_they_are_typed(
+    typed: str, expected: dict[str, dict[str, Any]]
+) -> None:
+    """Accents, `#`, brackets, spaces and commas, in quotes where YAML wants them."""
+    events = compose(EvaluateCommand, ["scenario=serial", typed]).resolved["scenario"]["events"]
+    assert set(events) == set(expected)
+    for name, values in expected.items():
+        assert {key: events[name][key] for key in values} == values
+
+
+def test_a_key_may_have_any_name() -> None:
+    """One that was added a moment ago; several values of it are several runs."""
+    lane = "scenario.lanes.Straße (2)"
+    typed = ["scenario=assembly", f"+{lane}={{node: shop}}", f"+{lane}.lead_time=3,4", "-m"]
+    runs = [run.resolved["scenario"]["lanes"] for run in compose_runs(EvaluateCommand, typed)]
+    assert [r["Straße (2)"] for r in runs] == [{"node": "shop", "lead_time": t} for t in (3, 4)]
+    other = compose(EvaluateCommand, ["scenario=assembly", f"+{lane}.name=a #1, b"]).resolved
+    assert other["scenario"]["lanes"]["Straße (2)"] == {"name": "a #1, b"}
+
+
+def test_the_quoting_that_an_error_shows_works_when_it_is_pasted() -> None:
+    """As a shell hands it over."""
+    with pytest.raises(EchelonError) as caught:
+        compose(EvaluateCommand, ["scenario.events={strike #1: {}}"])
+    [pasted] = shlex.split(str(caught.value).partition(" as in ")[2].removesuffix("."))
+    events = compose(EvaluateCommand, ["scenario=serial", pasted]).command.scenario.events
+    assert events["strike #1"].lanes == ["sea (2)"]
 
 
 def test_commas_part_runs_where_a_sweep_is_asked_for() -> None:
@@ -253,7 +293,16 @@ MISTAKES = {
         "To run once with each value, add -m.",
     ),
     "unknown device": (["resources.device=cdua"], "Did you mean 'cuda'?"),
-    "a mapping that can't be read": (["scenario.events={a (1): {}}"], "can't be read"),
+    "a mapping that can't be read": (["scenario.events={a #1: {}}"], "can't be read"),
+    "unknown key with an accent": (
+        ["scenario=assembly", "scenario.lanes.trück.lead_time=3"],
+        "no 'trück' in 'scenario.lanes'. Did you mean 'truck'?",
+    ),
+    "unknown key in a named mapping": (
+        ["scenario.events={Zürich: {lane: [x]}}"],
+        "Key 'lane' not in 'EventConfig' (key: scenario.events.Zürich.lane)",
+    ),
+    "unknown key to add": (["+scenario.lanez=3"], "'lanez'; + adds to mappings"),
     "negative lead time": (["scenario=lost_sales", "scenario.lead_time=-1"], "lead_time is -1"),
     "negative lane lead time": (
         ["scenario=assembly", "scenario.lanes.truck.lead_time=-1"],
