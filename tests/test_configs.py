@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import shlex
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
@@ -95,78 +94,6 @@ def test_help_shows_what_is_chosen_with_its_comments(arguments: list[str], expec
     assert expected in text
     for argument in arguments:
         assert f"shown: {argument.split('=')[1]}\n" in text
-
-
-TYPED = [  # key, what is typed, what the command gets
-    ("out", "run (2)", "run (2)"),
-    ("out", "Läufe/März #1", "Läufe/März #1"),
-    ("out", "C:\\data\\x (1)", "C:\\data\\x (1)"),
-    ("out", "C:\\data (1)\\", "C:\\data (1)\\"),
-    ("out", "it's", "it's"),
-    ("out", "a, b", "a, b"),
-    ("out", "a=b", "a=b"),
-    ("out", "'a b'", "a b"),
-    ("policy_params_from", "x(1).json", "x(1).json"),
-    ("artifact", "Äpfel & Birnen, neu", "Äpfel & Birnen, neu"),
-    ("scenario.name", "Nord, Süd", "Nord, Süd"),
-    ("policies", "[a #1,base_stock]", ["a #1", "base_stock"]),
-    ("policies", "[Kanban (neu), 'x, y']", ["Kanban (neu)", "x, y"]),
-    ("policies", "[]", []),
-]
-
-
-@pytest.mark.parametrize(("key", "typed", "expected"), TYPED)
-def test_text_is_taken_as_it_is_typed(key: str, typed: str, expected: object) -> None:
-    """Accents, `#`, brackets, spaces, commas, backslashes: no grammar to know."""
-    value: Any = compose(EvaluateCommand, [f"{key}={typed}"]).resolved
-    for part in key.split("."):
-        value = value[part]
-    assert value == expected
-
-
-NAMED = [  # what is typed, the events that the command gets
-    ("scenario.events={Zürich (1): {first: 3}}", {"Zürich (1)": {"first": 3}}),
-    ("scenario.events={'a, b': {first: 3}}", {"a, b": {"first": 3}}),
-    ('scenario.events={"a #1": {lanes: ["b #2", c (3)]}}', {"a #1": {"lanes": ["b #2", "c (3)"]}}),
-    ("scenario.events={a b: {lanes: [it's, b=c]}}", {"a b": {"lanes": ["it's", "b=c"]}}),
-    ("+scenario.events.Läufe März={last: 3}", {"Läufe März": {"last": 3}}),
-]
-
-
-@pytest.mark.parametrize(("typed", "expected"), NAMED)
-def test_names_in_mappings_and_keys_are_taken_as_they_are_typed(
-    typed: str, expected: dict[str, dict[str, Any]]
-) -> None:
-    """Accents, `#`, brackets, spaces and commas, in quotes where YAML wants them."""
-    events = compose(EvaluateCommand, ["scenario=serial", typed]).resolved["scenario"]["events"]
-    assert set(events) == set(expected)
-    for name, values in expected.items():
-        assert {key: events[name][key] for key in values} == values
-
-
-def test_a_key_may_have_any_name() -> None:
-    """One that was added a moment ago; several values of it are several runs."""
-    lane = "scenario.lanes.Straße (2)"
-    typed = ["scenario=assembly", f"+{lane}={{node: shop}}", f"+{lane}.lead_time=3,4", "-m"]
-    runs = [run.resolved["scenario"]["lanes"] for run in compose_runs(EvaluateCommand, typed)]
-    assert [r["Straße (2)"] for r in runs] == [{"node": "shop", "lead_time": t} for t in (3, 4)]
-    other = compose(EvaluateCommand, ["scenario=assembly", f"+{lane}.name=a #1, b"]).resolved
-    assert other["scenario"]["lanes"]["Straße (2)"] == {"name": "a #1, b"}
-
-
-def test_the_quoting_that_an_error_shows_works_when_it_is_pasted() -> None:
-    """As a shell hands it over."""
-    with pytest.raises(EchelonError) as caught:
-        compose(EvaluateCommand, ["scenario.events={strike #1: {}}"])
-    [pasted] = shlex.split(str(caught.value).partition(" as in ")[2].removesuffix("."))
-    events = compose(EvaluateCommand, ["scenario=serial", pasted]).command.scenario.events
-    assert events["strike #1"].lanes == ["sea (2)"]
-
-
-def test_commas_part_runs_where_a_sweep_is_asked_for() -> None:
-    """Other values keep their special characters."""
-    runs = compose_runs(EvaluateCommand, ["out=run (2)", "seed=1,2", "-m"])
-    assert [(r.command.out, r.command.seed) for r in runs] == [("run (2)", 1), ("run (2)", 2)]
 
 
 def test_every_algorithm_has_a_yaml_and_none_is_left_over() -> None:
@@ -320,7 +247,7 @@ MISTAKES = {
     "both costs": (["scenario=lost_sales", "scenario.backlog_cost=1"], "exactly one"),
     "unknown distribution": (
         ["scenario=lost_sales", "scenario.demand.distribution=posson"],
-        "poisson",
+        "distribution 'posson' is unknown. Did you mean 'poisson'?",
     ),
     "part of a null": (
         [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envs.compiled.network import CompiledNetwork
@@ -67,10 +67,14 @@ POLICIES: dict[str, type[Policy]] = {
 }
 
 
-def policy_class(name: str) -> type[Policy]:
-    """Return the class of a policy. Raises ConfigError for an unknown name."""
+def policy_class(name: str, others: Iterable[str] = ()) -> type[Policy]:
+    """Return the class of a policy; others: names beside the policies' that the user may mean.
+
+    Raises ConfigError for an unknown name.
+    """
     if name not in POLICIES:
-        raise ConfigError(f"policy '{name}' is unknown.{did_you_mean(name, POLICIES)}")
+        known = did_you_mean(name, [*POLICIES, *others])
+        raise ConfigError(f"policy '{name}' is unknown.{known}")
     return POLICIES[name]
 
 

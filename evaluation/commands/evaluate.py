@@ -104,7 +104,7 @@ def _classical(
     for name in command.policies:
         if name == "learned":
             continue
-        policy_class(name)  # unknown names fail before anything long starts
+        policy_class(name, ["learned"])  # unknown names fail before anything long starts
         sources = (command.policy_params, from_file, scenario.policy_params)
         given = next((source[name] for source in sources if source.get(name)), None)
         if given is None:
