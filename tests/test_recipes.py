@@ -1,8 +1,9 @@
-"""README's recipes ("Add your own"), followed word for word in a copy of the source tree: what was
-added trains, is exported, and the exported policy answers with orders."""
+"""README's recipes ("Add your own") and docs/how_to/add_a_feature.md, followed word for word in a
+copy of the source tree: what was added trains, is exported, and the exported policy answers."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -234,4 +235,40 @@ class Binomial:
     tree.python("-m", "echelon", "show", "scenario=coins", "smoke=true")
     tree.python("-m", "echelon", "bound", "scenario=coins", "smoke=true")
     tree.train("scenario=coins")
+    assert tree.ordered() > 0.0
+
+
+def test_feature(tree: Tree) -> None:
+    """An entry of the table, its writer, its slope, its name among the tests' own: one that moves,
+    one that never changes. They pass those tests, and a policy trains and answers with them."""
+    table = "envs/observation/features.py"
+    tree.insert(
+        table, "class Scale(StrEnum)",
+        """def _review(net: CompiledNetwork) -> Floats:
+    return np.asarray(net.review, float)
+
+""",
+        before=True,
+    )  # fmt: skip
+    tree.insert(
+        table, "    demand_cv:",
+        """    inventory_position: Annotated[int, Feature(scale=Scale.signed, slope=True)]
+    review: Annotated[int, Feature(scale=Scale.none, fixed=_review)]""",
+    )  # fmt: skip
+    put = "            _put(target[p, lo:hi], scale, out[at.base_order, lo:hi])"
+    seen = "state.inventory_position[p, lo:hi], scale, out[at.inventory_position, lo:hi]"
+    tree.insert("envs/observation/pairs.py", put, f"            _put_signed({seen})")
+    tree.insert(
+        "training/twin/observation.py", "UNITS",
+        '    "inventory_position": lambda slopes, now: now.positions.inventory_position,',
+    )  # fmt: skip
+    shutil.copytree(ROOT / "tests", tree.root / "tests")
+    shutil.copy2(ROOT / "pyproject.toml", tree.root)
+    names = '    "critical_ratio", "lead_time", "lead_time_sd", "demand_cv",'
+    tree.insert("tests/envs/test_features.py", names, '    "inventory_position", "review",')
+    twin = "tests/training/test_twin.py::test_features_move_as_their_slopes_say"
+    tree.python("-m", "pytest", "-q", "tests/envs/test_features.py", twin)
+    tree.train("scenario=single_backlog")
+    manifest = json.loads((tree.root / "run/policy/manifest.json").read_text(encoding="utf-8"))
+    assert [one["name"] for one in manifest["observation"]][-2:] == ["inventory_position", "review"]
     assert tree.ordered() > 0.0
