@@ -34,11 +34,12 @@ def overrides_of(arguments: Sequence[str], sweep: bool) -> list[str]:
 
 
 def parsed(override: str) -> Override | None:
-    """Return what Hydra reads, None where its grammar can't."""
+    """Return what Hydra reads; None where its grammar can't, or takes a name's @ for its own."""
     try:
-        return OverridesParser.create().parse_override(override)
+        read = OverridesParser.create().parse_override(override)
     except HydraException:
         return None
+    return read if read.package is None else None
 
 
 def set_value(config: DictConfig, override: str) -> None:

@@ -62,12 +62,13 @@ def test_names_in_mappings_and_keys_are_taken_as_they_are_typed(
 
 def test_a_key_may_have_any_name() -> None:
     """One that was added a moment ago; several values of it are several runs."""
-    lane = "scenario.lanes.Straße (2)"
+    lane, name = "scenario.lanes.Straße (2)", "tea@shop/2"
     typed = ["scenario=assembly", f"+{lane}={{node: shop}}", f"+{lane}.lead_time=3,4", "-m"]
     runs = [run.resolved["scenario"]["lanes"] for run in compose_runs(EvaluateCommand, typed)]
     assert [r["Straße (2)"] for r in runs] == [{"node": "shop", "lead_time": t} for t in (3, 4)]
-    other = compose(EvaluateCommand, ["scenario=assembly", f"+{lane}.name=a #1, b"]).resolved
-    assert other["scenario"]["lanes"]["Straße (2)"] == {"name": "a #1, b"}
+    typed = ["scenario=assembly", f"+{lane}.name=a #1, b", f"+scenario.lanes.{name}.name=c"]
+    lanes = compose(EvaluateCommand, typed).resolved["scenario"]["lanes"]
+    assert (lanes["Straße (2)"], lanes[name]) == ({"name": "a #1, b"}, {"name": "c"})
 
 
 def test_the_quoting_that_an_error_shows_works_when_it_is_pasted() -> None:
