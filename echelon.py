@@ -7,6 +7,7 @@ library and answers at once.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -148,6 +149,7 @@ def _run(name: str, arguments: list[str]) -> int:
             config = _load(command.module, command.config)
             print(_load("conf.help", "help_text")(config, command.summary, arguments))
             return 0
+        logging.basicConfig(level=logging.WARNING, format="%(message)s")
         code: int = _load(command.module, command.run)(arguments)
         return code
     except KeyboardInterrupt:

@@ -272,15 +272,16 @@ def scenario_from_file(path: Path) -> ScenarioConfig:
 def _merge(config: DictConfig, extra: Any, overrides: list[str], prefix: str = "") -> None:
     """Apply smoke values where the command line sets nothing else."""
     given = {o.lstrip("+").split("=", 1)[0] for o in overrides}
-    for key, value in _leaves(extra, ""):
+    for key, value in leaves(extra):
         if prefix + key not in given:
             OmegaConf.update(config, key, value)
 
 
-def _leaves(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested mappings by dotted key; an empty mapping is a value."""
     for key, value in tree.items():
-        if isinstance(value, DictConfig | dict):
-            yield from _leaves(value, f"{prefix}{key}.")
+        if isinstance(value, DictConfig | Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

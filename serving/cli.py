@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import logging
 import signal
 import socket
 import tempfile
@@ -41,7 +40,6 @@ def serve(argv: list[str]) -> int:
 
     Raises ConfigError or ArtifactError before anything is started.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     command = compose(ServeCommand, argv).command
     config, uri = command.serve, command.tracking.uri
     resolve_artifact(config.artifact, config.model, uri, option="serve.artifact")

@@ -1,14 +1,13 @@
 """Which exported policy to use: a folder, or an entry of the model registry.
 
 Beside `evaluation.tracking.mlflow_destination` the only module that imports MLflow, and only when
-the registry is asked. Looking never changes anything: no database is made, no table is created.
+the registry is queried. Looking never changes anything: no database is made, no table is created.
 """
 
 from __future__ import annotations
 
 import atexit
 import functools
-import os
 import re
 import shutil
 import sqlite3
@@ -20,20 +19,21 @@ from typing import TYPE_CHECKING, Any
 
 from envs.errors import ArtifactError
 from envs.redact import redact
+from evaluation.tracking.mlflow_destination import open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ALIASES = ("champion", "challenger")
 _MANIFEST = "manifest.json"
-_SECONDS = "10"  # per HTTP request to a tracking server
+_SECONDS = 10  # per HTTP request to a tracking server
 
 
 @dataclass(frozen=True)
 class ResolvedArtifact:
-    """folder: of the artifact, on this machine. The rest is None where no registry was asked."""
+    """Where an artifact is; all but the folder is None where no registry was queried."""
 
-    folder: Path
+    folder: Path  # on this machine
     version: str | None = None
     run_id: str | None = None
     alias: str | None = None
@@ -91,19 +91,16 @@ def _find(model: str, name: str, tracking_uri: str) -> Any:
     """Return MLflow's model version for an alias or a number, or None where there is none."""
     if not _has_registry(tracking_uri):
         return None
-    from mlflow.exceptions import MlflowException
-
     try:
         client = _client(tracking_uri)
         if name in ALIASES:
             return client.get_model_version_by_alias(model, name)
         return client.get_model_version(model, name)
-    except MlflowException as problem:
-        # An unknown alias is INVALID_PARAMETER_VALUE in MLflow's SQL store.
-        if problem.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise _no_answer(tracking_uri, problem) from problem
     except Exception as problem:  # drivers and HTTP libraries have their own trees
+        # An unknown alias is INVALID_PARAMETER_VALUE in MLflow's SQL store.
+        unknown = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+        if getattr(problem, "error_code", None) in unknown:
+            return None
         raise _no_answer(tracking_uri, problem) from problem
 
 
@@ -137,12 +134,7 @@ def _has_registry(tracking_uri: str) -> bool:
 
 @functools.lru_cache(maxsize=4)
 def _client(tracking_uri: str) -> MlflowClient:
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", _SECONDS)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    return open_client(tracking_uri, _SECONDS)
 
 
 def _local_folder(source: str, tracking_uri: str, what: str) -> Path:

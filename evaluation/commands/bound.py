@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,7 +31,6 @@ class BoundCommand(ScenarioCommand):
 
 def bound(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for composed in compose_runs(BoundCommand, argv):
         _run(composed)
     return 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,8 +53,6 @@ class EvaluateCommand(ScenarioCommand):
 
 def evaluate(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     for composed in compose_runs(EvaluateCommand, argv):
         _run(composed)
     return 0
@@ -155,7 +151,7 @@ def _publish(comparison: Comparison, composed: Composed[EvaluateCommand], consol
         tracker.log_metrics(0, _metrics(comparison))
         tracker.log_artifacts(folder / "evaluation.json")
         for picture in pictures:
-            tracker.log_figure_file(picture)
+            tracker.log_artifacts(picture, "figures")
     console.print(f"Wrote {_relative(folder)}/evaluation.json and {len(pictures)} plots.")
 
 

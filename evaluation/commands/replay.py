@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import hashlib
-import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,6 @@ class ReplayCommand(CommandConfig):
 
 def replay(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for composed in compose_runs(ReplayCommand, argv):
         _run(composed)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,7 +33,6 @@ class ShowCommand(ScenarioCommand):
 
 def show(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for composed in compose_runs(ShowCommand, argv):
         _run(composed)
     return 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,8 +53,6 @@ class TuneCommand(ScenarioCommand):
 
 def tune(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     for composed in compose_runs(TuneCommand, argv):
         _run(composed)
     return 0

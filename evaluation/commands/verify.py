@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import logging
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,7 +41,6 @@ class VerifyCommand(CommandConfig):
 
 def verify_command(argv: list[str]) -> int:
     """Run the command; returns the exit code: 1 where a judged number differs or can't be run."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     return max(_run(composed) for composed in compose_runs(VerifyCommand, argv))
 
 

@@ -49,17 +49,7 @@ class MlflowDestination:
 
     @functools.cached_property
     def _client(self) -> MlflowClient:
-        """Import MLflow; open, and migrate if need be, a local database. No network."""
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(self._config.request_timeout))
-        # The sender retries, and looks first whether the lost request was done: the HTTP client
-        # would send it twice.
-        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        uri = _move_credentials(self._config.uri)
-        from mlflow import MlflowClient
-
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client = open_client(self._config.uri, self._config.request_timeout)
         self.opened.set()
         return client
 
@@ -179,7 +169,7 @@ class MlflowDestination:
             return version
         holder = client.get_registered_model(name).aliases.get(event["alias"])
         held = {} if holder is None else client.get_model_version(name, str(holder)).tags
-        if float(held.get("echelon.time", 0.0)) > event["time"]:  # a replay that comes late
+        if float(held.get("echelon.time", 0.0)) > event["time"]:  # resent late
             _log.warning(
                 f"Tracking: version {holder} of '{name}' is newer than version {version} and keeps "
                 f"the alias @{event['alias']}."
@@ -187,6 +177,24 @@ class MlflowDestination:
         else:
             client.set_registered_model_alias(name, event["alias"], version)
         return version
+
+
+def open_client(uri: str, seconds: int) -> MlflowClient:
+    """Import MLflow; open, and migrate if need be, a local database. No network.
+
+    seconds: per HTTP request, where the environment says nothing else.
+    """
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(seconds))
+    # The sender retries, and looks first whether the lost request was done: the HTTP client
+    # would send it twice.
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    uri = _move_credentials(uri)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def system_metrics() -> Iterator[dict[str, float]]:

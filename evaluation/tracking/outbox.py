@@ -8,14 +8,9 @@ with the process, and a later process goes on where this one stopped.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
-import logging
 import math
-import os
-import sys
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,41 +18,11 @@ from typing import Any
 
 from envs.errors import ConfigError
 from evaluation.files.atomic_folder import write_file
+from evaluation.files.json_lines import JsonLines, read_lines
 
+EVENTS = "tracking_events.jsonl"
 _STATE = "tracking_state.json"
 _RECORDS_AT_ONCE = 200
-
-_log = logging.getLogger(__name__)
-
-
-class JsonLines:
-    """Append-only file, one record a line; a line cut by a kill or a full disk is taken away."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.Lock()
-        self._file = path.open("ab", buffering=0)
-        self._file.truncate(path.read_bytes().rfind(b"\n") + 1)
-
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Hand one line to the operating system (it survives a kill of this process)."""
-        line = json.dumps(record, allow_nan=False).encode() + b"\n"
-        with self._lock:
-            start = self.size
-            try:
-                if self._file.write(line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            except OSError:
-                self._file.truncate(start)
-                raise
-
-    @property
-    def size(self) -> int:
-        """Bytes written so far."""
-        return os.fstat(self._file.fileno()).st_size
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class MetricsLog(JsonLines):
@@ -91,8 +56,9 @@ class MetricsLog(JsonLines):
 class Outbox:
     """The files of one run folder; one process at a time has them open.
 
-    state: what has to outlast the process: `run_id` and `versions` of MLflow, and `sent`, bytes
-        of each file that the server has confirmed.
+    state: what has to outlast the process.
+        run_id, versions: MLflow's.
+        sent: bytes of each file that the server has confirmed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -109,7 +75,7 @@ class Outbox:
             ) from problem
         self.metrics = MetricsLog(folder / "metrics.jsonl")
         self.system_metrics = MetricsLog(folder / "system_metrics.jsonl")
-        self.events = JsonLines(folder / "tracking_events.jsonl")
+        self.events = JsonLines(folder / EVENTS)
         self.logs = (self.metrics, self.system_metrics, self.events)
         self.state = {"sent": {}, **read_state(folder)}
 
@@ -142,25 +108,6 @@ class Outbox:
     def close(self) -> None:
         for file in (*self.logs, self._lock):
             file.close()
-
-
-def read_lines(
-    path: Path, offset: int = 0, limit: int = sys.maxsize
-) -> tuple[list[dict[str, Any]], int]:
-    """Return up to ``limit`` records from a byte on, and where the next one begins.
-
-    Unfinished lines are left for later, damaged ones left out with a warning.
-    """
-    records: list[dict[str, Any]] = []
-    with path.open("rb") as file:
-        file.seek(offset)
-        while len(records) < limit and (line := file.readline()).endswith(b"\n"):
-            offset = file.tell()
-            try:
-                records.append(dict(json.loads(line)))
-            except ValueError as problem:
-                _log.warning(f"File '{path}': a damaged line was left out ({problem}).")
-    return records, offset
 
 
 def read_state(folder: Path) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from envs.redact import redact
+from evaluation.files.json_lines import JsonLines
 from evaluation.tracking.mlflow_destination import MlflowDestination, Refused
-from evaluation.tracking.outbox import JsonLines, Outbox
+from evaluation.tracking.outbox import Outbox
 
 _LONGEST_PAUSE = 30.0  # seconds between attempts
 _PAUSE_IN_A_HURRY = 0.5  # seconds, while the caller waits

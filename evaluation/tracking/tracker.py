@@ -1,10 +1,10 @@
 """Tracking that never holds up or ends a run.
 
 Everything is written to the run folder first and sent to MLflow from there by a background
-thread. What could not be sent when the run ends stays there: ``replay`` sends it later.
+thread. What could not be sent when the run ends stays there: ``resend`` sends it later.
 
     with Tracker(config, run_folder) as tracker:
-        tracker.start("beer_game seed 3", params=flat, tags={}, config=resolved)
+        tracker.start("beer_game seed 3", params=flat, tags={})
         tracker.log_metrics(step, {"return/mean": -3.1})
         tracker.log_artifacts(run_folder / "policy", "policy")
         version = tracker.register_model("beer_game", run_folder / "policy", alias="champion")
@@ -26,13 +26,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import yaml
-
 from envs.errors import ConfigError
 from envs.redact import redact, redact_tree
+from evaluation.files.json_lines import read_lines
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.mlflow_destination import MlflowDestination, system_metrics
-from evaluation.tracking.outbox import Outbox, read_lines
+from evaluation.tracking.outbox import EVENTS, Outbox
 from evaluation.tracking.sender import Sender
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -64,9 +63,8 @@ class Tracker:
         run_name: str,
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
-        config: Mapping[str, Any] | None = None,
     ) -> None:
-        """Begin. ``params`` is flat; ``config``, the resolved one, is kept as ``config.yaml``."""
+        """Begin. ``params`` is flat."""
         self._started = True
         resumed = self._outbox.events.size > 0  # its parameters stand
         self._event(
@@ -79,12 +77,6 @@ class Tracker:
             uri=redact(self._config.uri),
             experiment=self._config.experiment,
         )
-        if config is not None:
-            path = self.folder / "config.yaml"
-            with self._never_fatal():
-                text = yaml.safe_dump(redact_tree(dict(config)), sort_keys=False)
-                path.write_text(text, encoding="utf-8")
-                self.log_artifacts(path)
         atexit.register(self._at_exit)
         if self._config.enabled:
             self._sender.start()
@@ -101,10 +93,6 @@ class Tracker:
         """A file or folder that stays where it is; ``name`` is its folder in MLflow."""
         self._event("artifact", path=str(Path(path).absolute()), name=name)
 
-    def log_figure_file(self, path: Path) -> None:
-        """A picture, under ``figures`` in MLflow."""
-        self.log_artifacts(path, "figures")
-
     def log_dataset(self, name: str, digest: str, source: str) -> None:
         """Which data was used, with its hash."""
         self._event("dataset", name=name, digest=digest, source=redact(source))
@@ -113,7 +101,7 @@ class Tracker:
         """Register the folder as a version of the model and give it the alias.
 
         Waits for the server, at most ``flush_timeout`` without progress. Returns the version;
-        None when the server did not take it (yet): ``replay`` does it later.
+        None when the server did not take it (yet): ``resend`` does it later.
         """
         identity = secrets.token_hex(16)
         path = str(Path(folder).absolute())
@@ -179,7 +167,7 @@ class Tracker:
         """A full disk, or a value that is no number, is a warning: no reason to end a run."""
         try:
             yield
-        except (OSError, TypeError, ValueError, yaml.YAMLError) as problem:
+        except (OSError, TypeError, ValueError) as problem:
             if not self._warned:
                 self._warned = True
                 _log.warning(
@@ -200,18 +188,17 @@ class Tracker:
                 self._sender.wake()
 
 
-def replay(run_folder: Path, config: TrackingConfig | None = None) -> int:
+def resend(run_folder: Path, config: TrackingConfig | None = None) -> int:
     """Send what an ended run left behind, and return the number of records that remain.
 
     A run whose process was killed is closed as KILLED. ``config`` is needed where the tracking
-    address holds a password, which no file has. Raises ConfigError when there is nothing to
-    replay, or the run is still alive.
+    address holds a password, which no file has. Raises ConfigError where that is so and it is
+    missing, the folder is not a run's, or the run is still alive.
     """
     run_folder = Path(run_folder).absolute()
-    if not (run_folder / "tracking_events.jsonl").exists():
+    if not (run_folder / EVENTS).exists():
         raise ConfigError(
-            f"Folder '{run_folder}' has no tracking_events.jsonl; expected the folder of a run. "
-            "Check the path."
+            f"Folder '{run_folder}' has no {EVENTS}; expected the folder of a run. Check the path."
         )
     with contextlib.closing(Outbox(run_folder)) as outbox:
         events = [e for e in read_lines(outbox.events.path)[0] if e["kind"] in ("start", "finish")]
@@ -221,7 +208,7 @@ def replay(run_folder: Path, config: TrackingConfig | None = None) -> int:
             if "***" in events[0]["uri"]:
                 raise ConfigError(
                     f"The tracking address of '{run_folder}' held a password, which is not kept. "
-                    "Give replay() a TrackingConfig with the whole address."
+                    "Give resend() a TrackingConfig with the whole address."
                 )
             config = TrackingConfig(
                 enabled=True, uri=events[0]["uri"], experiment=events[0]["experiment"],
@@ -236,6 +223,6 @@ def replay(run_folder: Path, config: TrackingConfig | None = None) -> int:
 
 
 if __name__ == "__main__":
-    remaining = [replay(Path(folder)) for folder in sys.argv[1:]]
+    remaining = [resend(Path(folder)) for folder in sys.argv[1:]]
     print(f"{sum(remaining)} records remain" if remaining else __doc__)
     sys.exit(1 if any(remaining) or not remaining else 0)

@@ -26,7 +26,7 @@ from mlflow.artifacts import download_artifacts
 
 from envs.errors import ConfigError
 from evaluation.tracking.config import TrackingConfig
-from evaluation.tracking.tracker import Tracker, replay
+from evaluation.tracking.tracker import Tracker, resend
 from tests.evaluation.conftest import EXPERIMENT, REQUEST_TIMEOUT, config_for
 from tests.waiting import wait_for
 
@@ -142,7 +142,7 @@ def test_failing_server_holds_nobody_up(
     assert "python -m evaluation.tracking.tracker" in warnings(caplog)
     assert "43 records did not reach" in warnings(caplog)  # start, 40 steps, model, finish
 
-    assert replay(folder, local) == 0
+    assert resend(folder, local) == 0
     run = only_run(local.uri)
     assert run.info.status == "FINISHED"
     assert history(local.uri, run.info.run_id, "a") == [(n, n / 3) for n in range(1, 41)]
@@ -223,7 +223,7 @@ def test_late_replay_takes_no_alias_back(tmp_path: Path, local: TrackingConfig) 
             tracker.start(name)
             tracker.register_model("beer", tmp_path / "policy", alias="champion")
         newest = tracker.run_id
-    assert replay(tmp_path / "old", local) == 0
+    assert resend(tmp_path / "old", local) == 0
     client = MlflowClient(local.uri, local.uri)
     assert len(client.search_model_versions("name = 'beer'")) == 2
     assert client.get_model_version_by_alias("beer", "champion").run_id == newest
@@ -244,7 +244,6 @@ def test_no_secret_in_files_logs_or_server(
                 name,
                 {"tracking.uri": uri, "api_key": secret},
                 {"uri": uri},
-                {"tracking": {"uri": uri, "password": secret}},
             )
             tracker.log_metrics(1, {"a": 1.0})
             tracker.log_dataset("demand", "ab", f"s3://key:{secret}@bucket/x")
@@ -252,7 +251,7 @@ def test_no_secret_in_files_logs_or_server(
             assert tracker.run_id is not None
             assert history(server.uri, tracker.run_id, "a") == [(1, 1.0)]
     with pytest.raises(ConfigError, match="held a password"):
-        replay(tmp_path / "offline")
+        resend(tmp_path / "offline")
     assert "records did not reach http://***@127.0.0.1:9" in caplog.text
     assert secret not in caplog.text
     assert secret not in "".join(capfd.readouterr())

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.tracking.outbox import JsonLines, MetricsLog, read_lines
+from evaluation.files.json_lines import JsonLines, read_lines
+from evaluation.tracking.outbox import MetricsLog
 
 
 def numbers(path: Path) -> list[int]:

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
 from envs.errors import ConfigError
+from evaluation.files.json_lines import read_lines
 from evaluation.tracking.config import TrackingConfig
-from evaluation.tracking.outbox import read_lines
-from evaluation.tracking.tracker import Tracker, replay
+from evaluation.tracking.tracker import Tracker, resend
 from tests.evaluation.conftest import EXPERIMENT, config_for
 from tests.waiting import wait_for
 
@@ -43,15 +42,15 @@ def warnings(caplog: pytest.LogCaptureFixture) -> str:
 
 
 def test_run_arrives_complete(tmp_path: Path, local: TrackingConfig) -> None:
-    """Parameters, tags, metrics with their steps, files, data set, config and status."""
+    """Parameters, tags, metrics with their steps, files, data set and status."""
     folder = tmp_path / "run"
     params = {f"group.p{n}": n for n in range(250)} | {"long": "x" * 9000, "odd=name*": None}
     with Tracker(local, folder) as tracker:
-        tracker.start("first", params, {"scenario": "beer"}, {"seed": 0, "nested": {"a": [1]}})
+        tracker.start("first", params, {"scenario": "beer"})
         for step in range(1, 6):
             tracker.log_metrics(step, {"return/mean": step / 2, "bad": math.nan})
         (folder / "cost.png").write_bytes(b"picture")
-        tracker.log_figure_file(folder / "cost.png")
+        tracker.log_artifacts(folder / "cost.png", "figures")
         (folder / "tables").mkdir()
         (folder / "tables" / "kpis.json").write_text("[]")
         tracker.log_artifacts(folder / "tables", "tables")
@@ -71,7 +70,6 @@ def test_run_arrives_complete(tmp_path: Path, local: TrackingConfig) -> None:
     files = Path(download_artifacts(run_id=run.info.run_id, tracking_uri=local.uri))
     assert (files / "figures" / "cost.png").read_bytes() == b"picture"
     assert (files / "tables" / "kpis.json").exists()
-    assert yaml.safe_load((files / "config.yaml").read_text()) == {"seed": 0, "nested": {"a": [1]}}
     recorded = read_lines(folder / "metrics.jsonl")[0]
     assert [record["step"] for record in recorded] == [1, 2, 3, 4, 5]
     assert recorded[0]["metrics"]["return/mean"] == 0.5
@@ -245,7 +243,7 @@ def test_deleted_run_loses_nothing(tmp_path: Path, local: TrackingConfig) -> Non
         tracker.log_metrics(1, {"a": 1.0})
     assert history(local.uri, tracker.run_id or "", "a") == []
     client.restore_run(tracker.run_id or "")
-    assert replay(folder, local) == 0
+    assert resend(folder, local) == 0
     assert history(local.uri, tracker.run_id or "", "a") == [(1, 1.0)]
     assert only_run(local.uri).info.status == "FINISHED"
 
@@ -260,14 +258,14 @@ def test_failing_upload_holds_no_metrics_up(
 
     with Tracker(local, tmp_path / "run") as tracker, monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_artifact", fail)
-        tracker.start("uploads", config={"seed": 0})
+        tracker.start("uploads")
+        (tmp_path / "run" / "table.json").write_text("[]")
+        tracker.log_artifacts(tmp_path / "run" / "table.json")
         tracker.log_metrics(1, {"a": 1.0})
         wait_for(lambda: tracker.run_id is not None)
         wait_for(lambda: bool(history(local.uri, tracker.run_id or "", "a")))
     run_id = tracker.run_id or ""
-    assert (
-        Path(download_artifacts(run_id=run_id, tracking_uri=local.uri)) / "config.yaml"
-    ).exists()
+    assert (Path(download_artifacts(run_id=run_id, tracking_uri=local.uri)) / "table.json").exists()
     assert only_run(local.uri).info.status == "FINISHED"
 
 
@@ -299,15 +297,15 @@ def test_importing_tracking_does_not_import_mlflow() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_killed_run_is_closed_by_replay(tmp_path: Path, local: TrackingConfig) -> None:
+def test_killed_run_is_closed_by_resend(tmp_path: Path, local: TrackingConfig) -> None:
     """But not while it lives."""
     folder = tmp_path / "run"
     with Tracker(local, folder) as tracker:
         tracker.start("alive")
         with pytest.raises(ConfigError, match="in use by a live process"):
-            replay(folder, local)
+            resend(folder, local)
     run_and_kill(local, tmp_path / "killed")
-    assert replay(tmp_path / "killed", local) == 0
+    assert resend(tmp_path / "killed", local) == 0
     assert MlflowClient(local.uri).get_run(tracker.run_id or "").info.status == "FINISHED"
     state = json.loads((tmp_path / "killed" / "tracking_state.json").read_text())
     assert MlflowClient(local.uri).get_run(state["run_id"]).info.status == "KILLED"
@@ -320,13 +318,13 @@ def test_unconfirmed_records_sent_again_double_nothing(
     """The process dies between delivery and its note of it: all is sent a second time."""
     folder = tmp_path / "run"
     with Tracker(local, folder) as tracker:
-        tracker.start("twice", {"seed": 1}, {}, {"seed": 1})
+        tracker.start("twice", {"seed": 1})
         for step in range(1, 6):
             tracker.log_metrics(step, {"a": step / 7, "bad": math.nan, "big": math.inf})
         (folder / "policy").mkdir()
         assert tracker.register_model("twice", folder / "policy") == "1"
     (folder / "tracking_state.json").unlink()
-    assert replay(folder, local) == 0
+    assert resend(folder, local) == 0
     run = only_run(local.uri)
     assert history(local.uri, run.info.run_id, "a") == [(n, n / 7) for n in range(1, 6)]
     assert len(history(local.uri, run.info.run_id, "bad")) == 5

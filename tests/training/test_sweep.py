@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,12 @@ def test_log_goes_on_after_a_line_cut_short(tmp_path: Path) -> None:
     poor = Trial(0, ("a=1",), "stopped early", ((1.0, 9.0),))
     failed = Trial(1, ("a=2",), "failed", ((1.0, 2.0),), "cost | is nan")
     good = Trial(2, ("a=3",), "finished", ((1.0, 8.0), (2.0, 7.0)))
-    log.add(poor)
-    log.add(failed)
+    log.append(asdict(poor))
+    log.append(asdict(failed))
     with path.open("a") as file:
         file.write('{"number": 3, "arg')
-    log.add(good)
+    log = TrialLog(path)
+    log.append(asdict(good))
     assert log.read() == [good, poor, failed]
     rows = as_markdown(log.read()).splitlines()[2:]
     assert rows[0] == "| 2 | 7 | 2 | finished | a=3 |"

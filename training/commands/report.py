@@ -74,13 +74,8 @@ class ReportCommand(CommandConfig):
 
 def report(argv: list[str]) -> int:
     """Run the command; returns the exit code: 1 where a scenario failed."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    for name, value in (
-        ("MLFLOW_LOGGING_LEVEL", "ERROR"),
-        # Scenarios share the cores: more threads in each would only stall the others.
-        ("OMP_NUM_THREADS", "1"),
-    ):
-        os.environ.setdefault(name, value)
+    # Scenarios share the cores: more threads in each would only stall the others.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     prepare_ray()
     failed = [
         _run(composed)

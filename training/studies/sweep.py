@@ -6,20 +6,19 @@ trial_arguments(space, seed=0, trial=3)  # ["algorithm.learning_rate=0.00123"]
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from ray import tune
 from ray.tune.search.sample import Domain
 
-from envs.errors import ConfigError
+from conf.compose import leaves
+from envs.errors import ConfigError, did_you_mean
+from evaluation.files.json_lines import JsonLines, read_lines
 
 Space = dict[str, Domain]
 State = Literal["finished", "stopped early", "failed"]
@@ -40,14 +39,13 @@ def read_space(
             "space is empty; expected keys of `echelon train` to vary, such as "
             "space='{algorithm.learning_rate: {low: 1e-4, high: 1e-2, scale: log}}'."
         )
-    known = _keys(compose([]))
+    known = [key for key, _ in leaves(compose([]))]
     domains: Space = {}
     for key, given in space.items():
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
+            close = did_you_mean(key, known).partition(" Known: ")[0]
             raise ConfigError(
-                f"space: key '{key}' is unknown.{hint} `echelon train --help` lists the keys."
+                f"space: key '{key}' is unknown.{close} `echelon train --help` lists the keys."
             )
         domains[key], probes = _domain(key, given)
         for value in probes:
@@ -102,14 +100,6 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _keys(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
-    keys: list[str] = []
-    for name, value in tree.items():
-        inner = isinstance(value, Mapping) and value
-        keys += _keys(value, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
-    return keys
-
-
 @dataclass(frozen=True)
 class Trial:
     """A trial that has ended. curve: (seconds, validation cost per period). why: of a failure."""
@@ -130,36 +120,17 @@ class Trial:
         )
 
 
-class TrialLog:
-    """Ended trials, one JSON line each; a line that a kill cut short counts as not written."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
+class TrialLog(JsonLines):
+    """Ended trials."""
 
     def read(self) -> list[Trial]:
         """Return the trials, best first, failed ones last."""
         trials: dict[int, Trial] = {}
-        if self._path.exists():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
-                try:
-                    plain = json.loads(line)
-                except ValueError:
-                    continue
-                plain["arguments"] = tuple(plain["arguments"])
-                plain["curve"] = tuple((float(s), float(c)) for s, c in plain["curve"])
-                trials[plain["number"]] = Trial(**plain)
+        for plain in read_lines(self.path)[0]:
+            curve = tuple((float(s), float(c)) for s, c in plain["curve"])
+            arguments = tuple(plain["arguments"])
+            trials[plain["number"]] = Trial(**{**plain, "arguments": arguments, "curve": curve})
         return sorted(trials.values(), key=lambda trial: (trial.best_cost, trial.number))
-
-    def add(self, trial: Trial) -> None:
-        """Append a trial and force it to disk."""
-        with self._path.open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # cut short: what follows must begin a line of its own
-                    file.write(b"\n")
-            file.write(json.dumps(asdict(trial)).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def as_markdown(trials: Sequence[Trial]) -> str:

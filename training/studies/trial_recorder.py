@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,8 @@ class TrialRecorder(Callback):
         progress: Progress,
         arguments: Callable[[int], tuple[str, ...]],
     ) -> None:
-        self._log, self._tracker, self._progress = (
-            TrialLog(folder / "trials.jsonl"),
-            tracker,
-            progress,
-        )
+        self._log = TrialLog(folder / "trials.jsonl")
+        self._tracker, self._progress = tracker, progress
         self._arguments = arguments
         self._curves: dict[int, list[tuple[float, float]]] = {}
         self._complete: set[int] = set()
@@ -65,7 +63,7 @@ class TrialRecorder(Callback):
     def _end(self, number: int, state: State, why: str = "") -> None:
         curve = tuple(self._curves.get(number, ()))
         trial = Trial(number, self._arguments(number), state, curve, why)
-        self._log.add(trial)
+        self._log.append(asdict(trial))
         child = self._tracker.child(f"trial_{number:03d}")
         child.start(
             f"trial {number}",
