@@ -23,6 +23,7 @@ from envs.scenario import Scenario
 from envs.types import Floats
 from evaluation.artifact.artifact import Artifact
 from evaluation.artifact.network_io import network_hash, scenario_from_plain
+from evaluation.tuning.search import compact, stock_classes
 
 
 def base_parameters(artifact: Artifact, scenario: Scenario) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def parameters_for(
     new, old = scenario.compiled, trained_on.compiled
     if [stock.label for stock in new.network.stocks] == [s.label for s in old.network.stocks]:
         return dict(parameters)
-    kinds, known = _kinds(new), _kinds(old)
+    kinds, known = stock_classes(scenario, "kind"), stock_classes(trained_on, "kind")
     unknown = sorted(set(kinds) - set(known))
     if unknown:
         raise ConfigError(
@@ -94,7 +95,7 @@ def parameters_for(
             else:
                 moved[rows] = tunable[name].moved(np.full(len(kinds), x))[rows]
         labels = [stock.label for stock in new.network.stocks]
-        result[name] = _short(moved, kinds, labels)
+        result[name] = compact(moved, kinds, labels)
     return result
 
 
@@ -115,11 +116,6 @@ def _with_common_demand(net: CompiledNetwork) -> CompiledNetwork:
     return replace(net, demand=net.demand._replace(sd=np.sqrt(own + shared**2)))
 
 
-def _kinds(net: CompiledNetwork) -> NDArray[np.str_]:
-    kind = {node.id: node.kind for node in net.network.nodes}
-    return np.array([kind[stock.node] for stock in net.network.stocks])
-
-
 def _steps(parameter: Parameter, values: Floats, rows: NDArray[np.bool_]) -> float:
     """Mean distance of a kind's values from the start, in steps."""
     if parameter.scale is None:
@@ -127,15 +123,3 @@ def _steps(parameter: Parameter, values: Floats, rows: NDArray[np.bool_]) -> flo
     scale = parameter.scale[rows]
     steps = (values[rows] - parameter.start[rows])[scale > 0] / scale[scale > 0]
     return float(steps.mean()) if steps.size else 0.0
-
-
-def _short(values: Floats, kinds: NDArray[np.str_], labels: list[str]) -> dict[str, float]:
-    """By kind where its pairs agree, else by pair."""
-    result: dict[str, float] = {}
-    for kind in sorted(set(kinds)):
-        rows = np.flatnonzero(kinds == kind)
-        if np.ptp(values[rows]) == 0.0:
-            result[str(kind)] = float(values[rows[0]])
-        else:
-            result |= {labels[row]: float(values[row]) for row in rows}
-    return result

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.table import Table
 
 from conf.compose import Composed, ScenarioCommand, compose_runs
@@ -17,7 +16,7 @@ from envs.errors import ConfigError
 from envs.policies import policy_class
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.comparison.compare import Comparison, compare, estimate
+from evaluation.comparison.compare import Comparison, compare, estimate, independent_samples
 from evaluation.comparison.rollout import Competitor
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
@@ -30,13 +29,15 @@ from evaluation.tuning.search import Tuned, stock_classes, tune_policy
 from evaluation.value.candidates import candidates
 from evaluation.workers import open_workers
 
-_WEEK = 7
-
 
 @dataclass(frozen=True)
 class TuneCommand(ScenarioCommand):
-    """`echelon tune`. policies: empty for those the network calls for. workers: policies searched
-    at once. cache: folder or None."""
+    """`echelon tune`.
+
+    policies: empty for those the network calls for.
+    workers: policies searched at once.
+    cache: folder or None.
+    """
 
     name: ClassVar = "tune"
     tracking: TrackingConfig
@@ -77,20 +78,13 @@ def unfit(scenario: Scenario, name: str) -> str | None:
 
 def best_rule(comparison: Comparison) -> int:
     """Return the first policy that the one of lowest cost does not beat by a paired interval."""
-    samples = [_samples(comparison.scenario, e.kpis.cost) for e in comparison.policies]
+    scenario = comparison.scenario
+    samples = [independent_samples(scenario, e.kpis.cost) for e in comparison.policies]
     best = int(np.argmin([s.mean() for s in samples]))
     for i, sample in enumerate(samples):
         if i == best or estimate(sample - samples[best]).interval[0] <= 0.0:
             return i
     return best
-
-
-def _samples(scenario: Scenario, cost: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Costs [T, B] as independent samples: of traces, of weeks where real data is replayed."""
-    weeks = cost.shape[0] // _WEEK
-    if scenario.splits is None or weeks < 2:
-        return cost.mean(axis=0 if scenario.splits is None else 1)
-    return cost.mean(axis=1)[: weeks * _WEEK].reshape(weeks, _WEEK).mean(axis=1)
 
 
 def _run(composed: Composed[TuneCommand]) -> None:

@@ -57,14 +57,13 @@ def estimate(samples: NDArray[np.float64]) -> Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """One policy's results. cost: currency per period. difference: to the reference policy,
-    paired; None for the reference itself. relative: the difference / the reference's cost."""
+    """One policy's results."""
 
     competitor: Competitor
     kpis: EpisodeKpis
-    cost: Estimate
-    difference: Estimate | None
-    relative: float | None
+    cost: Estimate  # currency per period
+    difference: Estimate | None  # to the reference policy, paired; None: it is the reference
+    relative: float | None  # the difference / the reference's cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,21 +104,23 @@ def compare(
         EpisodeKpis.join(parts[i * len(starts) : (i + 1) * len(starts)])
         for i in range(len(competitors))
     ]
-    replayed = scenario.splits is not None
-    samples = [_weekly(r) if replayed else r.cost.mean(axis=0) for r in played]
+    samples = [independent_samples(scenario, result.cost) for result in played]
     evaluated = []
     for i, (competitor, result) in enumerate(zip(competitors, played, strict=True)):
         cost = estimate(samples[i])
         difference = None if i == 0 else estimate(samples[i] - samples[0])
         relative = None if difference is None else difference.mean / abs(float(samples[0].mean()))
         evaluated.append(Evaluated(competitor, result, cost, difference, relative))
-    unit = f"weeks of {_BLOCK} periods" if replayed else "traces"
+    unit = "traces" if scenario.splits is None else f"weeks of {_BLOCK} periods"
     return Comparison(scenario, tuple(evaluated), seed, traces, split, unit)
 
 
-def _weekly(result: EpisodeKpis) -> NDArray[np.float64]:
-    """Mean cost per period of each full week, over traces."""
-    per_period = result.cost.mean(axis=1)
+def independent_samples(scenario: Scenario, cost: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Costs [T, B] -> cost per period of each trace; of each full week where one history is
+    replayed: weeks are nearer to independent than days."""
+    if scenario.splits is None:
+        return cost.mean(axis=0)
+    per_period = cost.mean(axis=1)
     weeks = per_period.size // _BLOCK
     if weeks < 2:
         return per_period

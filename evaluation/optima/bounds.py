@@ -6,7 +6,7 @@ import time
 
 from envs.scenario import Scenario
 from evaluation.optima.bound import Bound
-from evaluation.optima.exact import exact_optimum
+from evaluation.optima.exact import NotCovered, solve_scenario
 from evaluation.optima.hindsight import hindsight_bound
 from evaluation.progress import SILENT, Progress
 
@@ -21,12 +21,13 @@ def best_bound(
 ) -> Bound:
     """Return the optimum where value iteration finds it, else what hindsight would have cost.
 
-    traces, seed: of the test episodes that hindsight knows in advance; two or more. time_limit:
-    seconds, half of them for value iteration. Raises what `hindsight_bound` does.
+    traces, seed: of the test episodes that hindsight knows in advance; two or more.
+    time_limit: seconds, half of them for value iteration.
+    Raises what `hindsight_bound` does.
     """
     began = time.monotonic()
-    found = exact_optimum(scenario, time_limit=None if time_limit is None else 0.5 * time_limit)
-    if found is not None:
-        return found
-    left = None if time_limit is None else time_limit - (time.monotonic() - began)
+    try:
+        return solve_scenario(scenario, time_limit=None if time_limit is None else 0.5 * time_limit)
+    except NotCovered:
+        left = None if time_limit is None else time_limit - (time.monotonic() - began)
     return hindsight_bound(scenario, traces=traces, seed=seed, time_limit=left, progress=progress)

@@ -10,11 +10,11 @@ from evaluation.optima.coverage import NotCovered, problems_of
 from evaluation.optima.joint_pair import JointPair, solve_joint_pair
 from evaluation.optima.single_pair import TooLarge, solve_single_pair
 
-__all__ = ["NotCovered", "exact_optimum", "solve_scenario", "why_not"]
+__all__ = ["NotCovered", "solve_scenario"]
 
 
-def exact_optimum(scenario: Scenario, *, time_limit: float | None = None) -> Bound | None:
-    """Return the long-run cost per period of the best policy; None where this isn't covered.
+def solve_scenario(scenario: Scenario, *, time_limit: float | None = None) -> Bound:
+    """Return the long-run cost per period of the best policy. Raises NotCovered, which says why.
 
     Covered is one stocked pair, bought from outside on lanes of constant lead time, and two pairs
     that share a supplier or a budget; also any number of such, side by side. Customers wait or
@@ -22,26 +22,6 @@ def exact_optimum(scenario: Scenario, *, time_limit: float | None = None) -> Bou
     Where planners don't see a regime, the result is a bound: what the best policy costs at least.
     So it is where `time_limit` [seconds] ends the computation.
     """
-    try:
-        return solve_scenario(scenario, time_limit=time_limit)
-    except NotCovered:
-        return None
-
-
-def why_not(scenario: Scenario) -> str:
-    """Return why `exact_optimum` doesn't cover a scenario, in words; empty where it does.
-
-    A state that is too large is only found while solving: see `solve_scenario`.
-    """
-    try:
-        problems_of(scenario)
-    except NotCovered as reason:
-        return str(reason)
-    return ""
-
-
-def solve_scenario(scenario: Scenario, *, time_limit: float | None = None) -> Bound:
-    """Do what `exact_optimum` does. Raises NotCovered, which says why."""
     began, clock = time.process_time(), time.monotonic()
     cost, states, relaxed, converged = 0.0, 0, set(), True
     for problem in problems_of(scenario):

@@ -4,11 +4,9 @@ Per trace, the linear programme of the whole episode (`envs.linear_programme.pro
 demand, lead times and regimes that will come. Its value is at most what any policy pays on that
 trace, rounding, fixed costs and all; how much less depends on how much there is to know.
 
-Two starts. Without a policy the programme runs from the first period of the warm-up, whose costs
-don't count, as they don't count for policies: the bound holds for every policy, each warmed up in
-its own way. With a policy it starts where that policy's warm-up ends: tighter, and a bound for
-corrections of that policy, which start there too. Stock is valued as `envs.kpis.pairs` values it,
-at the start and at the end of what is counted.
+The programme runs from the first period of the warm-up, whose costs don't count, as they don't
+count for policies: the bound holds for every policy, each warmed up in its own way. Stock is valued
+as `envs.kpis.pairs` values it, at the start and at the end of what is counted.
 """
 
 from __future__ import annotations
@@ -19,21 +17,17 @@ from functools import partial
 import numpy as np
 from scipy import stats
 
-from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from envs.linear_programme.programme import (
     OpeningState,
     Pricing,
-    Programme,
     record_outlooks,
     relaxations,
 )
 from envs.linear_programme.rows import build_programme
-from envs.policies.base import Policy
 from envs.reward import COST_ALONE
 from envs.scenario import Scenario
 from envs.simulation.simulator import Simulator
-from envs.types import Floats
 from evaluation.optima.bound import Bound, BoundKind
 from evaluation.progress import SILENT, Progress
 from evaluation.tasks import Task
@@ -41,54 +35,6 @@ from evaluation.workers import IN_PROCESS, Workers
 
 # Lanes x periods. scale_1000 over 15 periods, 770,000: two minutes and 2.2 GB a trace.
 _LARGEST = 1_000_000
-
-
-def hindsight_programmes(
-    scenario: Scenario,
-    *,
-    seed: int,
-    first_episode: int = 0,
-    batch: int = 1,
-    split: str = "test",
-    policy: Policy | None = None,
-) -> list[Programme]:
-    """Return the programmes of episodes first_episode .. first_episode + batch - 1."""
-    net, share = scenario.compiled, COST_ALONE.salvage_share
-    counted = scenario.episode_length(split)
-    if policy is None:
-        simulator = Simulator(net, batch)
-        simulator.reset(seed, first_episode, scenario.starts(split), scenario.bootstrap(split))
-        pricing = Pricing.plain(net, share, scenario.warm_up)
-    else:
-        env = BatchedEnv(scenario, batch, split=split, base_policy=policy)
-        env.reset(seed, first_episode)
-        simulator, pricing = env.simulator, Pricing.plain(net, share)
-    period, state, flows = simulator.period, simulator.state, simulator.flows
-    starts = [OpeningState.of(net, state, flows, period, b) for b in range(batch)]
-    periods = counted + pricing.first_counted
-    outlooks = record_outlooks(simulator.trace, net, period, periods)
-    return [
-        build_programme(net, outlook, start, pricing)
-        for outlook, start in zip(outlooks, starts, strict=True)
-    ]
-
-
-def hindsight_costs(
-    scenario: Scenario,
-    *,
-    traces: int,
-    seed: int,
-    split: str = "test",
-    policy: Policy | None = None,
-) -> Floats:
-    """Return [traces] currency per period: no policy pays less on that trace.
-
-    Raises ConfigError where the network is too large, NetworkError where cost has no lower end.
-    """
-    _check_size(scenario, split, policy)
-    return np.array([
-        _solve(scenario, seed, split, policy, episode, SILENT)[0] for episode in range(traces)
-    ])  # fmt: skip
 
 
 def hindsight_bound(
@@ -101,17 +47,24 @@ def hindsight_bound(
     workers: Workers = IN_PROCESS,
     progress: Progress = SILENT,
 ) -> Bound:
-    """Return the mean of `hindsight_costs` over traces 0, 1, ... of the seed, with its 95 %
-    interval (Student's t). A task is a trace. time_limit: seconds, looked at after every trace.
+    """Return the mean of `solve_episode` over traces 0, 1, ... of the seed, with its 95 % interval
+    (Student's t). A task is a trace.
 
+    time_limit: seconds, looked at after every trace.
     Raises ConfigError where the network is too large or time is up, NetworkError where cost has no
     lower end.
     """
     if traces < 2:
         raise ConfigError(f"traces is {traces}; expected at least 2, for an interval.")
-    _check_size(scenario, split, None)
+    size = len(scenario.network.lanes) * (scenario.episode_length(split) + scenario.warm_up)
+    if size > _LARGEST:
+        raise ConfigError(
+            f"scenario '{scenario.name}': {size:,} lanes x periods are too many for a linear "
+            f"programme; expected at most {_LARGEST:,}. Shorten the horizon or take a smaller "
+            "network (smoke=true)."
+        )
     tasks = [
-        Task(f"trace {episode}", partial(_solve, scenario, seed, split, None, episode))
+        Task(f"trace {episode}", partial(solve_episode, scenario, seed, split, episode))
         for episode in range(traces)
     ]
     costs, seconds, began = np.zeros(traces), 0.0, time.monotonic()
@@ -137,24 +90,20 @@ def hindsight_bound(
     )
 
 
-def _solve(
-    scenario: Scenario, seed: int, split: str, policy: Policy | None, episode: int, _: Progress
+def solve_episode(
+    scenario: Scenario, seed: int, split: str, episode: int, _: Progress = SILENT
 ) -> tuple[float, float]:
-    """Return what an episode costs at least, and the CPU seconds to find that."""
+    """Return what an episode costs at least [currency per period], and the CPU seconds to find it.
+
+    Raises NetworkError where cost has no lower end.
+    """
     began = time.process_time()
-    [programme] = hindsight_programmes(
-        scenario, seed=seed, first_episode=episode, split=split, policy=policy
-    )
-    cost = programme.solve().value / scenario.episode_length(split)
+    net, counted = scenario.compiled, scenario.episode_length(split)
+    simulator = Simulator(net, 1)
+    simulator.reset(seed, episode, scenario.starts(split), scenario.bootstrap(split))
+    period = simulator.period
+    pricing = Pricing.plain(net, COST_ALONE.salvage_share, scenario.warm_up)
+    start = OpeningState.of(net, simulator.state, simulator.flows, period, 0)
+    [outlook] = record_outlooks(simulator.trace, net, period, counted + pricing.first_counted)
+    cost = build_programme(net, outlook, start, pricing).solve().value / counted
     return cost, time.process_time() - began
-
-
-def _check_size(scenario: Scenario, split: str, policy: Policy | None) -> None:
-    periods = scenario.episode_length(split) + (scenario.warm_up if policy is None else 0)
-    size = len(scenario.network.lanes) * periods
-    if size > _LARGEST:
-        raise ConfigError(
-            f"scenario '{scenario.name}': {size:,} lanes x periods are too many for a linear "
-            f"programme; expected at most {_LARGEST:,}. Shorten the horizon or take a smaller "
-            "network (smoke=true)."
-        )

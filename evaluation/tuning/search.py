@@ -92,7 +92,7 @@ def tune_policy(
     labels = [s.label for s in scenario.compiled.network.stocks]  # in the order of the rows
     low, high = estimate(search.samples).interval
     return Tuned(
-        {k: _compact(v, kinds, labels) for k, v in final.items()},
+        {k: compact(v, kinds, labels) for k, v in final.items()},
         search.lowest,
         search.evaluations,
         search.periods,
@@ -291,8 +291,8 @@ def _values(tunable: dict[str, Parameter], x: Floats) -> dict[str, Floats]:
     return {key: tunable[key].moved(row) for key, row in zip(tunable, x, strict=True)}
 
 
-def _compact(values: Floats, kinds: NDArray[np.str_], labels: list[str]) -> Any:
-    """One number per node kind where its pairs agree, else one per pair."""
+def compact(values: Floats, kinds: NDArray[np.str_], labels: list[str]) -> dict[str, float]:
+    """[P] -> one number per node kind where its pairs agree, else one per pair, by label."""
     compact: dict[str, float] = {}
     for kind in dict.fromkeys(kinds):
         rows = np.flatnonzero(kinds == kind)

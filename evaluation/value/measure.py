@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.kpis.pairs import EpisodeKpis
 from envs.scenario import Scenario
+from evaluation.comparison.compare import independent_samples
 
-_WEEK = 7  # periods
 _KPIS = ("fill_rate", "ready_rate", "days_of_supply", "cvar90_cost")
 
 
@@ -20,16 +19,14 @@ _KPIS = ("fill_rate", "ready_rate", "days_of_supply", "cvar90_cost")
 class Played:
     """A policy on the common traces.
 
-    trace_cost [B], currency per period. samples: the independent values behind intervals: the same,
-    or the cost per period of each week where one history is replayed. sold, demand [B]: units, and
-    units served at once. segments: label -> currency per period; they add up to the cost by node
-    kind, and again by class of SKU. kpis: by name.
+    segments: label -> currency per period; they add up to the cost by node kind, and again by
+        class of SKU.
     """
 
-    trace_cost: tuple[float, ...]
-    samples: tuple[float, ...]
-    sold: tuple[float, ...]
-    demand: tuple[float, ...]
+    trace_cost: tuple[float, ...]  # [B] currency per period
+    samples: tuple[float, ...]  # the independent values behind intervals
+    sold: tuple[float, ...]  # [B] units served at once
+    demand: tuple[float, ...]  # [B] units
     segments: Mapping[str, float]
     kpis: Mapping[str, float]
 
@@ -44,32 +41,17 @@ class Played:
         demand = float(np.sum(self.demand))
         return float(np.sum(self.sold)) / demand if demand else 1.0
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data; `Played(**...)` reads it back."""
-        return asdict(self)
-
 
 def measure(scenario: Scenario, result: EpisodeKpis, classes: Mapping[str, str]) -> Played:
     """Boil episodes down. classes: SKU -> class, for the segments."""
-    per_trace = result.cost.mean(axis=0)
-    weekly = scenario.splits is not None
     return Played(
-        trace_cost=_plain(per_trace),
-        samples=_plain(_weeks(result.cost.mean(axis=1)) if weekly else per_trace),
+        trace_cost=_plain(result.cost.mean(axis=0)),
+        samples=_plain(independent_samples(scenario, result.cost)),
         sold=_plain(result.sums.sold),
         demand=_plain(result.demand.sum(axis=0)),
         segments=_segments(scenario, result, classes),
         kpis={key: value for key, value in result.summary().items() if key in _KPIS},
     )
-
-
-def _weeks(per_period: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[T] -> [weeks]: weeks of one history are nearer to independent than its days."""
-    weeks = per_period.size // _WEEK
-    if weeks < 2:
-        return per_period
-    means: NDArray[np.float64] = per_period[: weeks * _WEEK].reshape(weeks, _WEEK).mean(axis=1)
-    return means
 
 
 def _segments(

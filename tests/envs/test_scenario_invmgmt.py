@@ -15,8 +15,8 @@ from envs.scenarios import build_scenario
 from envs.simulation.simulator import Simulator
 from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.comparison.rollout import play
-from evaluation.optima.hindsight import hindsight_costs
 from evaluation.replay.replay import Replay, replay_orders
+from tests.hindsight import hindsight_costs
 
 NAMES = ["invmgmt_serial", "invmgmt_network"]
 

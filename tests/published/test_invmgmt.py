@@ -21,8 +21,8 @@ from envs.policies import build_policy
 from envs.scenario import Scenario, Split
 from envs.scenarios import build_scenario
 from evaluation.commands.evaluate import EvaluateCommand
-from evaluation.optima.hindsight import hindsight_costs
 from evaluation.replay.replay import replay_policy, with_given_demand
+from tests.hindsight import hindsight_costs
 
 REPLAY = Path(__file__).parent / "replay"
 PERIODS = 30

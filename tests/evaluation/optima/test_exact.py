@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,8 @@ from envs.scenarios.explicit import ExplicitConfig
 from evaluation.commands.show import ShowCommand
 from evaluation.comparison.rollout import play
 from evaluation.optima.bound import BoundKind
-from evaluation.optima.exact import exact_optimum, solve_scenario, why_not
+from evaluation.optima.coverage import problems_of
+from evaluation.optima.exact import NotCovered, solve_scenario
 from evaluation.tuning.config import TuneConfig
 from evaluation.tuning.search import tune_policy
 
@@ -93,8 +95,7 @@ def cost(scenario: Scenario, policy: str, **parameters: float) -> tuple[float, f
 def test_scenarios_that_ship(name: str, value: float, kind: BoundKind) -> None:
     """As their YAML says; a regime that nobody sees gives a bound."""
     composed = compose(ShowCommand, [f"scenario={name}"])
-    found = exact_optimum(build_scenario(composed.command.scenario))
-    assert found is not None
+    found = solve_scenario(build_scenario(composed.command.scenario))
     assert found.cost == pytest.approx(value, abs=2e-4)
     assert (found.kind, found.half_width) == (kind, 0.0)
 
@@ -284,13 +285,12 @@ PLAIN = shop(lead_time=2)
 )  # fmt: skip
 def test_what_is_not_covered_says_why(scenario: Scenario, reason: str) -> None:
     """One reason, in words; no bound."""
-    assert reason in why_not(scenario)
-    assert exact_optimum(scenario) is None
+    with pytest.raises(NotCovered, match=re.escape(reason)):
+        solve_scenario(scenario)
 
 
-def test_what_is_covered_has_no_reason() -> None:
-    """The plain shop, and the same without whole units, which changes nothing."""
-    assert why_not(PLAIN) == ""
+def test_divisible_units_change_nothing() -> None:
+    """The plain shop, and the same without whole units."""
     divisible = with_lane(PLAIN, order_multiple=0.0)
     assert optimum(divisible) == pytest.approx(optimum(PLAIN), rel=1e-9)
 
@@ -301,7 +301,8 @@ def test_every_shipped_network_is_read_or_refused() -> None:
         composed = compose(ShowCommand, [f"scenario={name}"])
         scenario = build_scenario(composed.command.scenario)
         assert isinstance(scenario.network, SupplyNetwork)
-        assert why_not(scenario)
+        with pytest.raises(NotCovered):
+            problems_of(scenario)
 
 
 def drawn_shop(rng: np.random.Generator) -> Scenario:

@@ -20,8 +20,9 @@ from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.comparison.rollout import play
 from evaluation.optima.bound import BoundKind
-from evaluation.optima.hindsight import hindsight_bound, hindsight_costs
+from evaluation.optima.hindsight import hindsight_bound
 from tests.conftest import Recorder
+from tests.hindsight import hindsight_costs
 from training.commands.train import TrainCommand
 
 SCENARIOS = sorted(path.stem for path in Path("conf/scenario").glob("*.yaml"))
@@ -76,8 +77,7 @@ def test_salvage_by_hand() -> None:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_no_policy_pays_less(name: str) -> None:
-    """On every trace of every scenario, of two policies; from a policy's own warm-up the bound is
-    tighter, and below that policy."""
+    """On every trace of every scenario, of two policies."""
     scenario = build(f"scenario={name}", "smoke=true")
     net, base = scenario.compiled, scenario.base_policy
     free = hindsight_costs(scenario, traces=TRACES, seed=3)
@@ -85,10 +85,7 @@ def test_no_policy_pays_less(name: str) -> None:
         parameters = scenario.policy_params.get(other, {})
         policy = build_policy(other, net, parameters)
         paid = play(scenario, policy, traces=TRACES, seed=3).cost.mean(axis=0)
-        own = hindsight_costs(scenario, traces=TRACES, seed=3, policy=policy)
-        room = 1e-6 * (1.0 + np.abs(paid))
-        assert (own <= paid + room).all()
-        assert (free <= own + room).all()
+        assert (free <= paid + 1e-6 * (1.0 + np.abs(paid))).all()
 
 
 def test_cost_without_lower_end() -> None:
