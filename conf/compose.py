@@ -36,7 +36,7 @@ _NOT_IN_A_NETWORK: dict[Any, Any] = {"horizon": 100, "base_policy": "forecast_ba
 
 @dataclass(frozen=True)
 class CommandConfig:
-    """What a command is asked for: its dataclass derives from this one and stands beside its code.
+    """The options of a command: its dataclass derives from this one and stands beside its code.
 
     name: as typed after `echelon`; its values are in conf/NAME.yaml. groups: the dataclasses of
     groups whose files have different keys, by the NAME in a file's `defaults: [schema_NAME, ...]`.
@@ -242,6 +242,11 @@ def scenario_from_file(path: Path) -> ScenarioConfig:
 
     Raises ConfigError naming the file, and the key where one is unknown or has the wrong type.
     """
+    if not path.is_file():
+        raise ConfigError(
+            f"{path}: no such file; expected a YAML file that writes a network out, as "
+            "conf/scenario/assembly.yaml does. Check the path, or give scenario=NAME instead."
+        )
     try:
         values = OmegaConf.load(path)
         if not isinstance(values, DictConfig):

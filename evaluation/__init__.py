@@ -1,4 +1,4 @@
-"""Policies compared, tuned, exported, tracked and asked for orders.
+"""Policies compared, tuned, exported, tracked and used for orders.
 
 Nothing is imported here: some modules need torch, and those that don't should start at once.
 """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Read when Ray is imported.
 _ENVIRONMENT = {
-    # Serve's HAProxy binds every interface, whatever host is asked for.
+    # Serve's HAProxy binds every interface, whatever the host setting says.
     "RAY_SERVE_ENABLE_HA_PROXY": "0",
     # No cluster: Ray's own ports are then on loopback. Without it `_node_ip_address` of 127.0.0.1
     # is turned into the machine's address, and all of them are open to the network.

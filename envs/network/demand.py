@@ -56,7 +56,8 @@ class DemandConfig:
         if value is None or not 0.0 <= value < float("inf"):
             raise ConfigError(
                 f"demand: {name} is {value}; expected a finite number >= 0 for distribution "
-                f"'{self.distribution}'."
+                f"'{self.distribution}'. Set scenario.demand.{name}=NUMBER, or '{name}' of that "
+                "stock's demand in its network file."
             )
         return float(value)
 

@@ -60,7 +60,7 @@ def _run(composed: Composed[ShowCommand]) -> None:
 
 
 def _competitor(scenario: Scenario, command: ShowCommand) -> Competitor:
-    """The policy asked for, or the scenario's own; parameters not given have textbook values."""
+    """The given policy, or the scenario's own; parameters not given have textbook values."""
     name = command.policy or scenario.base_policy
     policy_class(name)  # an unknown name fails with the known ones
     return Competitor(name, name, command.policy_params or scenario.policy_params.get(name, {}))

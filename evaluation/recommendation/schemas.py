@@ -74,7 +74,7 @@ class RecentSales(Strict):
 
     quantities: units per period, oldest first; the last one is the last period whose demand is
         known when orders are placed. At a location without customers: units other locations
-        asked of it.
+        ordered from it.
     """
 
     location: Name

@@ -88,7 +88,7 @@ def with_given_demand(network: SupplyNetwork, demand: Floats) -> SupplyNetwork:
             stocks.append(stock)
             continue
         given = Demand(mean, sd, history=np.ascontiguousarray(history))
-        # The table is what customers asked for: no regime may multiply it again.
+        # The table is what customers wanted: no regime may multiply it again.
         stocks.append(dataclasses.replace(stock, demand=given, demand_regimes=()))
     return dataclasses.replace(network, stocks=tuple(stocks))
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from envs.errors import ConfigError
 from evaluation.files.atomic_folder import write_file
@@ -22,26 +22,29 @@ from evaluation.optima.bound import Bound, BoundKind
 from evaluation.value.measure import Played
 from evaluation.value.verdict import Judgement, Prices, TrainedSeed, judge
 
+Curve = tuple[tuple[float, ...], ...]  # points of (iteration, seconds, periods, validation cost)
+
 
 @dataclass(frozen=True)
 class PolicyRecord:
-    """A tuned classical policy. validation_cost: currency per period, on the traces that choose the
-    best rule. why_not: the reason, where the policy can't be used on the network."""
+    """A tuned classical policy."""
 
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     evaluations: int = 0
     tuning_periods: float = 0.0
     tuning_cpu_seconds: float = 0.0
-    validation_cost: float = 0.0
+    validation_cost: float = 0.0  # currency per period, on the traces that choose the best rule
     played: Played | None = None
-    why_not: str = ""
+    why_not: str = ""  # the reason, where the policy can't be used on the network
 
 
 @dataclass(frozen=True)
 class ClassicalPart:
-    """What classical.json holds. base_policy: what learning corrects; the best rule, unless it was
-    asked to be the scenario's."""
+    """What classical.json holds.
+
+    base_policy: what learning corrects: the best rule, or the scenario's own (start_from).
+    """
 
     period_name: str
     currency: str
@@ -59,13 +62,12 @@ class ClassicalPart:
         return next(p for p in self.policies if p.name == self.best_rule)
 
     @staticmethod
-    def from_plain(plain: Mapping[str, Any]) -> ClassicalPart:
-        """Read what `asdict` wrote."""
-        policies = tuple(
-            PolicyRecord(**{**p, "played": None if p["played"] is None else Played(**p["played"])})
-            for p in plain["policies"]
-        )
-        return ClassicalPart(**{**plain, "policies": policies})
+    def read(folder: Path) -> ClassicalPart | None:
+        """Read classical.json of a scenario's folder; None where there is none yet.
+
+        Raises ConfigError where it can't be read, or another version wrote it.
+        """
+        return _read(folder / "classical.json", _classical)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,7 @@ class Entry:
     label: str
     classical: ClassicalPart | None = None
     seeds: tuple[TrainedSeed, ...] = ()
-    curves: tuple[tuple[tuple[float, ...], ...], ...] = ()
+    curves: tuple[Curve, ...] = ()
     bound: Bound | None = None
     no_bound: str = ""
     judgement: Judgement | None = None
@@ -105,17 +107,31 @@ def read_part(path: Path) -> dict[str, Any] | None:
     return plain
 
 
+T = TypeVar("T")
+
+
+def _read(path: Path, make: Callable[[dict[str, Any]], T]) -> T | None:
+    """Make what a file holds, None where there is no file. Raises ConfigError."""
+    plain = read_part(path)
+    try:
+        return None if plain is None else make(plain)
+    except (TypeError, KeyError, ValueError) as error:
+        raise ConfigError(
+            f"'{path}' is of another version of Echelon ({type(error).__name__}: {error}); got the "
+            f"keys {', '.join(plain or ())}; expected those that this version writes. Remove the "
+            f"folder '{path.parent}' to have the scenario done again, or begin a new report."
+        ) from error
+
+
 def load_entry(folder: Path, label: str, seeds: int, prices: Prices, error: str = "") -> Entry:
     """Read a scenario's files and judge it, if they are all there but the bound."""
-    plain = read_part(folder / "classical.json")
-    if plain is None:
+    classical = ClassicalPart.read(folder)
+    if classical is None:
         return Entry(label, error=error)
-    classical = ClassicalPart.from_plain(plain)
-    parts = [read_part(folder / f"seed_{i}.json") for i in range(seeds)]
+    parts = [_read(folder / f"seed_{i}.json", _seed) for i in range(seeds)]
     found = [part for part in parts if part is not None]
-    trained = tuple(_seed(part) for part in found)
-    curves = tuple(tuple(tuple(point) for point in part["curve"]) for part in found)
-    bound, no_bound = _bound(read_part(folder / "bound.json"))
+    trained, curves = tuple(seed for seed, _ in found), tuple(curve for _, curve in found)
+    bound, no_bound = _read(folder / "bound.json", _bound) or (None, "not computed")
     judgement = None
     played = classical.best.played
     if len(found) == seeds and seeds > 0 and played is not None:
@@ -130,14 +146,21 @@ def load_entry(folder: Path, label: str, seeds: int, prices: Prices, error: str 
     return Entry(label, classical, trained, curves, bound, no_bound, judgement, error)
 
 
-def _seed(part: Mapping[str, Any]) -> TrainedSeed:
+def _classical(part: dict[str, Any]) -> ClassicalPart:
+    policies = tuple(
+        PolicyRecord(**{**p, "played": None if p["played"] is None else Played(**p["played"])})
+        for p in part["policies"]
+    )
+    return ClassicalPart(**{**part, "policies": policies})
+
+
+def _seed(part: dict[str, Any]) -> tuple[TrainedSeed, Curve]:
     own = {key: value for key, value in part.items() if key != "curve"}
-    return TrainedSeed(**{**own, "played": Played(**part["played"])})
+    curve = tuple(tuple(point) for point in part["curve"])
+    return TrainedSeed(**{**own, "played": Played(**part["played"])}), curve
 
 
-def _bound(part: Mapping[str, Any] | None) -> tuple[Bound | None, str]:
-    if part is None:
-        return None, "not computed"
+def _bound(part: dict[str, Any]) -> tuple[Bound | None, str]:
     if part["bound"] is None:
         return None, str(part["why_not"])
     return Bound(**{**part["bound"], "kind": BoundKind(part["bound"]["kind"])}), ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -20,28 +21,31 @@ class NotRunnable(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """id, family: names. params: the instance. optimal: cost of the best policy, None: unknown.
-    heuristics: other policies' costs and parameters. tolerance: absolute, of the optimum."""
+    """An instance and what its source says of it."""
 
     id: str
     family: str
-    params: Mapping[str, Any]
-    optimal: float | None
-    heuristics: Mapping[str, Any]
-    tolerance: float | None
+    params: Mapping[str, Any]  # the instance
+    optimal: float | None  # cost of the best policy; None: unknown
+    heuristics: Mapping[str, Any]  # other policies' costs and parameters
+    tolerance: float | None  # absolute, of the optimum
     source: str = ""
 
     def number(self, name: str, default: float | None = None) -> float:
         """Return a number of the instance. Raises DataError where it is missing or none."""
         value = self.params.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise DataError(
-                f"case '{self.id}': params.{name} is {value!r}; expected a number. Set '{name}' in "
-                f"'params' of that case in the cases file; given are "
-                f"{', '.join(self.params)}. "
-                f"See family '{self.family}' in evaluation/verify/cases.json."
-            )
+        if not _is_number(value):
+            raise self._wrong(name, value, "a number")
         return float(value)
+
+    def numbers(self, name: str, count: int | None = None) -> list[float]:
+        """Return a list of numbers of the instance. Raises DataError for anything else."""
+        value = self.params.get(name)
+        if not isinstance(value, list) or not all(map(_is_number, value)):
+            raise self._wrong(name, value, "a list of numbers")
+        if count is not None and len(value) != count:
+            raise self._wrong(name, value, f"{count} numbers")
+        return [float(number) for number in value]
 
     def judged(self, name: str) -> bool:
         """Whether a heuristic's number is to be judged: the case notes how it was verified."""
@@ -52,23 +56,41 @@ class Case:
         """Return a whole number of the instance. Raises DataError for any other."""
         value = self.number(name)
         if value != round(value):
-            raise DataError(f"case '{self.id}': params.{name} is {value}; expected a whole number.")
+            raise self._wrong(name, value, "a whole number")
         return round(value)
+
+    def _wrong(self, name: str, value: Any, expected: str) -> DataError:
+        return DataError(
+            f"case '{self.id}': params.{name} is {value!r}; expected {expected}. Set '{name}' in "
+            f"'params' of that case in the cases file; given are {', '.join(self.params)}. "
+            f"See family '{self.family}' in evaluation/verify/cases.json."
+        )
+
+    def row(
+        self, quantity: str, expected: float | None, got: float, began: float,
+        tolerance: float | None = None,
+    ) -> Row:  # fmt: skip
+        """Compare a number. began: `time.perf_counter()` when its computation began."""
+        seconds = time.perf_counter() - began
+        return Row(self.id, self.family, quantity, expected, got, tolerance, seconds)
+
+    def optimum(self, got: float, began: float) -> Row:
+        """Compare the optimum."""
+        return self.row("optimum", self.optimal, got, began, self.tolerance)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One number compared. tolerance: absolute; None: shown, not judged. note: why not run, or what
-    broke where `failed`."""
+    """One number compared."""
 
     case: str
     family: str
     quantity: str
     expected: float | None = None
     got: float | None = None
-    tolerance: float | None = None
+    tolerance: float | None = None  # absolute; None: shown, not judged
     seconds: float = 0.0
-    note: str = ""
+    note: str = ""  # why not run, or what broke where `failed`
     failed: bool = False
 
     @property
@@ -81,6 +103,10 @@ class Row:
         if self.expected is None or self.tolerance is None:
             return "shown"
         return "agrees" if abs(self.got - self.expected) <= self.tolerance else "differs"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def load_cases(path: Path | None = None) -> list[Case]:

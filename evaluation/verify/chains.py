@@ -28,9 +28,7 @@ def serial(case: Case) -> Iterator[Row]:
         yield from _continuous(case)
         return
     count = case.whole("N")
-    holding, leads = case.params.get("local_h"), case.params.get("L")
-    if not (isinstance(holding, list) and isinstance(leads, list)):
-        raise NotRunnable("local_h and L are needed, a number per stage, the customer's first")
+    holding, leads = case.numbers("local_h", count), case.numbers("L", count)
     config = demand_of(case.params.get("demand"))
     if config.distribution != "normal":
         raise NotRunnable(f"demand '{case.params.get('demand')}' isn't normal")
@@ -38,17 +36,16 @@ def serial(case: Case) -> Iterator[Row]:
     mean, sd = config.need("mean"), config.need("standard_deviation")
     steps = [*holding[1:], 0.0]
     found = best_chain(
-        [float(h - above) for h, above in zip(holding, steps, strict=True)], case.number("p"),
+        [h - above for h, above in zip(holding, steps, strict=True)], case.number("p"),
         [stats.norm(mean * lead, sd * lead**0.5) for lead in leads], step=0.02,
     )  # fmt: skip
-    yield Row(case.id, case.family, "optimum", case.optimal, found.cost, case.tolerance,
-              time.perf_counter() - began)  # fmt: skip
+    yield case.optimum(found.cost, began)
     levels = case.heuristics.get("echelon S*", list(found.levels))
     names = [f"stage_{i + 1}" for i in range(count)]
     penalty = case.number("p")
     stages = {
         name: StageConfig(
-            holding_cost=float(holding[i]), backlog_cost=penalty if i == 0 else 0.0,
+            holding_cost=holding[i], backlog_cost=penalty if i == 0 else 0.0,
             lead_time=int(leads[i]), initial_stock=10.0,
         )
         for i, name in enumerate(names)
@@ -65,7 +62,7 @@ def serial(case: Case) -> Iterator[Row]:
     began = time.perf_counter()
     policy = build_policy("echelon_base_stock", scenario.compiled, parameters)
     result = play(scenario, policy, traces=512, seed=7)
-    seconds, columns = time.perf_counter() - began, result.cost_columns()
+    columns = result.cost_columns()
     wanted: dict[str, tuple[float | None, float]] = {
         "echelon base-stock simulated": (case.optimal, float(result.cost.mean())),
         "on-hand": (case.heuristics.get("on-hand only"), columns["holding"]),
@@ -74,23 +71,22 @@ def serial(case: Case) -> Iterator[Row]:
     }
     for quantity, (expected, got) in wanted.items():
         allowed = None if expected is None else 0.01 * expected
-        yield Row(case.id, case.family, quantity, expected, got, allowed, seconds)
+        yield case.row(quantity, expected, got, began, allowed)
 
 
 def _continuous(case: Case) -> Iterator[Row]:
     """Continuous review, Poisson demand (Shang and Song 2003)."""
-    holding = case.params.get("echelon_h_downstream_first")
+    holding = case.numbers("echelon_h_downstream_first")
     demand = demand_of(str(case.params.get("demand")).removesuffix(" process"))
-    if not isinstance(holding, list) or demand.distribution != "poisson":
-        raise NotRunnable("echelon_h_downstream_first and Poisson demand are needed")
+    if demand.distribution != "poisson":
+        raise NotRunnable(f"demand '{case.params.get('demand')}' isn't Poisson")
     began = time.perf_counter()
     mean = demand.need("mean") * case.number("L_each")
     found = best_chain(holding, case.number("p"), [stats.poisson(mean)] * len(holding))
-    seconds = time.perf_counter() - began
-    yield Row(case.id, case.family, "optimum", case.optimal, found.cost, case.tolerance, seconds)
+    yield case.optimum(found.cost, began)
     levels = case.heuristics.get("echelon S* (1=downstream)", [])
     for stage, (wanted, got) in enumerate(zip(levels, found.levels, strict=False)):
-        yield Row(case.id, case.family, f"level of stage {stage + 1}", wanted, got, 0.0, seconds)
+        yield case.row(f"level of stage {stage + 1}", wanted, got, began, 0.0)
 
 
 def beer_game(case: Case) -> Iterator[Row]:
@@ -107,7 +103,7 @@ def beer_game(case: Case) -> Iterator[Row]:
         DemandConfig("step", low=low, high=high, change_period=demand.index(demand[-1])), low, 0,
     )  # fmt: skip
     rule = {
-        "desired_stock": dict(zip(_STAGES, map(float, case.params["S_prime"]), strict=True)),
+        "desired_stock": dict(zip(_STAGES, case.numbers("S_prime", 4), strict=True)),
         "initial_forecast": low, "stock_weight": case.number("alpha_S"),
         "supply_line_weight": case.number("beta"), "smoothing": case.number("theta"),
         "fixed_periods": 4, "fixed_order": low,
@@ -115,13 +111,13 @@ def beer_game(case: Case) -> Iterator[Row]:
     known = case.heuristics["anchor_adjust optimal"]["total"]
     began = time.perf_counter()
     total = simulated_cost(scenario, "sterman", rule, 1) * len(demand)
-    yield Row(case.id, case.family, "total cost", known, total, 1e-6, time.perf_counter() - began)
+    yield case.row("total cost", known, total, began, 1e-6)
 
 
 def _levels(case: Case) -> Iterator[Row]:
-    leads = [int(lead) for lead in case.params["lead_total"]]
-    levels = dict(zip(_STAGES, map(float, case.params["base_stock_levels"]), strict=True))
-    config = demand_of(case.params["demand"])
+    leads = [int(lead) for lead in case.numbers("lead_total", 4)]
+    levels = dict(zip(_STAGES, case.numbers("base_stock_levels", 4), strict=True))
+    config = demand_of(case.params.get("demand"))
     mean = (
         config.mean if config.mean is not None else 0.5 * ((config.low or 0) + (config.high or 0))
     )
@@ -129,7 +125,7 @@ def _levels(case: Case) -> Iterator[Row]:
     if min(delays) < 0:
         raise NotRunnable(f"lead_total is {leads}; two periods of it are shipping")
     scenario = _chain(
-        case.id, 2000, delays, case.params["h"], case.params["p"], config, float(mean), 100
+        case.id, 2000, delays, case.numbers("h", 4), case.numbers("p", 4), config, float(mean), 100
     )
     yield policy_row(
         case, "base-stock levels", case.heuristics["base_stock"], scenario, "base_stock",

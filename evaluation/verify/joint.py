@@ -20,16 +20,16 @@ from evaluation.verify.play import optimum_row, policy_row, tuned_parameters
 
 def full_trucks(case: Case) -> Iterator[Row]:
     """Two items in full trucks of V units (Vanvuchelen, Gijsbrechts and Boute 2020)."""
-    lists = [case.params.get(name) for name in ("D", "h", "b", "minor")]
-    if not all(isinstance(one, list) and len(one) == 2 for one in lists):
-        raise NotRunnable(f"D, h, b and minor are {lists}; two numbers each are expected")
-    demand, holding, backlog, minor = lists
+    demand = case.params.get("D")
+    if not isinstance(demand, list) or len(demand) != 2:
+        raise NotRunnable(f"params.D is {demand}; expected the demands of two items")
+    holding, backlog, minor = (case.numbers(name, 2) for name in ("h", "b", "minor"))
     items = [
         SinglePair(
-            seen(_pmf(demand_of(demand[i]))),  # type: ignore[index]
-            (Supply(0, fixed_cost=float(minor[i])),),  # type: ignore[index]
-            float(holding[i]),  # type: ignore[index]
-            float(backlog[i]),  # type: ignore[index]
+            seen(_pmf(demand_of(demand[i]))),
+            (Supply(0, fixed_cost=minor[i]),),
+            holding[i],
+            backlog[i],
         )
         for i in range(2)
     ]
@@ -38,9 +38,7 @@ def full_trucks(case: Case) -> Iterator[Row]:
         full_loads=True,
     )  # fmt: skip
     began = time.perf_counter()
-    found = solve_joint_pair(pair)
-    yield Row(case.id, case.family, "optimum", case.optimal, found.cost, case.tolerance,
-              time.perf_counter() - began)  # fmt: skip
+    yield case.optimum(solve_joint_pair(pair).cost, began)
 
 
 def _pmf(config: DemandConfig) -> np.ndarray:

@@ -28,8 +28,11 @@ def simulated_cost(
     demand_price: float = 0.0,
     mean: float = 0.0,
 ) -> float:
-    """Mean cost per period. demand_price: what a unit of demand costs whatever the policy does, a
-    control variate: the cost is corrected by the gap between the drawn demand and its mean."""
+    """Mean cost per period.
+
+    demand_price: what a unit of demand costs whatever the policy does, a control variate: the cost
+        is corrected by the gap between the drawn demand and its mean.
+    """
     result = play(scenario, build_policy(policy, scenario.compiled, parameters), traces=traces,
                   seed=_SEED)  # fmt: skip
     return float(result.cost.mean()) - demand_price * (float(result.demand.mean()) - mean)
@@ -49,8 +52,7 @@ def optimum_row(case: Case, scenario: Scenario, expected: float | None = None) -
         found = solve_scenario(scenario, time_limit=_TIME_LIMIT)
     except NotCovered as reason:
         return Row(case.id, case.family, "optimum", wanted, note=str(reason))
-    seconds = time.perf_counter() - began
-    return Row(case.id, case.family, "optimum", wanted, found.cost, case.tolerance, seconds)
+    return case.row("optimum", wanted, found.cost, began, case.tolerance)
 
 
 def policy_row(
@@ -69,5 +71,4 @@ def policy_row(
     began = time.perf_counter()
     cost = simulated_cost(scenario, policy, parameters, **options)
     tolerance = relative * abs(expected) if judged and expected is not None else None
-    return Row(case.id, case.family, quantity, expected, cost, tolerance,
-               time.perf_counter() - began)  # fmt: skip
+    return case.row(quantity, expected, cost, began, tolerance)

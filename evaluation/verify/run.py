@@ -46,21 +46,18 @@ RUN: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Which heuristics of a family its checker runs."""
 _FAST = 3  # every third case of a family
-_SLOW_FAMILIES = (
-    "hidden_regime",
-    "dual_sourcing",
-    "disruption_markov",
-)  # seconds per case: the first one only
+# Seconds per case: the first one only.
+_SLOW_FAMILIES = ("hidden_regime", "dual_sourcing", "disruption_markov")
 
 
 def chosen(cases: Iterable[Case], families: list[str], ids: list[str], fast: bool) -> list[Case]:
-    """Return the cases asked for; empty lists ask for all. Raises ConfigError for unknown ones."""
+    """Return the selected cases; empty lists select all. Raises ConfigError for unknown ones."""
     every = list(cases)
-    for asked, known, what in (
+    for names, known, what in (
         (families, {c.family for c in every}, "families"),
         (ids, {c.id for c in every}, "ids"),
     ):
-        for name in asked:
+        for name in names:
             if name not in known:
                 raise ConfigError(f"{what}: '{name}' is in no case.{did_you_mean(name, known)}")
     kept = [c for c in every if not families or c.family in families]

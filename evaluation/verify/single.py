@@ -12,7 +12,7 @@ from envs.scenarios import build_scenario
 from envs.scenarios.explicit import ExplicitConfig
 from envs.scenarios.single_node import SingleNodeConfig
 from evaluation.optima.exact import solve_scenario
-from evaluation.verify.case import Case, NotRunnable, Row, demand_of
+from evaluation.verify.case import Case, Row, demand_of
 from evaluation.verify.play import optimum_row, policy_row, simulated_cost, tuned_parameters
 
 _PERIODS = 2000  # per trace, after a warm-up of 100
@@ -118,10 +118,7 @@ def dual_sourcing(case: Case) -> Iterator[Row]:
         parameters = dict(zip(names, map(float, known["params"]), strict=False))
         cost = simulated_cost(scenario, policy, parameters, 2048, price, mean)
         gap = 100.0 * (cost / base - 1.0)
-        yield Row(
-            case.id, case.family, f"{policy} gap %", known["gap_pct"], gap, 0.02,
-            time.perf_counter() - began,
-        )  # fmt: skip
+        yield case.row(f"{policy} gap %", known["gap_pct"], gap, began, 0.02)
 
 
 def outage(case: Case) -> Iterator[Row]:
@@ -167,9 +164,7 @@ def outage(case: Case) -> Iterator[Row]:
 
 def hidden_regime(case: Case) -> Iterator[Row]:
     """Demand that switches between two means, unobserved."""
-    means, stays = case.params.get("means"), case.number("stays")
-    if not isinstance(means, list) or len(means) != 2:
-        raise NotRunnable(f"means are {means}; two are expected")
+    means, stays = case.numbers("means", 2), case.number("stays")
     average = 0.5 * sum(means)
 
     def built(seen_after: int | None) -> Scenario:
@@ -216,7 +211,4 @@ def hidden_regime(case: Case) -> Iterator[Row]:
     for name, scenario in (("no model can beat", hidden), ("regime seen", seen)):
         began = time.perf_counter()
         found = solve_scenario(scenario)
-        yield Row(
-            case.id, case.family, f"{name} ({found.kind.value})", None, found.cost,
-            seconds=time.perf_counter() - began,
-        )  # fmt: skip
+        yield case.row(f"{name} ({found.kind.value})", None, found.cost, began)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,20 +29,11 @@ _GAMMA = re.compile(
 )
 
 
-def _row(case: Case, quantity: str, wanted: Any, got: float, began: float, allowed: Any) -> Row:
-    expected = None if wanted is None else float(wanted)
-    seconds = time.perf_counter() - began
-    return Row(case.id, case.family, quantity, expected, float(got), allowed, seconds)
-
-
-def _optimum(case: Case, got: float, began: float) -> Row:
-    return _row(case, "optimum", case.optimal, got, began, case.tolerance)
-
-
 def _listed(case: Case, name: str, got: float, began: float) -> Iterator[Row]:
     wanted = case.heuristics.get(name)
     if wanted is not None:
-        yield _row(case, name, wanted, got, began, _DIGITS * max(1.0, abs(float(wanted))))
+        wanted = float(wanted)
+        yield case.row(name, wanted, got, began, _DIGITS * max(1.0, abs(wanted)))
 
 
 def perishable(case: Case) -> Iterator[Row]:
@@ -55,13 +45,13 @@ def perishable(case: Case) -> Iterator[Row]:
         case.number("h"), case.number("w"), case.whole("Qmax"),
     )  # fmt: skip
     discount = case.number("gamma")
-    yield _optimum(case, discounted_perishable(item, discount), began)
+    yield case.optimum(discounted_perishable(item, discount), began)
     known = case.heuristics.get("best_base_stock")
     if known is not None:
         began = time.perf_counter()
         cost = discounted_base_stock(item, int(known["S"]), discount)
         allowed = case.tolerance if case.judged("best_base_stock") else None
-        yield _row(case, "best_base_stock", known["value"], cost, began, allowed)
+        yield case.row("best_base_stock", known["value"], cost, began, allowed)
 
 
 def _rounded_gamma(text: str) -> NDArray[np.float64]:
@@ -81,7 +71,7 @@ def lot_size(case: Case) -> Iterator[Row]:
     began = time.perf_counter()
     if "L" not in case.params:
         lot = economic_order_quantity(case.number("K"), case.number("h"), case.number("d"))
-        yield _optimum(case, lot.cost, began)
+        yield case.optimum(lot.cost, began)
         yield from _listed(case, "Q*", lot.quantity, began)
         return
     lead, rate = case.number("L"), case.number("lam")
@@ -89,7 +79,7 @@ def lot_size(case: Case) -> Iterator[Row]:
         case.number("K"), case.number("h"), case.number("p"), rate, rate * lead,
         case.number("sd") * lead**0.5,
     )  # fmt: skip
-    yield _optimum(case, found.cost, began)
+    yield case.optimum(found.cost, began)
     yield from _listed(case, "r*", found.reorder_point, began)
     yield from _listed(case, "Q*", found.quantity, began)
 
@@ -106,7 +96,7 @@ def finite(case: Case) -> Iterator[Row]:
         pmf / pmf.sum(), case.whole("T"), case.number("h"), case.number("p"), case.number("c"),
         case.number("K"), case.number("gamma"), case.whole("x0"),
     )  # fmt: skip
-    yield _optimum(case, found.cost, began)
+    yield case.optimum(found.cost, began)
     yield from _listed(case, "first-period S", found.order_up_to_level, began)
 
 
@@ -117,7 +107,7 @@ def disruption(case: Case) -> Iterator[Row]:
         case.number("K"), case.number("h"), case.number("p"), case.number("d"),
         case.number("lam"), case.number("mu"),
     )  # fmt: skip
-    yield _optimum(case, lot.cost, began)
+    yield case.optimum(lot.cost, began)
     yield from _listed(case, "Q*", lot.quantity, began)
 
 
@@ -132,7 +122,7 @@ def additive_yield(case: Case) -> Iterator[Row]:
     low, high = float(text[1]), float(text[2])
     noise = stats.uniform(low, high - low)
     found = with_additive_yield(case.number("d"), noise, case.number("h"), case.number("p"))
-    yield _optimum(case, found.cost, began)
+    yield case.optimum(found.cost, began)
     yield from _listed(case, "S*", found.level, began)
 
 
@@ -146,6 +136,6 @@ def safety_stock(case: Case) -> Iterator[Row]:
         [Stage(**{**stage, "suppliers": tuple(stage.get("suppliers", ()))}) for stage in stages],
         case.number("z"),
     )
-    yield _optimum(case, found.cost, began)
+    yield case.optimum(found.cost, began)
     for name, wanted in case.heuristics.get("CST", {}).items():
-        yield _row(case, f"service time of {name}", wanted, found.service_times[name], began, None)
+        yield case.row(f"service time of {name}", wanted, found.service_times[name], began)

@@ -408,7 +408,10 @@ ONES = np.ones(3)
 NONSENSE = [
     # how it is built, what the message says
     (lambda: Demand.from_config(config("poison", mean=5.0), 0), "Did you mean 'poisson'?"),
-    (lambda: Demand.from_config(config("poisson"), 0), "mean is None"),
+    (
+        lambda: Demand.from_config(config("poisson"), 0),
+        r"mean is None.*scenario\.demand\.mean",
+    ),
     (lambda: Demand.from_config(config("poisson", mean=-1.0), 0), "mean is -1.0"),
     (lambda: Demand.from_config(config("poisson", mean=float("nan")), 0), "mean is nan"),
     (lambda: Demand.from_config(config("poisson", mean=float("inf")), 0), "mean is inf"),

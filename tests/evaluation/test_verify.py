@@ -142,6 +142,8 @@ def test_missing_numbers_are_told() -> None:
     assert row.verdict == "failed"
     assert "params.p is None" in row.note
     assert "Set 'p' in 'params' of that case in the cases file; given are" in row.note
+    [row] = verify(Case("x", "beer_game", {"base_stock_levels": [1], "lead_total": [2]}, 1, {}, 1))
+    assert "params.lead_total is [2]; expected 4 numbers. Set 'lead_total'" in row.note
     with pytest.raises(DataError, match="whole number"):
         Case("x", "f", {"L": 1.5}, None, {}, None).whole("L")
 

@@ -19,7 +19,7 @@ from tests.settings import cost_alone
 from tests.training.conftest import small_config, small_factory
 from training.job.train import _cost_scale
 from training.objective import objective
-from training.rllib.batched_runner import _dearest
+from training.rllib.batched_runner import _highest_cost
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.trainer import build_algorithm, iteration_metrics
 
@@ -77,9 +77,9 @@ def test_a_price_turns_learning_towards_service() -> None:
 def test_the_tail_is_the_dearest_replications() -> None:
     """A batch holds the rows of those that cost most, and no others."""
     cost = np.array([3.0, 9.0, 1.0, 7.0])
-    assert np.asarray(_dearest(cost, 0.5)).tolist() == [1, 3]
-    assert np.asarray(_dearest(cost, 0.01)).tolist() == [1]
-    assert _dearest(cost, 1.0) == slice(None)
+    assert np.asarray(_highest_cost(cost, 0.5)).tolist() == [1, 3]
+    assert np.asarray(_highest_cost(cost, 0.01)).tolist() == [1]
+    assert _highest_cost(cost, 1.0) == slice(None)
     whole, tail = (
         build_algorithm(factory(cost_alone(salvage_share=0.0, tail_share=share)), small_config())
         for share in (1.0, 0.25)

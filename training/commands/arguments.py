@@ -12,7 +12,7 @@ _ARGUMENTS = "arguments.json"
 
 
 def keep_arguments(folder: Path, arguments: Sequence[str]) -> None:
-    """Write what was asked for, but for the folders."""
+    """Write the arguments, but for the folders."""
     kept = [a for a in arguments if not a.startswith(("resume=", "out="))]
     (folder / _ARGUMENTS).write_text(json.dumps(kept), encoding="utf-8")
 

@@ -95,15 +95,15 @@ def imitate(
     Returns the error: root mean square over all heads on episodes played by the models
     themselves, in units of the action, which goes from -1 to 1.
     """
-    asked = _Asked(base, teacher)
-    env = BatchedEnv(scenario, batch_size, base_policy=asked)
+    query = _TeacherQuery(base, teacher)
+    env = BatchedEnv(scenario, batch_size, base_policy=query)
     heads, _ = compile_heads(env.net, base.decides, scenario.extra_heads)
     shuffling = torch.Generator().manual_seed(seed)
     progress.phase(f"imitate {teacher.name}", config.rounds)
     fit = _Fit(actors, config, shuffling)
     for done in range(config.rounds + 1):
         student = TorchPolicy(actors) if done else None  # first, the teacher shows how
-        met = _play(env, asked, heads, student, seed, done * batch_size)
+        met = _play(env, query, heads, student, seed, done * batch_size)
         if done:
             error = fit.error(met)
             progress.update(done, f"error {error:.4f}")
@@ -112,8 +112,8 @@ def imitate(
     return error
 
 
-class _Asked(Policy):
-    """The base policy, and at every look what the teacher would do there: it may have a memory."""
+class _TeacherQuery(Policy):
+    """The base policy, and in every period what the teacher, which may remember, would do there."""
 
     def __init__(self, base: Policy, teacher: Policy) -> None:
         self._base, self._teacher = base, teacher
@@ -133,7 +133,7 @@ class _Asked(Policy):
 
 def _play(
     env: BatchedEnv,
-    asked: _Asked,
+    query: _TeacherQuery,
     heads: HeadArrays,
     student: TorchPolicy | None,
     seed: int,
@@ -144,7 +144,7 @@ def _play(
     observation = env.reset(seed, first_episode)
     parts: dict[str, list[Demonstrations]] = {group.name: [] for group in env.groups}
     for _ in range(env.horizon):
-        action, at_most = teachers_action(env, heads, asked.answer)
+        action, at_most = teachers_action(env, heads, query.answer)
         for group in env.groups:
             shown = _some_rows(group, observation, action, at_most, env.horizon, drawing)
             parts[group.name].append(shown)

@@ -42,7 +42,7 @@ from envs.errors import ConfigError, EchelonError, TrainingStopped
 from training.rllib.batches import action_log_probability, advantages_of
 from training.rllib.episodes import episodes_of
 from training.rllib.modules import row_spaces
-from training.rllib.sampler import BaseRun, Fragment, Roller
+from training.rllib.sampler import BaseRun, Fragment, Roller, stream_seed
 
 log = logging.getLogger(__name__)
 
@@ -139,8 +139,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     @property
     def stream_seed(self) -> int:
         """Seed of this runner's demand and exploration; differs between runners."""
-        sequence = np.random.SeedSequence([self.config.seed or 0, self.worker_index or 0])
-        return int(sequence.generate_state(1)[0]) >> 1
+        return stream_seed(self.config.seed, self.worker_index)
 
     def base_run(self) -> BaseRun:
         """Play the base policy once, and remember what it earned."""
@@ -155,15 +154,15 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         """One fragment: `rollout_fragment_length` periods of every replication.
 
         Raises:
-            ConfigError: asked for a number of episodes or periods.
+            ConfigError: a number of episodes or periods is requested.
             NonFiniteError: the simulator gave a NaN or an infinity.
             TrainingStopped: too many episodes failed.
         """
-        asked = sorted(name for name, value in unsupported.items() if value)
-        if asked:
+        given = sorted(name for name, value in unsupported.items() if value)
+        if given:
             raise ConfigError(
-                f"sample() was asked for {', '.join(asked)}; it samples fragments of a fixed "
-                "length; evaluate policies with the evaluation package instead"
+                f"sample() got {', '.join(given)}; expected none, as it samples fragments of a "
+                "fixed length; evaluate policies with the evaluation package instead"
             )
         self.assert_healthy()
         if force_reset:
@@ -224,7 +223,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     def _batch(self, fragment: Fragment) -> MultiAgentBatch:
         """Columns for each kind; advantages are still in reward units."""
         columns: dict[str, SampleBatch] = {}
-        kept = _dearest(fragment.replication_cost, self.simulator.reward_config.tail_share)
+        kept = _highest_cost(fragment.replication_cost, self.simulator.reward_config.tail_share)
         for kind, rows in fragment.kinds.items():
             module = self.module[kind]
             advantage, target = advantages_of(
@@ -344,7 +343,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         return [(COMPONENT_RL_MODULE, self.module)]
 
 
-def _dearest(cost: NDArray[np.float64], share: float) -> slice | Tensor:
+def _highest_cost(cost: NDArray[np.float64], share: float) -> slice | Tensor:
     """The replications that cost most, of cost [B]: a share of them, at least one."""
     if share == 1.0:
         return slice(None)

@@ -8,8 +8,8 @@ their cost: no critic, no exploration, no advantage. Modules, checkpoints and ar
 
 from __future__ import annotations
 
-import functools
 import math
+from operator import methodcaller
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,8 +34,9 @@ from torch import Tensor
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import NonFiniteError
 from training.objective import moved_price
+from training.rllib.learners import on_learners
 from training.rllib.modules import NodeKindModule
-from training.rllib.sampler import BaseRun, Roller
+from training.rllib.sampler import BaseRun, Roller, stream_seed
 from training.twin.trajectory import Trajectories, horizon_of
 
 _ALL_KINDS = "all_kinds"
@@ -82,17 +83,12 @@ class PathwiseLearner(TorchLearner):
         torch.set_num_threads(settings.threads)
         factory = self.config.env_config["env_factory"]
         self._env: BatchedEnv = factory(self.config.num_envs_per_env_runner)
-        base = Roller(self._env, self._stream_seed).roll_base_policy(self.config.gamma)
+        self._seed = stream_seed(self.config.seed, self._learner_index)
+        base = Roller(self._env, self._seed).roll_base_policy(self.config.gamma)
         self._unit = max(abs(float(base.cost.sum())), 1e-9)
         self._size = horizon_of(self._env, self.config.trajectory_periods, self.config.tail_periods)
         self._trajectories: Trajectories | None = None
         return base
-
-    @property
-    def _stream_seed(self) -> int:
-        """Seed of this learner's demand; differs between learners."""
-        sequence = np.random.SeedSequence([self.config.seed or 0, self._learner_index or 0])
-        return int(sequence.generate_state(1)[0]) >> 1
 
     def learn(self, first_episode: int, price: float | None, rate: float) -> Played:
         """One trajectory, one step of Adam.
@@ -105,13 +101,13 @@ class PathwiseLearner(TorchLearner):
         """
         if self._trajectories is None or self._trajectories.next_episode < first_episode:
             self._trajectories = Trajectories(
-                self._env, self._stream_seed, first_episode, str(self._device)
+                self._env, self._seed, first_episode, str(self._device)
             )
         if price is not None:
             self._env.shortage_price[:] = price
         actors = {kind: self.module[kind].unwrapped().actor for kind in self.module._rl_modules}
         trajectory = self._trajectories.play(actors, *self._size)
-        slopes = self._slopes(self._dearest(trajectory.cost).mean() / self._unit)
+        slopes = self._slopes(self._highest_cost(trajectory.cost).mean() / self._unit)
         norm = float(torch.stack([slope.square().sum() for slope in slopes.values()]).sum().sqrt())
         for optimizer in self._named_optimizers.values():
             for group in optimizer.param_groups:
@@ -138,7 +134,7 @@ class PathwiseLearner(TorchLearner):
                 )
         return slopes
 
-    def _dearest(self, cost: Tensor) -> Tensor:
+    def _highest_cost(self, cost: Tensor) -> Tensor:
         """The share of the replications [B] that `reward.tail_share` learns from."""
         share = self._env.reward_config.tail_share
         return cost if share == 1.0 else cost.topk(max(1, round(share * len(cost)))).values
@@ -171,7 +167,7 @@ class Pathwise(Algorithm):
         self._price: float | None = None  # currency per unit not served at once
         if config.env_config["reward"].target_fill_rate is not None:
             self._price = 0.0
-        base: BaseRun = _answers(self.learner_group.foreach_learner(_prepare))[0]
+        base: BaseRun = on_learners(self, methodcaller("prepare"))[0]
         self._base_cost = float(base.cost.sum())
         self._unit_cost = self._base_cost / base.demand if base.demand else 0.0
 
@@ -184,10 +180,8 @@ class Pathwise(Algorithm):
         config = self.config
         rate = config.lr * max(config.final_share, 1.0 - min(self.progress, 1.0))
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            learn = functools.partial(
-                _learn, first_episode=self._next_episode, price=self._price, rate=rate
-            )
-            played: list[Played] = _answers(self.learner_group.foreach_learner(learn))
+            learn = methodcaller("learn", self._next_episode, self._price, rate)
+            played: list[Played] = on_learners(self, learn)
         self._next_episode = max(one.next_episode for one in played)
         demand = sum(one.demand for one in played)
         fill_rate = sum(one.sold for one in played) / demand if demand else 1.0
@@ -222,16 +216,3 @@ class Pathwise(Algorithm):
         own = state.get("pathwise", {})
         self._next_episode = int(own.get("next_episode", self._next_episode))
         self._price = own.get("price", self._price)
-
-
-def _prepare(learner: PathwiseLearner) -> BaseRun:
-    return learner.prepare()
-
-
-def _learn(learner: PathwiseLearner, **settings: Any) -> Played:
-    return learner.learn(**settings)
-
-
-def _answers(results: Any) -> list[Any]:
-    """What all learners answered; raises what one of them raised."""
-    return [result.get() for result in results]

@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from envs.errors import EchelonError, TrainingStopped
 from training.objective import moved_price
 from training.rllib.batched_runner import BatchedEnvRunner
 from training.rllib.batches import normalise
+from training.rllib.learners import on_learners
 from training.rllib.ppo_learner import BatchedPPOLearner, LearningSchedule
 from training.rllib.sampler import BaseRun
 
@@ -85,12 +87,10 @@ class BatchedPPO(PPO):
         base = self._base_run()
         self._unit_cost = float(base.cost.sum()) / base.demand if base.demand else 0.0
         units = base.value_units
-        results = self.learner_group.foreach_learner(functools.partial(_set_units, units=units))
-        for result in results.ignore_errors():
-            result.get()
+        on_learners(self, functools.partial(_set_units, units=units))
 
     def _base_run(self) -> BaseRun:
-        """What the base policy does; asked of one runner."""
+        """What the base policy does, played by one runner."""
         local, runners = self.env_runner_group.local_env_runner, self.env_runner_group
         if local is not None and local.env is not None:
             run: BaseRun = local.base_run()
@@ -115,9 +115,7 @@ class BatchedPPO(PPO):
             EchelonError: a runner refused to go on.
             TrainingStopped: no runner has given anything for several iterations.
         """
-        follow = functools.partial(_follow, settings=self._schedule())
-        for result in self.learner_group.foreach_learner(follow):
-            result.get()
+        on_learners(self, methodcaller("follow", self._schedule()))
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             batches = self._sample()
         if not batches:
@@ -201,16 +199,16 @@ class BatchedPPO(PPO):
         state = ray.put(self._runner_state())
         batches: list[MultiAgentBatch] = []
         while len(batches) < self.config.num_env_runners:
-            asked = self._runners_alive()[: self.config.num_env_runners - len(batches)]
-            if not asked:
+            sampling = self._runners_alive()[: self.config.num_env_runners - len(batches)]
+            if not sampling:
                 break
             answers = runners.foreach_env_runner(
                 functools.partial(_sample_on, state=[state]),
                 local_env_runner=False,
-                remote_worker_ids=asked,
+                remote_worker_ids=sampling,
                 timeout_seconds=self.config.sample_timeout_s,
             )
-            self._restart_silent(set(asked) - {runner for runner, _, _ in answers})
+            self._restart_silent(set(sampling) - {runner for runner, _, _ in answers})
             batches += self._accepted(answers)
         return batches
 
@@ -227,7 +225,7 @@ class BatchedPPO(PPO):
     def _restart_silent(self, silent: set[int]) -> None:
         """Kill runners that are alive but gave no answer in time; Ray starts them anew.
 
-        RLlib would ask them again and again, and wait for the deadline each time.
+        RLlib would call them again and again, and wait for the deadline each time.
         """
         manager = self.env_runner_group._worker_manager
         for runner in silent & set(self.env_runner_group.healthy_worker_ids()):
@@ -284,10 +282,6 @@ def _base_run_of(runner: BatchedEnvRunner) -> Any:
         return runner.base_run()
     except EchelonError as error:
         return error
-
-
-def _follow(learner: BatchedPPOLearner, settings: LearningSchedule) -> None:
-    learner.follow(settings)
 
 
 def _set_units(learner: Learner, units: Mapping[str, tuple[float, float]]) -> None:

@@ -72,6 +72,12 @@ class BaseRun:
     value_units: dict[str, tuple[float, float]]  # kind -> (mean, spread) of discounted reward
 
 
+def stream_seed(seed: int | None, index: int | None) -> int:
+    """Seed of the demand and exploration of the runner or learner of that number."""
+    sequence = np.random.SeedSequence([seed or 0, index or 0])
+    return int(sequence.generate_state(1)[0]) >> 1
+
+
 class Roller:
     """Steps one simulator; knows where in its episodes it is.
 

@@ -40,6 +40,7 @@ from training.config import TrainingConfig
 from training.rllib.algorithms import check_capabilities
 from training.rllib.batched_runner import BatchedEnvRunner, RunnerSettings
 from training.rllib.env_factory import EnvFactory
+from training.rllib.learners import on_learners
 from training.rllib.modules import module_specs, node_spaces, row_spaces
 from training.rllib.multi_agent_env import SupplyChainMultiAgentEnv
 
@@ -131,7 +132,7 @@ def build_algorithm(env_factory: EnvFactory, config: TrainingConfig) -> Algorith
     """An algorithm ready to train; starts Ray only if runners or learners are remote.
 
     Raises:
-        ConfigError: a GPU is asked for and there is none, or the algorithm can't do what is asked.
+        ConfigError: a GPU is set and there is none, or the algorithm can't do what is set.
     """
     torch.set_num_threads(config.resources.threads)
     resources = config.resources
@@ -204,9 +205,7 @@ def set_actors(algorithm: Algorithm, actors: Mapping[str, Actor]) -> None:
                 "what it was trained with"
             )
     weights = {kind: actor.state_dict() for kind, actor in actors.items()}
-    setting = functools.partial(_set_actors, weights=weights)
-    for result in algorithm.learner_group.foreach_learner(setting):
-        result.get()
+    on_learners(algorithm, functools.partial(_set_actors, weights=weights))
     runners = algorithm.env_runner_group
     if runners is not None:
         runners.sync_weights(from_worker_or_learner_group=algorithm.learner_group)

@@ -74,11 +74,10 @@ def study(job: Study, progress: Progress) -> None:
     progress = PrefixedProgress(progress, job.label)
     scenario = build_scenario(job.scenario)
     path = job.folder / "classical.json"
-    plain = read_part(path)
-    if plain is None:
-        plain = asdict(_classical(scenario, job, progress))
-        write_part(path, plain)
-    part = ClassicalPart.from_plain(plain)
+    part = ClassicalPart.read(job.folder)
+    if part is None:
+        part = _classical(scenario, job, progress)
+        write_part(path, asdict(part))
     if (part.traces, part.seed) != (job.traces, job.seed):
         raise ConfigError(
             f"'{path}' was made with traces={part.traces} seed={part.seed}, not traces={job.traces}"

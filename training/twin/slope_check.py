@@ -1,6 +1,6 @@
 """Whether a base policy's orders move with stock as it says, tried out before anything is learned.
 
-Stock, backlogs, pipelines and what was asked of inner nodes are raised, one entry in each
+Stock, backlogs, pipelines and past orders to inner nodes are raised, one entry in each
 replication, and what the policy then wants is compared with what it declares: a wrong slope trains
 on wrong gradients, and nothing else would show it.
 """
@@ -65,7 +65,7 @@ def check_slopes(env: BatchedEnv) -> None:
     elif mismatch is not None:
         raise ConfigError(
             f"algorithm=pathwise learns from how orders move with stock, and policy "
-            f"'{policy.name}' declares it wrongly: {mismatch}; mend `follows` (or order_weights) "
+            f"'{policy.name}' declares it wrongly: {mismatch}; correct `follows` (or order_weights) "
             f"and `expedite_follows` (or expedite_weights) in {class_path(policy)}, or say in its "
             "`approximate` why orders move otherwise, or take algorithm=ppo."
         )
@@ -106,7 +106,7 @@ def _entries(env: BatchedEnv, drawing: np.random.Generator) -> list[_Entry]:
     of_pairs = (
         ("on hand at", (state.on_hand,), pairs),
         ("backordered at", (state.backorders,), env.net.customer_pair),
-        ("asked of", (state.incoming, state.mean_7, state.mean_28), inner),
+        ("ordered from", (state.incoming, state.mean_7, state.mean_28), inner),
     )
     of_lanes = (
         ("in transit on", (state.in_transit, state.in_transit_total), lanes, lanes),

@@ -49,7 +49,7 @@ class PathwiseConfig(AlgorithmConfig):
         return rllib
 
     def env_factory(self, factory: EnvFactory) -> EnvFactory:
-        """With orders of any size, unless asked to round them to packs."""
+        """With orders of any size, unless they are to be rounded to packs."""
         return factory if self.whole_packs else without_packs(factory)
 
     def check_problem(self, factory: EnvFactory) -> None:
