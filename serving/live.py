@@ -1,6 +1,6 @@
 """The policy that is served now, and how a newly promoted one takes its place.
 
-A new version is loaded, verified and tried on one request before it is swapped in, by one assignment; one
+A new version is loaded, verified and tried on one request before one assignment swaps it in; one
 that fails leaves the old one serving and its reason in `last_load_error`. A copy of what was served
 last is kept, so that a restarted process always has something to serve.
 """

@@ -31,7 +31,7 @@ from training.twin.heads import RawOrders, clip_action
 from training.twin.observation import UNITS, ObservationSlopes
 from training.twin.physics import Twin
 from training.twin.state import Draws, TwinState, anchor
-from training.twin.tables import proportion
+from training.twin.tables import Tables, proportion
 from training.twin.trajectory import Trajectories, horizon_of
 
 EXACT = torch.float64
@@ -58,7 +58,7 @@ def follow(seed: int, periods: int = 20, batch: int = 3) -> None:
     """Step both on a random network under the same orders; whole units are off."""
     net = compile_network(random_network(Random(seed), divisible=True))
     simulator, rng = Simulator(net, batch), np.random.default_rng(seed)
-    twin = Twin(net, compile_heads(net)[0], EXACT, "cpu")
+    twin = Twin(Tables(net, EXACT, "cpu"), compile_heads(net)[0])
     simulator.reset(seed)
     state = TwinState.of(simulator.state, 0, EXACT, "cpu")
     twin.begin(simulator.flows)
@@ -109,7 +109,7 @@ def test_heads_ask_for_what_the_simulator_orders(name: str) -> None:
     scenario = scenario_of(name)
     env, rng = BatchedEnv(scenario, 4), np.random.default_rng(0)
     heads, _ = compile_heads(env.net, env.base_policy.decides, scenario.extra_heads)
-    raw_orders = RawOrders(env.net, heads, EXACT, "cpu")
+    raw_orders = RawOrders(Tables(env.net, EXACT, "cpu"), heads)
     env.reset(1)
     asked = 0.0
     for _ in range(min(env.horizon, 25)):
@@ -147,8 +147,8 @@ def test_base_policy_moves_as_its_slopes_say(name: str) -> None:
         env.refresh()
         return env.target.copy()
 
-    slopes = BasePolicySlopes(policy, env.action_space, EXACT, "cpu")
-    twin = Twin(env.net, compile_heads(env.net)[0], EXACT, "cpu")
+    slopes = BasePolicySlopes(policy, env.action_space)
+    twin = Twin(Tables(env.net, EXACT, "cpu"), compile_heads(env.net)[0])
     state = TwinState.of(env.state, env.simulator.period, EXACT, "cpu")
     state = TwinState(*(part.requires_grad_() for part in state))
     order = slopes.of(twin.positions(state), env.view)["order"]
@@ -277,7 +277,7 @@ def cost_of(seed: int, orders: torch.Tensor, weights: torch.Tensor | None) -> to
     """What orders [T, Q, B] on a random network cost in all, by the twin alone."""
     net = compile_network(random_network(Random(seed), divisible=True))
     simulator = Simulator(net, orders.shape[2])
-    twin = Twin(net, compile_heads(net)[0], EXACT, "cpu")
+    twin = Twin(Tables(net, EXACT, "cpu"), compile_heads(net)[0])
     simulator.reset(seed)
     state = TwinState.of(simulator.state, 0, EXACT, "cpu")
     twin.begin(simulator.flows)
@@ -344,7 +344,7 @@ def test_learned_weights_share_as_the_simulator_does() -> None:
     )  # fmt: skip
     env, rng = BatchedEnv(scenario, 4), np.random.default_rng(0)
     heads, _ = compile_heads(env.net, env.base_policy.decides, scenario.extra_heads)
-    twin = Twin(env.net, heads, EXACT, "cpu")
+    twin = Twin(Tables(env.net, EXACT, "cpu"), heads)
     env.reset(1)
     short = 0
     for _ in range(30):
@@ -376,10 +376,9 @@ def test_crumbs_have_no_slope() -> None:
 
 def slopes_of(env: BatchedEnv) -> ObservationSlopes:
     """Of what the environment's agents see."""
-    return ObservationSlopes(
-        env.net, env.layout, env.inverse_scale, env.simulator.forecast.path_horizon,
-        env.companions, EXACT, "cpu",
-    )  # fmt: skip
+    path_horizon = env.simulator.forecast.path_horizon
+    tables = Tables(env.net, EXACT, "cpu")
+    return ObservationSlopes(tables, env.layout, env.inverse_scale, path_horizon, env.companions)
 
 
 def test_the_table_and_the_twin_agree_which_features_have_slopes() -> None:
@@ -416,8 +415,8 @@ def seen_at(env: BatchedEnv, ways: dict[str, np.ndarray], step: float) -> np.nda
 def slope_along(env: BatchedEnv, ways: dict[str, np.ndarray]) -> np.ndarray:
     """[P, F, B] what the twin says of the observation along the ways."""
     observation = torch.tensor(seen_at(env, ways, 0.0))
-    policy = BasePolicySlopes(env.base_policy, env.action_space, EXACT, "cpu")
-    twin = Twin(env.net, compile_heads(env.net)[0], EXACT, "cpu")
+    policy = BasePolicySlopes(env.base_policy, env.action_space)
+    twin = Twin(Tables(env.net, EXACT, "cpu"), compile_heads(env.net)[0])
     slopes, period = slopes_of(env), env.simulator.period
     there = TwinState.of(env.state, period, EXACT, "cpu")
     along = TwinState.of(env.state._replace(**ways), period, EXACT, "cpu")

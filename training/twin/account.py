@@ -25,10 +25,8 @@ class Accounting:
         }  # fmt: skip
         self._rates = {name: tables.column(rate) for name, rate in rates.items() if rate.any()}
         self._outbound, self._uses = tables.entries(a.stocks.outbound), tables.entries(a.lanes.uses)
-        self._seller, self._payer = (
-            tables.index(a.lanes.seller),
-            tables.index(a.lanes.in_transit_payer),
-        )
+        self._seller = tables.index(a.lanes.seller)
+        self._payer = tables.index(a.lanes.in_transit_payer)
         load = np.divide(
             a.resources.load_cost,
             a.resources.load_size,

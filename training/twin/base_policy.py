@@ -49,9 +49,8 @@ def class_path(policy: Policy) -> str:
 class BasePolicySlopes:
     """Of one policy, which has passed `training.twin.slope_check`."""
 
-    def __init__(self, policy: Policy, space: ActionSpace, dtype: torch.dtype, device: str) -> None:
+    def __init__(self, policy: Policy, space: ActionSpace) -> None:
         self._policy, self._space = policy, space
-        self._dtype, self._device = dtype, device
 
     def of(self, positions: Positions, view: View) -> dict[str, Tensor]:
         """[P, B] units each: `order`, and `expedite` if the policy expedites; they move as the
@@ -62,6 +61,6 @@ class BasePolicySlopes:
     def _moving(self, weights: Weights, positions: Positions) -> Tensor:
         total = torch.zeros_like(positions.inventory_position)
         for name, weight in weights.items():
-            factor = torch.as_tensor(weight, dtype=self._dtype, device=self._device)
+            factor = torch.as_tensor(weight, dtype=total.dtype, device=total.device)
             total = total - factor * getattr(positions, name)
         return total

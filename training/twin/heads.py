@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.compiled.network import CompiledNetwork
 from envs.simulation.actions import (
     CAP_RANGE,
     LEAST_SHARE,
@@ -23,6 +22,7 @@ from envs.simulation.actions import (
     HeadArrays,
 )
 from envs.simulation.state import Flows
+from training.twin.tables import Tables
 
 _SLOWEST, _FASTEST = SMOOTHING_BOUNDS
 
@@ -51,45 +51,39 @@ def clip_action(action: Tensor) -> Tensor:
 class RawOrders:
     """The heads of one network."""
 
-    def __init__(
-        self, net: CompiledNetwork, heads: HeadArrays, dtype: torch.dtype, device: str
-    ) -> None:
-        arrays = net.arrays
-        self._dtype, self._device = dtype, device
+    def __init__(self, tables: Tables, heads: HeadArrays) -> None:
+        self._tables, arrays = tables, tables.net.arrays
         self._pairs, self._simple = len(heads.simple), bool(heads.simple.all())
-        self._to = self._index(arrays.lanes.to)
+        self._to = tables.to
         if self._simple:
             return
         fast = arrays.lanes.expedite
-        self._fast = torch.as_tensor(fast.copy(), device=device)[:, None]
-        self._group = self._index(arrays.lanes.to * 2 + fast)  # lanes of one speed to a pair
-        self._base = self._column(net.base_share)
-        self._yields = self._column(heads.yields)
+        self._fast = torch.as_tensor(fast.copy(), device=tables.device)[:, None]
+        self._group = tables.index(arrays.lanes.to * 2 + fast)  # lanes of one speed to a pair
+        self._base = tables.column(tables.net.base_share)
+        self._yields = tables.column(heads.yields)
         self._place = {
             name: self._rows(getattr(heads, name))
             for name in ("expedite", "cap", "smoothing")
             if (getattr(heads, name) >= 0).any()
         }
-        self._expedites = self._column(heads.expedite >= 0)
-        self._expedite_scale = self._column(heads.expedite_scale)
+        self._expedites = tables.column(heads.expedite >= 0)
+        self._expedite_scale = tables.column(heads.expedite_scale)
         shares = heads.share_head >= 0
-        self._shared = torch.as_tensor(shares[:, None].copy(), device=device)
-        self._share_head = self._index(np.where(shares, heads.share_head, 0))
+        self._shared = torch.as_tensor(shares[:, None].copy(), device=tables.device)
+        self._share_head = tables.index(np.where(shares, heads.share_head, 0))
         self._has_shares = bool(shares.any())
-        self._gated = torch.as_tensor((heads.gate >= 0) | heads.by_rule, device=device)[:, None]
+        self._gated = torch.as_tensor((heads.gate >= 0) | heads.by_rule, device=tables.device)[
+            :, None
+        ]
         self._has_gates = bool((heads.gate >= 0).any()) or heads.by_rule
-
-    def _index(self, values: np.ndarray) -> Tensor:
-        return torch.as_tensor(values.astype(np.int64), device=self._device)
-
-    def _column(self, values: np.ndarray) -> Tensor:
-        return torch.as_tensor(values.copy(), dtype=self._dtype, device=self._device)[:, None]
 
     def _rows(self, place: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """(pairs, their place of a head, 1 where they have it [P, 1])."""
         has = place >= 0
         rows = np.arange(len(place))
-        return self._index(rows), self._index(np.where(has, place, 0)), self._column(has)
+        tables = self._tables
+        return tables.index(rows), tables.index(np.where(has, place, 0)), tables.column(has)
 
     def _head(self, name: str, action: Tensor) -> Tensor | None:
         """[P, B] of action [P, A, B], 0 where a pair has no such head."""
@@ -119,7 +113,7 @@ class RawOrders:
         regular = (moved if quick is None else moved - quick).clamp(min=0.0)
         regular = self._limit(regular, action, decision)
         if self._has_gates:
-            requested = self._tensor(flows.raw_order).masked_fill(self._fast, 0.0)
+            requested = self._tables.tensor(flows.raw_order).masked_fill(self._fast, 0.0)
             total = torch.zeros_like(regular).index_add(0, self._to, requested)
             regular = regular.masked_fill(self._gated & (total <= 0.0), 0.0)
         wanted = regular[self._to]
@@ -143,14 +137,14 @@ class RawOrders:
         smoothing = self._head("smoothing", action)
         rho: Tensor | float = 1.0
         if decision.smoothing.size:
-            rho = self._tensor(decision.smoothing)
+            rho = self._tables.tensor(decision.smoothing)
         if smoothing is not None:
             up, down = smoothing.clamp(min=0.0), smoothing.clamp(max=0.0)
             rho = rho + up * (_FASTEST - rho) + down * (rho - _SLOWEST)
         if smoothing is not None or decision.smoothing.size:
             quantity = quantity * rho
         if decision.cap.size:
-            cap = self._tensor(decision.cap)
+            cap = self._tables.tensor(decision.cap)
             head = self._head("cap", action)
             quantity = torch.minimum(
                 quantity, cap if head is None else cap * (CAP_RANGE * head).exp()
@@ -159,7 +153,7 @@ class RawOrders:
 
     def _shares(self, action: Tensor, decision: Decision) -> Tensor:
         """[Q, B or 1] of the lanes of one speed to a pair; they add up to 1."""
-        base = self._tensor(decision.lane_share) if decision.lane_share.size else self._base
+        base = self._tables.tensor(decision.lane_share) if decision.lane_share.size else self._base
         share = base / self._sums(base).clamp(min=1e-300 if base.dtype == torch.float64 else 1e-30)
         if self._has_shares:
             moved = (SHARE_RANGE * action[self._to, self._share_head]).exp()
@@ -173,6 +167,3 @@ class RawOrders:
         """Over the lanes of one speed to the same pair, back at every lane."""
         total = values.new_zeros(2 * self._pairs, values.shape[1])
         return total.index_add(0, self._group, values)[self._group]
-
-    def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.tensor(values, dtype=self._dtype, device=self._device)  # a copy

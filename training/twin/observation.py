@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from envs.compiled.network import CompiledNetwork
 from envs.errors import ConfigError
 from envs.observation.companions import COMPANION_FLAGS, CompanionArrays
 from envs.observation.features import ARRIVALS, FEATURES, Layout, Scale
 from envs.simulation.state import State
 from training.twin.physics import Positions
 from training.twin.state import TwinState
+from training.twin.tables import Tables
 
 
 class _Period(NamedTuple):
@@ -45,25 +45,23 @@ class ObservationSlopes:
 
     def __init__(
         self,
-        net: CompiledNetwork,
+        tables: Tables,
         layout: Layout,
         inverse_scale: np.ndarray,
         path_horizon: np.ndarray,
         companions: CompanionArrays,
-        dtype: torch.dtype,
-        device: str,
     ) -> None:
         """inverse_scale [P]: 1 / mean demand per period; path_horizon [P]: periods.
 
         Raises:
             ConfigError: a feature claims a slope that isn't here.
         """
-        arrays = net.arrays
-        self._dtype, self._device = dtype, device
-        self._pairs = len(net.network.stocks)
-        self._scale = self._column(inverse_scale)[:, :, None]
-        self.horizon = self._column(np.maximum(path_horizon, 1))
-        self._to = self._index(arrays.lanes.to)
+        net = tables.net
+        self._tables, arrays = tables, net.arrays
+        self._pairs = tables.pairs
+        self._scale = tables.column(inverse_scale)[:, :, None]
+        self.horizon = tables.column(np.maximum(path_horizon, 1))
+        self._to = tables.to
         late = 1 if arrays.switches.receive_after_ship else 0
         slots = net.slots
         starts = [min(ahead - late, slots) for ahead in ARRIVALS.values()] + [slots]
@@ -72,29 +70,27 @@ class ObservationSlopes:
         self._has_delay = bool((arrays.lanes.information_delay > 0).any())
         if layout.at.owed_by_me >= 0:
             of_pair = np.repeat(np.arange(self._pairs), np.diff(arrays.stocks.outbound.pointer))
-            self._seller, self._below = (
-                self._index(of_pair),
-                self._index(arrays.lanes.to[arrays.stocks.outbound.index]),
-            )
-            self._per_unit = self._column(arrays.stocks.outbound.value)
+            self._seller = tables.index(of_pair)
+            self._below = tables.index(arrays.lanes.to[arrays.stocks.outbound.index])
+            self._per_unit = tables.column(arrays.stocks.outbound.value)
             inputs = np.repeat(
                 np.arange(len(arrays.lanes.to)), np.diff(arrays.lanes.inputs.pointer)
             )
-            self._supplied = self._index(arrays.lanes.to[inputs])
-            self._supplier = self._index(arrays.lanes.inputs.index)
+            self._supplied = tables.index(arrays.lanes.to[inputs])
+            self._supplier = tables.index(arrays.lanes.inputs.index)
             above, below = arrays.lanes.inputs.index, arrays.lanes.to[inputs]
             share = net.base_share[inputs]
-            self._cover = self._column(
+            self._cover = tables.column(
                 share * inverse_scale[above] / inverse_scale[below]  # in `below`'s units
             )
         moving = self._moving(layout)
         self._plain = [name for name in moving if FEATURES[name].scale is Scale.demand]
         self._signed = [name for name in moving if FEATURES[name].scale is Scale.signed]
         columns = [getattr(layout.at, name) for name in self._plain + self._signed]
-        self._columns = self._index(np.array(columns))
+        self._columns = tables.index(np.array(columns))
         self._companions = companions
-        self._seen = self._index(companions.seen)
-        self._companion = self._index(
+        self._seen = tables.index(companions.seen)
+        self._companion = tables.index(
             np.where(companions.row >= 0, companions.row, self._pairs).ravel()  # behind the last: 0
         )
 
@@ -113,12 +109,6 @@ class ObservationSlopes:
                 "one, or set slope=False if agents shall see it without."
             )
         return [name for name in moving if name not in ARRIVALS or name in self._buckets]
-
-    def _index(self, values: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.asarray(values, np.int64), device=self._device)
-
-    def _column(self, values: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.array(values), dtype=self._dtype, device=self._device)[:, None]
 
     def of(
         self,
@@ -163,7 +153,7 @@ class ObservationSlopes:
 
     def shortage(self, now: _Period) -> Tensor:
         """[P, B] units that pairs below lack of their forecast."""
-        mean = torch.tensor(now.simulated.forecast_mean, dtype=self._dtype, device=self._device)
+        mean = self._tables.tensor(now.simulated.forecast_mean)
         short = (mean - now.positions.inventory_position).clamp(min=0.0)
         return torch.zeros_like(mean).index_add(
             0, self._seller, self._per_unit * short[self._below]

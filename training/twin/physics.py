@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.compiled.network import CompiledNetwork
 from envs.simulation.actions import HeadArrays
 from envs.simulation.state import Flows, State
 from training.twin.account import Accounting
@@ -55,26 +54,19 @@ class Twin:
     add up. Without, the twin goes its own way, and has to arrive where the simulator does.
     """
 
-    def __init__(
-        self, net: CompiledNetwork, heads: HeadArrays, dtype: torch.dtype, device: str
-    ) -> None:
-        self.net, self._tables = net, Tables(net, dtype, device)
-        tables, a = self._tables, net.arrays
+    def __init__(self, tables: Tables, heads: HeadArrays) -> None:
+        self.net, self._tables, a = tables.net, tables, tables.net.arrays
         self._shipping, self._receiving = Shipping(tables, heads), Receiving(tables)
         self._accounting = Accounting(tables)
-        self._outbound, self._downstream = (
-            tables.entries(a.stocks.outbound),
-            tables.entries(a.stocks.downstream),
-        )
+        self._outbound = tables.entries(a.stocks.outbound)
+        self._downstream = tables.entries(a.stocks.downstream)
         self._expected_yield = tables.column(a.lanes.expected_yield)
         self._maximum_order = tables.column(a.rules.maximum_order)
         self._delay = tables.index(a.lanes.information_delay)[:, None]
         self._has_delay = bool((a.lanes.information_delay > 0).any())
         self._hears_at_once = tables.column(a.lanes.information_delay == 0)
-        self._serve_limit, self._p_wait = (
-            tables.column(a.stocks.serve_limit),
-            tables.column(a.stocks.p_wait),
-        )
+        self._serve_limit = tables.column(a.stocks.serve_limit)
+        self._p_wait = tables.column(a.stocks.p_wait)
         self._soon = _Soon(tables)
         self._customers = tables.index(np.flatnonzero(a.stocks.demand_of >= 0))
         self._stream = tables.index(a.stocks.demand_of[a.stocks.demand_of >= 0])
@@ -147,10 +139,8 @@ class Twin:
 
     def begin(self, flows: Flows) -> None:
         """Record what was served before the first orders, where customers come first."""
-        made = (flows.sold, flows.backlog_served, flows.lost)
-        like = self._serve_limit
-        sold, older, lost = (torch.tensor(v, dtype=like.dtype, device=like.device) for v in made)
-        self._served = sold, older, lost
+        tensor = self._tables.tensor
+        self._served = tensor(flows.sold), tensor(flows.backlog_served), tensor(flows.lost)
 
     def _order(
         self, state: TwinState, raw: Tensor, flows: Flows | None
@@ -158,9 +148,7 @@ class Twin:
         """Feasible orders join what is owed, or go on their way there."""
         ordered = torch.minimum(raw.clamp(min=0.0), self._maximum_order)
         if flows is not None:
-            if (
-                self.net.arrays.switches.has_order_rules
-            ):  # closed, full or out of budget: nothing more
+            if self.net.arrays.switches.has_order_rules:  # closed, full or out of budget: no more
                 refused = (flows.ordered <= 0.0) & (flows.raw_order > 0.0)
                 ordered = ordered.masked_fill(torch.as_tensor(refused, device=ordered.device), 0.0)
             ordered = anchor(flows.ordered, ordered)
@@ -192,9 +180,7 @@ class _Soon:
 
     def __init__(self, tables: Tables) -> None:
         arrays = tables.net.arrays
-        late = (
-            1 if arrays.switches.receive_after_ship else 0
-        )  # today's are still to come, in slot 0
+        late = int(arrays.switches.receive_after_ship)  # today's are still to come, in slot 0
         slot = np.arange(tables.net.slots)[:, None]
         counted = (slot + late >= 1) & (slot <= arrays.stocks.expedite_periods[arrays.lanes.to])
         weight = np.where(counted, arrays.lanes.expected_yield, 0.0)  # [L, Q]

@@ -23,10 +23,8 @@ class Receiving:
         stored = np.isfinite(a.nodes.storage_capacity[a.stocks.node_of]) & (a.stocks.volume > 0)
         self._has_storage = bool(stored.any())
         self._needs_room = tables.column(stored[a.lanes.to] & ~a.lanes.plain_receipt)
-        self._volume, self._capacity = (
-            tables.column(a.stocks.volume),
-            tables.column(a.nodes.storage_capacity),
-        )
+        self._volume = tables.column(a.stocks.volume)
+        self._capacity = tables.column(a.nodes.storage_capacity)
         self._node = tables.index(a.stocks.node_of)
 
     def receive(self, state: TwinState, draws: Draws, *, at_once: bool) -> TwinState:

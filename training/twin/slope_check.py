@@ -65,8 +65,8 @@ def check_slopes(env: BatchedEnv) -> None:
     elif mismatch is not None:
         raise ConfigError(
             f"algorithm=pathwise learns from how orders move with stock, and policy "
-            f"'{policy.name}' declares it wrongly: {mismatch}; correct `follows` (or order_weights) "
-            f"and `expedite_follows` (or expedite_weights) in {class_path(policy)}, or say in its "
+            f"'{policy.name}' declares it wrongly: {mismatch}; correct `follows` (or "
+            f"order_weights) and `expedite_follows` (or expedite_weights) in {class_path(policy)}, or say in its "
             "`approximate` why orders move otherwise, or take algorithm=ppo."
         )
 

@@ -52,11 +52,14 @@ def _values(state: State, period: int) -> tuple[NDArray[np.float64], ...]:
         state.on_hand,
         state.backorders,
         state.owed,
-        np.roll(state.in_transit, -(period % state.in_transit.shape[1]), axis=1).swapaxes(0, 1),
-        np.roll(state.orders_on_way, -(period % state.orders_on_way.shape[1]), axis=1).swapaxes(
-            0, 1
-        ),
+        _from_now(state.in_transit, period),
+        _from_now(state.orders_on_way, period),
     )
+
+
+def _from_now(pipeline: NDArray[np.float64], period: int) -> NDArray[np.float64]:
+    """[Q, L, B] by slot -> [L, Q, B] by periods to go."""
+    return np.roll(pipeline, -(period % pipeline.shape[1]), axis=1).swapaxes(0, 1)
 
 
 class Draws(NamedTuple):

@@ -35,11 +35,13 @@ class Tables:
         """Whole numbers [n]."""
         return torch.as_tensor(np.array(values, np.int64), device=self.device)
 
+    def tensor(self, values: Any) -> Tensor:
+        """A copy of numbers of any shape."""
+        return torch.tensor(values, dtype=self.dtype, device=self.device)
+
     def column(self, values: Any) -> Tensor:
         """Numbers [n] as [n, 1], to multiply [n, B] by."""
-        return torch.as_tensor(np.array(values, float), dtype=self.dtype, device=self.device)[
-            :, None
-        ]
+        return self.tensor(np.array(values, float))[:, None]
 
     def entries(self, matrix: Csr) -> Entries:
         """All entries of a sparse matrix, row by row."""

@@ -24,6 +24,7 @@ from training.twin.heads import RawOrders, clip_action
 from training.twin.observation import ObservationSlopes
 from training.twin.physics import Twin
 from training.twin.state import Draws, TwinState, anchor
+from training.twin.tables import Tables
 
 _DTYPE = torch.float32
 
@@ -60,13 +61,13 @@ class Trajectories:
         self._seed, self._device = seed, device
         net, policy, simulator = env.net, env.base_policy, env.simulator
         heads, _ = compile_heads(net, policy.decides, env.scenario.extra_heads)
-        self._twin = Twin(net, heads, _DTYPE, device)
-        self._raw_orders = RawOrders(net, heads, _DTYPE, device)
-        self._policy = BasePolicySlopes(policy, env.action_space, _DTYPE, device)
+        self._tables = tables = Tables(net, _DTYPE, device)
+        self._twin, self._raw_orders = Twin(tables, heads), RawOrders(tables, heads)
+        self._policy = BasePolicySlopes(policy, env.action_space)
+        path_horizon = simulator.forecast.path_horizon
         self._slopes = ObservationSlopes(
-            net, env.layout, env.inverse_scale, simulator.forecast.path_horizon,
-            env.companions, _DTYPE, device,
-        )  # fmt: skip
+            tables, env.layout, env.inverse_scale, path_horizon, env.companions
+        )
         self._node_of_row = np.concatenate([group.node_of_row for group in env.groups])
         self._observation: NDArray[np.float32] | None = None
         self._first_episode = first_episode
@@ -125,7 +126,7 @@ class Trajectories:
         env, twin = self.env, self._twin
         positions = twin.positions(state)
         wanted = self._policy.of(positions, env.view)
-        decision, spread = env.simulator.decision, self._tensor(env.spread)
+        decision, spread = env.simulator.decision, self._tables.tensor(env.spread)
         order, expedite = anchor(env.target, wanted["order"]), None
         if "expedite" in wanted:
             expedite = anchor(decision.expedite, wanted["expedite"])
@@ -141,7 +142,7 @@ class Trajectories:
         )
         cost = flows.cost.sum(0)
         if env.shortage_price.any():
-            price = self._tensor(env.shortage_price)
+            price = self._tables.tensor(env.shortage_price)
             cost = cost + price * (flows.demand - flows.sold).sum(0)
         env.open_period()
         draws = Draws.of(env.simulator.trace, _DTYPE, self._device)
@@ -160,6 +161,3 @@ class Trajectories:
                 mean = torch.cat([mean, mean.new_zeros(shape)], dim=1)
             parts.append(mean)
         return torch.cat(parts)
-
-    def _tensor(self, values: NDArray[np.float64]) -> Tensor:
-        return torch.tensor(values, dtype=_DTYPE, device=self._device)
