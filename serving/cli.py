@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import signal
 import socket
@@ -20,7 +19,7 @@ from conf.compose import CommandConfig, compose
 from envs.errors import ConfigError
 from evaluation.artifact.registry import resolve_artifact
 from evaluation.tracking.config import TrackingConfig
-from serving.config import ServeConfig
+from serving.config import ServeConfig, is_loopback
 from serving.live import LivePolicy, Source
 
 _EXAMPLE = """curl -s {url}/v1/recommendations -H 'Content-Type: application/json' -d '{body}'"""
@@ -104,18 +103,12 @@ def _require_loopback() -> None:
         except psutil.Error:  # ended meanwhile
             continue
         for connection in connections:
-            if connection.status == psutil.CONN_LISTEN and not _is_loopback(connection.laddr.ip):
+            if connection.status == psutil.CONN_LISTEN and not is_loopback(connection.laddr.ip):
                 raise ConfigError(
                     f"'{process.name()}' listens on {connection.laddr.ip} port "
                     f"{connection.laddr.port}, open to the network; expected loopback only. "
                     "Unset the RAY_* variables of your environment, then try again."
                 )
-
-
-def _is_loopback(text: str) -> bool:
-    address = ipaddress.ip_address(text)
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
 
 
 @contextmanager

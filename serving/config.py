@@ -27,7 +27,7 @@ class ServeConfig:
     poll_seconds: float
 
     def __post_init__(self) -> None:
-        if not _is_loopback(self.host):
+        if self.host != "localhost" and not is_loopback(self.host):
             raise ConfigError(
                 f"serve.host is {self.host}; expected a loopback address such as 127.0.0.1, "
                 "because requests are not authenticated. To open it, put a reverse proxy with "
@@ -49,8 +49,11 @@ class ServeConfig:
             )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(text: str) -> bool:
+    """Whether an IP address only reaches this machine; False for what is no address."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return host == "localhost"
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

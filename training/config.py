@@ -147,14 +147,8 @@ class ModelConfig:
             _check("model", "hidden", units, 1, 65536, whole=True)
         _check("model", "lowest_std", self.lowest_std, 0.0, open_low=True)
         _check("model", "highest_std", self.highest_std, self.lowest_std, 10.0, open_low=True)
-        _check(
-            "model",
-            "initial_std",
-            self.initial_std,
-            self.lowest_std,
-            self.highest_std,
-            open_low=True,
-        )
+        low, high = self.lowest_std, self.highest_std
+        _check("model", "initial_std", self.initial_std, low, high, open_low=True)
         if self.initial_std == self.highest_std:
             raise ConfigError(
                 f"model.initial_std is {self.initial_std}, equal to model.highest_std; "

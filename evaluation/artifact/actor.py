@@ -10,13 +10,11 @@ from itertools import pairwise
 from typing import ClassVar, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from envs.errors import ArtifactError, NonFiniteError
-
-FloatArray = npt.NDArray[np.float32]
+from envs.types import Floats32
 
 
 class RowGroup(Protocol):
@@ -87,7 +85,7 @@ class TorchPolicy:
     def __init__(self, actors: Mapping[str, Actor]) -> None:
         self.actors = {name: actor.eval() for name, actor in actors.items()}
 
-    def act(self, observation: FloatArray, groups: Sequence[RowGroup]) -> FloatArray:
+    def act(self, observation: Floats32, groups: Sequence[RowGroup]) -> Floats32:
         """Mean action in [-1, 1]: [P, F, B] -> [P, A, B], A the largest of the groups.
 
         Heads that a group does not use stay 0. Raises ArtifactError when a group has no actor
@@ -128,8 +126,8 @@ class TorchPolicy:
 
 
 @torch.inference_mode()
-def _mean(actor: Actor, observation: FloatArray) -> FloatArray:
+def _mean(actor: Actor, observation: Floats32) -> Floats32:
     """[K, F, B] -> [K, A, B]."""
     rows = torch.from_numpy(np.ascontiguousarray(observation.swapaxes(1, 2)))
-    answer: FloatArray = actor(rows).numpy().swapaxes(1, 2)
+    answer: Floats32 = actor(rows).numpy().swapaxes(1, 2)
     return answer

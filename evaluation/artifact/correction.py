@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
 from envs.environment.batched_env import row_groups
 from envs.scenario import Scenario
+from envs.types import Floats32
 from evaluation.artifact.actor import Actor, TorchPolicy
 from evaluation.comparison.rollout import Correction
 
@@ -20,7 +18,7 @@ def learned_correction(actors: Mapping[str, Actor], scenario: Scenario) -> Corre
     """
     policy, groups = TorchPolicy(actors), row_groups(scenario)
 
-    def correct(observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    def correct(observation: Floats32) -> Floats32:
         return policy.act(observation, groups)
 
     return correct

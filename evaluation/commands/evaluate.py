@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.console import Console
@@ -152,7 +151,7 @@ def _publish(comparison: Comparison, composed: Composed[EvaluateCommand], consol
         tracker.log_artifacts(folder / "evaluation.json")
         for picture in pictures:
             tracker.log_artifacts(picture, "figures")
-    console.print(f"Wrote {_relative(folder)}/evaluation.json and {len(pictures)} plots.")
+    console.print(f"Wrote {folder}/evaluation.json and {len(pictures)} plots.")
 
 
 def _metrics(comparison: Comparison) -> dict[str, float]:
@@ -161,8 +160,3 @@ def _metrics(comparison: Comparison) -> dict[str, float]:
         for e in comparison.policies
         for key, value in {"cost_per_period": e.cost.mean, **e.kpis.summary()}.items()
     }
-
-
-def _relative(folder: Path) -> Path:
-    here = Path.cwd()
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder

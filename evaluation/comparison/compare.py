@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from envs.kpis.pairs import EpisodeKpis
 from envs.scenario import Scenario
+from envs.types import Floats
 from evaluation.comparison.rollout import BATCH, Competitor, play_batch
 from evaluation.progress import SILENT, Progress
 from evaluation.tasks import Task
@@ -45,7 +45,7 @@ class Estimate:
         return {"mean": self.mean, "ci95": list(self.interval) if known else None}
 
 
-def estimate(samples: NDArray[np.float64]) -> Estimate:
+def estimate(samples: Floats) -> Estimate:
     """Mean and Student's 95 % interval of independent samples; one sample has no interval."""
     if samples.size < 2:
         return Estimate(float(samples.mean()), float("inf"), samples.size)
@@ -115,7 +115,7 @@ def compare(
     return Comparison(scenario, tuple(evaluated), seed, traces, split, unit)
 
 
-def independent_samples(scenario: Scenario, cost: NDArray[np.float64]) -> NDArray[np.float64]:
+def independent_samples(scenario: Scenario, cost: Floats) -> Floats:
     """Costs [T, B] -> cost per period of each trace; of each full week where one history is
     replayed: weeks are nearer to independent than days."""
     if scenario.splits is None:

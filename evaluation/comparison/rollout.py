@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.environment.batched_env import BatchedEnv
 from envs.kpis.pairs import EpisodeKpis, KpiTally
@@ -15,6 +14,7 @@ from envs.policies import build_policy
 from envs.policies.base import Policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
+from envs.types import Floats, Floats32, Ints
 
 BATCH = 256  # episodes simulated at once
 
@@ -22,7 +22,7 @@ BATCH = 256  # episodes simulated at once
 class Correction(Protocol):
     """A learned correction of the base policy."""
 
-    def __call__(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, observation: Floats32) -> Floats32:
         """Map observations [P, F, B] to actions [P, A, B] in [-1, 1]."""
 
 
@@ -105,12 +105,12 @@ class Timeline:
     waiting: customers' backorders at the end of the period. regimes [T, G]: their true states.
     """
 
-    on_hand: dict[str, NDArray[np.float64]]
-    ordered: dict[str, NDArray[np.float64]]
-    demand: NDArray[np.float64]
-    lost: NDArray[np.float64]
-    waiting: NDArray[np.float64]
-    regimes: NDArray[np.int64]
+    on_hand: dict[str, Floats]
+    ordered: dict[str, Floats]
+    demand: Floats
+    lost: Floats
+    waiting: Floats
+    regimes: Ints
 
 
 def record_timeline(

@@ -11,7 +11,6 @@ import logging
 import threading
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ArtifactError, NonFiniteError
@@ -19,7 +18,7 @@ from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 from envs.simulation.explain import Change, explain_orders
-from envs.types import Floats
+from envs.types import Floats, Floats32
 from evaluation.artifact.artifact import Artifact
 from evaluation.artifact.network_io import scenario_from_plain
 from evaluation.recommendation.schemas import (
@@ -109,7 +108,7 @@ class Recommender:
             warnings=notices,
         )
 
-    def _act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _act(self, observation: Floats32) -> Floats32:
         if not np.isfinite(observation).all():
             row, feature = (int(i[0]) for i in np.nonzero(~np.isfinite(observation))[:2])
             raise NonFiniteError(
@@ -118,7 +117,7 @@ class Recommender:
             )
         return self._policy.act(observation, self._env.groups)
 
-    def _orders(self, action: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    def _orders(self, action: Floats32) -> tuple[Floats, Floats]:
         """Play the period with this action and undo it; returns (raw, executed) orders [Q]."""
         env = self._env
         before = [array.copy() for array in env.state]

@@ -116,8 +116,6 @@ def _columns(names: list[str], links: list[Connection]) -> dict[str, tuple[float
             if a != b:
                 depth[b] = max(depth[b], depth[a] + 1)
     column = depth[group]
-    if OUTSIDE not in names and not edges.size:
-        column[:] = 0
     places: dict[str, tuple[float, float]] = {}
     for x in range(int(column.max()) + 1):
         here = [name for name in names if column[index[name]] == x]

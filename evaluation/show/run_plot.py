@@ -55,8 +55,7 @@ def draw_run(scenario: Scenario, run: Timeline, colours: Mapping[str, str], titl
     for axis in panels:
         axis.set_xlim(-0.5, len(periods) - 0.5)
     for axis in panels[:-1]:
-        axis.tick_params(labelbottom=axis in (left[-1], right[-1], customers) and axis is customers
-                         and not bands)  # fmt: skip
+        axis.tick_params(labelbottom=axis is customers and not bands)
         axis.set_ylim(0.0, 1.1 * max(axis.dataLim.y1, 1e-9))
     panels[-1].set_xlabel(f"{scenario.period_name}, after the warm-up")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)

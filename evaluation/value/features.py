@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_calendar, has_fixed_cost, has_hidden_state, has_seen_state
+from envs.types import Bools, Floats
 
 FEATURES: Mapping[str, str] = {
     "nodes": "nodes that hold stock",
@@ -96,20 +96,20 @@ def sku_classes(net: CompiledNetwork) -> dict[str, str]:
     return classes
 
 
-def _critical_ratio(net: CompiledNetwork) -> NDArray[np.float64]:
+def _critical_ratio(net: CompiledNetwork) -> Floats:
     """[D] (Arrow, Harris and Marschak 1951). Who waits costs b per period, who leaves p + price."""
     arrays, rows = net.arrays, net.customer_pair
     waits = arrays.stocks.p_wait[rows]
     leaves = arrays.stocks.lost_sale_cost[rows] + arrays.stocks.price[rows]
     short = waits * arrays.stocks.backlog_cost[rows] + (1.0 - waits) * leaves
     both = short + arrays.stocks.holding_cost[rows]
-    ratio: NDArray[np.float64] = np.divide(short, both, out=np.zeros_like(both), where=both > 0.0)
+    ratio: Floats = np.divide(short, both, out=np.zeros_like(both), where=both > 0.0)
     return ratio
 
 
 def _coupled_pairs(
     net: CompiledNetwork,
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+) -> tuple[Bools, Bools, Bools]:
     """Return [P] each: shares a limit, shares a cost, competes for the stock of a sender."""
     network, arrays = net.network, net.arrays
     size = len(network.stocks)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.kpis.pairs import EpisodeKpis
 from envs.scenario import Scenario
+from envs.types import Floats
 from evaluation.comparison.compare import independent_samples
 
 _KPIS = ("fill_rate", "ready_rate", "days_of_supply", "cvar90_cost")
@@ -69,5 +69,5 @@ def _segments(
     return costs
 
 
-def _plain(values: NDArray[np.float64]) -> tuple[float, ...]:
+def _plain(values: Floats) -> tuple[float, ...]:
     return tuple(float(x) for x in values)

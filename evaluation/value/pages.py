@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evaluation.files.atomic_folder import write_file
 from evaluation.value.record import Entry, folder_name
-from evaluation.value.tables import HEADINGS, money, row_of
+from evaluation.value.tables import HEADINGS, markdown_table, money, row_of
 
 BEGIN = "<!-- written by `echelon report`; change what is outside of this block -->"
 END = "<!-- end of what `echelon report` wrote -->"
@@ -74,11 +74,13 @@ def _block(entry: Entry, command: str, date: str, facts: Mapping[str, str]) -> s
     settings = "; ".join(f"{name}: {text}" for name, text in facts.items())
     return "\n".join(
         [
-            _table(_HEADINGS, [(*row_of(entry)[1:], date)]),
+            markdown_table(_HEADINGS, [(*row_of(entry)[1:], date)]),
             f"```\n{command}\n```\n",
             f"Measured {date}. {settings[:1].upper()}{settings[1:]}.\n",
-            _table(("rule", "test cost", "fill rate", "parameter sets tried"), rules),
-            _table(("training", "test cost", "fill rate", "iteration chosen"), seeds).rstrip(),
+            markdown_table(("rule", "test cost", "fill rate", "parameter sets tried"), rules),
+            markdown_table(
+                ("training", "test cost", "fill rate", "iteration chosen"), seeds
+            ).rstrip(),
         ]
     )
 
@@ -91,9 +93,4 @@ def _index(folder: Path) -> str:
         found = re.search(r"^\| ---.*\n\| (.*) \|$", block, re.M)
         if found and page.name != _INDEX:
             rows.append((f"[{page.stem}]({page.name})", *found[1].split(" | ")))
-    return _table(("scenario", *_HEADINGS), rows).rstrip()
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+    return markdown_table(("scenario", *_HEADINGS), rows).rstrip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -99,14 +99,20 @@ def _trust(tree: VerdictTree) -> str:
     return "no better than guessing: a summary of these scenarios, not a forecast of others"
 
 
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return the table, its last line ended."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    cells = [" | ".join(cell.replace("|", "/") for cell in line) for line in lines]
+    return "".join(f"| {line} |\n" for line in cells)
+
+
 def as_markdown(
     entries: Sequence[Entry], tree: VerdictTree | None, advice: Mapping[str, Advice]
 ) -> str:
     """Return report.md: one table, the tree, how to read both."""
-    lines = ["# Value of learning", "", _line(HEADINGS), _line(["---"] * len(HEADINGS))]
-    lines += [_line(row_of(entry)) for entry in entries]
+    lines = ["# Value of learning", "", markdown_table(HEADINGS, map(row_of, entries))]
     judged = sum(entry.judgement is not None for entry in entries)
-    lines += ["", "```", tree_text(tree, judged), "```", ""]
+    lines += ["```", tree_text(tree, judged), "```", ""]
     lines += [f"- Advice for {label}: {one.text()}" for label, one in advice.items()]
     lines += ["", *(f"{text}\n" for text in HOW_TO_READ)]
     return "\n".join(lines)
@@ -187,10 +193,6 @@ def _entry(entry: Entry) -> dict[str, Any]:
         ],
     }
     return plain | ({} if entry.judgement is None else entry.judgement.as_dict())
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
 
 
 def _bound_text(entry: Entry) -> str:

@@ -7,7 +7,7 @@ can be made again without playing anything.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -211,11 +211,7 @@ def _break_even(
 def _segments(classical: Played, seeds: Sequence[TrainedSeed]) -> tuple[Segment, ...]:
     segments = []
     for label, cost in classical.segments.items():
-        learned: list[float] = [_of(s.played.segments, label) for s in seeds]
+        learned = [s.played.segments.get(label, 0.0) for s in seeds]
         savings = tuple(cost - x for x in learned)
         segments.append(Segment(label, cost, float(np.mean(learned)), savings))
     return tuple(segments)
-
-
-def _of(segments: Mapping[str, float], label: str) -> float:
-    return segments.get(label, 0.0)

@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from envs.types import Floats
 from evaluation.optima.eoq import economic_order_quantity, lot_under_disruptions
 from evaluation.optima.finite_horizon import finite_horizon
 from evaluation.optima.guaranteed_service import Stage, place_safety_stock
@@ -54,7 +54,7 @@ def perishable(case: Case) -> Iterator[Row]:
         yield case.row("best_base_stock", known["value"], cost, began, allowed)
 
 
-def _rounded_gamma(text: str) -> NDArray[np.float64]:
+def _rounded_gamma(text: str) -> Floats:
     """Probabilities of a gamma variable rounded to whole units: `round(Gamma(mean 4, cov .5))`."""
     found = _GAMMA.fullmatch(text.strip().lower())
     if found is None:
@@ -62,7 +62,7 @@ def _rounded_gamma(text: str) -> NDArray[np.float64]:
     mean, shape = float(found[1]), 1.0 / float(found[2]) ** 2
     demand = stats.gamma(shape, scale=mean / shape)
     count = int(demand.ppf(1.0 - 1e-9)) + 2
-    pmf: NDArray[np.float64] = np.diff(demand.cdf(np.arange(count) + 0.5), prepend=0.0)
+    pmf: Floats = np.diff(demand.cdf(np.arange(count) + 0.5), prepend=0.0)
     return pmf / pmf.sum()
 
 

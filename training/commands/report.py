@@ -92,19 +92,18 @@ class _Report:
         self.folder, self.command = composed.folder.absolute(), command
         self.studies = [_study(label, composed) for label in command.scenarios]
         self.prices = Prices(command.currency_per_cpu_hour, command.service_tolerance)
-        self.newcomers = {label: _features(label, command) for label in command.advise}
+        self.newcomers = {
+            label: features_of(build_scenario(_train_command(label, command).scenario).compiled)
+            for label in command.advise
+        }
         self.errors: dict[str, str] = {}
-
-    def entries(self) -> list[Entry]:
-        """Read what there is of every scenario."""
-        return [
-            load_entry(s.folder, s.label, s.seeds, self.prices, self.errors.get(s.label, ""))
-            for s in self.studies
-        ]
 
     def publish(self) -> tuple[list[Entry], VerdictTree | None, dict[str, Advice]]:
         """Write report.html, report.md and report.json from the records on disk."""
-        entries = self.entries()
+        entries = [
+            load_entry(s.folder, s.label, s.seeds, self.prices, self.errors.get(s.label, ""))
+            for s in self.studies
+        ]
         features, verdicts = [], []
         for entry in entries:
             if entry.judgement is not None and entry.classical is not None:
@@ -230,10 +229,6 @@ def _train_command(label: str, command: ReportCommand) -> TrainCommand:
     if command.smoke:
         arguments.append("smoke=true")
     return next(compose_runs(TrainCommand, arguments)).command
-
-
-def _features(label: str, command: ReportCommand) -> dict[str, float]:
-    return features_of(build_scenario(_train_command(label, command).scenario).compiled)
 
 
 def _study(label: str, composed: Composed[ReportCommand]) -> Any:

@@ -11,7 +11,7 @@ import functools
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -129,38 +129,23 @@ def _base_parameters(
     return parameters
 
 
-def _arguments(options: Sequence[str], space: Any, seed: int, number: int) -> list[str]:
-    from training.studies.sweep import trial_arguments
-
-    return [*options, *trial_arguments(space, seed, number)]
-
-
 def _trial(
-    config: Mapping[str, Any], *, options: list[str], space: Any, folder: Path,
-    parameters: Mapping[str, Any],
+    config: Mapping[str, Any], *, options: list[str], drawn: Callable[[int], list[str]],
+    folder: Path, parameters: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Runs in a Ray actor: one training, which reports every validation to Tune."""
     from ray import tune
 
-    number = int(config["trial"])
-    arguments = _arguments(options, space, _seed(options), number)
-    own = [f"out={folder / f'trial_{number:03d}'}", "tracking.enabled=false", "test.traces=2"]
-    composed = _composed([*arguments, *own])
-    composed.write()
-    last = _play(composed, parameters, _Reports())
-    tune.report({**last, "ended": True})
-
-
-def _play(
-    composed: Composed[TrainCommand], parameters: Mapping[str, Any], reports: _Reports
-) -> dict[str, Any]:
     from training.job.train import train
 
-    scenario = dataclasses.replace(
-        build_scenario(composed.command.scenario), policy_params=parameters
-    )
+    number, reports = int(config["trial"]), _Reports()
+    own = [f"out={folder / f'trial_{number:03d}'}", "tracking.enabled=false", "test.traces=2"]
+    composed = _composed([*options, *drawn(number), *own])
+    composed.write()
+    scenario = build_scenario(composed.command.scenario)
+    scenario = dataclasses.replace(scenario, policy_params=parameters)
     train(scenario, composed.command, composed.folder, reports)
-    return reports.last
+    tune.report({**reports.last, "ended": True})
 
 
 class _Reports(SilentProgress):
@@ -180,10 +165,6 @@ class _Reports(SilentProgress):
             tune.report({**self.last, "ended": False})
 
 
-def _seed(options: Sequence[str]) -> int:
-    return int(next((a.split("=", 1)[1] for a in options if a.startswith("seed=")), "0"))
-
-
 def _search(
     composed: Composed[SweepCommand], options: list[str], space: Any, parameters: Mapping[str, Any],
     missing: list[int], tracker: Tracker, progress: ConsoleProgress,
@@ -191,6 +172,7 @@ def _search(
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
+    from training.studies.sweep import trial_arguments
     from training.studies.trial_recorder import TrialRecorder
 
     command, folder = composed.command, composed.folder.absolute()
@@ -200,12 +182,10 @@ def _search(
     unit, most = (
         ("iteration", train_command.algorithm.iterations) if limit is None else ("seconds", limit)
     )
-    recorder = TrialRecorder(
-        folder, tracker, progress,
-        lambda number: tuple(_arguments([], space, _seed(options), number)),
-    )  # fmt: skip
+    drawn = functools.partial(trial_arguments, space, train_command.seed)
+    recorder = TrialRecorder(folder, tracker, progress, drawn)
     trainable = functools.partial(
-        _trial, options=options, space=space, folder=folder, parameters=parameters
+        _trial, options=options, drawn=drawn, folder=folder, parameters=parameters
     )
     tuner = tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory(bundles)),

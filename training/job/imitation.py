@@ -24,7 +24,7 @@ from envs.policies.base import Policy, Target, View
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 from envs.simulation.actions import LEVEL, LEVEL_RANGE, Group, HeadArrays, compile_heads
-from envs.types import Bools, Floats
+from envs.types import Bools, Floats, Floats32
 from evaluation.artifact.actor import Actor, TorchPolicy
 from evaluation.progress import SILENT, Progress
 from training.config import ImitationConfig
@@ -157,8 +157,8 @@ def _play(
 
 def _some_rows(
     group: Group,
-    observation: NDArray[np.float32],
-    action: NDArray[np.float32],
+    observation: Floats32,
+    action: Floats32,
     at_most: Bools,
     periods: int,
     drawing: np.random.Generator,
@@ -176,9 +176,7 @@ def _some_rows(
     return Demonstrations(whole, drawn(action), drawn(at_most))
 
 
-def teachers_action(
-    env: BatchedEnv, heads: HeadArrays, wanted: Target
-) -> tuple[NDArray[np.float32], Bools]:
+def teachers_action(env: BatchedEnv, heads: HeadArrays, wanted: Target) -> tuple[Floats32, Bools]:
     """(action [P, A, B] in [-1, 1] that orders what the teacher wants now, whether a smaller one
     orders the same: nothing).
 

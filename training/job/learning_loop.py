@@ -8,7 +8,7 @@ import time
 import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from envs.errors import NonFiniteError, TrainingStopped
+from envs.errors import TrainingStopped
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
@@ -110,14 +110,7 @@ class LearningLoop:
     def _iterate(self, algorithm: Algorithm) -> dict[str, float]:
         result = algorithm.train()
         self.iteration += 1
-        metrics = iteration_metrics(result)
-        if not all(np.isfinite(value) for value in metrics.values()):
-            bad = next(key for key, value in metrics.items() if not np.isfinite(value))
-            raise NonFiniteError(
-                f"training metric {bad} is {metrics[bad]} in iteration {self.iteration}; lower "
-                "algorithm.learning_rate, then resume from the last checkpoint."
-            )
-        return metrics
+        return iteration_metrics(result)
 
     def _validate(self, algorithm: Algorithm, metrics: dict[str, float]) -> float:
         validation = self._settings.validation

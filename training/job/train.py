@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from envs.environment.batched_env import BatchedEnv
@@ -21,6 +20,7 @@ from envs.errors import ConfigError
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
+from envs.types import Floats
 from evaluation.artifact.actor import Actor
 from evaluation.artifact.correction import learned_correction
 from evaluation.comparison.compare import Comparison, compare, verdict
@@ -147,7 +147,7 @@ def prepare_scenario(
     return dataclasses.replace(scenario, policy_params=params), tuned
 
 
-def _cost_scale(scenario: Scenario, reward: RewardConfig, tune: TuneConfig) -> NDArray[np.float64]:
+def _cost_scale(scenario: Scenario, reward: RewardConfig, tune: TuneConfig) -> Floats:
     """[P] What the base policy makes each pair answer for [currency per period]."""
     rows = len(scenario.network.stocks)
     env = BatchedEnv(

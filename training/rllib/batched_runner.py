@@ -16,7 +16,6 @@ import gymnasium as gym
 import numpy as np
 import ray
 import torch
-from numpy.typing import NDArray
 from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.core.columns import Columns
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
@@ -39,6 +38,7 @@ from torch import Tensor
 
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError, EchelonError, TrainingStopped
+from envs.types import Floats
 from training.rllib.batches import action_log_probability, advantages_of
 from training.rllib.episodes import episodes_of
 from training.rllib.modules import row_spaces
@@ -255,8 +255,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         }
         lifetime: dict[tuple[str, ...] | str, int] = {
             NUM_ENV_STEPS_SAMPLED_LIFETIME: env_steps,
-            (NUM_AGENT_STEPS_SAMPLED_LIFETIME, ALL_AGENTS): env_steps
-            * len(self.simulator.agent_ids),
+            (NUM_AGENT_STEPS_SAMPLED_LIFETIME, ALL_AGENTS): agent_steps,
             "episodes_begun_lifetime": int(fragment.truncated.sum()) * self.num_envs,
         }
         for kind, rows in fragment.kinds.items():
@@ -343,7 +342,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         return [(COMPONENT_RL_MODULE, self.module)]
 
 
-def _highest_cost(cost: NDArray[np.float64], share: float) -> slice | Tensor:
+def _highest_cost(cost: Floats, share: float) -> slice | Tensor:
     """The replications that cost most, of cost [B]: a share of them, at least one."""
     if share == 1.0:
         return slice(None)

@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from envs.types import Floats32
 from training.rllib.gae import advantages
 from training.rllib.modules import NodeKindModule
 from training.rllib.sampler import Fragment, KindRows
-
-FloatArray = NDArray[np.float32]
 
 _CHUNK = 16_384  # rows per forward pass of the critic: the layers' outputs stay in cache
 
@@ -36,7 +34,7 @@ def action_log_probability(module: NodeKindModule, rows: KindRows) -> Tensor:
 
 def advantages_of(
     fragment: Fragment, rows: KindRows, module: NodeKindModule, discount: float, gae_lambda: float
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[Floats32, Floats32]:
     """Advantage [T, R, B] in reward units and value target [T, R, B] in value units."""
     values = critic_values(module, rows.observation)
     next_values = values[1:].clone()
@@ -54,7 +52,7 @@ def advantages_of(
     return advantage, target.numpy()
 
 
-def normalise(values: FloatArray) -> FloatArray:
+def normalise(values: Floats32) -> Floats32:
     """Mean 0 and spread 1, as RLlib's own pipeline does for each module."""
     result: Any = (values - values.mean()) / max(1e-4, float(values.std()))
     return np.asarray(result, np.float32)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from envs.reward import COST_ALONE, RewardConfig
 from envs.scenario import Scenario
+from envs.types import Floats
 
 
 class EnvFactory(Protocol):
@@ -29,7 +27,7 @@ class ScenarioEnvFactory:
     # No salvage while training: where an episode is cut, the critic already values what is
     # left, and both together would count it twice.
     reward: RewardConfig = field(default_factory=lambda: replace(COST_ALONE, salvage_share=0.0))
-    cost_scale: NDArray[np.float64] | None = None  # [P] currency per period, see BatchedEnv
+    cost_scale: Floats | None = None  # [P] currency per period, see BatchedEnv
     central: bool = False  # append what only a centralised critic may see
 
     def __call__(self, batch_size: int) -> BatchedEnv:

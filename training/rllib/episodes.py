@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 
+from envs.types import Bools, Floats32
 from training.rllib.batches import action_log_probability
 from training.rllib.modules import NodeKindModule
 from training.rllib.sampler import Fragment, KindRows
@@ -37,7 +37,7 @@ def episodes_of(
     ]
 
 
-def _pieces(truncated: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def _pieces(truncated: Bools) -> list[tuple[int, int]]:
     """[T] ends of episodes -> stretches [start, stop) within one episode."""
     stops = sorted({*(np.flatnonzero(truncated) + 1).tolist(), len(truncated)})
     return list(zip([0, *stops[:-1]], stops, strict=True))
@@ -82,5 +82,5 @@ def _episodes_of_kind(
                 )
 
 
-def _buffer(values: NDArray[np.float32]) -> InfiniteLookbackBuffer:
+def _buffer(values: Floats32) -> InfiniteLookbackBuffer:
     return InfiniteLookbackBuffer(values)

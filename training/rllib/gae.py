@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from envs.types import Bools, Floats32
 
 
 def advantages(
-    reward: FloatArray,
-    value: FloatArray,
-    next_value: FloatArray,
-    truncated: NDArray[np.bool_],
+    reward: Floats32,
+    value: Floats32,
+    next_value: Floats32,
+    truncated: Bools,
     *,
     discount: float,
     gae_lambda: float,
-) -> FloatArray:
+) -> Floats32:
     """Advantage of every step: Schulman et al. 2016, eq. 16, cut at time limits.
 
     Supply chains never terminate: an episode's end is only where the simulation stops, so

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from envs.environment.multi_agent import NodeAgents
+from envs.types import Floats32
 
-AgentArrays = dict[str, NDArray[np.float32]]
+AgentArrays = dict[str, Floats32]
 
 _SEEDS_OF_A_RUNNER = 10_000_000
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.distributed
-from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.learner.learner import Learner
@@ -33,6 +32,7 @@ from torch import Tensor
 
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import NonFiniteError
+from envs.types import Floats
 from training.objective import moved_price
 from training.rllib.learners import on_learners
 from training.rllib.modules import NodeKindModule
@@ -45,7 +45,7 @@ _ALL_KINDS = "all_kinds"
 class Played(NamedTuple):
     """What a learner reports of a trajectory."""
 
-    node_cost: NDArray[np.float64]  # [N] currency per period
+    node_cost: Floats  # [N] currency per period
     demand: float  # units
     sold: float  # units of it that were served at once
     env_steps: int

@@ -12,17 +12,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.environment.batched_env import BatchedEnv
 from envs.simulation.actions import Group
+from envs.types import Bools, Floats, Floats32, Ints
 from training.rllib.modules import NodeKindModule
 from training.rllib.sampling_guard import check_step
 
 _PROBE_STD = 0.15  # of random corrections, when the spread of returns is measured
-
-FloatArray = NDArray[np.float32]
 
 
 @dataclass
@@ -54,11 +52,11 @@ class Fragment:
     """A stretch of T periods of B replications."""
 
     kinds: dict[str, KindRows]
-    truncated: NDArray[np.bool_]  # [T] whether the episodes ended with the period
-    episode: NDArray[np.int64]  # [T] number of replication 0's episode; b's is b more
-    period: NDArray[np.int64]  # [T] period within the episode
-    cost: NDArray[np.float64]  # [N] mean cost per period of each node, currency
-    replication_cost: NDArray[np.float64]  # [B] cost of the fragment, shortages priced, currency
+    truncated: Bools  # [T] whether the episodes ended with the period
+    episode: Ints  # [T] number of replication 0's episode; b's is b more
+    period: Ints  # [T] period within the episode
+    cost: Floats  # [N] mean cost per period of each node, currency
+    replication_cost: Floats  # [B] cost of the fragment, shortages priced, currency
     demand: float = 0.0  # units, of all replications
     sold: float = 0.0  # units of it that were served at once
 
@@ -67,7 +65,7 @@ class Fragment:
 class BaseRun:
     """What the base policy does: the yardstick of costs and of the critic."""
 
-    cost: NDArray[np.float64]  # [N] mean cost per period of each node, currency
+    cost: Floats  # [N] mean cost per period of each node, currency
     demand: float  # units per period of the whole network
     value_units: dict[str, tuple[float, float]]  # kind -> (mean, spread) of discounted reward
 
@@ -94,7 +92,7 @@ class Roller:
         self._noise = torch.Generator().manual_seed(seed + first_episode)
         self._action = np.zeros((env.num_rows, env.action_size, env.batch_size), np.float32)
         self._node_of_row = np.concatenate([group.node_of_row for group in env.groups])
-        self._observation: FloatArray | None = None
+        self._observation: Floats32 | None = None
         self._period = 0
         self._first_episode = first_episode
 
@@ -104,7 +102,7 @@ class Roller:
         last = self._first_episode + self.env.batch_size - 1
         return f"seed {self._seed}, episodes {self._first_episode} to {last}, period {self._period}"
 
-    def _reset(self) -> FloatArray:
+    def _reset(self) -> Floats32:
         self._first_episode = self.next_episode
         self.next_episode += self.env.batch_size
         self._period = 0
@@ -112,7 +110,7 @@ class Roller:
         self._check(observation, None)
         return observation
 
-    def _check(self, observation: FloatArray, reward: FloatArray | None) -> None:
+    def _check(self, observation: Floats32, reward: Floats32 | None) -> None:
         check_step(
             self.env,
             observation,
@@ -224,18 +222,18 @@ class Roller:
         return BaseRun(node_cost, demand / len(rewards), units)
 
 
-def _rows_last(observation: FloatArray, group: Group) -> Tensor:
+def _rows_last(observation: Floats32, group: Group) -> Tensor:
     """[P, F, B] -> [R, B, F] view of one kind's rows."""
     return torch.from_numpy(observation[group.start : group.stop]).transpose(1, 2)
 
 
-def _store(fragment: Fragment, t: int, observation: FloatArray) -> None:
+def _store(fragment: Fragment, t: int, observation: Floats32) -> None:
     """Copy an observation into period t of every kind: the only copy it goes through."""
     for rows in fragment.kinds.values():
         rows.observation[t].copy_(_rows_last(observation, rows.group))
 
 
-def _return_units(reward: FloatArray, discount: float) -> tuple[float, float]:
+def _return_units(reward: Floats32, discount: float) -> tuple[float, float]:
     """Mean and spread of the discounted reward to come, as if episodes went on for ever.
 
     reward: [T, R, B].

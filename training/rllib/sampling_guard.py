@@ -9,20 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.errors import NonFiniteError
+from envs.types import Floats32
 
 if TYPE_CHECKING:
     from envs.environment.batched_env import BatchedEnv
 
-FloatArray = NDArray[np.float32]
-
 
 def check_step(
     env: BatchedEnv,
-    observation: FloatArray,
-    reward: FloatArray | None,
+    observation: Floats32,
+    reward: Floats32 | None,
     *,
     seed: int,
     first_episode: int,
@@ -45,15 +43,8 @@ def check_step(
     where = f"in period {period} (seed {seed}"
     if not np.isfinite(observation).all():
         row, feature, replication = np.argwhere(~np.isfinite(observation))[0].tolist()
-        what = f"observation '{env.feature_names[feature]}'"
-        _refuse(
-            env,
-            what,
-            observation[row, feature, replication],
-            row,
-            where,
-            first_episode + replication,
-        )
+        what, value = f"observation '{env.feature_names[feature]}'", observation[row, feature]
+        _refuse(env, what, value[replication], row, where, first_episode + replication)
     if reward is not None and not np.isfinite(reward).all():
         row, replication = np.argwhere(~np.isfinite(reward))[0].tolist()
         _refuse(env, "reward", reward[row, replication], row, where, first_episode + replication)

@@ -22,7 +22,7 @@ class TrialRecorder(Callback):
         folder: Path,
         tracker: Tracker,
         progress: Progress,
-        arguments: Callable[[int], tuple[str, ...]],
+        arguments: Callable[[int], list[str]],
     ) -> None:
         self._log = TrialLog(folder / "trials.jsonl")
         self._tracker, self._progress = tracker, progress
@@ -62,7 +62,7 @@ class TrialRecorder(Callback):
 
     def _end(self, number: int, state: State, why: str = "") -> None:
         curve = tuple(self._curves.get(number, ()))
-        trial = Trial(number, self._arguments(number), state, curve, why)
+        trial = Trial(number, tuple(self._arguments(number)), state, curve, why)
         self._log.append(asdict(trial))
         child = self._tracker.child(f"trial_{number:03d}")
         child.start(

@@ -66,8 +66,9 @@ def check_slopes(env: BatchedEnv) -> None:
         raise ConfigError(
             f"algorithm=pathwise learns from how orders move with stock, and policy "
             f"'{policy.name}' declares it wrongly: {mismatch}; correct `follows` (or "
-            f"order_weights) and `expedite_follows` (or expedite_weights) in {class_path(policy)}, or say in its "
-            "`approximate` why orders move otherwise, or take algorithm=ppo."
+            "order_weights) and `expedite_follows` (or expedite_weights) in "
+            f"{class_path(policy)}, or say in its `approximate` why orders move otherwise, or take "
+            "algorithm=ppo."
         )
 
 

@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.simulation.state import State
 from envs.trace.trace import Trace
+from envs.types import Floats
 
 
-def anchor(value: NDArray[np.float64] | None, slope: Tensor) -> Tensor:
+def anchor(value: Floats | None, slope: Tensor) -> Tensor:
     """The simulator's value with the twin's slope; the twin's own value where there is none."""
     if value is None:
         return slope
@@ -47,7 +47,7 @@ class TwinState(NamedTuple):
         )
 
 
-def _values(state: State, period: int) -> tuple[NDArray[np.float64], ...]:
+def _values(state: State, period: int) -> tuple[Floats, ...]:
     return (
         state.on_hand,
         state.backorders,
@@ -57,7 +57,7 @@ def _values(state: State, period: int) -> tuple[NDArray[np.float64], ...]:
     )
 
 
-def _from_now(pipeline: NDArray[np.float64], period: int) -> NDArray[np.float64]:
+def _from_now(pipeline: Floats, period: int) -> Floats:
     """[Q, L, B] by slot -> [L, Q, B] by periods to go."""
     return np.roll(pipeline, -(period % pipeline.shape[1]), axis=1).swapaxes(0, 1)
 

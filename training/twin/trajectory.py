@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.environment.batched_env import BatchedEnv
 from envs.simulation.actions import compile_heads
+from envs.types import Floats, Floats32
 from evaluation.artifact.actor import Actor
 from training.rllib.sampling_guard import check_step
 from training.twin.base_policy import BasePolicySlopes
@@ -34,7 +34,7 @@ class Trajectory:
     """T periods of B replications. cost: currency per period, priced shortages included."""
 
     cost: Tensor  # [B] with slope
-    node_cost: NDArray[np.float64]  # [N] currency per period, means over replications
+    node_cost: Floats  # [N] currency per period, means over replications
     demand: float  # units, of all replications
     sold: float  # units of it that were served at once
     periods: int
@@ -69,10 +69,10 @@ class Trajectories:
             tables, env.layout, env.inverse_scale, path_horizon, env.companions
         )
         self._node_of_row = np.concatenate([group.node_of_row for group in env.groups])
-        self._observation: NDArray[np.float32] | None = None
+        self._observation: Floats32 | None = None
         self._first_episode = first_episode
 
-    def _begin(self, periods: int) -> NDArray[np.float32]:
+    def _begin(self, periods: int) -> Floats32:
         """Go on where the last trajectory ended, or begin new episodes."""
         env = self.env
         if self._observation is None or env.elapsed + periods > env.horizon:
@@ -83,7 +83,7 @@ class Trajectories:
             self._twin.begin(env.flows)
         return self._observation
 
-    def _check(self, observation: NDArray[np.float32], reward: NDArray[np.float32] | None) -> None:
+    def _check(self, observation: Floats32, reward: Floats32 | None) -> None:
         check_step(
             self.env, observation, reward, seed=self._seed, first_episode=self._first_episode,
             period=self.env.elapsed,
@@ -120,7 +120,7 @@ class Trajectories:
         return Trajectory(total / periods, node_cost, demand, sold, periods)
 
     def _period(
-        self, state: TwinState, observation: NDArray[np.float32], actors: Mapping[str, Actor]
+        self, state: TwinState, observation: Floats32, actors: Mapping[str, Actor]
     ) -> tuple[TwinState, Tensor]:
         """One period: (the state agents meet next, cost [B])."""
         env, twin = self.env, self._twin
