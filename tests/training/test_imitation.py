@@ -24,7 +24,13 @@ from evaluation.comparison.rollout import play
 from tests.conftest import Recorder
 from tests.settings import as_shipped
 from training.commands.train import TrainCommand
-from training.job.imitation import Demonstrations, _Asked, check_teacher, imitate, teachers_action
+from training.job.imitation import (
+    Demonstrations,
+    _TeacherQuery,
+    check_teacher,
+    imitate,
+    teachers_action,
+)
 
 LEVELS = {"base_stock": {"level": 22.0}, "capped_base_stock": {"level": 23.0, "cap": 6.0}}
 
@@ -40,7 +46,7 @@ def policy_of(scenario: Scenario, name: str) -> Policy:
     return build_policy(name, scenario.compiled, scenario.policy_params.get(name, {}))
 
 
-class Far(_Asked):
+class Far(_TeacherQuery):
     """Whose actions reach so far that none is clipped."""
 
     def spread(self, view: View) -> Any:
@@ -103,7 +109,7 @@ def test_a_teacher_with_a_memory_looks_on_while_the_system_warms_up() -> None:
     """The base policy itself as the teacher: it asks for nothing else, from the first period on."""
     scenario = scenario_of("hidden_regime", "ewma_base_stock")
     assert scenario.warm_up > 0
-    asked = _Asked(*(policy_of(scenario, "ewma_base_stock") for _ in range(2)))
+    asked = _TeacherQuery(*(policy_of(scenario, "ewma_base_stock") for _ in range(2)))
     env = BatchedEnv(scenario, 8, base_policy=cast(Policy, asked))
     heads, _ = compile_heads(env.net, asked.decides, scenario.extra_heads)
     env.reset(1)
