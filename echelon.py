@@ -19,13 +19,12 @@ __version__ = "0.1.0"
 
 
 class Command(NamedTuple):
-    """module: where the command stands. run: its function, (argv: list[str]) -> exit code.
-    config: its dataclass, a `conf.compose.CommandConfig`. summary: one line."""
+    """Where a command is found."""
 
     module: str
-    run: str
-    config: str
-    summary: str
+    run: str  # its function, (argv: list[str]) -> exit code
+    config: str  # its dataclass, a `conf.compose.CommandConfig`
+    summary: str  # one line
 
 
 # By what is typed after `echelon`: a word, or two, as in `cluster render`.

@@ -60,13 +60,12 @@ T = TypeVar("T", bound=CommandConfig)
 
 @dataclass(frozen=True)
 class Composed(Generic[T]):
-    """command: the command's dataclass. resolved: the same as plain data, to store and log.
-    folder: where the run puts its files. arguments: the overrides it was made from."""
+    """One run of a command."""
 
     command: T
-    resolved: dict[str, Any]
-    folder: Path
-    arguments: tuple[str, ...]
+    resolved: dict[str, Any]  # the same as plain data, to store and log
+    folder: Path  # where the run puts its files
+    arguments: tuple[str, ...]  # the overrides it was made from
 
     def write(self) -> None:
         """Create the folder and put the resolved configuration into it, without credentials."""

@@ -111,8 +111,7 @@ def _ended(index: int, task: Any) -> Ended[Any]:
 def ray_session(cpus: int) -> Iterator[None]:
     """Start Ray, or join the running one; stop it at the end if it was started here.
 
-    A local instance has so many CPUs, listens on loopback only and has no dashboard. Its start is
-    tried twice: on a loaded machine Ray gives up after a fixed half minute.
+    A local instance has so many CPUs.
     """
     # RLlib greets every new algorithm with a paragraph on its API.
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -123,14 +122,18 @@ def ray_session(cpus: int) -> Iterator[None]:
     if address:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     else:
-        _start_local(cpus)
+        start_local_ray(cpus)
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _start_local(cpus: int) -> None:
+def start_local_ray(cpus: int) -> None:
+    """Start Ray on loopback only, without a dashboard.
+
+    It is tried twice: on a loaded machine Ray gives up after a fixed half minute.
+    """
     for attempt in (1, 2):
         try:
             ray.init(

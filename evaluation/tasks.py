@@ -15,21 +15,21 @@ T = TypeVar("T")
 class Task(Generic[T]):
     """Work whose result depends on nothing but `run`.
 
-    name: for people. run: from where to report progress to the result; it can be pickled, as the
-    result can, because it may run in another process.
+    run: from where to report progress to the result; it can be pickled, as the result can, because
+        it may run in another process.
     """
 
-    name: str
+    name: str  # for people
     run: Callable[[Progress], T]
 
 
 @dataclass(frozen=True)
 class Ended(Generic[T]):
-    """A task that has ended. index: in the tasks given. error: None where there is a value."""
+    """A task that has ended."""
 
-    index: int
+    index: int  # in the tasks given
     value: T | None = None
-    error: Exception | None = None
+    error: Exception | None = None  # None where there is a value
 
     def result(self) -> T:
         """Return the value. Raises the error."""

@@ -35,18 +35,12 @@ def start(source: Source, host: str, port: int) -> None:
     Raises RuntimeError where the replica can't start.
     """
     os.environ.update(_ENVIRONMENT)
-    import ray
     from ray import serve
 
+    from evaluation.ray_workers import start_local_ray
+
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    ray.init(
-        address="local",
-        num_cpus=_CPUS,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        _node_ip_address="127.0.0.1",
-    )
+    start_local_ray(_CPUS)
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": host, "port": port, "request_timeout_s": _REQUEST_SECONDS},

@@ -22,7 +22,9 @@ from envs.policies.base import Parameter, per_pair
 from envs.scenario import Scenario
 from envs.types import Floats
 from evaluation.artifact.artifact import Artifact
+from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.network_io import network_hash, scenario_from_plain
+from evaluation.comparison.rollout import Competitor
 from evaluation.tuning.search import compact, stock_classes
 
 
@@ -57,6 +59,19 @@ def seen_in_training(artifact: Artifact, scenario: Scenario) -> Scenario:
         identity=trained_on.identity,
         action_scale=trained_on.action_scale,
     )
+
+
+def learned_competitor(
+    artifact: Artifact, scenario: Scenario, parameters: Mapping[str, Any] | None = None
+) -> Competitor:
+    """The artifact's policy on a scenario that shows what was `seen_in_training`.
+
+    parameters: of its base policy; None: `base_parameters`, and its errors.
+    """
+    correction = learned_correction(artifact.policy.actors, scenario)
+    parameters = parameters or base_parameters(artifact, scenario)
+    base = artifact.manifest["base_policy"]["name"]
+    return Competitor("learned", base, parameters, correction, origin="artifact")
 
 
 def parameters_for(

@@ -14,9 +14,8 @@ from envs.policies import policy_class
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.artifact.artifact import Artifact, load_artifact
-from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.registry import model_name, resolve_artifact
-from evaluation.artifact.transfer import base_parameters, seen_in_training
+from evaluation.artifact.transfer import learned_competitor, seen_in_training
 from evaluation.comparison.compare import Comparison, compare
 from evaluation.comparison.plots import draw_all
 from evaluation.comparison.rollout import Competitor
@@ -76,7 +75,8 @@ def _run(composed: Composed[EvaluateCommand]) -> None:
         competitors = _classical(scenario, command, workers, progress)
         if artifact is not None:
             scenario = seen_in_training(artifact, scenario)
-            competitors["learned"] = _learned(artifact, scenario, command)
+            own = command.policy_params.get("learned")
+            competitors["learned"] = learned_competitor(artifact, scenario, own)
         comparison = compare(
             scenario,
             [competitors[name] for name in command.policies],
@@ -126,13 +126,6 @@ def _artifact(scenario: Scenario, command: EvaluateCommand) -> Artifact:
             f"'{home}'; give artifact=FOLDER of a policy for it, or scenario={trained_on}."
         )
     return artifact
-
-
-def _learned(artifact: Artifact, scenario: Scenario, command: EvaluateCommand) -> Competitor:
-    base = artifact.manifest["base_policy"]
-    parameters = command.policy_params.get("learned") or base_parameters(artifact, scenario)
-    correction = learned_correction(artifact.policy.actors, scenario)
-    return Competitor("learned", base["name"], parameters, correction, origin="artifact")
 
 
 def _publish(comparison: Comparison, composed: Composed[EvaluateCommand], console: Console) -> None:

@@ -28,17 +28,13 @@ class Correction(Protocol):
 
 @dataclass(frozen=True)
 class Competitor:
-    """A policy under evaluation: a classical one, or one with a learned correction.
-
-    policy: classical policy's name. parameters: its parameters. correction: None for the
-    classical policy alone. origin: where the parameters come from (given, tuned, textbook).
-    """
+    """A policy under evaluation: a classical one, or one with a learned correction."""
 
     name: str
-    policy: str
+    policy: str  # the classical policy's name
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    correction: Correction | None = None
-    origin: str = "given"
+    correction: Correction | None = None  # None: the classical policy alone
+    origin: str = "given"  # of the parameters: given, tuned, textbook, artifact
 
     def build(self, scenario: Scenario) -> Policy:
         """Build the classical part for the scenario's network."""

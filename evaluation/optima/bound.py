@@ -7,21 +7,18 @@ from enum import StrEnum
 
 
 class BoundKind(StrEnum):
-    """exact: what the best policy costs in the long run. bound: no policy costs less, the best one
-    may cost more."""
+    """How far to trust a bound."""
 
-    exact = "exact"
-    bound = "bound"
+    exact = "exact"  # what the best policy costs in the long run
+    bound = "bound"  # no policy costs less, the best one may cost more
 
 
 @dataclass(frozen=True)
 class Bound:
-    """cost: currency per period, whole network, comparable to a policy's mean cost per period.
-    method: in a few words. half_width: of the 95 % interval over traces, currency per period; 0
-    where nothing is simulated. seconds: CPU time it took."""
+    """What no policy can beat, comparable to a policy's mean cost per period."""
 
-    cost: float
+    cost: float  # currency per period, whole network
     kind: BoundKind
-    method: str
-    half_width: float = 0.0
-    seconds: float = 0.0
+    method: str  # in a few words
+    half_width: float = 0.0  # of the 95 % interval over traces; 0 where nothing is simulated
+    seconds: float = 0.0  # CPU time it took

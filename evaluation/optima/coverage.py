@@ -59,12 +59,11 @@ class NotCovered(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """model: what to solve. constant: currency per period to add. relaxed: what planners know
-    here that they don't know in the scenario; empty: nothing, the optimum is exact."""
+    """A part of a scenario that value iteration can solve."""
 
     model: SinglePair | JointPair
-    constant: float
-    relaxed: str = ""
+    constant: float  # currency per period to add
+    relaxed: str = ""  # what planners know here and not in the scenario; empty: it is exact
 
 
 def problems_of(scenario: Scenario) -> list[Problem]:

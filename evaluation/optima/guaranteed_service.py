@@ -14,20 +14,15 @@ from envs.types import Floats
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage. holding_cost: currency per unit and period. processing_time: periods.
-
-    suppliers: ids of the stages it is supplied by. inbound: service time of outside suppliers
-    [periods]. outbound: longest service time that customers accept; None: it has none of its own.
-    demand_sd: of its own customers' demand [units per period].
-    """
+    """A stage."""
 
     id: str
-    holding_cost: float
-    processing_time: int
-    suppliers: tuple[str, ...] = ()
-    inbound: int = 0
-    outbound: int | None = None
-    demand_sd: float = 0.0
+    holding_cost: float  # currency per unit and period
+    processing_time: int  # periods
+    suppliers: tuple[str, ...] = ()  # ids of the stages it is supplied by
+    inbound: int = 0  # service time of outside suppliers [periods]
+    outbound: int | None = None  # longest service time that customers accept; None: it has none
+    demand_sd: float = 0.0  # of its own customers' demand [units per period]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import time
 from functools import partial
 
 import numpy as np
-from scipy import stats
 
 from envs.errors import ConfigError
 from envs.linear_programme.programme import (
@@ -28,6 +27,7 @@ from envs.linear_programme.rows import build_programme
 from envs.reward import COST_ALONE
 from envs.scenario import Scenario
 from envs.simulation.simulator import Simulator
+from evaluation.comparison.compare import estimate
 from evaluation.optima.bound import Bound, BoundKind
 from evaluation.progress import SILENT, Progress
 from evaluation.tasks import Task
@@ -80,14 +80,8 @@ def hindsight_bound(
     method = "hindsight linear programme"
     if relaxed:
         method += f", relaxing {', '.join(relaxed)}"
-    error = float(costs.std(ddof=1)) / traces**0.5
-    return Bound(
-        cost=float(costs.mean()),
-        kind=BoundKind.bound,
-        method=method,
-        half_width=float(stats.t.ppf(0.975, traces - 1)) * error,
-        seconds=seconds,
-    )
+    mean = estimate(costs)
+    return Bound(mean.mean, BoundKind.bound, method, mean.half_width, seconds)
 
 
 def solve_episode(

@@ -29,20 +29,15 @@ _njit: Any = numba.njit(cache=True, error_model="numpy")
 
 @dataclass(frozen=True, eq=False)
 class JointPair:
-    """items: two, of one supplier each, without regimes; where customers leave, without lead time.
-
-    fixed_cost: currency per period with an order. use: what a unit of either takes of a load and
-    of the budget. load_size: in the units of use; load_cost: currency per load begun; full_loads:
-    whole loads only. budget: of use per period.
-    """
+    """Two items of one supplier each, without regimes; where customers leave, without lead time."""
 
     items: tuple[SinglePair, SinglePair]
-    fixed_cost: float = 0.0
-    use: tuple[float, float] = (1.0, 1.0)
-    load_size: float = math.inf
-    load_cost: float = 0.0
-    full_loads: bool = False
-    budget: float = math.inf
+    fixed_cost: float = 0.0  # currency per period with an order
+    use: tuple[float, float] = (1.0, 1.0)  # what a unit of either takes of a load and the budget
+    load_size: float = math.inf  # in the units of use
+    load_cost: float = 0.0  # currency per load begun
+    full_loads: bool = False  # whole loads only
+    budget: float = math.inf  # of use per period
 
     def order_cost(self, first: Ints, second: Ints) -> Floats:
         """Return what orders of first [n] and second [m] units cost, [n, m]; infinite: not

@@ -26,14 +26,13 @@ _EVEN_DAMPING = 0.98
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """lower, upper: bounds on the optimal cost [currency per period]. values: relative values,
-    any shape. iterations: how many it took. converged: False where the time was up before."""
+    """Where value iteration stopped."""
 
-    lower: float
+    lower: float  # bounds on the optimal cost [currency per period]
     upper: float
-    values: Floats
+    values: Floats  # relative values, any shape
     iterations: int
-    converged: bool
+    converged: bool  # False where the time was up before
 
     @property
     def cost(self) -> float:

@@ -38,24 +38,19 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True)
 class Supply:
-    """One way to buy. lead_time: periods; an order placed in period t serves the demand of period
-    t + lead_time. unit_cost: currency per unit. fixed_cost: currency per order. load_size: units;
-    load_cost: currency per load begun; full_loads: whole loads only. multiple, minimum, maximum:
-    units an order can have, apart from 0. open, cost_factor: by regime state, whether orders can
-    be placed, and the factor on unit and load cost; empty: always, and 1.
-    """
+    """One way to buy."""
 
-    lead_time: int
-    unit_cost: float = 0.0
-    fixed_cost: float = 0.0
-    load_size: float = math.inf
-    load_cost: float = 0.0
-    full_loads: bool = False
-    multiple: int = 1
+    lead_time: int  # periods; an order of period t serves the demand of period t + lead_time
+    unit_cost: float = 0.0  # currency per unit
+    fixed_cost: float = 0.0  # currency per order
+    load_size: float = math.inf  # units
+    load_cost: float = 0.0  # currency per load begun
+    full_loads: bool = False  # whole loads only
+    multiple: int = 1  # units an order can have, apart from 0
     minimum: float = 0.0
     maximum: float = math.inf
-    open: tuple[bool, ...] = ()
-    cost_factor: tuple[float, ...] = ()
+    open: tuple[bool, ...] = ()  # by regime state, whether orders can be placed; empty: always
+    cost_factor: tuple[float, ...] = ()  # by regime state, on unit and load cost; empty: 1
 
     def order_cost(self, most: int, states: int) -> Floats:
         """Return [S, most + 1] the cost of an order of 0, 1, ... units; infinite: not allowed."""
@@ -118,15 +113,14 @@ class SinglePair:
 
 @dataclass(frozen=True)
 class Optimum:
-    """cost: currency per period, of the best policy in the long run, between lower and upper
-    (of the state as cut). states: of the cut. converged: False where the time was up."""
+    """The best policy in the long run, of the state as cut."""
 
-    cost: float
+    cost: float  # currency per period, between lower and upper
     lower: float
     upper: float
-    states: int
+    states: int  # of the cut
     iterations: int
-    converged: bool
+    converged: bool  # False where the time was up
 
     @classmethod
     def of(cls, found: Solution, always: float) -> Optimum:
@@ -143,14 +137,12 @@ class Optimum:
 
 @dataclass(frozen=True)
 class _Cut:
-    """What of the state is kept. lowest, highest: net stock with all that is ordered [units].
-    most: [periods on the way] units that the newest 1, 2, ... orders come to together at most.
-    is_exact: whether the optimum is known to stay within."""
+    """What of the state is kept."""
 
-    lowest: int
+    lowest: int  # net stock with all that is ordered [units]
     highest: int
-    most: tuple[int, ...]
-    is_exact: bool = False
+    most: tuple[int, ...]  # [periods on the way] units of the newest 1, 2, ... orders together
+    is_exact: bool = False  # whether the optimum is known to stay within
 
     def wider(self) -> _Cut:
         """Return the next cut to compare with."""

@@ -34,14 +34,13 @@ _MARKERS = {"supplier": "D", "plant": "s", "warehouse": "^", "zone": "v"}
 
 @dataclass(frozen=True)
 class Connection:
-    """All lanes from one place to another of one mode and speed. flow: units per period that the
-    base shares send along, all SKUs together; 0: only used on an agent's decision."""
+    """All lanes from one place to another of one mode and speed."""
 
     source: str
     target: str
     mode: str
     speed: Speed
-    flow: float
+    flow: float  # units per period that base shares send; 0: only used on an agent's decision
     lanes: int
 
 

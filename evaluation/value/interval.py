@@ -14,12 +14,11 @@ from evaluation.comparison.compare import Estimate, estimate
 
 @dataclass(frozen=True)
 class Crossed:
-    """both: the mean with its 95 % interval over seeds and traces. traces: the same mean, of the
-    seeds at hand; its interval says nothing of other seeds. seeds: the mean of every seed."""
+    """A mean over seeds and traces."""
 
-    both: Estimate
-    traces: Estimate
-    seeds: tuple[float, ...]
+    both: Estimate  # with its 95 % interval over seeds and traces
+    traces: Estimate  # of the seeds at hand: its interval says nothing of other seeds
+    seeds: tuple[float, ...]  # the mean of every seed
 
     @property
     def seed_sd(self) -> float:

@@ -23,11 +23,11 @@ _SMALLEST_LEAF = 2
 
 @dataclass(frozen=True)
 class Advice:
-    """verdict: the leaf's commonest. counts: scenarios in the leaf by verdict. path: conditions."""
+    """What the tree says of a network."""
 
-    verdict: str
-    counts: Mapping[str, int]
-    path: tuple[str, ...]
+    verdict: str  # the leaf's commonest
+    counts: Mapping[str, int]  # scenarios in the leaf by verdict
+    path: tuple[str, ...]  # conditions
 
     def text(self) -> str:
         """In one line."""
@@ -38,14 +38,13 @@ class Advice:
 
 @dataclass(frozen=True)
 class VerdictTree:
-    """leave_one_out: share of scenarios predicted right by a tree fitted on the others.
-    commonest: the same for always predicting the others' commonest verdict."""
+    """The fitted tree, and the share of scenarios predicted right by others' data alone."""
 
     classifier: DecisionTreeClassifier
     features: np.ndarray
     verdicts: tuple[str, ...]
-    leave_one_out: float
-    commonest: float
+    leave_one_out: float  # by a tree fitted on the others
+    commonest: float  # by always predicting the others' commonest verdict
 
     def advise(self, features: Mapping[str, float]) -> Advice:
         """Return what the tree predicts for a network with these features."""

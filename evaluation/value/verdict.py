@@ -32,25 +32,22 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Prices:
-    """compute: currency per CPU hour. service_tolerance: how much lower a fill rate may be and
-    still count as equal service."""
+    """What the report takes as given."""
 
-    compute: float
-    service_tolerance: float
+    compute: float  # currency per CPU hour
+    service_tolerance: float  # how much lower a fill rate may be and still be equal service
 
 
 @dataclass(frozen=True)
 class TrainedSeed:
-    """One training: its policy on the common traces, and what it took. cpu_seconds: of the training
-    process, its validation and test included; None: not known. periods: simulated for learning.
-    best_iteration 0: no iteration beat the rule on validation, so the correction is zero."""
+    """One training: its policy on the common traces, and what it took."""
 
     seed: int
     played: Played
-    cpu_seconds: float | None
-    periods: float
+    cpu_seconds: float | None  # with validation and test; None: not known
+    periods: float  # simulated for learning
     iterations: int
-    best_iteration: int
+    best_iteration: int  # 0: none beat the rule on validation, so the correction is zero
 
 
 @dataclass(frozen=True)
@@ -70,12 +67,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class BreakEven:
-    """compute_cost: currency, of one training (mean over seeds). periods: until the saving has paid
-    for it; infinite where nothing is saved. years: the same; None for periods of unknown length."""
+    """When the saving has paid for the training."""
 
-    compute_cost: float
-    periods: float
-    years: float | None
+    compute_cost: float  # currency, of one training (mean over seeds)
+    periods: float  # infinite where nothing is saved
+    years: float | None  # the same; None for periods of unknown length
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data; no periods where the saving never pays."""
@@ -84,21 +80,21 @@ class BreakEven:
 
 @dataclass(frozen=True)
 class Judgement:
-    """saving: classical - learned, currency per period, per seed and trace. fill_rate: learned -
-    classical. captured: the saving's share of what the bound leaves to be saved, with the ends of
-    its interval; None where there is no bound, or it leaves nothing. headroom: currency per period.
-    break_even: None where it isn't known what training took.
+    """What learning saved on a scenario; costs in currency per period.
+
+    captured: the saving's share of what the bound leaves to be saved, with the ends of its
+        interval; None where there is no bound, or it leaves nothing.
     """
 
     classical: float
     learned: float
-    saving: Crossed
+    saving: Crossed  # classical - learned, per seed and trace
     relative: float
-    fill_rate: Crossed
+    fill_rate: Crossed  # learned - classical
     equal_service: bool
-    headroom: float | None
+    headroom: float | None  # what the bound leaves to be saved
     captured: tuple[float, float, float] | None
-    break_even: BreakEven | None
+    break_even: BreakEven | None  # None where it isn't known what training took
     segments: tuple[Segment, ...]
     verdict: Verdict
 

@@ -41,17 +41,17 @@ from training.rllib.trainer import build_algorithm, set_actors, trained_actors
 
 @dataclass(eq=False)
 class Outcome:
-    """What a run ended with. curve: (iteration, seconds, simulated periods, validation cost).
+    """What a run ended with.
 
-    best_iteration: whose models these are; 0: those learning began with. is_base_policy: no
-    checkpoint beat the base policy on validation, so the correction is zero. imitated: what
-    learning began with, where it began with that.
+    curve: (iteration, seconds, simulated periods, validation cost).
+    is_base_policy: no checkpoint beat the base policy on validation: the correction is zero.
+    imitated: what learning began with, where it began with that.
     """
 
     scenario: Scenario
     tuned: Tuned | None
     actors: dict[str, Actor]
-    best_iteration: int
+    best_iteration: int  # whose models these are; 0: those learning began with
     iterations: int
     seconds: float
     base_validation_cost: float

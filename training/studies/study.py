@@ -20,8 +20,7 @@ from envs.errors import ConfigError, EchelonError
 from envs.scenario import Scenario
 from envs.scenarios import ScenarioConfig, build_scenario
 from evaluation.artifact.artifact import load_artifact
-from evaluation.artifact.correction import learned_correction
-from evaluation.artifact.transfer import seen_in_training
+from evaluation.artifact.transfer import learned_competitor, seen_in_training
 from evaluation.comparison.rollout import Competitor, play
 from evaluation.optima.bounds import best_bound
 from evaluation.progress import PrefixedProgress, Progress
@@ -248,9 +247,7 @@ def _from_artifact(scenario: Scenario, job: Study, index: int) -> dict[str, Any]
             f"artifact '{folder}' was trained on scenario '{artifact.manifest['scenario']}'; "
             f"expected '{scenario.name}'."
         )
-    base = artifact.manifest["base_policy"]
     scenario = seen_in_training(artifact, scenario)
-    correction = learned_correction(artifact.policy.actors, scenario)
-    learned = Competitor("learned", base["name"], base["parameters"], correction, "artifact")
+    learned = learned_competitor(artifact, scenario, artifact.manifest["base_policy"]["parameters"])
     played = _play(scenario, learned, job, sku_classes(scenario.compiled))
     return {**asdict(TrainedSeed(index, played, None, 0.0, 0, 1)), "curve": []}
