@@ -38,8 +38,9 @@ _NOT_IN_A_NETWORK: dict[Any, Any] = {"horizon": 100, "base_policy": "forecast_ba
 class CommandConfig:
     """The options of a command: its dataclass derives from this one and stands beside its code.
 
-    name: as typed after `echelon`; its values are in conf/NAME.yaml. groups: the dataclasses of
-    groups whose files have different keys, by the NAME in a file's `defaults: [schema_NAME, ...]`.
+    name: as typed after `echelon`; its values are in conf/NAME.yaml.
+    groups: the dataclasses of groups whose files have different keys, by the NAME in a file's
+        `defaults: [schema_NAME, ...]`.
     """
 
     name: ClassVar[str]

@@ -98,14 +98,13 @@ class AlgorithmConfig(ABC):
 
 @dataclass(frozen=True)
 class ImitationConfig:
-    """Acting like a classical policy, before learning. policy: None for none; base: the base
-    policy, where action 0 is not it.
+    """Acting like a classical policy, before learning.
 
     Raises:
         ConfigError: a value is out of range.
     """
 
-    policy: str | None
+    policy: str | None  # None: none; base: the base policy, where action 0 is not it
     rounds: int  # of playing resources.envs_per_runner episodes and fitting; first the teacher
     passes: int  # over all that was met so far, per round
     learning_rate: float  # Adam step size, falling

@@ -36,13 +36,10 @@ class Actor(nn.Module):
 
     The last layer starts at zero: the untrained actor answers 0, which is the base policy. The
     critic has the same form with one output.
-
-    form: its name in `evaluation.artifact.models.MODELS`. rows: of the node kind, where
-    each has weights of its own; else 0.
     """
 
-    form: ClassVar[str] = "mlp"
-    rows: int = 0
+    form: ClassVar[str] = "mlp"  # its name in `evaluation.artifact.models.MODELS`
+    rows: int = 0  # of the node kind, where each has weights of its own
 
     def __init__(
         self,

@@ -26,16 +26,16 @@ from evaluation.replay.tables import must_be_free, summarise, tables, write_repl
 
 @dataclass(frozen=True)
 class ReplayCommand(CommandConfig):
-    """`echelon replay`. network, demand, orders: files. start: ISO date of period 0."""
+    """`echelon replay`."""
 
     name: ClassVar = "replay"
-    network: str | None
+    network: str | None  # a file, as demand and orders are
     demand: str | None
     orders: str | None
     policy: str | None
     policy_params: dict[str, Any]
     periods: int | None
-    start: str | None
+    start: str | None  # ISO date of period 0
     discount: float
     seed: int
     out: str | None

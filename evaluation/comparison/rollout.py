@@ -96,17 +96,14 @@ def _space(correction: Correction | None) -> ActionSpace | None:
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """One episode, by node kind: what a planner would plot. Arrays [T] in units.
-
-    waiting: customers' backorders at the end of the period. regimes [T, G]: their true states.
-    """
+    """One episode, by node kind: what a planner would plot. Arrays [T] in units."""
 
     on_hand: dict[str, Floats]
     ordered: dict[str, Floats]
     demand: Floats
     lost: Floats
-    waiting: Floats
-    regimes: Ints
+    waiting: Floats  # customers' backorders at the end of the period
+    regimes: Ints  # [T, G] their true states
 
 
 def record_timeline(

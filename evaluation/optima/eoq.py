@@ -11,19 +11,21 @@ from envs.errors import ConfigError
 
 
 class Lot(NamedTuple):
-    """quantity: units per order. cost: currency per unit of time."""
+    """The best order."""
 
-    quantity: float
-    cost: float
+    quantity: float  # units per order
+    cost: float  # currency per unit of time
 
 
 def economic_order_quantity(fixed_cost: float, holding_cost: float, demand_rate: float) -> Lot:
     """Return Q = sqrt(2 K d / h), which costs sqrt(2 K d h) (Harris 1913).
 
-    fixed_cost [K]: currency per order. holding_cost [h]: currency per unit and unit of time.
-    demand_rate [d]: units per unit of time. Raises ConfigError unless all are positive.
+    fixed_cost [K]: currency per order.
+    holding_cost [h]: currency per unit and unit of time.
+    demand_rate [d]: units per unit of time.
+    Raises ConfigError unless all are positive.
     """
-    _positive(fixed_cost=fixed_cost, holding_cost=holding_cost, demand_rate=demand_rate)
+    positive(fixed_cost=fixed_cost, holding_cost=holding_cost, demand_rate=demand_rate)
     quantity = math.sqrt(2.0 * fixed_cost * demand_rate / holding_cost)
     return Lot(quantity, holding_cost * quantity)
 
@@ -43,11 +45,12 @@ def lot_under_disruptions(
     is up again. A cycle lasts Q / d + psi / m, where psi = l / (l + m) (1 - exp(-(l + m) Q / d)) is
     the probability that it is down when stock runs out; it costs
     K + h Q^2 / (2 d) + p d psi / m.
-    failure_rate [l], repair_rate [m]: per unit of time. lost_sale_cost [p]: currency per unit.
+    failure_rate [l], repair_rate [m]: per unit of time.
+    lost_sale_cost [p]: currency per unit.
     Raises ConfigError unless all are positive.
     """
-    _positive(fixed_cost=fixed_cost, holding_cost=holding_cost, demand_rate=demand_rate)
-    _positive(lost_sale_cost=lost_sale_cost, failure_rate=failure_rate, repair_rate=repair_rate)
+    positive(fixed_cost=fixed_cost, holding_cost=holding_cost, demand_rate=demand_rate)
+    positive(lost_sale_cost=lost_sale_cost, failure_rate=failure_rate, repair_rate=repair_rate)
     both = failure_rate + repair_rate
 
     def cost(quantity: float) -> float:
@@ -65,7 +68,8 @@ def lot_under_disruptions(
     return Lot(float(found.x), float(found.fun))
 
 
-def _positive(**values: float) -> None:
+def positive(**values: float) -> None:
+    """Raise ConfigError, naming the value, unless all are finite and > 0."""
     for name, value in values.items():
         if not 0.0 < value < math.inf:
             raise ConfigError(f"{name} is {value}; expected a number > 0.")

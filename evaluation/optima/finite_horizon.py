@@ -11,10 +11,10 @@ from envs.types import Floats
 
 
 class FiniteHorizon(NamedTuple):
-    """order_up_to_level: of the first period [units]. cost: discounted, from `stock` on."""
+    """The best policy's first level and cost."""
 
-    order_up_to_level: int
-    cost: float
+    order_up_to_level: int  # of the first period [units]
+    cost: float  # discounted, from `stock` on
 
 
 def finite_horizon(

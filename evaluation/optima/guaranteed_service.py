@@ -27,10 +27,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Placement:
-    """service_times: what each stage quotes [periods]. cost: currency per period."""
+    """Where safety stock goes."""
 
-    service_times: dict[str, int]
-    cost: float
+    service_times: dict[str, int]  # what each stage quotes [periods]
+    cost: float  # currency per period
 
 
 def place_safety_stock(stages: Sequence[Stage], safety_factor: float) -> Placement:

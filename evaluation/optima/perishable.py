@@ -33,27 +33,24 @@ class Issue(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Perishable:
-    """shelf_life, lead_time: periods, both at least 1. Costs: currency per unit; holding_cost: per
-    period, on what is left and not wasted. largest_order: units.
-    """
+    """The item. Costs: currency per unit."""
 
     pmf: Floats  # [D] probability of each demand, 0 units first
-    shelf_life: int
-    lead_time: int
+    shelf_life: int  # periods, at least 1
+    lead_time: int  # periods, at least 1
     issue: Issue
     unit_cost: float
     lost_sale_cost: float
-    holding_cost: float
+    holding_cost: float  # per period, on what is left and not wasted
     waste_cost: float
-    largest_order: int
+    largest_order: int  # units
 
 
 class _Model(NamedTuple):
-    """cost [states]: of a period but for its order. following [states, D]: the next state when
-    nothing is ordered; an order of a units adds a to it: the newest is the fastest index."""
+    """An order of a units adds a to the next state: the newest order is the fastest index."""
 
-    cost: Floats
-    following: Ints
+    cost: Floats  # [states] of a period but for its order
+    following: Ints  # [states, D] the next state when nothing is ordered
     order_cost: Floats  # [A]
     pmf: Floats
 

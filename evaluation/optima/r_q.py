@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from scipy import optimize, stats
 
-from envs.errors import ConfigError
-from evaluation.optima.eoq import economic_order_quantity
+from evaluation.optima.eoq import economic_order_quantity, positive
 
 
 class OptimalRQ(NamedTuple):
-    """reorder_point, quantity: units. cost: currency per unit of time."""
+    """The best reorder point and order quantity."""
 
-    reorder_point: float
-    quantity: float
-    cost: float
+    reorder_point: float  # units
+    quantity: float  # units
+    cost: float  # currency per unit of time
 
 
 def best_reorder_point(
@@ -33,9 +31,8 @@ def best_reorder_point(
 
     Costs: currency per order; per unit and unit of time. Raises ConfigError unless all are > 0.
     """
-    numbers = (fixed_cost, holding_cost, backlog_cost, demand_rate, lead_time_mean, lead_time_sd)
-    if not all(0.0 < value < math.inf for value in numbers):
-        raise ConfigError(f"(r, Q): the numbers are {numbers}; expected all of them > 0.")
+    positive(fixed_cost=fixed_cost, holding_cost=holding_cost, backlog_cost=backlog_cost)
+    positive(demand_rate=demand_rate, lead_time_mean=lead_time_mean, lead_time_sd=lead_time_sd)
     demand = stats.norm(lead_time_mean, lead_time_sd)
 
     def short_area(y: float) -> float:

@@ -14,11 +14,10 @@ _TAIL = 1e-12
 
 
 class Chain(NamedTuple):
-    """levels: echelon base-stock levels, the customer's stage first [units]. cost: currency per
-    period."""
+    """The best policy of a chain."""
 
-    levels: tuple[float, ...]
-    cost: float
+    levels: tuple[float, ...]  # echelon base-stock levels, the customer's stage first [units]
+    cost: float  # currency per period
 
 
 def best_chain(
@@ -35,9 +34,10 @@ def best_chain(
     transit to a stage are charged at the rate of the stage above; those on their way to the last
     stage are not.
 
-    echelon_holding: currency per unit and period, the customer's stage first. lead_time_demand:
-    SciPy distributions of demand over each stage's lead time, in the same order. step: grid
-    [units]; 1 for whole units. Raises ConfigError for numbers that aren't positive or don't fit.
+    echelon_holding: currency per unit and period, the customer's stage first.
+    lead_time_demand: SciPy distributions of demand over each stage's lead time, in the same order.
+    step: grid [units]; 1 for whole units.
+    Raises ConfigError for numbers that aren't positive or don't fit.
     """
     if len(echelon_holding) != len(lead_time_demand) or not echelon_holding:
         raise ConfigError(

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 from scipy import integrate
 
-from envs.errors import ConfigError
+from evaluation.optima.eoq import positive
 
 
 class Stocking(NamedTuple):
-    """level: units to have, or to order. cost: expected, currency."""
+    """The best decision of a period."""
 
-    level: float
-    cost: float
+    level: float  # units to have, or to order
+    cost: float  # expected, currency
 
 
 def newsvendor(demand: Any, overage_cost: float, underage_cost: float) -> Stocking:
@@ -52,6 +52,5 @@ def with_additive_yield(
 
 
 def _ratio(overage_cost: float, underage_cost: float) -> float:
-    if not (overage_cost > 0.0 and underage_cost > 0.0):
-        raise ConfigError(f"costs are {overage_cost} and {underage_cost}; expected both > 0.")
+    positive(overage_cost=overage_cost, underage_cost=underage_cost)
     return underage_cost / (underage_cost + overage_cost)

@@ -55,16 +55,12 @@ class ChangedOrder(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """What happened, column by column, rows in the order of `net.network`.
-
-    stocks: [T, P] units, and cost columns in currency; `cost` is their sum. lanes: [T, Q] units.
-    changed: orders that had to be changed, all of them.
-    """
+    """What happened, column by column, rows in the order of `net.network`."""
 
     net: CompiledNetwork
-    stocks: dict[str, Floats]
-    lanes: dict[str, Floats]
-    changed: tuple[ChangedOrder, ...] = ()
+    stocks: dict[str, Floats]  # [T, P] units, and cost columns in currency; `cost`: their sum
+    lanes: dict[str, Floats]  # [T, Q] units
+    changed: tuple[ChangedOrder, ...] = ()  # all orders that had to be changed
 
     @property
     def periods(self) -> int:

@@ -42,7 +42,11 @@ _AT_THE_END = ("on_hand", "backorders", "owed", "in_transit")  # levels: no sum 
 def tables(
     replay: Replay, discount: float = 1.0, start: dt.date | None = None
 ) -> dict[str, pd.DataFrame]:
-    """Return the tables by name. discount: factor per period. start: date of period 0, if any."""
+    """Return the tables by name.
+
+    discount: factor per period.
+    start: date of period 0, if any.
+    """
     network = replay.net.network
     costs = [name for name in replay.stocks if name.startswith("cost")]
     stocks = _long(

@@ -31,7 +31,7 @@ _LIMITS = {"metrics": 1000, "params": 100, "tags": 100}  # of one MLflow request
 _DIGEST = 36  # characters: MLflow's limit
 
 # A path that is gone or impossible, here or at a local artifact store.
-_HOPELESS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+_PERMANENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 _log = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ def _refusals() -> Iterator[None]:
             raise Refused(str(problem)) from problem
         raise
     except OSError as problem:
-        if problem.errno in _HOPELESS:
+        if problem.errno in _PERMANENT:
             raise Refused(str(problem)) from problem
         raise
 

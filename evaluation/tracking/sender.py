@@ -110,7 +110,7 @@ class Sender:
             if records:
                 self._destination.send(records, self._outbox.state)
         except Refused as problem:
-            if len(records) > 1:  # find the one that spoils the batch
+            if len(records) > 1:  # find the refused one
                 for record in records:
                     self._send([record])
             else:

@@ -174,8 +174,11 @@ class _Search:
 def stock_classes(scenario: Scenario, classes: str) -> NDArray[np.str_]:
     """Return the class of every pair [P]: pairs of one class move together.
 
-    kind: the node kind. abc: within it, by demand x holding cost per period: the pairs that make
-    up the first 80 % are A, the next 15 % B, the rest C. sku: node kind and SKU. pair: each alone.
+    kind: the node kind.
+    abc: within it, by demand x holding cost per period: the pairs that make up the first 80 % are
+        A, the next 15 % B, the rest C.
+    sku: node kind and SKU.
+    pair: each alone.
     Raises ConfigError for another name.
     """
     if classes not in CLASSES:

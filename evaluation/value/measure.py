@@ -43,7 +43,7 @@ class Played:
 
 
 def measure(scenario: Scenario, result: EpisodeKpis, classes: Mapping[str, str]) -> Played:
-    """Boil episodes down. classes: SKU -> class, for the segments."""
+    """Reduce episodes to what the report keeps. classes: SKU -> class, for the segments."""
     return Played(
         trace_cost=_plain(result.cost.mean(axis=0)),
         samples=_plain(independent_samples(scenario, result.cost)),

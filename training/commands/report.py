@@ -92,7 +92,7 @@ class _Report:
         self.folder, self.command = composed.folder.absolute(), command
         self.studies = [_study(label, composed) for label in command.scenarios]
         self.prices = Prices(command.currency_per_cpu_hour, command.service_tolerance)
-        self.newcomers = {
+        self.advised = {
             label: features_of(build_scenario(_train_command(label, command).scenario).compiled)
             for label in command.advise
         }
@@ -110,7 +110,7 @@ class _Report:
                 features.append(entry.classical.features)
                 verdicts.append(entry.judgement.verdict.value)
         tree = fit_tree(features, verdicts)
-        advice = {} if tree is None else {n: tree.advise(f) for n, f in self.newcomers.items()}
+        advice = {} if tree is None else {n: tree.advise(f) for n, f in self.advised.items()}
         plain = as_json(entries, tree, advice, self.prices, self.command.seeds)
         write_part(self.folder / "report.json", plain)
         for name, text in (

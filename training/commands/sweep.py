@@ -36,13 +36,13 @@ _RESUMED = "a sweep, such as outputs/sweep/20260101_120000_000"
 
 @dataclass(frozen=True)
 class SweepCommand(CommandConfig):
-    """`echelon sweep`. space: key -> {choices} or {low, high, scale}. grace: share of training."""
+    """`echelon sweep`."""
 
     name: ClassVar = "sweep"
-    space: dict[str, Any]
+    space: dict[str, Any]  # key -> {choices} or {low, high, scale}
     trials: int
     workers: int
-    grace: float
+    grace: float  # share of a training
     register: bool
     resume: str | None
     tracking: TrackingConfig

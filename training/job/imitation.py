@@ -90,7 +90,8 @@ def imitate(
 ) -> float:
     """Fit `actors`, in place, to act on the scenario as `teacher` does.
 
-    base: what actions correct. seed: of the training episodes played, and of the shuffling.
+    base: what actions correct.
+    seed: of the training episodes played, and of the shuffling.
 
     Returns the error: root mean square over all heads on episodes played by the models
     themselves, in units of the action, which goes from -1 to 1.

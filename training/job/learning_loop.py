@@ -27,8 +27,10 @@ _log = logging.getLogger(__name__)
 class LearningLoop:
     """Learn, validate now and then, keep the best, save.
 
-    iteration, seconds: done so far. has_best: whether a checkpoint is better than the base policy.
-    best_iteration: whose. curve: see `training.job.train.Outcome`.
+    iteration, seconds: done so far.
+    has_best: whether a checkpoint is better than the base policy.
+    best_iteration: of that checkpoint.
+    curve: see `training.job.train.Outcome`.
     """
 
     def __init__(

@@ -163,7 +163,7 @@ def _cost_scale(scenario: Scenario, reward: RewardConfig, tune: TuneConfig) -> F
     for _ in range(env.horizon):
         total += np.abs(env.step(env.no_action)[1].mean(axis=1))
     mean = total / env.horizon
-    # Pairs that cost next to nothing would drown the rest in their noise.
+    # Pairs that cost next to nothing would hide the rest behind their noise.
     return np.maximum(mean, max(0.1 * float(np.median(mean)), 1e-9))
 
 

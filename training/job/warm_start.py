@@ -90,15 +90,11 @@ def _listed(heads: tuple[str, ...] | None) -> str:
 
 @dataclass(frozen=True)
 class Imitated:
-    """How well a classical policy was imitated.
-
-    error: root mean square, of actions between -1 and 1. cost, teachers_cost: currency per period
-    on the validation traces.
-    """
+    """How well a classical policy was imitated."""
 
     policy: str
-    error: float
-    cost: float
+    error: float  # root mean square, of actions between -1 and 1
+    cost: float  # currency per period on the validation traces, as teachers_cost is
     teachers_cost: float
 
     @property

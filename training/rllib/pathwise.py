@@ -93,8 +93,9 @@ class PathwiseLearner(TorchLearner):
     def learn(self, first_episode: int, price: float | None, rate: float) -> Played:
         """One trajectory, one step of Adam.
 
-        first_episode: number of the next episode to begin, never backwards. price: currency per
-        unit that isn't served at once; None: the scenario's. rate: Adam's step size.
+        first_episode: number of the next episode to begin, never backwards.
+        price: currency per unit that isn't served at once; None: the scenario's.
+        rate: Adam's step size.
 
         Raises:
             NonFiniteError: the cost or its slope is NaN or infinite.

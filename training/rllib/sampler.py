@@ -63,7 +63,7 @@ class Fragment:
 
 @dataclass(frozen=True)
 class BaseRun:
-    """What the base policy does: the yardstick of costs and of the critic."""
+    """What the base policy does: the reference of costs and of the critic."""
 
     cost: Floats  # [N] mean cost per period of each node, currency
     demand: float  # units per period of the whole network

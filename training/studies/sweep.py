@@ -102,13 +102,13 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial that has ended. curve: (seconds, validation cost per period). why: of a failure."""
+    """A trial that has ended."""
 
     number: int
     arguments: tuple[str, ...]
     state: State
-    curve: tuple[tuple[float, float], ...] = ()
-    why: str = ""
+    curve: tuple[tuple[float, float], ...] = ()  # (seconds, validation cost per period)
+    why: str = ""  # of a failure
 
     @property
     def best_cost(self) -> float:

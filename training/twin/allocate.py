@@ -73,9 +73,11 @@ class ScarceStock:
         self, want: Tensor, on_hand: Tensor, left: Tensor | None, stock: Tensor,
         action: Tensor | None, flows: Flows | None,
     ) -> Tensor:  # fmt: skip
-        """[Q, B] what each lane gets at most. stock [P, B]: on hand and on the way to a pair, less
-        what waits. flows: the simulator's, where its limits are of this round; the rising level is
-        then read off them."""
+        """[Q, B] what each lane gets at most.
+
+        stock [P, B]: on hand and on the way to a pair, less what waits.
+        flows: the simulator's, where its limits are of this round: the level is read off them.
+        """
         if left is None:
             left = on_hand.new_zeros(self._things - self._tables.pairs, on_hand.shape[1])
         there = torch.cat([on_hand, left])

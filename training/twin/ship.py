@@ -66,8 +66,12 @@ class Shipping:
         self, state: TwinState, level: Tensor, draws: Draws, action: Tensor | None,
         flows: Flows | None,
     ) -> tuple[TwinState, Shipment]:  # fmt: skip
-        """level [P, B]: `Positions.inventory_level` when orders were placed; action [P, A, B]: for
-        learned weights; flows: the simulator's."""
+        """Ship what is owed.
+
+        level [P, B]: `Positions.inventory_level` when orders were placed.
+        action [P, A, B]: for learned weights.
+        flows: the simulator's.
+        """
         a, tables = self._tables.net.arrays, self._tables
         on_hand, owed = state.on_hand, state.owed
         usable = tables.factor(a.factor_rows.availability, draws)
