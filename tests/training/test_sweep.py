@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from conf.compose import compose
+from conf.compose import compose, leaves
 from echelon import main
 from envs.errors import ConfigError
 from training.commands.train import TrainCommand
@@ -21,7 +21,7 @@ _RATE = {"low": 1e-4, "high": 1e-2, "scale": "log"}
 
 def _compose(extra: Sequence[str]) -> dict[str, Any]:
     fixed = ["scenario=lost_sales", "algorithm=pathwise"]
-    return compose(TrainCommand, [*fixed, *extra]).resolved
+    return dict(leaves(compose(TrainCommand, [*fixed, *extra]).resolved))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from conf.compose import CommandConfig, Composed, compose_runs
+from conf.compose import CommandConfig, Composed, compose_runs, leaves
 from envs.errors import ConfigError
 from envs.scenarios import build_scenario
 from evaluation.comparison.plots import save_figure
@@ -78,7 +78,9 @@ def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
     for name, least in (("trials", 1), ("workers", 1)):
         if getattr(command, name) < least:
             raise ConfigError(f"{name} is {getattr(command, name)}; expected at least {least}.")
-    space = read_space(command.space, lambda extra: _composed([*options, *extra]).resolved)
+    space = read_space(
+        command.space, lambda extra: dict(leaves(_composed([*options, *extra]).resolved))
+    )
     fixed = _composed(options)
     composed.write()
     keep_arguments(folder, [*composed.arguments, *options])

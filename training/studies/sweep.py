@@ -16,7 +16,6 @@ import numpy as np
 from ray import tune
 from ray.tune.search.sample import Domain
 
-from conf.compose import leaves
 from envs.errors import ConfigError, did_you_mean
 from evaluation.files.json_lines import JsonLines, read_lines
 
@@ -29,7 +28,9 @@ _FORMS = "{choices: [...]} or {low: ..., high: ..., scale: linear | log}"
 def read_space(
     space: Mapping[str, Any], compose: Callable[[Sequence[str]], Mapping[str, Any]]
 ) -> Space:
-    """Return Tune's domain of every key. compose: from overrides to a resolved `echelon train`.
+    """Return Tune's domain of every key.
+
+    compose: from overrides to the values of `echelon train` by dotted key.
 
     Every choice and both ends of every range are composed as `echelon train` would compose them,
     so a key or type that it refuses is refused here. Raises ConfigError, in one line.
@@ -39,7 +40,7 @@ def read_space(
             "space is empty; expected keys of `echelon train` to vary, such as "
             "space='{algorithm.learning_rate: {low: 1e-4, high: 1e-2, scale: log}}'."
         )
-    known = [key for key, _ in leaves(compose([]))]
+    known = list(compose([]))
     domains: Space = {}
     for key, given in space.items():
         if key not in known:
