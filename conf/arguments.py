@@ -14,13 +14,25 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import (
+    DictConfig,
+    FloatNode,
+    IntegerNode,
+    ListConfig,
+    OmegaConf,
+    StringNode,
+    open_dict,
+)
 
-from envs.errors import ConfigError
+from conf.yaml_text import parse_yaml
+from envs.errors import ConfigError, shown
+from envs.network.plain import NUMBER
 
 _AN_EXAMPLE = """'scenario.events={"strike #1": {lanes: ["sea (2)"], availability: 0}}'"""
+_ITEM = re.compile(r"(?:'[^']*'|\"[^\"]*\"|[^,])+")  # of a list without lists in it
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_WORD = re.compile(r"[^\s,:\[\]{}]+")
+_LIKE_A_NUMBER = re.compile(r"[-+]?\d[\d_]*(\.[\d_]*)?([eE][-+]?[\d_]+)?")  # in any digits
 
 
 def overrides_of(arguments: Sequence[str], sweep: bool) -> list[str]:
@@ -55,13 +67,49 @@ def set_value(config: DictConfig, override: str) -> None:
         config.merge_with(values)
 
 
+def keep_as_typed(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Set texts that Hydra read as numbers (`out=2024_01`, `name=1E5`) as they were typed.
+
+    Raises ConfigError where a number is wanted and what was typed is none: 1_000, other digits.
+    """
+    for override in overrides:
+        key, _, text = override.partition("=")
+        node, value = _node_at(config, key.lstrip("+")), _value(text)
+        if isinstance(node, StringNode):
+            if isinstance(value, int | float):
+                OmegaConf.update(config, key.lstrip("+"), text)
+        elif isinstance(node, ListConfig) and node._metadata.element_type is str:
+            items = [item.strip() for item in _ITEM.findall(text.strip()[1:-1])]
+            if isinstance(value, list) and len(items) == len(value):
+                pairs = zip(value, items, strict=True)
+                node[:] = [t if isinstance(v, int | float) else v for v, t in pairs]
+        else:
+            is_number = isinstance(node, IntegerNode | FloatNode) and isinstance(value, str)
+            words = [value] if is_number else _WORD.findall(_QUOTED.sub("", text))
+            for word in words:
+                if _LIKE_A_NUMBER.fullmatch(word) and not NUMBER.fullmatch(word):
+                    raise ConfigError(
+                        f"{key} is {shown(word)}; expected numbers in plain digits, such as "
+                        "1500.5, or a name in quotes."
+                    )
+
+
+def _node_at(config: DictConfig, key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, DictConfig) or part not in node:
+            return None
+        node = node._get_node(part)
+    return node
+
+
 def _override(argument: str, sweep: bool) -> str:
     key, equals, value = argument.partition("=")
     if not equals:
         raise ConfigError(f"argument '{argument}' isn't of the form key=value; see --help.")
     candidates = [value, _quoted(value)]
     if re.fullmatch(r"\[[^][{}]*\]", value):
-        items = re.findall(r"(?:'[^']*'|\"[^\"]*\"|[^,])+", value[1:-1])
+        items = _ITEM.findall(value[1:-1])
         candidates[1] = "[" + ",".join(_item(item.strip()) for item in items) + "]"
     elif value.startswith("{") or (value.startswith("[") and value.endswith("]")):
         del candidates[1]  # quoted it would be text, where a list or mapping is wanted
@@ -71,7 +119,7 @@ def _override(argument: str, sweep: bool) -> str:
             return f"{key}={candidate}"
     try:
         _value(value)
-    except (YAMLError, OmegaConfBaseException) as error:
+    except ConfigError as error:
         raise ConfigError(
             f"argument '{argument}' can't be read. Put names with special characters into double "
             f"quotes inside of the argument, as in {_AN_EXAMPLE}."
@@ -82,7 +130,7 @@ def _override(argument: str, sweep: bool) -> str:
 def _value(text: str) -> Any:
     """Return what Hydra reads; lists and mappings that it can't: what YAML does."""
     override = parsed(f"key={text}")
-    return override.value() if override else OmegaConf.create(f"value: {text}").value
+    return override.value() if override else parse_yaml(text, numbers=True)
 
 
 def _item(text: str) -> str:

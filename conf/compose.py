@@ -12,7 +12,7 @@ import datetime as dt
 import itertools
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import FrozenInstanceError, dataclass, is_dataclass
+from dataclasses import FrozenInstanceError, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -24,8 +24,10 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.arguments import overrides_of, parsed, set_value
-from envs.errors import ConfigError, EchelonError, did_you_mean
+from conf.arguments import keep_as_typed, overrides_of, parsed, set_value
+from conf.yaml_text import read_yaml
+from envs.errors import ConfigError, EchelonError, did_you_mean, shown
+from envs.network.plain import Reader
 from envs.redact import redact_tree
 from envs.scenarios import BUILDERS, ScenarioConfig
 
@@ -164,6 +166,7 @@ def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
     try:
         with hydra.initialize_config_module(config_module="conf", version_base=None):
             config = _composed(schema, overrides)
+        keep_as_typed(config, overrides)
         if config.get("smoke"):
             _merge(config, config.get("smoke_overrides", {}), overrides)
             if config.get("scenario"):
@@ -240,36 +243,35 @@ def groups_of(schema: type[CommandConfig]) -> dict[str, str | None]:
 def scenario_from_file(path: Path) -> ScenarioConfig:
     """Read a network that a YAML file writes out, as conf/scenario/assembly.yaml does.
 
-    Raises ConfigError naming the file, and the key where one is unknown or has the wrong type.
+    Names are text as they are written. Raises ConfigError naming the file, and the key where one
+    is unknown or has the wrong type.
     """
     if not path.is_file():
         raise ConfigError(
             f"{path}: no such file; expected a YAML file that writes a network out, as "
             "conf/scenario/assembly.yaml does. Check the path, or give scenario=NAME instead."
         )
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected keys and values, as in scenario=assembly.")
+    base = values.pop("defaults", ["schema_explicit", "_self_"])
+    if base != ["schema_explicit", "_self_"] or values.get("kind", "explicit") != "explicit":
+        raise ConfigError(
+            f"{path}: defaults are {shown(base)} and kind {shown(values.get('kind', ''))}; "
+            "expected [schema_explicit, _self_] and 'explicit', or neither of the keys."
+        )
+    values = {**_NOT_IN_A_NETWORK, "name": path.stem, **values, "kind": "explicit"}
+    cls, _ = BUILDERS["explicit"]
+    by_name = {f.name for f in fields(cls)} - {f.name for f in fields(ScenarioConfig)}
+    # Parts by name stay as they are written: the builder reads them by the network's own types.
+    parts = {name: values.pop(name) for name in by_name if name in values}
     try:
-        values = OmegaConf.load(path)
-        if not isinstance(values, DictConfig):
-            raise ConfigError(f"{path}: expected keys and values, as in scenario=assembly.")
-        base = values.pop("defaults", ["schema_explicit", "_self_"])
-        if (
-            list(base) != ["schema_explicit", "_self_"]
-            or values.get("kind", "explicit") != "explicit"
-        ):
-            raise ConfigError(
-                f"{path}: defaults are {list(base)} and kind '{values.get('kind', '')}'; expected "
-                "[schema_explicit, _self_] and 'explicit', or neither of the keys."
-            )
-        schema = _structured(BUILDERS["explicit"][0])
-        known = [str(key) for key in schema]
-        for key in map(str, values):
-            if key not in known:
-                raise ConfigError(f"{path}: key '{key}' is unknown.{did_you_mean(key, known)}")
-        config = OmegaConf.merge(schema, {"kind": "explicit"}, _NOT_IN_A_NETWORK, values)
-        config.name = config.name or path.stem
-        scenario = OmegaConf.to_object(config)
-    except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {_one_line(error)}") from error
+        for name, part in parts.items():
+            if not isinstance(part, dict):
+                raise ConfigError(f"{name} is {shown(part)}; expected names, each with its values.")
+        scenario = Reader().part(cls, values, "", parts)
+    except EchelonError as error:
+        raise type(error)(f"{path}: {error}") from error
     assert isinstance(scenario, ScenarioConfig)
     return scenario
 

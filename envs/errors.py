@@ -20,6 +20,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_MOST_NAMED = 40  # names listed in a message
+_MOST_SHOWN = 200  # characters of a name that are compared
+
 
 class EchelonError(ValueError):
     """Root of all errors that a user can cause or fix."""
@@ -61,9 +64,21 @@ class WorkerError(EchelonError):
     """The process of a task ended before its work did."""
 
 
+def shown(value: object, most: int = 60) -> str:
+    """Return a value that a user gave as messages show it: in quotes, control characters escaped,
+    cut to `most` characters.
+
+    >>> shown("\x1b[2J")
+    "'\\\\x1b[2J'"
+    """
+    text = repr(value[: most + 1] if isinstance(value, str) else value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message: the closest known name, and all of them."""
+    """Return the end of a message: the closest known name, and all of them where they are few."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name[:_MOST_SHOWN], names, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return f"{hint} Known: {', '.join(names)}."
+    few, more = names[:_MOST_NAMED], len(names) - _MOST_NAMED
+    return f"{hint} Known: {', '.join(few)}{f' and {more} more' if more > 0 else ''}."

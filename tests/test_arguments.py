@@ -11,6 +11,7 @@ import pytest
 from conf.compose import compose, compose_runs
 from echelon import main
 from envs.errors import EchelonError
+from envs.scenarios import build_scenario
 from evaluation.commands.evaluate import EvaluateCommand
 
 TYPED = [  # key, what is typed, what the command gets
@@ -28,6 +29,13 @@ TYPED = [  # key, what is typed, what the command gets
     ("policies", "[a #1,base_stock]", ["a #1", "base_stock"]),
     ("policies", "[Kanban (neu), 'x, y']", ["Kanban (neu)", "x, y"]),
     ("policies", "[]", []),
+    ("out", "0017", "0017"),
+    ("out", "1E5", "1E5"),
+    ("out", "2024_01_05", "2024_01_05"),
+    ("out", "+5", "+5"),
+    ("out", "true", "true"),
+    ("policies", "[0017, 1E5,1_000,on]", ["0017", "1E5", "1_000", "on"]),
+    ("scenario.stress_of", "NO", "NO"),
 ]
 
 
@@ -38,6 +46,28 @@ def test_text_is_taken_as_it_is_typed(key: str, typed: str, expected: object) ->
     for part in key.split("."):
         value = value[part]
     assert value == expected
+
+
+def build_assembly(typed: str) -> None:
+    """Build a network with one value typed."""
+    build_scenario(compose(EvaluateCommand, ["scenario=assembly", typed]).command.scenario)
+
+
+@pytest.mark.parametrize("typed", ["1_000", "٣", "'٣'"])
+@pytest.mark.parametrize("key", ["seed", "scenario.action_scale", "scenario.skus.frame"])
+def test_a_number_is_typed_in_plain_digits(key: str, typed: str) -> None:
+    """Python would take more for one, and a typing error for another number."""
+    with pytest.raises(EchelonError, match=r" is '.*'; expected (numbers|a finite number)"):
+        build_assembly(f"{key}={typed}")
+
+
+@pytest.mark.parametrize("typed", ["1E5", "true", "17"])
+def test_a_name_that_would_be_a_number_is_not_guessed(typed: str) -> None:
+    """Where anything may stand, Hydra has lost what was typed."""
+    with pytest.raises(EchelonError, match=r"lanes.truck.sku is .*put it in quotes"):
+        build_assembly(f"scenario.lanes.truck.sku={typed}")
+    with pytest.raises(EchelonError, match=f"SKU '{typed}' is not defined"):
+        build_assembly(f"scenario.lanes.truck.sku='{typed}'")
 
 
 NAMED = [  # what is typed, the events that the command gets

@@ -8,6 +8,7 @@ code in either.
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 import typing
@@ -25,6 +26,10 @@ from envs.errors import ConfigError, EchelonError, did_you_mean
 # those files still load, and what hasn't got the new feature keeps its hash.
 ADDED: Mapping[str, Any] = {"added": True}
 _INFINITE = float("inf")
+# What text is a number: plain decimals, so neither 1_000 nor other scripts' digits.
+NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_WHOLE = re.compile(r"[-+]?[0-9]+")
+_TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def one_of(kinds: Mapping[str, type], always: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -97,7 +102,8 @@ class Reader:
 
     complete: every field must be there, as in a file that a program wrote. Else what is left out
       has its default, and parts can be written as people like to: `{id: part}` for a list of them,
-      a lone value for a part's second field (`{shop: store}` for a node of kind store).
+      a lone value for a part's second field (`{shop: store}` for a node of kind store); numbers and
+      truth values may be text, as `conf.yaml_text` reads them.
     forms: type -> function (value, path) that returns the value spelled out, or the object itself.
     """
 
@@ -109,11 +115,13 @@ class Reader:
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
         if origin in (typing.Union, types.UnionType):  # X | None
             return None if value is None else self.read(_not_none(arguments), value, where)
+        if not self.complete:
+            value = _from_text(hint, value)
         if origin is tuple:
             return self._tuple(arguments, value, where)
         if origin is list:
             return list(self._tuple((*arguments, ...), value, where))
-        if origin is Mapping:
+        if origin in (Mapping, dict):
             if not isinstance(value, Mapping):
                 raise wrong(where, value, _OBJECT)
             return {k: self.read(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
@@ -155,7 +163,7 @@ class Reader:
                 values[f.name] = self._one_of(f.metadata["one_of"], value, where)
             elif f.name in value:
                 item, no_limit = value[f.name], f.default == _INFINITE
-                if no_limit and (item is None or item == _INFINITE):
+                if no_limit and (item is None or item in (_INFINITE, "inf", ".inf")):
                     values[f.name] = _INFINITE
                 else:
                     values[f.name] = self.read(hints[f.name], item, path)
@@ -224,13 +232,44 @@ def wrong(where: str, value: Any, wanted: str) -> ConfigError:
     """Return the error that says where, what was got and what was wanted."""
     text = repr(value)
     text = text if len(text) <= 60 else text[:57] + "..."
-    number = isinstance(value, int | float) and wanted == _WANTED[str]
+    number = isinstance(value, int | float) and wanted == _WANTED[str]  # bool too
     quotes = "; put it in quotes" if number else ""
     return ConfigError(f"{where} is {text}; expected {wanted}{quotes}.")
 
 
 _OBJECT = "an object (name: value)"
 _WANTED = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
+
+
+def untyped(value: Any) -> Any:
+    """Return the value with text that is a number, a truth value or null as such; lists and
+    mappings as well."""
+    if isinstance(value, Mapping):
+        return {key: untyped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [untyped(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if _WHOLE.fullmatch(value) and (value == "0" or value.lstrip("-+")[0] != "0"):
+        return int(value)
+    if NUMBER.fullmatch(value) and not _WHOLE.fullmatch(value):
+        return float(value)
+    return {"true": True, "false": False, ".inf": _INFINITE}.get(value, value)
+
+
+def _from_text(hint: Any, value: Any) -> Any:
+    """The number or truth value that a text is, where one is wanted; else the value."""
+    if hint is Any:
+        return untyped(value)
+    if not isinstance(value, str):
+        return value
+    if hint is float and NUMBER.fullmatch(value):
+        return float(value)
+    if hint is int and _WHOLE.fullmatch(value):
+        return int(value)
+    if hint is bool:
+        return _TRUTH.get(value.lower(), value)
+    return value
 
 
 def _is_number(value: Any) -> bool:
