@@ -17,6 +17,8 @@ from envs.reward import Preference
 from envs.simulation.action_spaces import ActionSpace
 from envs.trace.trace import Bootstrap
 
+_MOST_PERIODS = 1_000_000
+_LONGEST_MEMORY = 1_000
 _MOST_COMPANIONS = 256  # a row's features are as many times longer
 
 
@@ -60,15 +62,16 @@ class Scenario:
     stress_of: str = ""
 
     def __post_init__(self) -> None:
-        if self.horizon < 1 or self.warm_up < 0:
+        if self.horizon < 1 or self.warm_up < 0 or self.horizon + self.warm_up > _MOST_PERIODS:
             raise ConfigError(
                 f"scenario '{self.name}': horizon is {self.horizon} and warm_up {self.warm_up}; "
-                "expected horizon >= 1 and warm_up >= 0."
+                f"expected horizon >= 1 and warm_up >= 0, at most {_MOST_PERIODS} together."
             )
-        if self.memory < 0 or not 0 <= self.companions <= _MOST_COMPANIONS:
+        if not 0 <= self.memory <= _LONGEST_MEMORY or not 0 <= self.companions <= _MOST_COMPANIONS:
             raise ConfigError(
                 f"scenario '{self.name}': memory is {self.memory} and companions "
-                f"{self.companions}; expected periods >= 0 and 0 to {_MOST_COMPANIONS} rows."
+                f"{self.companions}; expected 0 to {_LONGEST_MEMORY} periods and 0 to "
+                f"{_MOST_COMPANIONS} rows."
             )
         if not 0.0 < self.action_scale < float("inf"):
             raise ConfigError(

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import NoReturn
 
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
+from envs.errors import ActionError
 from envs.kernel import Handle
 from envs.observation.arrays import compile_observation
 from envs.observation.central_view import CentralView
@@ -109,7 +111,7 @@ class BatchedEnv:
         self.cost_scale = scale.reshape(-1, 1)
         self._calendar = scenario.starts(split), scenario.bootstrap(split)
         self.action_space = scenario.action_space if action_space is None else action_space
-        self._learning = False
+        self._begun = self._learning = False
         self.preference = np.full(batch_size, 0.5)
         self.shortage_price = np.zeros(batch_size)
         self._observation = np.zeros((self.num_rows, self.observation_size, batch_size), np.float32)
@@ -144,7 +146,7 @@ class BatchedEnv:
             self.simulator.close_period(self.target, self.spread, self.no_action)
             self.open_period()
         self.elapsed = 0
-        self._learning = True
+        self._begun = self._learning = True
         if self.action_space is not ActionSpace.residual:
             self._replace_level()
         return self.observe()
@@ -160,7 +162,15 @@ class BatchedEnv:
         write_preference(self.layout, self.preference, self._observation)
 
     def step(self, action: Floats32) -> tuple[Floats32, Floats32, bool]:
-        """Play one period. Returns (observation, reward, truncated)."""
+        """Play one period. Returns (observation, reward, truncated).
+
+        Raises:
+            ActionError: before `reset`, or the action has another shape, or a NaN or infinity.
+        """
+        if not self._begun:
+            raise ActionError("step() was called before reset(); call reset(seed) first.")
+        if action.shape != self.no_action.shape or not np.isfinite(action).all():
+            self._refuse(action)
         self.close_period(action)
         cost = self._priced(self.flows, self._cost)
         if self.baseline is not None:
@@ -174,6 +184,27 @@ class BatchedEnv:
         )  # fmt: skip
         self.open_period()
         return self.observe(), self._reward, self.elapsed >= self.horizon
+
+    def _refuse(self, action: Floats32) -> NoReturn:
+        """Raise ActionError naming the shapes, or agent and place of what is no number."""
+        if action.shape != self.no_action.shape:
+            raise ActionError(
+                f"the action has shape {list(action.shape)}; expected "
+                f"{list(self.no_action.shape)}: stocked pairs, heads, replications."
+            )
+        row, head, b = np.argwhere(~np.isfinite(action))[0]
+        agent = self.agent_ids[self.net.arrays.stocks.node_of[row]]
+        raise ActionError(
+            f"agent '{agent}': the action for {self.action_name(row, head)} in replication {b} is "
+            f"{action[row, head, b]}; expected a number from -1 to 1; check what the policy puts "
+            "out."
+        )
+
+    def action_name(self, row: int, head: int) -> str:
+        """What a number of an action moves, as messages name it: `level of tea@shop`."""
+        [group] = [g for g in self.groups if g.start <= row < g.stop]
+        name = group.heads[head] if head < group.action_size else f"unused head {head}"
+        return f"{name} of {self.net.network.stocks[row].label}"
 
     def _priced(self, flows: Flows, out: Floats) -> Floats:
         """[P, B] what a reward counts as cost."""

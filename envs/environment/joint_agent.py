@@ -18,7 +18,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from envs.environment.batched_env import BatchedEnv, newsvendor_scale
 from envs.environment.player import Player, checked_action
@@ -45,6 +45,7 @@ class _JointAgent:
         heads = [(row, h) for g in env.groups for row in range(g.start, g.stop)
                  for h in range(g.action_size)]  # fmt: skip
         self._row, self._head = np.array(heads).T
+        self._places = [env.action_name(row, head) for row, head in heads]
         size = env.num_rows * env.observation_size
         self.observation_space = Box(-np.inf, np.inf, (size,), np.float32)
         self.action_space = Box(-1.0, 1.0, (len(heads),), np.float32)
@@ -53,10 +54,12 @@ class _JointAgent:
         """Return observations [B, P * F] of the next episodes."""
         return _flat(self._player.reset(seed))
 
-    def step(self, actions: Floats32) -> tuple[Floats32, Floats, Floats, bool]:
+    def step(self, actions: ArrayLike) -> tuple[Floats32, Floats, Floats, bool]:
         """[B, heads] -> observations [B, P * F], rewards [B], costs [B] currency, truncated."""
         shape = (self._player.env.batch_size, self._row.size)
-        self._player.action[self._row, self._head] = checked_action(actions, shape, "network").T
+        self._player.must_go_on()
+        checked = checked_action(actions, shape, "network", self._places)
+        self._player.action[self._row, self._head] = checked.T
         observation, reward, truncated = self._player.step()
         total = reward.sum(axis=0, dtype=np.float64)
         return _flat(observation), total, self._player.cost.sum(axis=0), truncated
@@ -96,7 +99,7 @@ class SupplyChainEnv(gymnasium.Env[Floats32, Floats32]):
         Raises:
             ActionError: the action has another shape or a NaN, or no episode goes on.
         """
-        observation, reward, cost, truncated = self._agent.step(np.asarray(action)[None])
+        observation, reward, cost, truncated = self._agent.step([action])
         return observation[0], float(reward[0]), False, truncated, {"cost": float(cost[0])}
 
 

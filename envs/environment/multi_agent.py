@@ -46,6 +46,7 @@ class NodeAgents:
             )
         self._player = Player(env)
         self._rows: dict[str, Ints] = {}
+        self._places: dict[str, list[str]] = {}
         self.observation_spaces: dict[str, Box] = {}
         self.action_spaces: dict[str, Box] = {}
         for group in env.groups:
@@ -53,6 +54,11 @@ class NodeAgents:
                 agent = env.agent_ids[int(node)]
                 rows = group.start + np.flatnonzero(group.node_of_row == node)
                 self._rows[agent] = rows
+                self._places[agent] = [
+                    env.action_name(int(row), head)
+                    for row in rows
+                    for head in range(group.action_size)
+                ]
                 seen, heads = rows.size * env.observation_size, rows.size * group.action_size
                 self.observation_spaces[agent] = Box(-np.inf, np.inf, (seen,), np.float32)
                 self.action_spaces[agent] = Box(-1.0, 1.0, (heads,), np.float32)
@@ -72,6 +78,7 @@ class NodeAgents:
             ActionError: an agent's action is missing, has another shape or a NaN, or no episode
                 goes on.
         """
+        self._player.must_go_on()
         if actions.keys() != self._rows.keys():
             missing, unknown = self._rows.keys() - actions.keys(), actions.keys() - self._rows
             raise ActionError(
@@ -79,7 +86,8 @@ class NodeAgents:
                 f"{sorted(unknown)}; expected one for each agent: {self.agents}."
             )
         for agent, rows in self._rows.items():
-            action = checked_action(actions[agent], self.action_spaces[agent].shape, agent)
+            shape = self.action_spaces[agent].shape
+            action = checked_action(actions[agent], shape, agent, self._places[agent])
             by_row = action.reshape(rows.size, -1)
             self._player.action[rows, : by_row.shape[1], 0] = by_row
         observation, reward, truncated = self._player.step()

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from typing import Any, TypeVar
+from unicodedata import category
 
-from envs.errors import NetworkError, did_you_mean
+from envs.errors import NetworkError, did_you_mean, shown
 
 K = TypeVar("K", bound=Hashable)
 
+LARGEST = 1e12  # of any number of a network: beyond it there are typing errors, and sums lose units
+MOST_PERIODS = 10_000  # of a lead time or a delay: goods on the way are kept by period
+LONGEST_NAME = 200  # characters
+
 
 def at_least_zero(where: str, **values: float) -> None:
-    """Refuse negative numbers and NaN."""
+    """Refuse negative numbers, NaN, and huge ones; infinity is "no limit"."""
     for name, value in values.items():
         if not value >= 0:  # also refuses NaN
             raise NetworkError(f"{where}: {name} is {value}; expected a number >= 0.")
+        if LARGEST < value < float("inf"):
+            raise NetworkError(
+                f"{where}: {name} is {value:g}; expected at most {LARGEST:g}. Correct it, or count "
+                "in larger units."
+            )
+
+
+def few_periods(where: str, **values: int) -> None:
+    """Refuse lead times and delays that are no whole periods from 0 to MOST_PERIODS."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not 0 <= value <= MOST_PERIODS or value != int(value):
+            raise NetworkError(
+                f"{where}{name} is {value}; expected an integer >= 0, at most {MOST_PERIODS} "
+                "periods."
+            )
 
 
 def numbers_at_least_zero(where: str, part: Any) -> None:
@@ -34,10 +54,21 @@ def unique(what: str, ids: list[K]) -> set[K]:
     """Return the ids as a set; refuse one that comes twice."""
     seen: set[K] = set()
     for key in ids:
+        if isinstance(key, str):
+            _must_be_name(what, key)
         if key in seen:
             raise NetworkError(f"The {what} {key!r} is defined twice; expected unique ids.")
         seen.add(key)
     return seen
+
+
+def _must_be_name(what: str, name: str) -> None:
+    """Refuse a name that tables and terminals can't show: empty, long, or with a line's end."""
+    if not 0 < len(name) <= LONGEST_NAME or any(category(c) == "Cc" for c in name):
+        raise NetworkError(
+            f"The {what} {shown(name)} has {len(name)} characters; expected 1 to {LONGEST_NAME}, "
+            "and none that controls a terminal. Shorten or correct the name."
+        )
 
 
 def must_know(where: str, what: str, name: str, known: Iterable[str]) -> None:

@@ -19,6 +19,9 @@ from scipy import stats
 from envs.errors import ConfigError, did_you_mean
 from envs.types import Floats
 
+MOST_UNITS = 1e9  # per period: beyond it a number is a typing error
+_LARGEST_COMPOUND = 1_000_000  # units that a period's orders may come to
+
 
 class DemandProcess(Protocol):
     """Demand of one period, independent between periods.
@@ -51,13 +54,14 @@ class DemandConfig:
 
     def need(self, name: str) -> float:
         """Return a number this process can't do without. Raises ConfigError where it is missing,
-        negative or infinite."""
+        negative or more than `MOST_UNITS`."""
         value = getattr(self, name, None)
-        if value is None or not 0.0 <= value < float("inf"):
+        if value is None or not 0.0 <= value <= MOST_UNITS:
             raise ConfigError(
-                f"demand: {name} is {value}; expected a finite number >= 0 for distribution "
-                f"'{self.distribution}'. Set scenario.demand.{name}=NUMBER, or '{name}' of that "
-                "stock's demand in its network file."
+                f"demand: {name} is {value}; expected a finite number >= 0, at most "
+                f"{MOST_UNITS:g}, for distribution '{self.distribution}'. Set "
+                f"scenario.demand.{name}=NUMBER, or '{name}' of that stock's demand in its network "
+                "file."
             )
         return float(value)
 
@@ -140,7 +144,8 @@ class Uniform:
     def distribution(self, factor: float) -> Any:
         low, high = self.low * factor, self.high * factor
         if self.whole_units:
-            return stats.randint(round(low), round(high) + 1)
+            first, last = round(low), round(high)
+            return stats.randint(first, last + 1) if first < last else _Constant(first)
         return stats.uniform(low, high - low)
 
 
@@ -158,6 +163,11 @@ class Compound:
             raise ConfigError(
                 f"demand: compound has order_size {self.order_size}; expected a number > 1. Use "
                 "poisson where customers order one unit each."
+            )
+        if self.mean * self.order_size > _LARGEST_COMPOUND:
+            raise ConfigError(
+                f"demand: compound has mean {self.mean:g} and order_size {self.order_size:g}; "
+                f"expected a product of at most {_LARGEST_COMPOUND:g}. Count in larger units."
             )
 
     def distribution(self, factor: float) -> Any:
@@ -199,6 +209,28 @@ class _StutteringPoisson:
 
     def pmf(self, k: Floats) -> Floats:
         return self.cdf(k) - self.cdf(np.asarray(k) - 1)
+
+
+class _Constant:
+    """One whole number, for sure; SciPy's distributions divide by their spread."""
+
+    def __init__(self, units: int) -> None:
+        self._units = units
+
+    def mean(self) -> float:
+        return float(self._units)
+
+    def std(self) -> float:
+        return 0.0
+
+    def cdf(self, k: Floats) -> Floats:
+        return np.where(np.asarray(k) >= self._units, 1.0, 0.0)
+
+    def ppf(self, u: Floats) -> Floats:
+        return np.full(np.shape(u), float(self._units))
+
+    def pmf(self, k: Floats) -> Floats:
+        return np.where(np.asarray(k) == self._units, 1.0, 0.0)
 
 
 class _Rounded:
@@ -277,10 +309,11 @@ class Demand:
             process_name(self.process)
         for name in ("history", "multiplier"):
             values = getattr(self, name)
-            if values is not None and not (np.isfinite(values).all() and (values >= 0).all()):
-                bad = int(np.flatnonzero(~(np.isfinite(values) & (values >= 0)))[0])
+            if values is not None and not ((values >= 0) & (values <= MOST_UNITS)).all():
+                bad = int(np.flatnonzero(~((values >= 0) & (values <= MOST_UNITS)))[0])
                 raise ConfigError(
-                    f"demand: {name} is {values[bad]} in period {bad}; expected numbers >= 0."
+                    f"demand: {name} is {values[bad]} in period {bad}; expected numbers >= 0, at "
+                    f"most {MOST_UNITS:g}."
                 )
         if not 0.0 <= self.correlation < 1.0:
             raise ConfigError(f"demand: correlation is {self.correlation}; expected [0, 1).")

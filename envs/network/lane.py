@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from envs.errors import NetworkError
-from envs.network.checks import at_least_zero, must_be_share, numbers_at_least_zero
+from envs.network.checks import at_least_zero, few_periods, must_be_share, numbers_at_least_zero
 from envs.network.lead_time import LeadTime
 
 
@@ -42,6 +42,7 @@ class Calendar:
 
     def __post_init__(self) -> None:
         days = sorted(set(self.open))
+        few_periods("calendar ", cycle=self.cycle)
         if self.cycle < 1 or not days or days[0] < 0 or days[-1] >= self.cycle:
             raise NetworkError(
                 f"calendar has cycle {self.cycle} and open {list(self.open)}; expected a cycle >= "
@@ -149,6 +150,9 @@ class Lane:
         _check_loads(where, self.load_size, self.load_cost)
         must_be_share(where, yield_share=self.yield_share, split_share=self.split_share)
         numbers_at_least_zero(where, self)
+        few_periods(
+            f"{where}: ", information_delay=self.information_delay, split_delay=self.split_delay
+        )
         if self.yield_share == 0.0:
             raise NetworkError(f"{where}: yield_share is 0; expected more: nothing would arrive.")
         if self.full_loads and self.load_size is None:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from envs.errors import NetworkError
-from envs.network.checks import must_know
+from envs.network.checks import MOST_PERIODS, few_periods, must_know
 from envs.network.plain import ADDED
 
 
@@ -43,12 +43,11 @@ class LeadTime:
     delay: str = field(default="gamma", metadata=ADDED)
 
     def __post_init__(self) -> None:
-        if isinstance(self.minimum, bool) or self.minimum != int(self.minimum) or self.minimum < 0:
-            raise NetworkError(f"lead_time is {self.minimum}; expected an integer >= 0.")
-        if not (self.delay_mean >= 0 and self.delay_sd >= 0):
+        few_periods("", lead_time=self.minimum)
+        if not (0 <= self.delay_mean <= MOST_PERIODS and 0 <= self.delay_sd <= MOST_PERIODS):
             raise NetworkError(
                 f"lead_time delay has mean {self.delay_mean} and sd {self.delay_sd}; expected "
-                "numbers >= 0."
+                f"numbers >= 0, at most {MOST_PERIODS}."
             )
         if (self.delay_mean == 0) != (self.delay_sd == 0):
             raise NetworkError(
@@ -56,9 +55,10 @@ class LeadTime:
                 "0 (constant) or both > 0."
             )
         must_know("lead_time", "delay", self.delay, DELAYS)
-        if self.longest is not None and self.longest < self.minimum:
+        if not self.minimum <= self.maximum <= MOST_PERIODS:
             raise NetworkError(
-                f"lead_time longest is {self.longest}; expected >= minimum, {self.minimum}."
+                f"lead_time longest is {self.maximum}; expected >= minimum, {self.minimum}, and at "
+                f"most {MOST_PERIODS}."
             )
 
     @property
@@ -95,7 +95,16 @@ class LeadTime:
 # Computed once for equal lead times: a network has many lanes and few kinds of them.
 @cache
 def _longest(lead_time: LeadTime) -> int:
-    return lead_time.minimum + math.ceil(float(_delay(lead_time).ppf(0.999)))
+    try:
+        delay = float(_delay(lead_time).ppf(0.999))
+    except OverflowError:
+        delay = math.nan
+    if not math.isfinite(delay):
+        raise NetworkError(
+            f"lead_time delay has mean {lead_time.delay_mean} and sd {lead_time.delay_sd}, of "
+            "which no distribution can be computed; expected numbers of like size."
+        )
+    return lead_time.minimum + math.ceil(delay)
 
 
 @cache

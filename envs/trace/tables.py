@@ -18,6 +18,7 @@ from scipy import stats
 
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.sparse import row_numbers
+from envs.errors import ConfigError
 from envs.network.demand import DemandProcess
 from envs.network.lead_time import LeadTime
 from envs.network.regime import EventWindow, Regime
@@ -30,6 +31,7 @@ DISCRETE, CONTINUOUS, HISTORY = 0, 1, 2
 
 
 _FOREVER = 1 << 40  # periods that an event without an end lasts
+_LONGEST_TABLE = 5_000_000
 _TAIL = 1e-12  # probability beyond which a discrete table ends
 
 
@@ -217,6 +219,12 @@ class _TableBuilder:
             return self._add(key, np.maximum(_fill_ends(finite), 0.0), 0)
         low = max(0, int(distribution.ppf(_TAIL)))
         high = max(low, int(distribution.ppf(1.0 - _TAIL)))
+        if high - low > _LONGEST_TABLE:
+            raise ConfigError(
+                f"demand: {process} can be any of {high - low:.1e} whole numbers; expected at most "
+                f"{_LONGEST_TABLE:.0e}. Count in larger units, or take normal demand without "
+                "whole_units."
+            )
         cdf = np.asarray(distribution.cdf(np.arange(low, high + 1)), float)
         cdf[-1] = 1.0
         return self._add(key, cdf, low)

@@ -216,14 +216,32 @@ def test_impossible_steps_are_refused(name: str, scenario: Scenario) -> None:
     with pytest.raises(ActionError, match=r"call reset\(\) first"):
         step(0.0)
     reset()
-    with pytest.raises(ActionError, match="NaN or infinite"):
-        step(float("nan"))
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ActionError, match=r"NaN or infinite, the first for level of item_00@"):
+            step(value)
     assert np.isfinite(step(0.0)[0]).all()
+
+
+def test_the_batched_environment_refuses_impossible_steps(scenario: Scenario) -> None:
+    """Before the compiled code sees them: it reads where there is nothing."""
+    env = BatchedEnv(scenario, 3)
+    with pytest.raises(ActionError, match=r"call reset\(seed\) first"):
+        env.step(env.no_action)
+    env.reset(1)
+    action = env.no_action.copy()
+    with pytest.raises(ActionError, match=r"shape \[8, 1\]; expected \[8, 1, 3\]"):
+        env.step(action[..., 0])
+    action[7, 0, 2] = -np.inf
+    with pytest.raises(ActionError, match=r"agent 'store_002': .* level of .* 2 is -inf"):
+        env.step(action)
+    assert np.isfinite(env.step(env.no_action)[0]).all()
 
 
 def test_a_wrong_action_names_its_agent_and_what_was_expected(scenario: Scenario) -> None:
     """Of several agents, one is missing, one unknown, one of another shape; past the horizon."""
     env = SupplyChainParallelEnv(scenario)
+    with pytest.raises(ActionError, match=r"call reset\(\) first"):
+        env.step({})
     env.reset(seed=1)
     actions = {a: np.zeros(env.action_space(a).shape, np.float32) for a in env.agents}
     with pytest.raises(ActionError, match=r"missing for \['store_002'\] .* unknown \['shop'\]"):
