@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from typing import Any
 
 from envs.compiled.network import CompiledNetwork, compile_network
+from envs.dates import DEFAULT_START, period_of
 from envs.errors import ConfigError, did_you_mean
 from envs.network.network import SupplyNetwork
 from envs.network.plain import ADDED, plain_tree
@@ -52,8 +54,8 @@ class Scenario:
     # the resolved numbers the scenario was built from, for manifests and records
     config: Mapping[str, Any] = field(default_factory=dict)
     data_hash: str | None = None  # SHA-256 of the real data it was built from, if any
-    # ISO date of calendar period 0, where the calendar is a real one
-    calendar_start: str | None = None
+    # ISO date of calendar period 0; None: `envs.dates.DEFAULT_START`
+    start_date: str | None = None
     bootstrap_length: int | None = None
     preference: Preference | None = None
     extra_heads: tuple[str, ...] = ()
@@ -78,6 +80,13 @@ class Scenario:
                 f"scenario '{self.name}': action_scale is {self.action_scale}; expected a number "
                 "> 0."
             )
+        try:
+            date.fromisoformat(self.start_date or "2000-01-01")
+        except ValueError:
+            raise ConfigError(
+                f"scenario '{self.name}': start_date is '{self.start_date}'; expected the date of "
+                "period 0 as YYYY-MM-DD."
+            ) from None
         policy_class(self.base_policy)
         plain_tree(self.policy_params, "policy_params")  # what can't be exported isn't simulated
         self.bootstrap("train")
@@ -88,6 +97,15 @@ class Scenario:
     def compiled(self) -> CompiledNetwork:
         """The network as arrays; compiled once."""
         return compile_network(self.network)
+
+    @property
+    def first_date(self) -> date:
+        """The date of calendar period 0."""
+        return DEFAULT_START if self.start_date is None else date.fromisoformat(self.start_date)
+
+    def period_of(self, day: date) -> int:
+        """Return the calendar period of a date; negative before `first_date`."""
+        return period_of(day, self.first_date, self.period_name)
 
     def episode_length(self, split: str) -> int:
         """Return the periods per episode that count: real data are tuned and tested on in full."""

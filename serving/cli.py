@@ -71,11 +71,11 @@ def _run(source: Source, host: str, port: int, example: str) -> None:
 
 def _example(live: LivePolicy) -> str:
     """The smallest request worth sending: one row of stock."""
-    scenario = live.recommender.scenario
-    stock = scenario.compiled.network.stocks[-1]
+    recommender = live.recommender
+    stock = recommender.scenario.network.stocks[-1]
     body: dict[str, object] = {}
-    if scenario.calendar_start is not None:
-        body["as_of"] = scenario.calendar_start
+    if recommender.first_date is not None:
+        body["as_of"] = recommender.first_date.isoformat()
     body["stock"] = [{"location": stock.node, "item": stock.sku, "on_hand": 3}]
     return json.dumps(body).replace("'", "\\u0027")
 

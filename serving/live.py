@@ -13,11 +13,10 @@ import shutil
 import threading
 import time
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from envs.errors import ArtifactError, EchelonError
-from envs.scenario import Scenario
 from evaluation.artifact.artifact import load_artifact
 from evaluation.artifact.registry import (
     ALIASES,
@@ -134,7 +133,7 @@ class LivePolicy:
             version=resolved.version,
             run_id=resolved.run_id,
         )
-        answer = recommender.recommend(_first_request(recommender.scenario))
+        answer = recommender.recommend(_first_request(recommender))
         if answer.fallback.used:
             raise ArtifactError(
                 f"the policy in '{resolved.folder}' can't answer: {answer.fallback.reasons[0]}"
@@ -177,12 +176,12 @@ class LivePolicy:
             return None
 
 
-def _first_request(scenario: Scenario) -> RecommendationRequest:
+def _first_request(recommender: Recommender) -> RecommendationRequest:
     """One that calls every kernel, so that no caller waits for their compilation."""
-    stock = next(s for s in scenario.network.stocks if s.demand is not None)
-    start = scenario.calendar_start
+    stocks = recommender.scenario.network.stocks
+    stock = next(s for s in stocks if s.demand is not None)
     return RecommendationRequest(
-        as_of=None if start is None else date.fromisoformat(start),
+        as_of=recommender.first_date,
         stock=[],
         recent_sales=[RecentSales(location=stock.node, item=stock.sku, quantities=[0.0])],
     )

@@ -95,7 +95,9 @@ class BatchedEnv:
         self.action_size = max(group.action_size for group in self.groups)
         trace = self.simulator.trace
         self.state, self.flows = self.simulator.state, self.simulator.flows
-        self.view = View(net, self.state, 0, trace.seen, trace.forecast, trace.calendar)
+        self.view = View(
+            net, self.state, 0, trace.seen, trace.forecast, trace.calendar, trace.offset
+        )
         self.layout, self.companions, self.feature_names = _compile_features(scenario)
         self._observed = Handle(compile_observation(net, self.layout, trace))
         self.inverse_scale: Floats32 = self._observed.value.inverse_scale

@@ -36,6 +36,7 @@ class View:
     seen: Ints  # [G, B] regime states that agents may know of, -1: hidden
     forecast: Ints  # [F, G, B] forecasts of the states 1..F periods ahead, -1: none
     calendar: Ints  # [B] place in the calendar of demand that is known ahead
+    offset: Ints  # [B] calendar period in which each episode began: today is period + offset
 
 
 class Target(NamedTuple):
@@ -111,6 +112,7 @@ class Policy(ABC):
             (algorithm=pathwise), which refuses a policy that doesn't say it. Levels, caps and
             lane shares don't move with stock.
         expedite_follows: the same of `Target.expedite`, if the policy decides it.
+        by_date: whether it orders on some dates only, by a calendar of its own.
         approximate: "", or in which way orders move otherwise than declared; then training by
             slopes warns where it would else refuse.
     """
@@ -119,6 +121,7 @@ class Policy(ABC):
     decides: ClassVar[frozenset[str]] = frozenset()
     follows: ClassVar[Follows | None] = None
     expedite_follows: ClassVar[Follows | None] = None
+    by_date: ClassVar[bool] = False
     approximate: ClassVar[str] = ""
 
     @classmethod

@@ -53,8 +53,7 @@ class Expectation:
         if net.demand.multiplier is not None:
             days = (calendar + np.arange(periods)) % net.demand.calendar_length
             demand = demand * net.demand.multiplier[:, days].T
-        offset = (calendar - view.period) % net.demand.calendar_length
-        return Outlook(demand, lead, factor, view.period, offset)
+        return Outlook(demand, lead, factor, view.period, int(view.offset[b]))
 
     def _chance(self, view: View, g: int, b: int) -> Floats:
         """[T, states] of regime g, by Bayes' rule from what is seen of it and forecast."""

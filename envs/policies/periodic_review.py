@@ -18,7 +18,7 @@ from envs.types import Floats
 
 
 class PeriodicReview(Policy):
-    """order = S - inventory_position in the periods t with (t - phase) mod R = 0.
+    """order = S - inventory_position in the calendar periods t with (t - phase) mod R = 0.
 
     S = mean + k sd of demand over lead time + R. Between two reviews the gate is shut by as many
     units as are sold until the next one.
@@ -27,6 +27,7 @@ class PeriodicReview(Policy):
     name = "periodic_review"
     decides = frozenset({"gate"})
     follows = Follows.inventory_position
+    by_date = True
     suits = staticmethod(shares_order_cost)
 
     @classmethod
@@ -51,7 +52,7 @@ class PeriodicReview(Policy):
 
     def target(self, view: View) -> Target:
         shape = view.state.inventory_position.shape
-        wait = np.mod(self._phase - view.period, self._review)
+        wait = np.mod(self._phase - (view.period + view.offset), self._review)
         return Target(
             self._level - view.state.inventory_position,
             gate=np.broadcast_to(-wait * self._rate, shape),

@@ -23,6 +23,9 @@ class ScenarioConfig:
     name: str = ""
     horizon: int  # periods per episode that count
     warm_up: int = 0  # periods before, under the base policy, left out of key figures and rewards
+    # date of calendar period 0, as YYYY-MM-DD, from which calendars of lanes and reviews, and
+    # seasons of demand count; null: Monday 3 January 2000
+    start_date: str | None = None
     base_policy: str  # the classical policy that learning corrects
     # policy -> parameter -> value; what is missing is tuned
     policy_params: dict[str, Any] = field(default_factory=dict)

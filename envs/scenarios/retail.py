@@ -74,7 +74,7 @@ def build_retail(config: RetailConfig) -> Scenario:
     start = str(data.dates[0])
     return make_scenario(
         config, network, splits=splits, data_hash=data.data_hash, currency="USD",
-        calendar_start=start,
+        start_date=start,
     )  # fmt: skip
 
 

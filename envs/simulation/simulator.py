@@ -191,6 +191,7 @@ class Simulator:
         then `refresh`.
         """
         state, self.period = self.state, _LONG_RUNNING
+        self.trace.offset[:] = snapshot.today - self.period
         for array in (*state, *self.flows):
             array[...] = 0.0
         state.on_hand[...] = snapshot.on_hand[:, None]

@@ -17,9 +17,10 @@ class Snapshot(NamedTuple):
     backorders: Floats  # [P] units
     owed: Floats  # [Q] units ordered, known to the sender, not shipped
     in_transit: Floats  # [Q, L] units by periods from now until arrival
-    calendar: int  # period of the calendar in which agents order
+    today: int  # calendar period in which agents order, counted on from the first date
+    calendar: int  # the period of demand's calendar that stands for it
     sales: Floats  # [T, P] units of the last T periods, the oldest first; NaN where unknown
-    sold_in: tuple[int, ...]  # [T] periods of the calendar
+    sold_in: tuple[int, ...]  # [T] periods of demand's calendar
 
 
 def split_sales(net: CompiledNetwork, sold: Floats) -> tuple[Bools, Floats, Floats]:

@@ -29,6 +29,7 @@ _NOT_STORED: dict[str, Any] = {  # of a scenario: its data, and how it was made
     "data_hash": None,
     "stress_of": "",
 }
+_START_DATE = "calendar_start"  # its name in files of before: hashes stay what they were
 _MOST_PERIODS = 1_000_000
 
 
@@ -48,6 +49,7 @@ def scenario_to_plain(scenario: Scenario) -> dict[str, Any]:
     """Return the scenario as dicts, lists, text and finite numbers; an unlimited limit is None."""
     plain = to_plain(Scenario, replace(scenario, **_NOT_STORED), {Demand: _write_demand})
     stored = {name: value for name, value in plain.items() if name not in _NOT_STORED}
+    stored[_START_DATE] = stored.pop("start_date")
     return {"format_version": _FORMAT, **stored}
 
 
@@ -61,6 +63,8 @@ def scenario_from_plain(plain: Any) -> Scenario:
             "again, or use the Echelon that wrote it."
         )
     stored = {name: value for name, value in plain.items() if name != "format_version"}
+    if _START_DATE in stored:
+        stored["start_date"] = stored.pop(_START_DATE)
     try:
         scenario: Scenario = _READER.part(Scenario, stored, "", _NOT_STORED)
     except NetworkError:

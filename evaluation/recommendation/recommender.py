@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from datetime import date
 
 import numpy as np
 
@@ -83,6 +84,11 @@ class Recommender:
             scenario=manifest["scenario"],
             network_hash=manifest["network_sha256"],
         )
+
+    @property
+    def first_date(self) -> date | None:
+        """A date to try: the first of the calendar; None where orders don't depend on dates."""
+        return self.scenario.first_date if self._reader.needs_date else None
 
     def recommend(self, request: RecommendationRequest) -> RecommendationResponse:
         """Answer with orders for all lanes. Raises RequestError for names the network lacks."""

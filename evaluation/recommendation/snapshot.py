@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
+from envs.dates import DEFAULT_START
 from envs.errors import EchelonError, did_you_mean
 from envs.network.lane import Lane
+from envs.policies import policy_class
 from envs.scenario import Scenario
 from envs.simulation.snapshot import Snapshot
 from envs.types import Floats
@@ -32,7 +34,7 @@ _MESSAGES = {
     "ETA_ASSUMED": "open orders without eta: taken to arrive after the lane's mean lead time",
     "CALENDAR_EXTRAPOLATED": "as_of is outside the known calendar: season of the same weekday and "
     "week of the year used, with that week's promotions",
-    "CALENDAR_UNKNOWN": "the network's calendar has no dates: its first period is used",
+    "CALENDAR_ASSUMED": f"the network has no start_date: its calendars count from {DEFAULT_START}",
 }
 
 
@@ -65,7 +67,10 @@ class _Findings:
 
 
 class SnapshotReader:
-    """Reads requests for one scenario."""
+    """Reads requests for one scenario.
+
+    needs_date: whether what is ordered depends on `as_of`.
+    """
 
     def __init__(self, scenario: Scenario) -> None:
         self._net: CompiledNetwork = scenario.compiled
@@ -78,9 +83,12 @@ class SnapshotReader:
         self._lanes_to: dict[tuple[str, str], list[int]] = {}
         for q, lane in enumerate(network.lanes):
             self._lanes_to.setdefault((lane.node, lane.sku), []).append(q)
-        start = scenario.calendar_start
-        self._calendar_start = None if start is None else dt.date.fromisoformat(start)
-        self._with_dates = scenario.period_name == "day"
+        self._scenario = scenario
+        self.needs_date = bool(
+            self._net.demand.multiplier is not None
+            or (self._net.arrays.rules.calendar_row >= 0).any()
+            or policy_class(scenario.base_policy).by_date
+        )
 
     def read(self, request: RecommendationRequest) -> tuple[Snapshot, list[Notice]]:
         """Return the snapshot and what was assumed in it.
@@ -88,7 +96,7 @@ class SnapshotReader:
         Raises RequestError naming every field that doesn't fit.
         """
         found = _Findings()
-        day = self._day(request, found)
+        day = self._today(request, found)
         on_hand, backorders = self._stock(request, found)
         owed, in_transit = self._open_orders(request, found)
         sales = self._sales(request, found)
@@ -98,39 +106,41 @@ class SnapshotReader:
         first = day - len(sales) + int(self._net.arrays.switches.demand_first)
         sold_in = tuple(self._calendar_period(first + t) for t in range(len(sales)))
         snapshot = Snapshot(
-            on_hand, backorders, owed, in_transit, self._calendar_period(day), sales, sold_in
+            on_hand, backorders, owed, in_transit, day, self._calendar_period(day), sales, sold_in
         )
         return snapshot, found.notices()
 
     def _calendar_period(self, day: int) -> int:
-        """Return the period within the calendar that stands for `day`.
+        """Return the period of demand's calendar that stands for the calendar period `day`.
 
-        Outside it, `day` moves by whole weeks, so that it stays the same day of the week, and by
-        about whole years, where the calendar has a year.
+        Outside it, where periods are days, `day` moves by whole weeks, so that it stays the same
+        day of the week, and by about whole years, where the calendar has a year.
         """
         length = self._net.demand.calendar_length
         if 0 <= day < length:
             return day
+        if self._scenario.period_name != "day" or length < 7:
+            return day % length
         if length < _WEEKS_OF_YEAR:
-            return day % max(length - length % 7, 1)
+            return day % (length - length % 7)
         moved = day - 7 * round(day // 365.25 * 365.25 / 7)
         if moved < 0:
             return moved + _WEEKS_OF_YEAR
         return moved if moved < length else moved - _WEEKS_OF_YEAR
 
-    def _day(self, request: RecommendationRequest, found: _Findings) -> int:
-        if self._net.demand.multiplier is None:
-            return 0
-        if self._calendar_start is None:
-            found.notice("CALENDAR_UNKNOWN", "as_of")
-            return 0
+    def _today(self, request: RecommendationRequest, found: _Findings) -> int:
+        """The calendar period in which orders are placed."""
         if request.as_of is None:
-            found.error("as_of", "is missing; demand of this network depends on the date")
+            if self.needs_date:
+                found.error("as_of", "is missing; what this network orders depends on the date")
             return 0
-        day = (request.as_of - self._calendar_start).days
-        if not 0 <= day < self._net.demand.calendar_length:
+        today, demand = self._scenario.period_of(request.as_of), self._net.demand
+        is_known = demand.multiplier is None or 0 <= today < demand.calendar_length
+        if self.needs_date and self._scenario.start_date is None:
+            found.notice("CALENDAR_ASSUMED", "as_of")
+        elif not is_known:
             found.notice("CALENDAR_EXTRAPOLATED", request.as_of.isoformat())
-        return day
+        return today
 
     def _stock(self, request: RecommendationRequest, found: _Findings) -> tuple[Floats, Floats]:
         on_hand, backorders = np.zeros(len(self._pair)), np.zeros(len(self._pair))
@@ -201,11 +211,10 @@ class SnapshotReader:
     ) -> int | None:
         if order.eta is None:
             return order.due_in_periods
-        if as_of is None or not self._with_dates:
-            why = "as_of is missing" if self._with_dates else "a period is no day"
-            found.error(f"{path}.eta", f"can't be counted in periods: {why}; give due_in_periods")
+        if as_of is None:
+            found.error(f"{path}.eta", "can't be counted from: as_of is missing; give it")
             return None
-        return (order.eta - as_of).days
+        return self._scenario.period_of(order.eta) - self._scenario.period_of(as_of)
 
     def _find_lane(self, order: OpenOrder, path: str, found: _Findings) -> int | None:
         if order.lane is not None:

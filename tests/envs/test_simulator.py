@@ -33,6 +33,7 @@ def played(env: BatchedEnv, periods: int) -> Snapshot:
         backorders=state.backorders[:, 0].copy(),
         owed=state.owed[:, 0].copy(),
         in_transit=state.in_transit[:, (env.simulator.period + ahead) % env.net.slots, 0],
+        today=0,
         calendar=0,
         sales=np.array(sales),
         sold_in=(0,) * len(sales),

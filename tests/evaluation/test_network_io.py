@@ -83,7 +83,7 @@ def everything() -> Scenario:
         policy_params={"forecast_base_stock": {"safety_factor": {"store": 1.5}}},
         smoothing=0.1,
         period_name="week",
-        calendar_start="2026-01-05",
+        start_date="2026-01-05",
     )
 
 
@@ -106,14 +106,14 @@ def test_no_field_is_lost() -> None:
     assert back.network.resources == scenario.network.resources
     assert back.network.regimes == scenario.network.regimes
     assert back.network.timing == scenario.network.timing
-    assert (back.period_name, back.calendar_start) == ("week", "2026-01-05")
+    assert (back.period_name, back.start_date) == ("week", "2026-01-05")
 
 
 def test_replayed_demand_comes_back_without_its_history(retail: Scenario) -> None:
     """The calendar and what is known ahead stay; the sales of real stores don't."""
     back = there_and_back(retail)
     assert network_hash(back) == network_hash(retail)
-    assert back.calendar_start == "2017-01-01"
+    assert back.start_date == "2017-01-01"
     assert back.compiled.demand.calendar_length == retail.compiled.demand.calendar_length
     np.testing.assert_array_equal(
         back.compiled.demand.multiplier, retail.compiled.demand.multiplier

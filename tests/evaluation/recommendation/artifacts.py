@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from envs.environment.batched_env import feature_names, row_groups
-from envs.network.demand import DemandConfig
+from envs.network.demand import Demand, DemandConfig
+from envs.network.lane import Lane, LaneInput
+from envs.network.lead_time import LeadTime
+from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.artifact.actor import Actor
@@ -21,9 +27,24 @@ from evaluation.artifact.artifact import (
 )
 from evaluation.artifact.network_io import network_hash, scenario_to_plain
 from evaluation.recommendation.recommender import Recommender
+from evaluation.recommendation.schemas import RecommendationRequest
 from tests.envs.networks import one_warehouse
 
-__all__ = ["artifact_folder", "chain", "random_actors", "recommender", "write_artifact"]
+__all__ = [
+    "artifact_folder",
+    "chain",
+    "random_actors",
+    "recommender",
+    "request",
+    "season",
+    "seasonal",
+    "write_artifact",
+]
+
+
+def request(**fields: Any) -> RecommendationRequest:
+    """Through JSON, as a caller sends it."""
+    return RecommendationRequest.model_validate_json(json.dumps({"stock": [], **fields}))
 
 
 def random_actors(scenario: Scenario, seed: int = 0, size: float = 0.5) -> dict[str, Actor]:
@@ -84,3 +105,32 @@ def artifact_folder(chain: Scenario, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def recommender(artifact_folder: Path) -> Recommender:
     return Recommender(load_artifact(artifact_folder), version="3", run_id="run")
+
+
+@pytest.fixture
+def season() -> Scenario:
+    """One shop, no demand on Sundays, a calendar of 371 real days; two ways to be supplied."""
+    days = np.arange(371)
+    factor = np.where(days % 7 == 0, 0.0, 7 / 6)
+    demand = Demand(5.0, 2.0, history=np.zeros(371), multiplier=factor)
+    inputs = (LaneInput("depot", "tea"),)
+    limits: dict[str, Any] = {"minimum_order": 10.0, "maximum_order": 25.0, "order_multiple": 4.0}
+    network = SupplyNetwork(
+        (Node("depot", "depot"), Node("shop", "store")),
+        (Sku("tea", 1.0),),
+        (
+            Stock("depot", "tea", holding_cost=0.5),
+            Stock("shop", "tea", holding_cost=1.0, backlog_cost=9.0, demand=demand),
+        ),
+        (
+            Lane("mill > depot", "depot", "tea", LeadTime(3), unit_cost=2.0),
+            Lane("depot > shop", "shop", "tea", LeadTime(1), inputs, **limits),
+            Lane("mill > shop", "shop", "tea", LeadTime(2), unit_cost=3.0, base_share=0.5),
+        ),
+    )
+    return Scenario("season", network, horizon=14, smoothing=0.1, start_date="2017-01-01")
+
+
+@pytest.fixture
+def seasonal(season: Scenario, tmp_path: Path) -> Recommender:
+    return Recommender(write_artifact(tmp_path / "season", season))

@@ -1,5 +1,11 @@
-"""A scenario, its artifact and its recommender."""
+"""Scenarios, their artifacts and recommenders."""
 
-from tests.evaluation.recommendation.artifacts import artifact_folder, chain, recommender
+from tests.evaluation.recommendation.artifacts import (
+    artifact_folder,
+    chain,
+    recommender,
+    season,
+    seasonal,
+)
 
-__all__ = ["artifact_folder", "chain", "recommender"]
+__all__ = ["artifact_folder", "chain", "recommender", "season", "seasonal"]

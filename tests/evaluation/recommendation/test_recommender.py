@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,10 +18,6 @@ import torch
 from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ArtifactError
-from envs.network.demand import Demand
-from envs.network.lane import Lane, LaneInput
-from envs.network.lead_time import LeadTime
-from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.simulation.events.believe import forget_receipts
@@ -30,16 +25,11 @@ from evaluation.artifact.artifact import load_artifact
 from evaluation.recommendation.recommender import Recommender
 from evaluation.recommendation.schemas import RecommendationRequest, RecommendationResponse
 from evaluation.recommendation.snapshot import SnapshotReader
-from tests.evaluation.recommendation.artifacts import write_artifact
+from tests.evaluation.recommendation.artifacts import request, write_artifact
 from training.commands.train import TrainCommand
 
 ROOT = Path(__file__).resolve().parents[3]
 PERIODS = 9
-
-
-def request(**fields: Any) -> RecommendationRequest:
-    """Through JSON, as a caller sends it."""
-    return RecommendationRequest.model_validate_json(json.dumps({"stock": [], **fields}))
 
 
 def played(env: BatchedEnv, act: Any, periods: int) -> tuple[np.ndarray, np.ndarray]:
@@ -299,65 +289,6 @@ def test_orders_due_now_or_far_ahead_stay_in_the_pipeline(recommender: Recommend
 
 def by_lane(answer: RecommendationResponse) -> dict[str, float]:
     return {line.lane: line.quantity for line in answer.lines}
-
-
-@pytest.fixture
-def season() -> Scenario:
-    """One shop, no demand on Sundays, a calendar of 371 real days; two ways to be supplied."""
-    days = np.arange(371)
-    factor = np.where(days % 7 == 0, 0.0, 7 / 6)
-    demand = Demand(5.0, 2.0, history=np.zeros(371), multiplier=factor)
-    inputs = (LaneInput("depot", "tea"),)
-    limits: dict[str, Any] = {"minimum_order": 10.0, "maximum_order": 25.0, "order_multiple": 4.0}
-    network = SupplyNetwork(
-        (Node("depot", "depot"), Node("shop", "store")),
-        (Sku("tea", 1.0),),
-        (
-            Stock("depot", "tea", holding_cost=0.5),
-            Stock("shop", "tea", holding_cost=1.0, backlog_cost=9.0, demand=demand),
-        ),
-        (
-            Lane("mill > depot", "depot", "tea", LeadTime(3), unit_cost=2.0),
-            Lane("depot > shop", "shop", "tea", LeadTime(1), inputs, **limits),
-            Lane("mill > shop", "shop", "tea", LeadTime(2), unit_cost=3.0, base_share=0.5),
-        ),
-    )
-    return Scenario("season", network, horizon=14, smoothing=0.1, calendar_start="2017-01-01")
-
-
-@pytest.fixture
-def seasonal(season: Scenario, tmp_path: Path) -> Recommender:
-    return Recommender(write_artifact(tmp_path / "season", season))
-
-
-def test_a_date_within_the_calendar(seasonal: Recommender) -> None:
-    """Before a Sunday without customers less is needed than before a Monday."""
-    monday, saturday = (
-        seasonal.recommend(request(as_of=day, include_zero=True, policy="classical"))
-        for day in ("2017-03-06", "2017-03-11")
-    )
-    assert monday.summary.units > saturday.summary.units
-    assert {w.code for w in monday.warnings} == {"MISSING_STOCK", "MISSING_SALES"}
-
-
-@pytest.mark.parametrize("day", ["2026-11-21", "2016-03-12", "1999-01-02", "2018-01-13"])
-def test_a_date_beyond_the_calendar_keeps_its_weekday(seasonal: Recommender, day: str) -> None:
-    """Each of these is a Saturday: the order is a Saturday's; that it is a guess is told."""
-    within = seasonal.recommend(request(as_of="2017-03-11", include_zero=True))
-    beyond = seasonal.recommend(request(as_of=day, include_zero=True, policy="classical"))
-    assert "CALENDAR_EXTRAPOLATED" in {w.code for w in beyond.warnings}
-    assert [n.classical for n in within.lines] == pytest.approx([n.quantity for n in beyond.lines])
-
-
-def test_sales_are_read_at_their_own_weekday(seasonal: Recommender) -> None:
-    """Nothing sold on Sundays is no news: the level stays; five on weekdays neither is."""
-    usual = [0.0, *[35 / 6] * 6]  # a week from Sunday to Saturday, at level 5
-    body: dict[str, Any] = {"as_of": "2017-03-12", "policy": "classical", "include_zero": True}
-    seasonal.recommend(
-        request(**body, recent_sales=[{"location": "shop", "item": "tea", "quantities": usual}])
-    )
-    level = seasonal._env.state.demand_level[:, 0]
-    np.testing.assert_allclose(level, 5.0, rtol=1e-12)
 
 
 def test_the_limits_that_changed_a_quantity_are_told_in_order(seasonal: Recommender) -> None:

@@ -1,0 +1,24 @@
+"""Which period of the calendar a date is in."""
+
+from __future__ import annotations
+
+from datetime import date
+
+# Period 0 of a network that says no start_date. A Monday: of a weekly calendar 0 is Monday, 6 is
+# Sunday.
+DEFAULT_START = date(2000, 1, 3)
+_PER_DAY = {"hour": 24, "shift": 3, "day": 1}
+
+
+def period_of(day: date, start: date, period_name: str) -> int:
+    """Return the period that `day` is in, or begins with; `start` begins period 0.
+
+    period_name: hour, shift, day, week, month or year.
+    """
+    days = (day - start).days
+    if period_name in _PER_DAY:
+        return days * _PER_DAY[period_name]
+    if period_name == "week":
+        return days // 7
+    months = 12 * (day.year - start.year) + day.month - start.month - (day.day < start.day)
+    return months if period_name == "month" else months // 12
