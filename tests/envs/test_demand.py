@@ -410,7 +410,7 @@ NONSENSE = [
     (lambda: Demand.from_config(config("poison", mean=5.0), 0), "Did you mean 'poisson'?"),
     (
         lambda: Demand.from_config(config("poisson"), 0),
-        r"mean is None.*scenario\.demand\.mean",
+        "Set scenario.demand.mean=NUMBER",
     ),
     (lambda: Demand.from_config(config("poisson", mean=-1.0), 0), "mean is -1.0"),
     (lambda: Demand.from_config(config("poisson", mean=float("nan")), 0), "mean is nan"),
