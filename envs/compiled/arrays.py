@@ -121,8 +121,13 @@ class OrderRules(NamedTuple):
 
     minimum_order: Floats  # [Q] units
     maximum_order: Floats  # [Q] units
-    order_multiple: Floats  # [Q] units, 0: divisible
-    load_multiple: Floats  # [Q] units: orders are rounded to whole loads of them; 0: not
+    pack: Floats  # [Q] units that orders are whole multiples of: packs, full loads; 0: divisible
+    pack_numerator: Floats  # [Q] of the same as a fraction
+    pack_denominator: Floats  # [Q]
+    least_packs: Floats  # [Q] of an order that isn't 0
+    most_packs: Floats  # [Q]
+    rounding: Ints  # [Q] to what an order can be: 0 up, 1 nearest, 2 down
+    budgeted: Ints  # lanes that a budget limits, in the order in which they get what is left of it
     calendar_row: Ints  # [Q] row of open_periods, or -1: always open
     open_periods: Bools  # [K, longest cycle]
     cycle: Ints  # [K] periods

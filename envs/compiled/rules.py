@@ -9,8 +9,8 @@ import numpy as np
 
 from envs.compiled.arrays import FactorRows, OrderRules
 from envs.compiled.links import Links
-from envs.network.lane import Calendar, Lane
-from envs.network.network import SupplyNetwork
+from envs.network.lane import Calendar, Lane, Limits, Rounding
+from envs.network.network import SupplyNetwork, Unfilled
 from envs.network.regime import MULTIPLIERS
 from envs.types import Bools, Floats, Ints
 
@@ -50,23 +50,55 @@ def compile_exposures(links: Links) -> tuple[tuple[Exposure, ...], FactorRows]:
     return tuple(known), FactorRows(**of, capacity=capacity)
 
 
-def compile_rules(network: SupplyNetwork) -> OrderRules:
+def compile_rules(links: Links) -> OrderRules:
     """Compile what kernels read of the rules for orders."""
-    lanes = network.lanes
+    network = links.network
     calendar_row, open_periods, cycle = _calendars(network)
+    quantities = [lane.quantities() for lane in network.lanes]
 
     def of(name: str) -> Floats:
-        return np.array([getattr(q, name) for q in lanes], float)
+        return np.array([getattr(q, name) for q in quantities], float)
 
     return OrderRules(
-        minimum_order=of("minimum_order"),
-        maximum_order=of("maximum_order"),
-        order_multiple=of("order_multiple"),
-        load_multiple=np.array([(q.load_size or 0.0) * q.full_loads for q in lanes], float),
+        minimum_order=of("minimum"),
+        maximum_order=of("maximum"),
+        pack=of("pack"),
+        pack_numerator=of("numerator"),
+        pack_denominator=of("denominator"),
+        least_packs=of("least"),
+        most_packs=of("most"),
+        rounding=np.array([list(Rounding).index(r) for r in roundings(links)], np.int64),
+        budgeted=_budgeted(links),
         calendar_row=calendar_row,
         open_periods=open_periods,
         cycle=cycle,
     )
+
+
+def roundings(links: Links) -> list[Rounding]:
+    """[Q] how orders are rounded to what the lane takes.
+
+    Where one isn't given: up where somebody waits for the goods and a pack or the minimum is more
+    than a unit, so that nobody waits for ever; else to the nearest.
+    """
+    network = links.network
+    waits = np.array([s.demand is not None and s.p_wait > 0.0 for s in network.stocks], bool)
+    if network.timing.unfilled is Unfilled.backlog:
+        waits[links.inputs.index] = True
+    found = []
+    for lane, pair in zip(network.lanes, links.lane_to, strict=True):
+        is_coarse = max(lane.quantities().pack, lane.minimum_order) > 1.0
+        usual = Rounding.up if is_coarse and waits[pair] else Rounding.nearest
+        found.append(lane.rounding or usual)
+    return found
+
+
+def _budgeted(links: Links) -> Ints:
+    """Lanes that use a budget, by priority and then by name."""
+    lanes, uses = links.network.lanes, links.uses
+    limits = np.array([r.limits is Limits.orders for r in links.resources], bool)
+    using = np.unique(uses.rows[limits[uses.index]])
+    return np.array(sorted(using, key=lambda q: (lanes[q].priority, lanes[q].id)), np.int64)
 
 
 def lane_calendar(lane: Lane, review: Calendar | None) -> Calendar | None:

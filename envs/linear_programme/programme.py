@@ -220,14 +220,11 @@ def relaxations(net: CompiledNetwork) -> tuple[str, ...]:
         "fixed order costs": bool(
             arrays.lanes.fixed_cost.any() or arrays.resources.joint_cost.any()
         ),
-        "whole loads": bool(arrays.resources.load_cost.any() or arrays.rules.load_multiple.any()),
+        "whole loads": bool(arrays.resources.load_cost.any() or any(q.full_loads for q in lanes)),
         "minimum orders": bool(arrays.rules.minimum_order.any()),
-        "order multiples": bool(arrays.rules.order_multiple.any()),
+        "order multiples": bool(arrays.rules.pack.any()),
         "storage room": bool(np.isfinite(arrays.nodes.storage_capacity).any()),
         "partial waiting": any(0.0 < s.p_wait < 1.0 for s in net.network.stocks),
-        "packs of split deliveries": bool(
-            ((arrays.lanes.split_share > 0.0) & (arrays.rules.order_multiple > 0.0)).any()
-        ),
         "partial availability": any(
             0.0 < state.availability < 1.0
             for regime in net.network.regimes

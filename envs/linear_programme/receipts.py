@@ -46,25 +46,13 @@ def _shipments(draft: Draft, shipped: Ints) -> list[_Shipments]:
     old_due = np.repeat(slots[:, None], due.shape[1], axis=1)
     whole = np.ones(due.shape[1])
     parts = [_Shipments(columns.given(start.in_transit), 0 * slots, old_due, whole, True)]
-    later, split = due + net.lanes.split_delay, net.lanes.split_share > 0.0
-    if not split.any():
+    later = due + net.lanes.split_delay
+    if not net.lanes.split_share.any():
         return [*parts, _Shipments(shipped, left, due, whole, False)]
-    # Of packs whole ones come later: up to a pack less than the share.
-    packs = split & (net.rules.order_multiple > 0.0)
-    late = columns.new(shipped.shape, where=packs)
-    rows = draft.at_most.new(shipped.shape, where=packs)
-    draft.at_most.put(rows, late, 1.0)
-    draft.at_most.put(rows, shipped, -net.lanes.split_share)
-    rows = draft.at_most.new(shipped.shape, net.rules.order_multiple, packs)
-    draft.at_most.put(rows, late, -1.0)
-    draft.at_most.put(rows, shipped, net.lanes.split_share)
-    share = np.where(packs, 0.0, net.lanes.split_share)
     return [
         *parts,
-        _Shipments(shipped, left, due, 1.0 - share, False),
-        _Shipments(shipped, left, later, share, False),
-        _Shipments(late, left, due, -whole, False),
-        _Shipments(late, left, later, whole, False),
+        _Shipments(shipped, left, due, 1.0 - net.lanes.split_share, False),
+        _Shipments(shipped, left, later, net.lanes.split_share, False),
     ]
 
 

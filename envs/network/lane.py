@@ -8,6 +8,8 @@ from enum import StrEnum
 from envs.errors import NetworkError
 from envs.network.checks import at_least_zero, few_periods, must_be_share, numbers_at_least_zero
 from envs.network.lead_time import LeadTime
+from envs.network.order_quantities import OrderQuantities, order_quantities
+from envs.network.plain import ADDED
 
 
 class Allocation(StrEnum):
@@ -31,6 +33,19 @@ class Limits(StrEnum):
 
     shipments = "shipments"
     orders = "orders"
+
+
+class Rounding(StrEnum):
+    """What an order becomes that is no quantity the lane takes: the next one that is enough, the
+    nearest (half-way: the larger), or the next one below. Never more than the maximum.
+
+    Up: a customer's wish of less than a pack is ordered for; only what is less than 1e-6 packs is
+    taken for rounding of numbers, and orders nothing.
+    """
+
+    up = "up"
+    nearest = "nearest"
+    down = "down"
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,14 @@ class ResourceUse:
 
 @dataclass(frozen=True)
 class Resource:
-    """What lanes share: a supplier, a fleet, machine hours, a budget."""
+    """What lanes share: a supplier, a fleet, machine hours, a budget.
+
+    Shipments that want more of it than there is get their part, or are served by priority; a lane
+    with several limits (resources, inputs) the smallest of its parts, and what it leaves of the
+    others is shared twice more (`envs.simulation.events.ship`). Orders that want more of a budget
+    get their part in whole packs, and then what still fits
+    (`envs.simulation.feasibility.limit_budget`).
+    """
 
     id: str
     capacity: float = float("inf")  # per period, times the availability of its regimes
@@ -121,14 +143,19 @@ class Lane:
     # share of the classical policy's order placed here, within the speed class (normalised
     # per stocked pair); 0: only used where a policy or an agent chooses it
     base_share: float = 1.0
-    minimum_order: float = 0.0
-    maximum_order: float = float("inf")
-    order_multiple: float = 0.0  # 0 for divisible units, 1 for whole units, n for packs
+    minimum_order: float = 0.0  # units, of an order that isn't 0
+    maximum_order: float = float("inf")  # units; 0: no orders
+    # units: 0 for divisible ones, 1 for whole ones, n for packs; with full_loads orders are
+    # multiples of the load_size as well
+    order_multiple: float = 0.0
+    # of orders to what the lane takes; None: up where customers (or lanes) wait for what comes
+    # and a pack or the minimum is more than a unit, else nearest
+    rounding: Rounding | None = field(default=None, metadata=ADDED)
     calendar: Calendar | None = None  # periods in which orders can be placed
     speed: Speed = Speed.regular
     priority: int = 0  # 0 is served first
     yield_share: float = 1.0  # usable share of what arrives; the rest is scrapped
-    split_share: float = 0.0  # share of every shipment that arrives later
+    split_share: float = 0.0  # share of every shipment's units that arrives later
     split_delay: int = 0  # so many periods
     # currency per unit shipped that the sender, the pair of the first input, earns
     price: float = 0.0
@@ -177,6 +204,7 @@ class Lane:
                 f"{where}: minimum_order is {self.minimum_order}; expected at most maximum_order, "
                 f"{self.maximum_order}."
             )
+        self.quantities()
         for name, most, what in (
             ("initial_in_transit", self.lead_time.maximum, "longest lead time"),
             ("initial_orders", self.information_delay, "information delay"),
@@ -188,6 +216,12 @@ class Lane:
                     f"{most}."
                 )
             at_least_zero(where, **{f"{name}[{t}]": value for t, value in enumerate(values)})
+
+    def quantities(self) -> OrderQuantities:
+        """Return what an order can be. Raises NetworkError where it can be nothing but 0."""
+        load = (self.load_size or 0.0) if self.full_loads else 0.0
+        limits = (self.minimum_order, self.maximum_order)
+        return order_quantities(f"Lane '{self.id}'", *limits, self.order_multiple, load)
 
 
 def _check_loads(where: str, load_size: float | None, load_cost: float) -> None:

@@ -64,13 +64,13 @@ def covering_level(net: CompiledNetwork, periods: Floats, factor: Floats) -> Flo
 def pack_size(net: CompiledNetwork) -> Floats:
     """Return [P, 1] units that orders are whole multiples of, on the lane of the largest ones."""
     multiple = np.zeros(len(net.network.stocks))
-    np.maximum.at(multiple, net.arrays.lanes.to, net.arrays.rules.order_multiple)
+    np.maximum.at(multiple, net.arrays.lanes.to, net.arrays.rules.pack)
     return np.where(multiple > 0.0, multiple, 1e-6)[:, None]
 
 
 def whole_units(net: CompiledNetwork) -> bool:
     """Whether every lane orders whole multiples, so that levels between them are no use."""
-    return bool((net.arrays.rules.order_multiple > 0).all())
+    return bool((net.arrays.rules.pack > 0).all())
 
 
 class BaseStock(Policy):

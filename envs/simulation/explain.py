@@ -6,9 +6,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.simulation.feasibility import executed_quantity, is_open, limit_budget, limit_storage
+from envs.network.lane import Lane
+from envs.network.order_quantities import OrderQuantities, order_quantities
+from envs.simulation.feasibility import (
+    execute,
+    executed_quantity,
+    is_open,
+    limit_budget,
+    limit_storage,
+)
 from envs.simulation.simulator import Simulator
 from envs.types import Floats
+
+_CHANGE = 1e-9  # units: what differs by less is the same
 
 
 class Change(NamedTuple):
@@ -24,14 +34,13 @@ def explain_orders(simulator: Simulator, raw_order: Floats) -> list[list[Change]
 
     The last `after`, or the raw order where no rule speaks, is what the simulator executes.
     """
-    arrays = simulator.net.arrays
     net, state = simulator.handles.net, simulator.handles.state
     trace = simulator.trace
     changes: list[list[Change]] = [[] for _ in range(len(raw_order))]
     order = np.array(raw_order[:, :1], float)
 
     def note(rule: str, after: Floats) -> None:
-        for q in np.flatnonzero(np.abs(after[:, 0] - order[:, 0]) > 1e-9):
+        for q in np.flatnonzero(np.abs(after[:, 0] - order[:, 0]) > _CHANGE):
             changes[q].append(Change(rule, float(order[q, 0]), float(after[q, 0])))
         order[...] = after
 
@@ -44,21 +53,28 @@ def explain_orders(simulator: Simulator, raw_order: Floats) -> list[list[Change]
     room = order.copy()
     limit_storage(net, state, room, 0, 1)
     note("storage", room)
-    zero, most, least = 0.0 * order, arrays.rules.maximum_order, arrays.rules.minimum_order
-    multiple, load = arrays.rules.order_multiple, arrays.rules.load_multiple
-    for rule, limits in (
-        ("maximum_order", (zero, most, zero, zero)),
-        ("minimum_order", (least, most, zero, zero)),
-        ("order_multiple", (least, most, multiple, zero)),
-        ("full_loads", (least, most, multiple, load)),
+    executed = order.copy()
+    for q in range(len(order)):
+        execute(net, q, room[q], executed[q])
+    changed = np.flatnonzero(np.abs(executed - order)[:, 0] > _CHANGE)
+    for steps, rule in enumerate(
+        ("maximum_order", "minimum_order", "order_multiple", "full_loads")
     ):
-        rows = [np.ravel(limit) for limit in limits]
-        after = [
-            executed_quantity(room[q, 0], *(float(row[q]) for row in rows))
-            for q in range(len(order))
-        ]
-        note(rule, np.array(after)[:, None])
+        after = order.copy()
+        for q in changed.tolist():
+            rules = _quantities(simulator.net.network.lanes[q], steps)
+            after[q] = executed_quantity(room[q, 0], *rules, simulator.net.arrays.rules.rounding[q])
+        note(rule, after)
     cut = order.copy()
-    limit_budget(net, simulator.scratch.resource_need, trace.factor, cut, 0, 1)
+    scratch = simulator.scratch
+    limit_budget(net, scratch.resource_need, scratch.wanted, trace.factor, cut, 0, 1)
     note("budget", cut)
     return changes
+
+
+def _quantities(lane: Lane, steps: int) -> OrderQuantities:
+    """Return what orders could be if only the maximum counted, and the next so many rules."""
+    minimum = lane.minimum_order if steps > 0 else 0.0
+    pack = lane.order_multiple if steps > 1 else 0.0
+    load = (lane.load_size or 0.0) * lane.full_loads if steps > 2 else 0.0
+    return order_quantities(lane.id, minimum, lane.maximum_order, pack, load)

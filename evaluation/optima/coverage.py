@@ -38,7 +38,7 @@ _UNDERSTOOD = {
     "Lane": {
         "id", "node", "sku", "lead_time", "inputs", "resources", "regimes", "unit_cost",
         "fixed_cost", "load_size", "load_cost", "full_loads", "base_share", "minimum_order",
-        "maximum_order", "order_multiple", "speed", "priority", "unfilled_cost",
+        "maximum_order", "order_multiple", "rounding", "speed", "priority", "unfilled_cost",
         "in_transit_cost", "mode", "co2", "information_delay", "initial_in_transit",
         "initial_orders",
     },

@@ -110,6 +110,7 @@ def _lanes(net: CompiledNetwork) -> Table:
         "in base use", "Limits and more",
     )  # fmt: skip
     kinds = {n.id: n.kind for n in net.network.nodes}
+    several = _limits(net) > 1
     groups: dict[tuple[str, str, Speed], list[int]] = defaultdict(list)
     for q, lane in enumerate(net.network.lanes):
         source = kinds[lane.inputs[0].node] if lane.inputs else "outside"
@@ -127,9 +128,19 @@ def _lanes(net: CompiledNetwork) -> Table:
         lead, sd = net.leads.lane[rows], net.leads.lane_sd[rows]
         table.add_row(
             way, mode, speed.value, f"{many:,}", f"{len(rows):,}", _lead(lead, sd), f"{used:,}",
-            ", ".join(_features(lanes)),
+            ", ".join([*_features(lanes), *["several limits"] * bool(several[rows].any())]),
         )  # fmt: skip
     return table
+
+
+def _limits(net: CompiledNetwork) -> np.ndarray:
+    """[Q] how many stocks and capacities limit what a lane ships; of several, one may be left
+    unused while the lane waits for another."""
+    arrays, uses = net.arrays, net.arrays.lanes.uses
+    limiting = np.isfinite(arrays.resources.capacity) | (arrays.factor_rows.capacity >= 0)
+    limiting &= ~arrays.resources.limits_orders
+    used = np.bincount(uses.rows, limiting[uses.index], minlength=len(arrays.lanes.to))
+    return np.diff(arrays.lanes.inputs.pointer) + used
 
 
 def _lead(mean: np.ndarray, sd: np.ndarray) -> str:

@@ -41,8 +41,9 @@ def rows_equal_solo_runs(random: Random, periods: int = 12, batch: int = 3) -> N
 def scaled(network: SupplyNetwork, k: float) -> SupplyNetwork:
     """Return the same network with k units for every unit."""
 
-    def times(part: Any, *names: str) -> Any:
-        return dataclasses.replace(part, **{name: getattr(part, name) * k for name in names})
+    def times(part: Any, *names: str, **changes: Any) -> Any:
+        numbers = {name: getattr(part, name) * k for name in names}
+        return dataclasses.replace(part, **numbers, **changes)
 
     stocks = [times(s, "initial_stock", "serve_limit") for s in network.stocks]
     for i, stock in enumerate(stocks):
@@ -50,8 +51,12 @@ def scaled(network: SupplyNetwork, k: float) -> SupplyNetwork:
             demand = times(stock.demand, "mean", "standard_deviation", "history")
             stocks[i] = dataclasses.replace(stock, demand=demand)
     lanes = [
-        dataclasses.replace(
-            times(q, "fixed_cost", "load_cost", "minimum_order", "maximum_order"),
+        times(
+            q,
+            "fixed_cost",
+            "load_cost",
+            "minimum_order",
+            "maximum_order",
             load_size=None if q.load_size is None else k * q.load_size,
             initial_in_transit=tuple(k * x for x in q.initial_in_transit),
             initial_orders=tuple(k * x for x in q.initial_orders),

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from envs.network.lane import Allocation, Lane, Limits, Speed
-from envs.network.network import Receive, ServeOrder
+from envs.network.lane import Allocation, Lane, Limits, Rounding, Speed
+from envs.network.network import Receive, ServeOrder, Unfilled
 from tests.envs.runs import Bools, Floats, Run, at_most, same
 
 __all__ = ["LANE_LAWS"]
@@ -46,10 +46,8 @@ def goods_arrive_when_due(run: Run) -> None:
 
 
 def _send(run: Run, t: int, q: int, lane: Lane, road: Floats) -> None:
-    shipped, pack = run.flows.shipped[t, q], lane.order_multiple
+    shipped = run.flows.shipped[t, q]
     late = lane.split_share * shipped
-    if pack > 0:
-        late = np.minimum(np.floor(late / pack + 1e-9) * pack, shipped)
     for b in range(shipped.size):
         due = t + int(run.lead_time[t, q, b])
         road[due, b] += shipped[b] - late[b]
@@ -115,16 +113,21 @@ def orders_arrive_when_due(run: Run) -> None:
 
 
 def orders_are_feasible(run: Run) -> None:
-    """Executed orders are whole multiples or loads between minimum and maximum, or nothing."""
+    """Executed orders are whole packs and whole loads between minimum and maximum, or nothing."""
     ordered, lanes = run.flows.ordered, run.network.lanes
     at_most("order", -ordered, 0.0)
     at_most("order", ordered, run.per_lane("maximum_order"))
     some = ordered > 0
     at_most("minimum order", np.where(some, run.per_lane("minimum_order"), 0.0), ordered)
-    multiple = np.array([[q.load_size if q.full_loads else q.order_multiple] for q in lanes], float)
-    packs = np.divide(ordered, multiple, where=multiple > 0, out=np.zeros_like(ordered))
-    same("packs", packs, np.round(packs))
+    for size in ([q.order_multiple for q in lanes], [_full_load(q) for q in lanes]):
+        multiple = np.array(size)[:, None]
+        packs = np.divide(ordered, multiple, where=multiple > 0, out=np.zeros_like(ordered))
+        same("packs", packs, np.round(packs))
     same("order of nothing", np.where(run.raw > 0, 0.0, ordered), 0.0)
+
+
+def _full_load(lane: Lane) -> float:
+    return lane.load_size if lane.full_loads and lane.load_size is not None else 0.0
 
 
 def nobody_orders_when_closed(run: Run) -> None:
@@ -141,8 +144,78 @@ def nobody_orders_when_closed(run: Run) -> None:
         same(f"orders on closed {lane.id}", np.where(closed, run.flows.ordered[:, q], 0.0), 0.0)
 
 
-def free_orders_are_executed(run: Run) -> None:
-    """Where no rule rounds, an order is what was asked for, cut to storage, maximum and budget."""
+def orders_are_what_rules_make_of_wishes(run: Run) -> None:
+    """An order is the quantity the lane takes that its rounding chooses; where a budget isn't
+    enough for all, no more than that, and no less than what still fits."""
+    wanted = _wished(run)
+    for q, lane in enumerate(run.network.lanes):
+        wanted[:, q] = _rounded(run, lane, wanted[:, q])
+    ordered, uses, there = run.flows.ordered, run.uses, run.capacity
+    budgets = [r for r, x in enumerate(run.network.resources) if x.limits is Limits.orders]
+    left = np.stack([there[:, r] - np.einsum("q,tqb->tb", uses[r], ordered) for r in budgets]
+                    or [np.zeros(ordered[:, 0].shape)])  # fmt: skip
+    at_most("use of a budget", -left, 0.0)
+    enough = np.ones(ordered.shape, bool)
+    for r in budgets:
+        asked = np.einsum("q,tqb->tb", uses[r], wanted)
+        enough &= np.where(uses[r][:, None] > 0, (asked <= there[:, r])[:, None], True)
+    same("order", np.where(enough, ordered - wanted, 0.0), 0.0)
+    at_most("order that a budget cuts", ordered, wanted)
+    for q, lane in enumerate(run.network.lanes):
+        legal = _legal(lane)
+        if legal is None:
+            more = np.where(ordered[:, q] > 0, 1e-6, max(lane.minimum_order, 1e-6))
+        else:
+            place = np.searchsorted(legal, ordered[:, q] + 1e-6)
+            more = legal[np.minimum(place, len(legal) - 1)] - ordered[:, q]
+        fits = (more > 0) & (ordered[:, q] + more <= wanted[:, q] + 1e-9) & ~enough[:, q]
+        for k, r in enumerate(budgets):
+            fits &= uses[r][q] * more <= left[k] - 1e-6
+        assert not fits.any(), f"an order on {lane.id} was cut more than its budgets ask for"
+
+
+def _legal(lane: Lane) -> Floats | None:
+    """What the lane takes, up to 4,000 units; None: any quantity from its minimum on."""
+    sizes = [size for size in (lane.order_multiple, _full_load(lane)) if size > 0]
+    if not sizes:
+        return None
+    found = [k * sizes[0] for k in range(1, int(4000 / sizes[0]))]
+    found = [x for x in found if all(abs(x / s - round(x / s)) < 1e-9 for s in sizes)]
+    return np.array([0.0, *(x for x in found if lane.minimum_order <= x <= lane.maximum_order)])
+
+
+def _rounded(run: Run, lane: Lane, wish: Floats) -> Floats:
+    """What the lane's rounding makes of wishes [T, B]."""
+    rounding = lane.rounding or _usual_rounding(run, lane)
+    wish = np.minimum(wish, lane.maximum_order)
+    legal = _legal(lane)
+    if legal is None:
+        above = np.maximum(wish, lane.minimum_order)
+        below = np.where(wish >= lane.minimum_order, wish, 0.0)
+    else:
+        wish = np.minimum(wish, legal[-1])
+        above = legal[np.searchsorted(legal, wish - 1e-6)]
+        below = legal[np.searchsorted(legal, wish + 1e-6, side="right") - 1]
+    if rounding is Rounding.nearest:
+        return np.where(above - wish <= wish - below + 1e-9, above, below)
+    return np.where(wish > 0, above if rounding is Rounding.up else below, 0.0)
+
+
+def _usual_rounding(run: Run, lane: Lane) -> Rounding:
+    """Up where somebody waits and a pack or the minimum is more than a unit."""
+    pair = next(s for s in run.network.stocks if (s.node, s.sku) == (lane.node, lane.sku))
+    drawn = any(
+        (i.node, i.sku) == (pair.node, pair.sku) for q in run.network.lanes for i in q.inputs
+    )
+    waits = (pair.demand is not None and pair.p_wait > 0) or (
+        drawn and run.network.timing.unfilled is Unfilled.backlog
+    )
+    coarse = max(lane.order_multiple, _full_load(lane), lane.minimum_order) > 1
+    return Rounding.up if waits and coarse else Rounding.nearest
+
+
+def _wished(run: Run) -> Floats:
+    """[T, Q, B] what is asked for while orders can be placed, as far as it will find room."""
     network, state = run.network, run.opened
     lanes, pairs = network.lanes, network.stocks
     order = np.maximum(run.raw, 0.0) * (run.multiplier("ordering") > 0.0)
@@ -160,20 +233,7 @@ def free_orders_are_executed(run: Run) -> None:
         asked = (to * (run.delivers.T @ volume) * order).sum(axis=1)
         share = np.where(asked > room, room / np.maximum(asked, 1e-300), 1.0)
         order = np.where(to, order * share[:, None], order)
-    order = np.minimum(order, run.per_lane("maximum_order"))
-    free = np.array([q.minimum_order + q.order_multiple + q.full_loads == 0.0 for q in lanes])
-    share = np.ones_like(order)
-    for r, resource in enumerate(network.resources):
-        if resource.limits is Limits.orders:
-            use = run.uses[r][:, None]
-            used, there = (use * run.flows.ordered).sum(axis=1), run.capacity[:, r]
-            at_most(f"use of budget {resource.id}", used, there)
-            asked = (use * order).sum(axis=1)
-            part = np.where(asked > there, there / np.maximum(asked, 1e-300), 1.0)
-            share = np.where(use > 0, np.minimum(share, part[:, None]), share)
-            if not all(free[run.uses[r] > 0]):  # rounded orders ask for another sum: not told here
-                free = free & (run.uses[r] == 0)
-    same("free order", np.where(free[:, None], run.flows.ordered - order * share, 0.0), 0.0)
+    return order
 
 
 def nobody_expedites_unasked(run: Run) -> None:
@@ -247,7 +307,7 @@ LANE_LAWS: tuple[Callable[[Run], None], ...] = (
     orders_arrive_when_due,
     orders_are_feasible,
     nobody_orders_when_closed,
-    free_orders_are_executed,
+    orders_are_what_rules_make_of_wishes,
     nobody_expedites_unasked,
     shipments_are_possible,
     scarce_goods_are_shared,

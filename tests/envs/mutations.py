@@ -339,7 +339,7 @@ MUTATIONS = (
     Mutation(
         "budgets are no limit",
         "simulation/events/order.py",
-        "limit_budget(net, scratch.resource_need, factor, flows.ordered, lo, hi)",
+        "limit_budget(net, scratch.resource_need, wanted, factor, flows.ordered, lo, hi)",
         "pass",
     ),
     Mutation(
@@ -362,15 +362,27 @@ MUTATIONS = (
     ),
     Mutation(
         "loads may be half full",
-        "simulation/feasibility.py",
-        "quantity = _whole(quantity, minimum_order, maximum_order, load)",
-        "pass",
+        "network/lane.py",
+        "load = (self.load_size or 0.0) if self.full_loads else 0.0",
+        "load = 0.0",
     ),
     Mutation(
         "cut orders ignore their minimum",
         "simulation/feasibility.py",
-        "return quantity if quantity >= net.rules.minimum_order[q] else 0.0",
-        "return quantity",
+        "    if whole < least:\n        return 0.0",
+        "    if whole < 1.0:\n        return 0.0",
+    ),
+    Mutation(
+        "needs of less than half a pack are forgotten",
+        "compiled/rules.py",
+        "usual = Rounding.up if is_coarse and waits[pair] else Rounding.nearest",
+        "usual = Rounding.nearest",
+    ),
+    Mutation(
+        "what is left of a budget is given to nobody",
+        "simulation/feasibility.py",
+        "for sweep in range(_SWEEPS):",
+        "for sweep in range(0):",
     ),
     Mutation(
         "chance depends on the row, not on the episode",

@@ -25,6 +25,7 @@ from envs.network.lane import (
     Limits,
     Resource,
     ResourceUse,
+    Rounding,
     Speed,
 )
 from envs.network.lead_time import LeadTime
@@ -112,7 +113,8 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
             add(node, sku, (LaneInput(other, sku),), 0.0, Speed.regular)
             add(other, sku, (LaneInput(node, sku),), 0.0, Speed.regular)
     if divisible:
-        lanes = [replace(lane, order_multiple=0.0) for lane in lanes]
+        usual = Rounding.nearest  # the default depends on how large a unit is
+        lanes = [replace(q, order_multiple=0.0, rounding=q.rounding or usual) for q in lanes]
     if random.random() < 0.33:
         lanes = [replace(lane, fixed_cost=0.0, yield_share=1.0) for lane in lanes]
     customers = {pair for pair in sorted(stocked) if random.random() < 0.5} or {min(stocked)}
@@ -187,6 +189,13 @@ def _lane(
     delay = random.choice([0, 0, 1, 2])
     load_size = random.choice([None, None, None, 5.0])
     split_delay = random.choice([0, 0, 0, 1, 3])
+    full_loads = load_size is not None and random.random() < 0.5
+    multiple, minimum = random.choice([0.0, 1.0, 4.0]), random.choice([0.0, 0.0, 3.0])
+    maximum = random.choice([math.inf, math.inf, 12.0, 3.0])
+    if maximum < max(multiple, minimum, (load_size or 0.0) * full_loads):
+        maximum = 12.0
+    if multiple == 4.0 and full_loads:
+        maximum = 40.0  # twice what four and five fit into
     return Lane(
         name,
         node,
@@ -198,10 +207,11 @@ def _lane(
         fixed_cost=random.choice([0.0, 8.0]),
         load_size=load_size,
         load_cost=0.0 if load_size is None else random.choice([0.0, 2.0]),
-        full_loads=load_size is not None and random.random() < 0.5,
-        minimum_order=random.choice([0.0, 0.0, 3.0]),
-        maximum_order=random.choice([math.inf, math.inf, 12.0, 3.0]),
-        order_multiple=random.choice([0.0, 1.0, 4.0]),
+        full_loads=full_loads,
+        minimum_order=minimum,
+        maximum_order=maximum,
+        order_multiple=multiple,
+        rounding=random.choice([None, None, *Rounding]),
         priority=random.choice([0, 0, 1, 3]),
         yield_share=random.choice([1.0, 1.0, 0.8]),
         split_share=0.0 if split_delay == 0 else random.choice([0.25, 0.6, 1.0]),

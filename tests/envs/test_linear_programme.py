@@ -105,17 +105,8 @@ def owed_unseen(net: CompiledNetwork, programme: Programme, played: Played, firs
 
 
 def without_steps(network: SupplyNetwork) -> SupplyNetwork:
-    """The same without what isn't linear: costs that jump, packs of split deliveries, customers of
-    whom a share waits."""
-    lanes = tuple(
-        replace(
-            lane,
-            fixed_cost=0.0,
-            load_cost=0.0,
-            order_multiple=0.0 if lane.split_share else lane.order_multiple,
-        )
-        for lane in network.lanes
-    )
+    """The same without what isn't linear: costs that jump, customers of whom a share waits."""
+    lanes = tuple(replace(lane, fixed_cost=0.0, load_cost=0.0) for lane in network.lanes)
     stocks = tuple(replace(stock, p_wait=float(stock.p_wait > 0.5)) for stock in network.stocks)
     resources = tuple(replace(r, fixed_cost=0.0, load_cost=0.0) for r in network.resources)
     return replace(network, lanes=lanes, stocks=stocks, resources=resources)

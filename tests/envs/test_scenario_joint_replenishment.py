@@ -135,7 +135,7 @@ def test_joint_quantity_formula() -> None:
     span = cycle + net.leads.pair
     deviation = np.sqrt(span * net.demand.sd**2 + (net.demand.mean * net.leads.pair_sd) ** 2)
     level = (net.demand.mean * span + factor * deviation)[to, None]
-    pack = net.arrays.rules.order_multiple[:, None]
+    pack = net.arrays.rules.pack[:, None]
     quantity = cycle * volume @ net.demand.mean[to][:, None]
     orders = 0
     for _ in range(60):

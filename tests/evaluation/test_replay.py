@@ -201,13 +201,13 @@ def test_orders_that_are_not_feasible_are_executed_as_far_as_they_are_and_told(
     _, lanes, _, summary = read(tmp_path / "out")
     assert list(lanes.loc[(0, "buy"), ["asked", "ordered"]]) == [7, 8]
     assert list(lanes.loc[(0, "truck"), ["asked", "ordered"]]) == [25, 20]
-    assert list(lanes.loc[(2, "buy"), ["asked", "ordered"]]) == [1, 0]
+    assert list(lanes.loc[(2, "buy"), ["asked", "ordered"]]) == [1, 4]
     changed = summary["changed_orders"]
     assert changed["count"] == 3
     assert changed["first"] == [
         {"period": 0, "lane": "buy", "asked": 7, "ordered": 8, "rules": ["order_multiple"]},
         {"period": 0, "lane": "truck", "asked": 25, "ordered": 20, "rules": ["maximum_order"]},
-        {"period": 2, "lane": "buy", "asked": 1, "ordered": 0, "rules": ["order_multiple"]},
+        {"period": 2, "lane": "buy", "asked": 1, "ordered": 4, "rules": ["order_multiple"]},
     ]
     warning = "Warning: 3 orders not feasible as given; the first: period 0, lane 'buy', 7 became 8"
     assert warning in capsys.readouterr().out

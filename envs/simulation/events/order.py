@@ -184,7 +184,7 @@ def _apply_order_rules(world: World, period: int, lo: int, hi: int) -> None:
     limit_storage(net, state, wanted, lo, hi)
     for q in range(net.lanes.to.size):
         execute(net, q, wanted[q, lo:hi], flows.ordered[q, lo:hi])
-    limit_budget(net, scratch.resource_need, factor, flows.ordered, lo, hi)
+    limit_budget(net, scratch.resource_need, wanted, factor, flows.ordered, lo, hi)
 
 
 @kernel

@@ -8,8 +8,6 @@ limit.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from envs.compiled.arrays import NetworkArrays
@@ -225,13 +223,11 @@ def _send_in_parts(
     net: NetworkArrays, q: int, shipped: Floats, lead_time: Ints, period: int, lo: int,
     in_transit: Floats,
 ) -> None:  # fmt: skip
-    """A share of the shipment comes later: of packs, whole ones."""
-    row, slots, multiple = net.lanes.lead_row[q], in_transit.shape[0], net.rules.order_multiple[q]
+    """A share of the shipment comes later: of its units, whatever packs they were ordered in."""
+    row, slots = net.lanes.lead_row[q], in_transit.shape[0]
     for b in range(shipped.size):
         lead = lead_time[row, lo + b] if row >= 0 else net.lanes.lead_time[q]
         late = net.lanes.split_share[q] * shipped[b]
-        if multiple > 0.0:
-            late = min(math.floor(late / multiple + 1e-9) * multiple, shipped[b])
         in_transit[(period + lead) % slots, lo + b] += shipped[b] - late
         in_transit[(period + lead + net.lanes.split_delay[q]) % slots, lo + b] += late
 
