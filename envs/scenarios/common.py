@@ -63,14 +63,15 @@ class ScenarioConfig:
 
 
 def make_scenario(config: ScenarioConfig, network: SupplyNetwork, **more: Any) -> Scenario:
-    """Put a builder's network and the common numbers together; more: fields of `Scenario`."""
+    """Put a builder's network and the common numbers together; more: fields of `Scenario`,
+    before those of the configuration."""
     common = {f.name for f in fields(ScenarioConfig)} & {f.name for f in fields(Scenario)}
     numbers = {name: getattr(config, name) for name in common}
     numbers["preference"] = _preference(config.preference)
     numbers["extra_heads"] = tuple(config.extra_heads)
     if config.events:
         network = inject(network, config.events, config.warm_up)
-    return Scenario(network=network, config=asdict(config), **numbers, **more)
+    return Scenario(network=network, config=asdict(config), **{**numbers, **more})
 
 
 def _preference(numbers: Mapping[str, float | None]) -> Preference | None:

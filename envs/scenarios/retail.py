@@ -71,7 +71,7 @@ def build_retail(config: RetailConfig) -> Scenario:
     stocks, lanes = zip(*parts, strict=True)
     network = SupplyNetwork(tuple(nodes), skus, stocks, lanes, timing=config.timing)
     splits = {name: Split(*getattr(data, name)) for name in ("train", "tune", "test")}
-    start = str(data.dates[0])
+    start = config.start_date or str(data.dates[0])
     return make_scenario(
         config, network, splits=splits, data_hash=data.data_hash, currency="USD",
         start_date=start,
