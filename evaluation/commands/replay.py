@@ -72,6 +72,11 @@ def _run(composed: Composed[ReplayCommand]) -> None:
     summary = summarise(done, frames["periods"], _about(scenario, command))
     write_replay(composed.folder, frames, summary)
     _tell(done, summary, composed.folder, console)
+    last = None if start is None else start + dt.timedelta(days=periods - 1)
+    if last is not None and last > dt.datetime.now(dt.UTC).date():
+        console.print(
+            f"Warning: the tables go on to {last}, after today: a plan, or a typing error."
+        )
 
 
 def _check(command: Any) -> None:

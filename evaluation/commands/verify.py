@@ -15,6 +15,7 @@ from rich.table import Table
 from conf.compose import CommandConfig, Composed, compose_runs
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
+from evaluation.files.table_rows import without_formula
 from evaluation.verify.case import Row, load_cases
 from evaluation.verify.run import chosen, verify
 
@@ -93,5 +94,8 @@ def _write(rows: list[Row], folder: Path) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(entries[0]) if entries else ["case"])
     writer.writeheader()
-    writer.writerows(entries)
+    writer.writerows(
+        {name: without_formula(x) if isinstance(x, str) else x for name, x in entry.items()}
+        for entry in entries
+    )
     write_file(folder / "verify.csv", text.getvalue().encode())

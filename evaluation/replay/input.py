@@ -5,23 +5,28 @@ Every mistake is a DataError of one line that says in which file and line, and i
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import difflib
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from envs.errors import DataError, did_you_mean
+from envs.errors import DataError, did_you_mean, shown
+from envs.network.demand import MOST_UNITS
 from envs.network.network import SupplyNetwork
+from envs.network.plain import NUMBER
 from envs.types import Floats, Ints
+from evaluation.files.table_rows import as_written, read_rows
 
 MOST_PERIODS = 100_000
 _MOST_NAMED = 12  # names listed in a message
+_MIDNIGHT = re.compile(r"[ T]00:00(:00(\.0+)?)?")
 
 _Index = dict[tuple[str, ...], int]  # name -> place in the network
 
@@ -42,11 +47,6 @@ class Series:
         return values
 
 
-class _Row(NamedTuple):
-    place: str  # "line 7", as messages name it
-    cells: Mapping[str, Any]
-
-
 def read_demand(path: Path, network: SupplyNetwork, start: dt.date | None = None) -> Series:
     """Read customer demand: columns period (or date), node, sku, quantity.
 
@@ -58,9 +58,9 @@ def read_demand(path: Path, network: SupplyNetwork, start: dt.date | None = None
     def missing(key: tuple[str, ...]) -> str:
         node, sku = key
         if node not in nodes:
-            return f"node is '{node}', unknown.{_hint(node, nodes)}"
+            return f"node is {shown(node)}, unknown.{_hint(node, nodes)}"
         if sku not in skus:
-            return f"sku is '{sku}', unknown.{_hint(sku, skus)}"
+            return f"sku is {shown(sku)}, unknown.{_hint(sku, skus)}"
         return f"SKU '{sku}' is not stocked at node '{node}'; expected a stock of the network."
 
     return _read(path, ("node", "sku"), index, missing, start)
@@ -75,7 +75,7 @@ def read_orders(path: Path, network: SupplyNetwork, start: dt.date | None = None
     lanes = [lane.id for lane in network.lanes]
 
     def missing(key: tuple[str, ...]) -> str:
-        return f"lane is '{key[0]}', unknown.{_hint(key[0], lanes)}"
+        return f"lane is {shown(key[0])}, unknown.{_hint(key[0], lanes)}"
 
     return _read(path, ("lane",), index, missing, start)
 
@@ -109,10 +109,13 @@ def _read(
 ) -> Series:
     periods, rows, quantities = [], [], []
     seen: dict[tuple[int, int], str] = {}
-    for place, cells in _rows(path, keys):
+    known = {part: part for key in index for part in key}
+    spelled = {_spelling(part): part for part in known} | known
+    for place, cells in read_rows(path, partial(_check_columns, keys)):
         where = f"{path}, {place}"
         period = _period(where, cells, start)
-        key = tuple(_name(where, column, cells[column]) for column in keys)
+        names = [_name(where, column, cells[column]) for column in keys]
+        key = tuple(spelled.get(n) or spelled.get(_spelling(n), n) for n in names)
         if key not in index:
             raise DataError(f"{where}: {missing(key)}")
         first = seen.setdefault((period, index[key]), place)
@@ -129,59 +132,16 @@ def _read(
     )
 
 
-def _rows(path: Path, keys: tuple[str, ...]) -> Iterator[_Row]:
-    readers = {".csv": _csv_rows, ".parquet": _parquet_rows}
-    if path.suffix not in readers:
-        raise DataError(f"{path}: the name ends in '{path.suffix}'; expected .csv or .parquet.")
-    if not path.is_file():
-        raise DataError(f"{path}: no such file. Check the path.")
-    return readers[path.suffix](path, keys)
-
-
-def _csv_rows(path: Path, keys: tuple[str, ...]) -> Iterator[_Row]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            columns = next(reader, [])
-            _check_columns(f"{path}, line 1", columns, keys)
-            for cells in reader:
-                if not cells:
-                    continue
-                if len(cells) != len(columns):
-                    raise DataError(
-                        f"{path}, line {reader.line_num}: {len(cells)} cells; expected "
-                        f"{len(columns)}: {', '.join(columns)}."
-                    )
-                yield _Row(f"line {reader.line_num}", dict(zip(columns, cells, strict=True)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not readable as CSV in UTF-8 ({error}).") from error
-
-
-def _parquet_rows(path: Path, keys: tuple[str, ...]) -> Iterator[_Row]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        table = parquet.ParquetFile(path)
-        # pandas writes the index of a sorted or filtered frame as a column of its own.
-        names = [n for n in table.schema_arrow.names if not n.startswith("__index_level_")]
-        _check_columns(str(path), names, keys)
-        number = 0
-        for batch in table.iter_batches():
-            for cells in batch.to_pylist():
-                number += 1
-                yield _Row(f"row {number}", cells)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: not readable as Parquet ({error}).") from error
-
-
-def _check_columns(where: str, columns: list[str], keys: tuple[str, ...]) -> None:
+def _check_columns(keys: tuple[str, ...], where: str, columns: list[str]) -> None:
     time = "date" if "date" in columns and "period" not in columns else "period"
     wanted = [time, *keys, "quantity"]
     if sorted(columns) != sorted(wanted):
+        more = [name for name in columns if name not in wanted or columns.count(name) > 1]
+        remedy = f" Remove {', '.join(map(shown, dict.fromkeys(more)))}." if more else ""
         raise DataError(
-            f"{where}: the columns are {', '.join(columns) or 'missing'}; expected "
-            f"{', '.join(wanted)}{' (or date for period)' if time == 'period' else ''}."
+            f"{where}: the columns are {shown(', '.join(columns), 200)[1:-1] or 'missing'}; "
+            f"expected {', '.join(wanted)}{' (or date for period)' if time == 'period' else ''}."
+            f"{remedy}"
         )
 
 
@@ -189,29 +149,27 @@ def _period(where: str, cells: Mapping[str, Any], start: dt.date | None) -> int:
     if "date" in cells:
         return _days_since(where, cells["date"], start)
     value = cells["period"]
-    try:
-        period = int(value)
-        if isinstance(value, bool) or (not isinstance(value, str) and period != value):
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        period = -1
-    if not 0 <= period < MOST_PERIODS:
+    period = _number(value)
+    if period is None or not 0 <= period < MOST_PERIODS or period != int(period):
         raise DataError(
-            f"{where}: period is {value!r}; expected a whole number from 0 to {MOST_PERIODS - 1} "
-            "(for dates, name the column date)."
+            f"{where}: period is {shown(value)}; expected a whole number from 0 to "
+            f"{MOST_PERIODS - 1} (for dates, name the column date)."
         )
-    return period
+    return int(period)
 
 
 def _days_since(where: str, value: Any, start: dt.date | None) -> int:
     if start is None:
         raise DataError(f"{where}: has dates; give start=YYYY-MM-DD, the date of period 0.")
-    if isinstance(value, dt.datetime):
-        value = value.date()
+    text = value.isoformat() if isinstance(value, dt.date) else value
     try:
-        date = value if isinstance(value, dt.date) else dt.date.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise DataError(f"{where}: date is {value!r}; expected YYYY-MM-DD.") from None
+        day = text.strip()[:10] if _MIDNIGHT.fullmatch(text.strip()[10:]) else text.strip()
+        date = dt.date.fromisoformat(day)
+    except (AttributeError, ValueError):
+        raise DataError(
+            f"{where}: date is {shown(text)}; expected YYYY-MM-DD, such as 2024-02-28, without a "
+            "time. Give the column this format, and add up what a day has."
+        ) from None
     days = (date - start).days
     if not 0 <= days < MOST_PERIODS:
         raise DataError(
@@ -225,17 +183,39 @@ def _name(where: str, column: str, value: Any) -> str:
     """Names are text; Parquet may have whole numbers for them."""
     if isinstance(value, str | int) and not isinstance(value, bool):
         return str(value)
-    raise DataError(f"{where}: {column} is {value!r}; expected a name.")
+    raise DataError(f"{where}: {column} is {shown(value)}; expected a name. Store it as text.")
+
+
+def _spelling(name: str) -> str:
+    """Return what is the same in all spellings of a name: letters with accents in one character, no
+    spaces around, no `'` that a spreadsheet is protected by."""
+    return unicodedata.normalize("NFC", as_written(name).strip())
 
 
 def _quantity(where: str, value: Any) -> float:
+    quantity = _number(value)
+    if quantity is not None and 0.0 <= quantity <= MOST_UNITS:
+        return quantity
+    if quantity is not None and quantity < 0.0:
+        remedy = ": take returns off the demand of the same day, or leave them out"
+    elif quantity is not None:
+        remedy = f", at most {MOST_UNITS:g}: check the typing, or count in larger units"
+    elif isinstance(value, str) and not value.strip():
+        remedy = ": leave the row out where nothing was asked for"
+    else:
+        remedy = ": plain digits with a decimal point, such as 1200.5, and nothing between them"
+    raise DataError(f"{where}: quantity is {shown(value)}; expected a number >= 0 [units]{remedy}.")
+
+
+def _number(value: Any) -> float | None:
+    """Return what a cell says, None for what is no plain number: 2,5 and 1_5, NaN, nothing."""
+    if isinstance(value, str):
+        return float(value) if NUMBER.fullmatch(value := value.strip()) else None
     try:
-        quantity = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        quantity = float("nan")
-    if not (math.isfinite(quantity) and quantity >= 0.0):
-        raise DataError(f"{where}: quantity is {value!r}; expected a number >= 0 [units].")
-    return quantity
+        number = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if number == number else None
 
 
 def _hint(name: str, known: list[str]) -> str:

@@ -19,6 +19,7 @@ from pyarrow import csv, parquet
 from envs.errors import DataError
 from envs.types import Floats
 from evaluation.files.atomic_folder import SUMS_FILE, write_folder
+from evaluation.files.table_rows import without_formula
 from evaluation.replay.replay import Replay
 
 SCHEMA_VERSION = 1  # of summary.json; docs/how_to/replay.md describes it
@@ -127,9 +128,19 @@ def write_replay(
             parquet.write_table(table, temporary / f"{name}.parquet")
             with (temporary / f"{name}.csv").open("wb") as file:
                 file.write((",".join(table.column_names) + "\n").encode())  # its own is in quotes
-                csv.write_csv(table, file, csv.WriteOptions(include_header=False))
+                csv.write_csv(_safe(table), file, csv.WriteOptions(include_header=False))
         text = json.dumps(summary, indent=2, allow_nan=False)
         (temporary / "summary.json").write_text(text + "\n", encoding="utf-8")
 
     must_be_free(folder)
     write_folder(folder, fill, replace=True, error=DataError)
+
+
+def _safe(table: pa.Table) -> pa.Table:
+    """The table for a CSV, which may be opened in a spreadsheet: no name is a formula."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            column = table.column(i).dictionary_encode().combine_chunks()
+            safe = pa.array([without_formula(name) for name in column.dictionary.to_pylist()])
+            table = table.set_column(i, field.name, safe.take(column.indices))
+    return table
