@@ -1,4 +1,4 @@
-"""Which period of the calendar a date is in."""
+"""How long periods are, and which period of the calendar a date is in."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from datetime import date
 # Period 0 of a network that says no start_date. A Monday: of a weekly calendar 0 is Monday, 6 is
 # Sunday.
 DEFAULT_START = date(2000, 1, 3)
+# What a period can be, and how many there are in a year (a shift: eight hours).
+PERIODS_PER_YEAR = {
+    "hour": 8760.0, "shift": 1095.0, "day": 365.0, "week": 52.0, "month": 12.0, "year": 1.0,
+}  # fmt: skip
 _PER_DAY = {"hour": 24, "shift": 3, "day": 1}
 
 
 def period_of(day: date, start: date, period_name: str) -> int:
     """Return the period that `day` is in, or begins with; `start` begins period 0.
 
-    period_name: hour, shift, day, week, month or year.
+    period_name: one of `PERIODS_PER_YEAR`.
     """
     days = (day - start).days
     if period_name in _PER_DAY:

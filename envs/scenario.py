@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from envs.compiled.network import CompiledNetwork, compile_network
-from envs.dates import DEFAULT_START, period_of
+from envs.dates import DEFAULT_START, PERIODS_PER_YEAR, period_of
 from envs.errors import ConfigError, did_you_mean
 from envs.network.network import SupplyNetwork
 from envs.network.plain import ADDED, plain_tree
@@ -49,7 +49,7 @@ class Scenario:
     identity: bool = field(default=False, metadata=ADDED)
     # calendar ranges of real data (train, tune, test); None where demand is drawn
     splits: Mapping[str, Split] | None = None
-    period_name: str = "day"
+    period_name: str = "day"  # one of `PERIODS_PER_YEAR`
     currency: str = "EUR"
     # the resolved numbers the scenario was built from, for manifests and records
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -87,6 +87,11 @@ class Scenario:
                 f"scenario '{self.name}': start_date is '{self.start_date}'; expected the date of "
                 "period 0 as YYYY-MM-DD."
             ) from None
+        if self.period_name not in PERIODS_PER_YEAR:
+            raise ConfigError(
+                f"scenario '{self.name}': period_name is '{self.period_name}'; expected one of "
+                f"{', '.join(PERIODS_PER_YEAR)}.{did_you_mean(self.period_name, PERIODS_PER_YEAR)}"
+            )
         policy_class(self.base_policy)
         plain_tree(self.policy_params, "policy_params")  # what can't be exported isn't simulated
         self.bootstrap("train")

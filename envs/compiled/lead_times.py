@@ -11,7 +11,7 @@ import numpy as np
 from envs.compiled.arrays import LaneArrays
 from envs.compiled.links import Links
 from envs.network.lane import Lane, Speed
-from envs.network.network import Receive, SupplyNetwork
+from envs.network.network import SupplyNetwork
 from envs.network.regime import Regime
 from envs.types import Floats, Ints
 
@@ -49,17 +49,10 @@ def lane_lead(network: SupplyNetwork) -> tuple[Floats, Floats]:
             mean *= regime.mean("lead_time")
             square *= regime.mean_square("lead_time")
         mean += lane.split_share * lane.split_delay
-        means.append(mean + ships_after(network, lane))
+        means.append(mean + lane.information_delay)
         spread = square - (mean - lane.split_share * lane.split_delay) ** 2
         sds.append(float(np.sqrt(max(0.0, spread))))
     return np.array(means), np.array(sds)
-
-
-def ships_after(network: SupplyNetwork, lane: Lane) -> int:
-    """Return the periods from an order until it ships: the information delay, and one more where
-    orders, like goods, are received after the period's shipments have left."""
-    late = network.timing.receive is Receive.after_ship
-    return lane.information_delay + int(late and lane.information_delay > 0)
 
 
 def _expedite_lead(links: Links, lane_lead: Floats) -> Floats:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.compiled.arrays import NetworkArrays
-from envs.compiled.lead_times import ships_after
 from envs.compiled.network import CompiledNetwork
 from envs.kernel import Handle, copy_row, entry, kernel
 from envs.simulation.simulator import Simulator
@@ -45,11 +44,11 @@ class _Work(NamedTuple):
     """What the kernel carries from period to period."""
 
     promised: Ints  # [Q] periods from ordering to arrival, as planned
-    ships_after: Ints  # [Q] periods from ordering until goods leave, as planned
     placed: Floats  # [slots, Q, B] units ordered by period; negative: partly cancelled
     later: Floats  # [Q, B] units ordered after the order that is due
     order: Floats  # [P, B] units ordered for the pair
-    arrived: Bools  # [P, B] whether anything arrived
+    arrived: Bools  # [P, B] whether anything arrived before the period's customers were served
+    arrived_late: Bools  # [P, B] or after
 
 
 @entry
@@ -68,17 +67,29 @@ def _count_lanes(
         totals.in_transit[q] += _sum(state.in_transit_total[q])
         _count_orders(net, state, flows, work, totals, q, period)
     for p in range(net.stocks.holding_cost.size):
-        order, arrived = work.order[p], work.arrived[p]
-        changed = 0.0
+        order, changed = work.order[p], 0.0
         for b in range(order.size):
-            asked, some = 0.0, False
+            asked, early, late = 0.0, False, False
             for i in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
                 q = net.stocks.inbound.index[i]
                 asked += flows.ordered[q, b]
-                some |= flows.received[q, b] > 0.0
+                behind = _received_late(net, flows, q, b)
+                early |= flows.received[q, b] - behind > 0.0
+                late |= behind > 0.0
             changed += abs(asked - order[b])
-            order[b], arrived[b] = asked, some
+            order[b] = asked
+            work.arrived[p, b], work.arrived_late[p, b] = early, late
         totals.changed[p] += changed if period > 0 else 0.0
+
+
+@kernel
+def _received_late(net: NetworkArrays, flows: Flows, q: int, b: int) -> float:
+    """Units that came in after the period's customers were served."""
+    if not net.switches.demand_first:
+        return 0.0
+    if net.switches.receive_after_ship:
+        return float(flows.received[q, b])
+    return float(flows.received_late[q, b]) if net.lanes.at_once[q] else 0.0
 
 
 @kernel
@@ -95,7 +106,7 @@ def _count_orders(
     ordered, later = flows.ordered[q], work.later[q]
     copy_row(now, ordered)
     if net.switches.cancel_unfilled:
-        cut = work.placed[(period - work.ships_after[q]) % slots, q]
+        cut = work.placed[(period - net.lanes.information_delay[q]) % slots, q]
         for b in range(cut.size):
             cut[b] = -abs(cut[b]) if flows.cancelled[q, b] > _ROUNDING else cut[b]
     owed, on_way = state.owed[q], state.in_transit_total[q]
@@ -135,30 +146,29 @@ class LaneTally:
 
     promised: [Q] periods from ordering to arrival, as planned.
     order: [P, B] units ordered in the period, over all lanes to the pair.
-    arrived: [P, B] whether anything arrived in the period.
+    arrived, arrived_late: [P, B] whether anything arrived in the period, before its customers were
+      served and after.
     """
 
     def __init__(self, net: CompiledNetwork, batch_size: int) -> None:
         self._net = net
         pairs, lanes = len(net.network.stocks), len(net.network.lanes)
-        network = net.network
-        leaves = np.array([ships_after(network, lane) for lane in network.lanes], np.int64)
-        road = [math.ceil(q.lead_time.mean() - 1e-9) + q.split_delay for q in network.lanes]
-        promised = leaves + np.array(road, np.int64)
+        road = [math.ceil(q.lead_time.mean() - 1e-9) + q.split_delay for q in net.network.lanes]
+        promised = net.arrays.lanes.information_delay + np.array(road, np.int64)
         slots = 1 + int(promised.max())
         self._work = _Work(
             promised,
-            leaves,
             np.zeros((slots, lanes, batch_size)),
             np.zeros((lanes, batch_size)),
             np.zeros((pairs, batch_size)),
-            np.zeros((pairs, batch_size), bool),
+            *np.zeros((2, pairs, batch_size), bool),
         )
         sizes = dict.fromkeys(LaneTotals._fields, lanes) | {"changed": pairs}
         self.totals = LaneTotals(**{name: np.zeros(size) for name, size in sizes.items()})
         self.resources = ResourceTotals(*np.zeros((3, len(net.resource_ids))))
         self._handles = Handle(self._work), Handle(self.totals)
-        self.promised, self.order, self.arrived = promised, self._work.order, self._work.arrived
+        self.promised, self.order = promised, self._work.order
+        self.arrived, self.arrived_late = self._work.arrived, self._work.arrived_late
         self._period = 0
 
     def add(self, simulator: Simulator) -> None:

@@ -42,12 +42,12 @@ import numpy as np
 
 from envs.compiled.arrays import CostColumn
 from envs.compiled.network import CompiledNetwork
+from envs.dates import PERIODS_PER_YEAR
 from envs.environment.batched_env import BatchedEnv
 from envs.kpis.lanes import LaneTally, LaneTotals, ResourceTotals, lane_groups, resource_figures
 from envs.kpis.resilience import Failure, ResilienceTally, resilience_figures
 from envs.types import Bools, Floats
 
-PERIODS_PER_YEAR = 365.0
 FORWARD = 28  # periods
 EXCESS_COVER = 28.0  # periods
 
@@ -74,6 +74,7 @@ class EpisodeKpis:
 
     net: CompiledNetwork
     periods: int
+    per_year: float  # periods in a year
     cost: Floats  # [T, B] currency per period, whole network
     demand: Floats  # [T, B] units
     stock: Floats  # [T, B] units on hand at the end of the period
@@ -109,7 +110,7 @@ class EpisodeKpis:
             "days_of_supply": _ratio(stock, demand, 0.0),
             "forward_days_of_supply": _forward_cover(self.stock, self.demand),
             "excess_share": _ratio(total["excess"], stock, 0.0),
-            "turns": _ratio(demand - total["lost"], stock, 0.0) * PERIODS_PER_YEAR,
+            "turns": _ratio(demand - total["lost"], stock, 0.0) * self.per_year,
             "cvar90_cost": _worst_tenth(self.cost.mean(axis=0)),
         }
         spread = _squared_cv(self.demand)
@@ -196,6 +197,7 @@ class EpisodeKpis:
         return EpisodeKpis(
             net=first.net,
             periods=first.periods,
+            per_year=first.per_year,
             cost=beside("cost"),
             demand=beside("demand"),
             stock=beside("stock"),
@@ -298,14 +300,16 @@ class KpiTally:
         sums.ready[...] += (~short).sum(axis=0)
         sums.asked[...] += asked.sum(axis=0)
         sums.in_full[...] += (asked & ~short).sum(axis=0)
-        self._count_cycles(short)
+        self._end_cycles(self._lanes.arrived[rows])
+        self._clean &= ~short
+        self._end_cycles(self._lanes.arrived_late[rows])
 
-    def _count_cycles(self, short: Bools) -> None:
-        arrived, sums = self._lanes.arrived[self._customers], self._sums
-        ended = arrived & self._started
+    def _end_cycles(self, arrived: Bools) -> None:
+        """Goods end a cycle, and begin the next one. [D, B]"""
+        ended, sums = arrived & self._started, self._sums
         sums.cycles[...] += ended.sum(axis=0)
         sums.good_cycles[...] += (ended & self._clean).sum(axis=0)
-        self._clean = np.where(arrived, ~short, self._clean & ~short)
+        self._clean |= arrived
         self._started |= arrived
 
     def result(self) -> EpisodeKpis:
@@ -313,6 +317,7 @@ class KpiTally:
         return EpisodeKpis(
             net=self._env.net,
             periods=len(self._cost),
+            per_year=PERIODS_PER_YEAR[self._env.scenario.period_name],
             cost=np.array(self._cost),
             demand=np.array(self._demand),
             stock=np.array(self._stock),

@@ -108,17 +108,11 @@ def _is_open(draft: Draft) -> Bools:
 
 def _known_orders(draft: Draft, placed: Ints) -> Ints:
     """[T, Q] columns of the orders that the sender has heard of since goods were last shipped."""
-    net, columns = draft.net, draft.columns
-    waiting = _waiting_cost(draft) + net.lanes.unfilled_cost
-    known = placed.copy()
-    late = int(net.switches.receive_after_ship)  # heard of when goods have left: ship later
+    net, known = draft.net, placed.copy()
     for q in np.flatnonzero(net.lanes.information_delay > 0):
         delay = int(net.lanes.information_delay[q])
-        on_way = columns.given(draft.start.orders_on_way[:delay, q])
-        line = np.concatenate([on_way, placed[:, q]])[: draft.periods]
-        known[:, q] = np.concatenate([np.full(late, -1), line])[: draft.periods]
-        if late:
-            columns.charge(line, draft.weight * waiting[q])
+        on_way = draft.columns.given(draft.start.orders_on_way[:delay, q])
+        known[:, q] = np.concatenate([on_way, placed[:, q]])[: draft.periods]
     return known
 
 

@@ -98,6 +98,11 @@ class Resource:
     others is shared twice more (`envs.simulation.events.ship`). Orders that want more of a budget
     get their part in whole packs, and then what still fits
     (`envs.simulation.feasibility.limit_budget`).
+
+    With a load_size it is a vehicle too: what leaves in a period by the same mode from the same
+    place (or outside supplier) to the same node comes together, whatever the SKU. Such lanes share
+    one draw of their lead time in every period; a lane's vehicle is the first such resource that it
+    lists.
     """
 
     id: str

@@ -22,6 +22,8 @@ class ScenarioConfig:
     kind: str = ""  # the builder
     name: str = ""
     horizon: int  # periods per episode that count
+    # what a period is: hour, shift (eight hours), day, week, month or year
+    period_name: str = "day"
     warm_up: int = 0  # periods before, under the base policy, left out of key figures and rewards
     # date of calendar period 0, as YYYY-MM-DD, from which calendars of lanes and reviews, and
     # seasons of demand count; null: Monday 3 January 2000

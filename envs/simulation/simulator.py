@@ -1,8 +1,8 @@
 """One period of a supply network, for B replications at once.
 
-A period, in the order of its numbers (timing can move 1 behind 4, and 5 before 2):
+A period, in the order of its numbers (timing can move the goods of 1 behind 4, and 5 before 2):
 
-1. Receive  shipments due now arrive.
+1. Receive  orders due now reach their sender, shipments due now arrive.
 2. Observe  positions, forecasts: what agents know.
 3. Order    actions become feasible orders; the sender owes them.
 4. Ship     all lanes at once, limited by what is owed, inputs, resources.
@@ -27,7 +27,7 @@ from envs.simulation.events.account import account
 from envs.simulation.events.believe import believe_receipts, forget_receipts, note_orders
 from envs.simulation.events.observe import observe
 from envs.simulation.events.order import decide, order
-from envs.simulation.events.receive import receive, receive_at_once
+from envs.simulation.events.receive import hear, receive, receive_at_once
 from envs.simulation.events.serve import serve
 from envs.simulation.events.ship import ship
 from envs.simulation.forecast import compile_forecast
@@ -79,6 +79,8 @@ def _open_period(
     switches, batch = world.net.switches, world.offset.size
     for lo in range(0, batch, _TILE):
         hi = min(lo + _TILE, batch)
+        if plays:
+            hear(world, period, lo, hi)  # 1
         if plays and not switches.receive_after_ship:
             receive(world, period, lo, hi)  # 1
         if plays and switches.demand_first:

@@ -85,6 +85,8 @@ class Flows(NamedTuple):
     shipped: Floats  # [Q, B] units
     cancelled: Floats  # [Q, B] units
     received: Floats  # [Q, B] units, without the defective ones
+    # [Q, B] units of these that came in after the period's customers; empty where all or none do
+    received_late: Floats
     scrapped: Floats  # [Q, B] units that arrived defective
     demand: Floats  # [P, B] units, of customers
     sold: Floats  # [P, B] units of today's demand served from stock
@@ -106,6 +108,7 @@ class Flows(NamedTuple):
             **dict.fromkeys(lane_fields, (shapes["Q"],)),
             **dict.fromkeys(("resource_left", "resource_used"), (shapes["R"],)),
             "limit": (_ruled_lanes(net),),
+            "received_late": (_late_lanes(net),),
             "cost": (len(CostColumn), shapes["P"]),
         }
         return cls(*(np.zeros((*odd.get(n, (shapes["P"],)), batch_size)) for n in cls._fields))
@@ -148,6 +151,13 @@ def _ruled_lanes(net: CompiledNetwork) -> int:
     arrays = net.arrays
     is_simple = arrays.stocks.shares_simply.all() and not arrays.resources.by_priority.any()
     return 0 if is_simple else len(arrays.lanes.to)
+
+
+def _late_lanes(net: CompiledNetwork) -> int:
+    """All lanes where some goods arrive before the period's customers and some after, else none."""
+    arrays = net.arrays
+    comes_first = arrays.switches.demand_first and not arrays.switches.receive_after_ship
+    return len(arrays.lanes.to) if comes_first and arrays.lanes.at_once.any() else 0
 
 
 def _shapes(net: CompiledNetwork) -> dict[str, int]:

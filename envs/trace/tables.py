@@ -20,7 +20,9 @@ from envs.compiled.network import CompiledNetwork
 from envs.compiled.sparse import row_numbers
 from envs.errors import ConfigError
 from envs.network.demand import DemandProcess
+from envs.network.lane import Lane
 from envs.network.lead_time import LeadTime
+from envs.network.network import SupplyNetwork
 from envs.network.regime import EventWindow, Regime
 from envs.types import Bools, Floats, Ints
 
@@ -70,7 +72,7 @@ class TraceTables(NamedTuple):  # read-only
     lowest: Floats  # [tables] units or periods at the first CDF entry
     guide: NDArray[np.int32]  # [tables, CELLS] outcome, or ~first outcome to look at
     lead_table: Ints  # [S]
-    lead_number: Ints  # [S], -1: constant but for regimes
+    lead_number: Ints  # [S] the same for lanes on one vehicle; -1: constant but for regimes
     lead_mean: Floats  # [S] periods, as usual
     lead_shortest: Ints  # [S] 1 with inputs: a regime can't make goods arrive at once
     lead_longest: Ints  # [S]
@@ -132,6 +134,7 @@ def _tabulate(net: CompiledNetwork) -> TraceTables:
     markov = [regime.process.is_chain for regime in regimes]
     draws = [not lane.lead_time.constant for lane in lanes]
     drawn_before = sum(markov) + 1 + len(demands)
+    number = row_numbers(draws, drawn_before)
     start, step, schedule = _paths(regimes)
     return TraceTables(
         numbers=drawn_before + sum(draws),
@@ -151,7 +154,7 @@ def _tabulate(net: CompiledNetwork) -> TraceTables:
         lowest=np.array(builder.lowest, float),
         guide=np.array([_guide(v) for v in builder.values], np.int32).reshape(-1, CELLS),
         lead_table=np.array(lead_table, np.int64),
-        lead_number=row_numbers(draws, drawn_before),
+        lead_number=np.where(number >= 0, number[_first_on_board(net.network, lanes)], -1),
         lead_mean=np.array([lane.lead_time.mean() for lane in lanes], float),
         lead_shortest=np.array(
             [min(1, lane.lead_time.minimum) * bool(lane.inputs) for lane in lanes], np.int64
@@ -172,6 +175,19 @@ def _tabulate(net: CompiledNetwork) -> TraceTables:
         ),
         accuracy=_accuracy(regimes),
     )
+
+
+def _first_on_board(network: SupplyNetwork, lanes: list[Lane]) -> Ints:
+    """[S] the first lane that draws for what travels on the same vehicle (see `Resource`)."""
+    vehicles = {r.id for r in network.resources if r.load_size is not None}
+    first: dict[tuple[object, ...], int] = {}
+    leader = np.arange(len(lanes))
+    for s, lane in enumerate(lanes):
+        on = next((use.resource for use in lane.resources if use.resource in vehicles), None)
+        if on is not None and not lane.lead_time.constant:
+            senders = frozenset(item.node for item in lane.inputs)
+            leader[s] = first.setdefault((on, senders, lane.node, lane.mode), s)
+    return leader
 
 
 class _TableBuilder:

@@ -90,7 +90,8 @@ def as_table(comparison: Comparison) -> Table:
     )
     for heading in ("policy", f"{scenario.currency}/{scenario.period_name}", "vs reference"):
         table.add_column(heading, justify="left" if heading == "policy" else "right")
-    for heading in ("fill rate", "ready rate", "days of supply", "verdict"):
+    supply = f"{scenario.period_name}s of supply"
+    for heading in ("fill rate", "ready rate", supply, "verdict"):
         table.add_column(heading, justify="right")
     for e in comparison.policies:
         kpis = e.kpis.summary()

@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from envs.dates import PERIODS_PER_YEAR
 from evaluation.comparison.compare import Estimate, estimate, verdict
 from evaluation.optima.bound import Bound
 from evaluation.value.interval import Crossed, crossed
 from evaluation.value.measure import Played
-
-_PERIODS_PER_YEAR = {"hour": 8760.0, "day": 365.0, "week": 52.0, "month": 12.0, "year": 1.0}
 
 
 class Verdict(StrEnum):
@@ -71,7 +70,7 @@ class BreakEven:
 
     compute_cost: float  # currency, of one training (mean over seeds)
     periods: float  # infinite where nothing is saved
-    years: float | None  # the same; None for periods of unknown length
+    years: float | None  # the same; None where nothing is saved
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data; no periods where the saving never pays."""
@@ -199,9 +198,8 @@ def _break_even(
         return None
     cost = float(np.mean(known)) / 3600.0 * prices.compute
     periods = cost / saving if saving > 0.0 else math.inf
-    per_year = _PERIODS_PER_YEAR.get(period_name)
-    finite = math.isfinite(periods) and per_year is not None
-    return BreakEven(cost, periods, periods / per_year if finite and per_year else None)
+    years = periods / PERIODS_PER_YEAR[period_name] if math.isfinite(periods) else None
+    return BreakEven(cost, periods, years)
 
 
 def _segments(classical: Played, seeds: Sequence[TrainedSeed]) -> tuple[Segment, ...]:

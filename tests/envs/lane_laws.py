@@ -110,6 +110,8 @@ def orders_arrive_when_due(run: Run) -> None:
                 max(0, t - delay + 1) : t + 1
             ].sum(axis=0) * (delay > 0)
             same(f"orders on the way of {lane.id}", run.closed.orders_on_way_total[t, q], unknown)
+            unknown = unknown - ordered[t] * (delay > 0)
+            same(f"orders to come of {lane.id}", run.opened.orders_on_way_total[t, q], unknown)
 
 
 def orders_are_feasible(run: Run) -> None:

@@ -84,11 +84,10 @@ def test_a_lane_that_keeps_its_promise(receive: Receive, delay: int, lead: int) 
     rng = np.random.default_rng(0)
     simulator = Simulator(compile_network(network), 2)
     simulator.reset(0)
-    heard_after = delay + (1 if delay > 0 and receive is Receive.after_ship else 0)
-    assert simulator.net.leads.pair == pytest.approx([lead + heard_after])
+    assert simulator.net.leads.pair == pytest.approx([lead + delay])
     for t in range(40):
         state = simulator.state
-        assert state.lead_belief == pytest.approx(float(lead + heard_after)), t
+        assert state.lead_belief == pytest.approx(float(lead + delay)), t
         assert state.on_time == pytest.approx(1.0), t
         assert state.in_full == pytest.approx(1.0), t
         assert state.overdue == pytest.approx(0.0, abs=1e-9), t

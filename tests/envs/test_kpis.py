@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from envs.environment.batched_env import BatchedEnv
+from envs.errors import ConfigError
 from envs.kpis.pairs import EpisodeKpis, KpiTally
 from envs.network.demand import Demand, DemandConfig
 from envs.network.generate import generate_network
+from envs.network.lane import Lane
+from envs.network.lead_time import LeadTime
+from envs.network.network import Node, Receive, ServeOrder, Sku, Stock, SupplyNetwork, Timing
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
@@ -137,6 +141,49 @@ def test_replenishment_cycles_run_from_arrival_to_arrival() -> None:
     kpis = play([3, 5, 0, 4, 6, 0, 0], level=4)
     assert (kpis.sums.cycles.sum(), kpis.sums.good_cycles.sum()) == (2, 1)
     assert kpis.summary()["cycle_service_level"] == 0.5
+
+
+def supplied(lane: Lane, policy: str, parameters: dict[str, float], **timing: Any) -> Scenario:
+    """Customers who take what they took before, and come before the orders of a period."""
+    history = np.array([4, 9, 0, 15, 7, 3, 22, 0, 6, 11, 5, 18, 2], float)
+    demand = Demand(float(history.mean()), 1.0, history=history)
+    network = SupplyNetwork(
+        (Node("shop", "shop"),),
+        (Sku("tea"),),
+        (Stock("shop", "tea", 1.0, 5.0, initial_stock=30.0, demand=demand),),
+        (lane,),
+        timing=Timing(demand=ServeOrder.first, **timing),
+    )
+    return Scenario("supplied", network, 40, base_policy=policy, policy_params={policy: parameters})
+
+
+def test_goods_that_come_after_the_customers_begin_the_next_cycle() -> None:
+    """A shortage before they came counts for the cycle that they end: of seven, one was good."""
+    lane = Lane("buy", "shop", "tea", LeadTime(3), fixed_cost=5.0, order_multiple=40.0)
+    parameters = {"reorder_point": 24.0, "quantity": 40.0}
+    kpis = tally(supplied(lane, "r_q", parameters, receive=Receive.after_ship), 1)
+    assert (kpis.sums.cycles.sum(), kpis.sums.good_cycles.sum()) == (7, 1)
+
+
+def test_goods_that_come_at_once_come_after_the_customers() -> None:
+    """Every order is there in its period: a cycle is good where the customers of its last period
+    found enough of 8 units."""
+    scenario = supplied(Lane("buy", "shop", "tea", LeadTime(0)), "base_stock", {"level": 8.0})
+    stock = dataclasses.replace(scenario.network.stocks[0], initial_stock=8.0)
+    network = dataclasses.replace(scenario.network, stocks=(stock,))
+    kpis = tally(dataclasses.replace(scenario, network=network, horizon=13), 1)
+    # Orders follow customers; 9, 15, 22, 11 and 18 are too many, and 4 begins the first cycle.
+    assert (kpis.sums.cycles.sum(), kpis.sums.good_cycles.sum()) == (10, 5)
+
+
+def test_a_year_has_so_many_periods() -> None:
+    """Stock turns over 52 / 7 times as slowly where a period is a week."""
+    daily = play([3, 5, 0, 4], level=4).summary()["turns"]
+    weekly = play([3, 5, 0, 4], level=4, period_name="week").summary()["turns"]
+    assert daily == pytest.approx(365.0 * 8 / 4)
+    assert weekly == pytest.approx(52.0 * 8 / 4)
+    with pytest.raises(ConfigError, match=r"period_name is 'weak'.*Did you mean 'week'"):
+        play([3, 5, 0, 4], level=4, period_name="weak")
 
 
 def test_base_stock_passes_demand_on_without_bullwhip() -> None:

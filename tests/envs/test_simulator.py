@@ -7,9 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from envs.compiled.network import compile_network
 from envs.environment.batched_env import BatchedEnv
-from envs.network.network import Receive, ServeOrder, Timing
+from envs.network.lane import Lane
+from envs.network.network import Node, Receive, ServeOrder, Sku, Stock, SupplyNetwork, Timing
 from envs.scenario import Scenario
+from envs.simulation.simulator import Simulator
 from envs.simulation.snapshot import Snapshot, split_sales
 
 
@@ -91,3 +94,25 @@ def test_what_lanes_asked_is_what_was_sold_below(warehouse: Scenario) -> None:
     assert split_sales(net, sold)[2][~sells].tolist() == [7.0, 7.0]
     sold[~sells], sold[sells] = np.nan, np.nan
     assert not split_sales(net, sold)[0].any()
+
+
+@pytest.mark.parametrize("receive", Receive)
+def test_an_order_ships_once_its_sender_has_heard_of_it(receive: Receive) -> None:
+    """A period later with an information delay of one, whenever goods arrive."""
+    delays = {"told a period later": 1, "told at once": 0}
+    network = SupplyNetwork(
+        (Node("store"),),
+        (Sku("item"),),
+        (Stock("store", "item", initial_stock=9.0),),
+        tuple(Lane(q, "store", "item", information_delay=d) for q, d in delays.items()),
+        timing=Timing(receive),
+    )
+    simulator = Simulator(compile_network(network), 1)
+    simulator.reset(0)
+    order, shipped = np.full((2, 1), 5.0), []
+    for _ in range(3):
+        simulator.close_period_with_orders(order)
+        shipped.append(simulator.flows.shipped[:, 0].tolist())
+        simulator.open_period()
+        order = 0.0 * order
+    assert shipped == [[0.0, 5.0], [5.0, 0.0], [0.0, 0.0]]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork, compile_network
 from envs.network.demand import Demand, DemandConfig
-from envs.network.lane import Lane, LaneInput
+from envs.network.lane import Lane, LaneInput, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.network.regime import MarkovChain, Regime, RegimeState
@@ -169,3 +169,30 @@ def test_uniform_numbers_are_uniform() -> None:
     z = np.array([[standard_normal(key, counter) for counter in counters] for key in keys])
     assert abs(z.mean()) < 0.02
     assert z.std() == pytest.approx(1.0, abs=0.02)
+
+
+def test_what_travels_together_arrives_together() -> None:
+    """SKUs on the same truck take equally long in every period; other trucks, other roads and
+    suppliers without trucks do not."""
+    lead_time = LeadTime(2, 2.0, 1.5)
+
+    def lane(name: str, node: str, sku: str, supplier: str, mode: str = "") -> Lane:
+        uses = (ResourceUse("contract"), ResourceUse(supplier, 0.5))
+        return Lane(name, node, sku, lead_time, resources=uses, mode=mode)
+
+    skus = ("tea", "milk")
+    network = SupplyNetwork(
+        (Node("depot"), Node("shop")),
+        tuple(Sku(sku) for sku in skus),
+        tuple(Stock(node, sku) for node in ("depot", "shop") for sku in skus),
+        (
+            *(lane(f"{sku} by truck", "depot", sku, "trucks") for sku in skus),
+            *(lane(f"{sku} to the shop", "shop", sku, "trucks") for sku in skus),
+            *(lane(f"{sku} by rail", "depot", sku, "trucks", "rail") for sku in skus),
+            *(lane(f"{sku} alone", "depot", sku, "posted") for sku in skus),
+        ),
+        (Resource("contract"), Resource("trucks", load_size=9.0), Resource("posted")),
+    )
+    _, lead, *_ = draws(compile_network(network), 4, periods=60)
+    together = [bool((lead[:, i] == lead[:, i + 1]).all()) for i in range(7)]
+    assert together == [True, False, True, False, True, False, False]

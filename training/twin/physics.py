@@ -130,7 +130,7 @@ class Twin:
 
         simulated: the simulator after its own `open_period`.
         """
-        state = state.advanced()
+        state = self._receiving.hear(state.advanced())
         if not self.net.arrays.switches.receive_after_ship:
             state = self._receiving.receive(state, draws, at_once=False)
         if self.net.arrays.switches.demand_first:

@@ -1,4 +1,4 @@
-"""Event 1 with slopes: shipments due now reach the shelf, orders due now reach their sender."""
+"""Event 1 with slopes: orders due now reach their sender, shipments due now reach the shelf."""
 
 from __future__ import annotations
 
@@ -27,12 +27,16 @@ class Receiving:
         self._capacity = tables.column(a.nodes.storage_capacity)
         self._node = tables.index(a.stocks.node_of)
 
+    def hear(self, state: TwinState) -> TwinState:
+        """Orders due now are owed."""
+        if not self._has_delay:
+            return state
+        arrived = state.orders_on_way[:1]
+        rest = torch.cat([torch.zeros_like(arrived), state.orders_on_way[1:]])
+        return state._replace(owed=state.owed + arrived[0], orders_on_way=rest)
+
     def receive(self, state: TwinState, draws: Draws, *, at_once: bool) -> TwinState:
         """at_once: only what was shipped in this period with lead time 0."""
-        if self._has_delay and not at_once:
-            arrived = state.orders_on_way[:1]
-            rest = torch.cat([torch.zeros_like(arrived), state.orders_on_way[1:]])
-            state = state._replace(owed=state.owed + arrived[0], orders_on_way=rest)
         due, rest = state.in_transit[0], state.in_transit[1:]
         stays = torch.zeros_like(due)
         if at_once:

@@ -30,8 +30,7 @@ def note_orders(world: World, period: int, lo: int, hi: int) -> None:
         q = net.beliefs.lane[k]
         kept = state.cohorts.shape[1]
         slot, next_slot = period % kept, (period + 1) % kept
-        ordered_ago = net.lanes.information_delay[q] + _extra(net, q)  # what ships now
-        known = (period - ordered_ago) % kept
+        known = (period - net.lanes.information_delay[q]) % kept  # ordered then, shipped now
         for b in range(lo, hi):
             state.cohorts[k, next_slot, b] += state.cohorts[k, slot, b]  # too old to tell apart
             state.cohorts[k, slot, b] = state.asked[k, slot, b] = flows.ordered[q, b]
@@ -70,13 +69,6 @@ def _comes_late(net: NetworkArrays, q: int) -> bool:
 
 
 @kernel
-def _extra(net: NetworkArrays, q: int) -> int:
-    """Periods that an order takes beyond its information delay: where goods are received after
-    shipping so are orders, and what the sender receives today ships tomorrow."""
-    return 1 if net.switches.receive_after_ship and net.lanes.information_delay[q] > 0 else 0
-
-
-@kernel
 def _match(world: World, k: int, q: int, period: int, youngest: int, b: int) -> None:
     """Take what was received from the oldest orders on; learn from how old they are."""
     net, state, flows = world.net, world.state, world.flows
@@ -110,7 +102,6 @@ def forget_receipts(net: CompiledNetwork, state: State, period: int) -> None:
     """
     arrays, lane = net.arrays, net.arrays.beliefs.lane
     delay = arrays.lanes.information_delay[lane]
-    extra = ((delay > 0) & arrays.switches.receive_after_ship).astype(np.int64)  # as `_extra`
     lead = net.leads.lane[lane]
     state.lead_belief[...] = lead[:, None]
     state.lead_square[...] = (lead**2 + net.leads.lane_sd[lane] ** 2)[:, None]
@@ -121,7 +112,7 @@ def forget_receipts(net: CompiledNetwork, state: State, period: int) -> None:
     def ordered(units: Floats, when: Ints) -> None:
         state.cohorts[row, np.minimum(when, period - 1) % net.cohorts] += units
 
-    ordered(state.owed[lane], period - delay - extra)
+    ordered(state.owed[lane], period - delay)
     for ahead in range(net.slots):
         ordered(state.in_transit[lane, (period + ahead) % net.slots], period + ahead - usual)
     for ahead in range(net.order_slots):

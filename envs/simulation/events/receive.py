@@ -1,4 +1,7 @@
-"""Event 1: shipments due now reach the shelf, orders due now reach their sender.
+"""Event 1: orders due now reach their sender, shipments due now reach the shelf.
+
+Orders are heard of when the period opens, whenever goods arrive: their sender sees them before it
+orders itself, and ships them in the same period.
 
 Where something disturbs receipts, goods stay in the pipeline: those on their way move a period
 back while transit is paused; those that are due stay in the slot of the next period while
@@ -16,8 +19,17 @@ from envs.types import Floats
 
 
 @kernel
+def hear(world: World, period: int, lo: int, hi: int) -> None:
+    """owed += orders on the way due now."""
+    if world.state.orders_on_way.shape[1] > 1:  # else all orders are known at once
+        for q in range(world.net.lanes.to.size):
+            if world.net.lanes.information_delay[q] > 0:
+                _receive_orders(world, period, q, lo, hi)
+
+
+@kernel
 def receive(world: World, period: int, lo: int, hi: int) -> None:
-    """on_hand += in_transit due now; owed += orders on the way due now."""
+    """on_hand += in_transit due now."""
     net, state, flows, factor = world.net, world.state, world.flows, world.factor
     slot = period % state.in_transit.shape[1]
     all_plain = True
@@ -31,8 +43,6 @@ def receive(world: World, period: int, lo: int, hi: int) -> None:
             row = net.factor_rows.transit[q]
             if row >= 0:
                 _pause_transit(state.in_transit[q], factor[row], slot, lo, hi)
-        if net.lanes.information_delay[q] > 0:
-            _receive_orders(world, period, q, lo, hi)
     if not all_plain:
         _receive_disturbed(world, slot, False, lo, hi)
 
@@ -42,10 +52,12 @@ def receive_at_once(world: World, period: int, lo: int, hi: int) -> None:
     """The same for what was shipped in this period with lead time 0."""
     net, state, factor = world.net, world.state, world.factor
     slot = period % state.in_transit.shape[1]
-    all_plain = True
+    all_plain, is_late = True, world.flows.received_late.shape[0] > 0
     for q in range(net.lanes.to.size):
         if not net.lanes.at_once[q]:
             continue
+        if is_late:
+            _count_late(world, q, -1.0, lo, hi)
         if net.lanes.plain_receipt[q]:
             _receive_all(world, q, slot, lo, hi)
         else:
@@ -54,6 +66,18 @@ def receive_at_once(world: World, period: int, lo: int, hi: int) -> None:
                 _wait(state.in_transit[q], factor[net.factor_rows.transit[q]], slot, lo, hi)
     if not all_plain:
         _receive_disturbed(world, slot, True, lo, hi)
+    if is_late:
+        for q in range(net.lanes.to.size):
+            if net.lanes.at_once[q]:
+                _count_late(world, q, 1.0, lo, hi)
+
+
+@kernel
+def _count_late(world: World, q: int, sign: float, lo: int, hi: int) -> None:
+    """Before and after: what was received in between is what came after the customers."""
+    late, received = world.flows.received_late[q, lo:hi], world.flows.received[q, lo:hi]
+    for b in range(hi - lo):
+        late[b] = sign * received[b] + (late[b] if sign > 0.0 else 0.0)
 
 
 @kernel

@@ -123,6 +123,10 @@ FORMS: list[Any] = [
         id="information delay",
     ),
     pytest.param(
+        shop(Timing(receive=Receive.after_ship), lead_time=1, information_delay=1), "base_stock",
+        {"level": 21.0}, id="information delay, goods last",
+    ),
+    pytest.param(
         shop(Timing(in_transit_payer=InTransitPayer.receiver), lead_time=2), "base_stock",
         {"level": 21.0}, id="goods in transit",
     ),

@@ -1,0 +1,149 @@
+"""The simulator against a second one, written from the documentation (reference_simulator.py)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import product
+from random import Random
+
+import numpy as np
+import pytest
+
+from envs.compiled.arrays import CostColumn
+from envs.compiled.network import compile_network
+from envs.network.demand import Demand
+from envs.network.lane import Allocation, Lane, LaneInput, Limits, Resource, ResourceUse
+from envs.network.lead_time import LeadTime
+from envs.network.network import (
+    InTransitPayer,
+    Node,
+    Receive,
+    ServeOrder,
+    Sku,
+    Stock,
+    SupplyNetwork,
+    Timing,
+    Unfilled,
+)
+from tests.envs.networks import random_network
+from tests.envs.reference_simulator import ReferenceSimulator
+from tests.envs.runs import Floats, play_orders, random_orders, same
+
+PERIODS = 20
+
+
+def agree(network: SupplyNetwork, orders: Floats, seed: int = 0) -> None:
+    """Both simulators do the same in every period, to the last cost. orders [T, Q, 1] units."""
+    run = play_orders(compile_network(network), orders, seed)
+    reference = ReferenceSimulator(network)
+    lanes, pairs = [q.id for q in network.lanes], [s.label for s in network.stocks]
+    customers = [pairs[p] for p in run.net.customer_pair]
+    for t in range(len(orders)):
+        raw = dict(zip(lanes, orders[t, :, 0].tolist(), strict=True))
+        demand = dict(zip(customers, run.demand[t, :, 0].tolist(), strict=True))
+        lead = dict(zip(lanes, run.lead_time[t, :, 0].astype(int).tolist(), strict=True))
+        now = reference.play(raw, demand, lead)
+        for name in ("ordered", "shipped", "cancelled", "received", "scrapped"):
+            wanted = np.array([getattr(now, name)[q] for q in lanes])
+            same(f"{name} in {t}, {lanes}", getattr(run.flows, name)[t, :, 0], wanted)
+        for name in ("owed", "orders_on_way_total", "in_transit_total"):
+            wanted = np.array([getattr(now, name)[q] for q in lanes])
+            same(f"{name} in {t}, {lanes}", getattr(run.closed, name)[t, :, 0], wanted)
+        for name in ("sold", "backlog_served", "lost"):
+            wanted = np.array([getattr(now, name)[p] for p in pairs])
+            same(f"{name} in {t}, {pairs}", getattr(run.flows, name)[t, :, 0], wanted)
+        for name in ("on_hand", "backorders"):
+            wanted = np.array([getattr(now, name)[p] for p in pairs])
+            same(f"{name} in {t}, {pairs}", getattr(run.closed, name)[t, :, 0], wanted)
+        for column in CostColumn:
+            wanted = np.array([now.cost[column, p] for p in pairs])
+            same(f"{column.name} in {t}, {pairs}", run.flows.cost[t, column, :, 0], wanted)
+
+
+def chain(timing: Timing, lead: int, delay: int) -> SupplyNetwork:
+    """A supplier of six a period, a depot and a shop, whose lanes take `lead` and hear of orders
+    after `delay`; everything costs something."""
+    history = np.array([4.0, 0.0, 7.0, 2.0, 9.0, 1.0])
+    inner = lead if timing.receive is Receive.after_ship else max(lead, 1)
+    return SupplyNetwork(
+        (Node("depot"), Node("shop")),
+        (Sku("tea", 2.0),),
+        (
+            Stock("depot", "tea", 0.5, 3.0, initial_stock=5.0),
+            Stock("shop", "tea", 1.0, 9.0, 4.0, 5.0, p_wait=0.5, initial_stock=6.0,
+                  demand=Demand(4.0, 3.0, history=history)),
+        ),
+        (
+            Lane("buy", "depot", "tea", LeadTime(lead), unit_cost=1.0, fixed_cost=2.0,
+                 unfilled_cost=0.25, information_delay=delay,
+                 resources=(ResourceUse("supplier"),), initial_orders=(2.0,) * delay,
+                 initial_in_transit=(1.0,) * lead),
+            Lane("move", "shop", "tea", LeadTime(inner), (LaneInput("depot", "tea"),),
+                 information_delay=delay, initial_orders=(3.0,) * delay),
+        ),
+        (Resource("supplier", 6.0),),
+        timing=timing,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("unfilled", Unfilled)
+@pytest.mark.parametrize("demand", ServeOrder)
+@pytest.mark.parametrize("receive", Receive)
+def test_every_order_of_events(receive: Receive, demand: ServeOrder, unfilled: Unfilled) -> None:
+    """With lead times from 0 to 3 and information delays from 0 to 2."""
+    timing = Timing(receive, demand, unfilled, InTransitPayer.sender)
+    for lead, delay in product(range(4), range(3)):
+        network = chain(timing, lead, delay)
+        agree(network, random_orders(Random(lead + 4 * delay), network, PERIODS, 1))
+
+
+def known(network: SupplyNetwork) -> SupplyNetwork:
+    """The network without what the second simulator leaves out."""
+    lanes = (
+        replace(
+            q, regimes=(), full_loads=False, minimum_order=0.0, maximum_order=math.inf,
+            order_multiple=0.0,
+        )
+        for q in network.lanes
+    )  # fmt: skip
+    in_turn = {Allocation.fair_share: Allocation.proportional}
+    stocks = (
+        replace(
+            s, demand_regimes=(), learned_allocation=False,
+            allocation=in_turn.get(s.allocation, s.allocation),
+        )
+        for s in network.stocks
+    )  # fmt: skip
+    return replace(
+        network,
+        nodes=tuple(replace(n, storage_capacity=math.inf) for n in network.nodes),
+        lanes=tuple(lanes),
+        stocks=tuple(stocks),
+        resources=tuple(replace(r, regimes=(), limits=Limits.shipments) for r in network.resources),
+        regimes=(),
+    )
+
+
+def agree_on(seed: int) -> None:
+    """Both do the same on a random network, given random orders."""
+    random = Random(seed)
+    network = known(random_network(random))
+    try:
+        agree(network, random_orders(random, network, PERIODS, 1), seed)
+    except AssertionError as error:
+        raise AssertionError(f"random network {seed}: {error}") from error
+
+
+def test_random_networks() -> None:
+    """Everything a network can have at once."""
+    for seed in range(12):
+        agree_on(seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("first", range(12, 512, 50))
+def test_many_random_networks(first: int) -> None:
+    """Five hundred more."""
+    for seed in range(first, first + 50):
+        agree_on(seed)
