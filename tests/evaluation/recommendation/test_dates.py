@@ -42,7 +42,7 @@ def weekly(place: str, **fields: Any) -> Scenario:
     if place == "rule":
         parameters = {"periodic_review": {"review_period": 7, "phase": 1}}
         rule = {"base_policy": "periodic_review", "policy_params": parameters}  # type: ignore[dict-item]
-    return Scenario("weekly", network, horizon=42, **{**rule, **fields})  # type: ignore[arg-type]
+    return Scenario("weekly", network, horizon=42, **{**rule, **fields})
 
 
 @pytest.mark.parametrize("place", ["lane", "node", "rule"])
