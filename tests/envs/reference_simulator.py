@@ -1,9 +1,9 @@
 """A second simulator: what a period does, one number at a time, from the definitions alone.
 
-Written from what fields and events are documented to mean (`envs/network`,
-docs/how_to/replay.md), in plain Python over the network itself, without the simulator's arrays: the
-two agree only if both do what is said. It doesn't know regimes, storage capacities, and fair or
-learned sharing.
+Written from what fields and events are documented to mean (`envs/network`, docs/how_to/orders.md,
+replay.md), in plain Python over the network itself, without the simulator's arrays: the two agree
+only if both do what is said. It doesn't know regimes, storage capacities, and fair or learned
+sharing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from envs.compiled.arrays import CostColumn
 from envs.network.lane import Allocation, Lane, LaneInput, Limits
 from envs.network.network import InTransitPayer, Receive, ServeOrder, SupplyNetwork, Unfilled
+from tests.envs.reference_orders import placed_orders
 
 Amounts = dict[str, float]  # by lane, stocked pair ("tea@shop") or resource
 
@@ -102,17 +103,12 @@ class ReferenceSimulator:
             self.backorders[pair] += stock.p_wait * unmet - older
 
     def _order(self, raw: Mapping[str, float], now: Period) -> None:
-        for lane in self.lanes:
-            now.ordered[lane.id] = max(0.0, raw[lane.id]) if self._is_open(lane) else 0.0
+        now.ordered = placed_orders(self.network, raw, self.t)
         for lane in self.lanes:
             if lane.information_delay == 0:
                 self.owed[lane.id] += now.ordered[lane.id]
             else:
                 self.orders[lane.id][self.t + lane.information_delay] += now.ordered[lane.id]
-
-    def _is_open(self, lane: Lane) -> bool:
-        review = next(n.review for n in self.network.nodes if n.id == lane.node)
-        return all(c is None or self.t % c.cycle in c.open for c in (review, lane.calendar))
 
     def _limits(self, lane: Lane) -> Amounts:
         """What limits the lane's shipments -> units of it that a unit on the lane takes."""

@@ -13,7 +13,7 @@ import pytest
 from envs.compiled.arrays import CostColumn
 from envs.compiled.network import compile_network
 from envs.network.demand import Demand
-from envs.network.lane import Allocation, Lane, LaneInput, Limits, Resource, ResourceUse
+from envs.network.lane import Allocation, Lane, LaneInput, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
 from envs.network.network import (
     InTransitPayer,
@@ -100,13 +100,6 @@ def test_every_order_of_events(receive: Receive, demand: ServeOrder, unfilled: U
 
 def known(network: SupplyNetwork) -> SupplyNetwork:
     """The network without what the second simulator leaves out."""
-    lanes = (
-        replace(
-            q, regimes=(), full_loads=False, minimum_order=0.0, maximum_order=math.inf,
-            order_multiple=0.0,
-        )
-        for q in network.lanes
-    )  # fmt: skip
     in_turn = {Allocation.fair_share: Allocation.proportional}
     stocks = (
         replace(
@@ -118,9 +111,9 @@ def known(network: SupplyNetwork) -> SupplyNetwork:
     return replace(
         network,
         nodes=tuple(replace(n, storage_capacity=math.inf) for n in network.nodes),
-        lanes=tuple(lanes),
+        lanes=tuple(replace(q, regimes=()) for q in network.lanes),
         stocks=tuple(stocks),
-        resources=tuple(replace(r, regimes=(), limits=Limits.shipments) for r in network.resources),
+        resources=tuple(replace(r, regimes=()) for r in network.resources),
         regimes=(),
     )
 
