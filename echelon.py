@@ -98,6 +98,7 @@ _EXPECTED = (
     ("hydra.errors", "HydraException"),
     ("omegaconf.errors", "OmegaConfBaseException"),
 )
+_LONGEST_MESSAGE = 2_000  # characters
 # Lines of Hydra and OmegaConf that don't help a user.
 _NOISE = ("object_type=", "reference_type=", "Set the environment variable HYDRA_FULL_ERROR")
 
@@ -176,9 +177,14 @@ def _readable(error: BaseException) -> str | None:
         return _readable(cause)
     if not any(_is_instance(error, module, name) for module, name in _EXPECTED):
         return None
-    lines = [line.strip().rstrip(";") for line in str(error).splitlines()]
+    from envs.redact import redact
+
+    lines = [line.strip().rstrip(";") for line in redact(str(error)).splitlines()]
     kept = [line for line in lines if line and not line.startswith(_NOISE)]
-    return " ; ".join(kept) or type(error).__name__
+    text = " ; ".join(kept) or type(error).__name__
+    # What files and arguments brought must not steer the terminal, or fill it.
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:_LONGEST_MESSAGE])
+    return text if len(text) < _LONGEST_MESSAGE else f"{text} ..."
 
 
 def _is_instance(error: BaseException, module: str, name: str) -> bool:

@@ -29,6 +29,7 @@ from envs.errors import ConfigError, shown
 from envs.network.plain import NUMBER
 
 _AN_EXAMPLE = """'scenario.events={"strike #1": {lanes: ["sea (2)"], availability: 0}}'"""
+_LONGEST, _DEEPEST = 100_000, 20  # characters of an argument; lists and mappings in each other
 _ITEM = re.compile(r"(?:'[^']*'|\"[^\"]*\"|[^,])+")  # of a list without lists in it
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _WORD = re.compile(r"[^\s,:\[\]{}]+")
@@ -105,8 +106,9 @@ def _node_at(config: DictConfig, key: str) -> Any:
 
 def _override(argument: str, sweep: bool) -> str:
     key, equals, value = argument.partition("=")
-    if not equals:
-        raise ConfigError(f"argument '{argument}' isn't of the form key=value; see --help.")
+    if not equals or not key.strip("+~"):
+        raise ConfigError(f"argument {shown(argument)} isn't of the form key=value; see --help.")
+    _must_be_bounded(argument)
     candidates = [value, _quoted(value)]
     if re.fullmatch(r"\[[^][{}]*\]", value):
         items = _ITEM.findall(value[1:-1])
@@ -121,10 +123,29 @@ def _override(argument: str, sweep: bool) -> str:
         _value(value)
     except ConfigError as error:
         raise ConfigError(
-            f"argument '{argument}' can't be read. Put names with special characters into double "
-            f"quotes inside of the argument, as in {_AN_EXAMPLE}."
+            f"argument {shown(argument, 200)} can't be read. Put names with special characters "
+            f"into double quotes inside of the argument, as in {_AN_EXAMPLE}."
         ) from error
     return argument
+
+
+def _must_be_bounded(argument: str) -> None:
+    """Refuse what would take minutes to parse, and `${...}`, which OmegaConf would fill in."""
+    depth = deepest = 0
+    for character in argument:
+        depth += (character in "[{") - (character in "]}")
+        deepest = max(deepest, depth)
+    key = argument.partition("=")[0]
+    if len(key) > 1_000 or len(argument) > _LONGEST or deepest > _DEEPEST:
+        raise ConfigError(
+            f"argument {shown(argument)} has {len(argument)} characters, {deepest} deep; expected "
+            f"at most {_LONGEST}, 1000 of them a key, {_DEEPEST} deep. Write a file instead."
+        )
+    if "${" in argument:
+        raise ConfigError(
+            f"argument {shown(argument)} has a '${{'; expected values as they are: nothing is "
+            "filled in. Give passwords by MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        )
 
 
 def _value(text: str) -> Any:

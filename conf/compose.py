@@ -32,6 +32,7 @@ from envs.redact import redact_tree
 from envs.scenarios import BUILDERS, ScenarioConfig
 
 _CONF = Path(__file__).parent
+_RANGES = {"seed": (0, 2**63 - 1), "traces": (1, 1_000_000), "periods": (1, 1_000_000)}
 # A network file for a replay says neither: the history has its length, and `policy=` names a rule.
 _NOT_IN_A_NETWORK: dict[Any, Any] = {"horizon": 100, "base_policy": "forecast_base_stock"}
 
@@ -171,8 +172,10 @@ def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
             _merge(config, config.get("smoke_overrides", {}), overrides)
             if config.get("scenario"):
                 _merge(config.scenario, config.scenario.smoke, overrides, "scenario.")
-        OmegaConf.resolve(config)
         resolved = OmegaConf.to_container(config, enum_to_str=True)
+        assert isinstance(resolved, dict)
+        _must_be_literal(resolved, "")
+        _must_be_in_range({str(key): value for key, value in resolved.items()})
         command = OmegaConf.to_object(config)
     except EchelonError:
         raise
@@ -180,7 +183,6 @@ def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
         raise ConfigError(f"a key after '+' is unknown: {error}; + adds to mappings.") from error
     except (HydraException, OmegaConfBaseException, OSError) as error:
         raise ConfigError(_one_line(error)) from error
-    assert isinstance(resolved, dict)
     assert isinstance(command, schema)
     resolved.pop("smoke_overrides", None)
     return Composed(
@@ -193,6 +195,7 @@ def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
 
 def _composed(schema: type[CommandConfig], overrides: list[str]) -> DictConfig:
     name, groups = schema.name.replace(" ", "_"), groups_of(schema)
+    _check_choices(overrides, groups)
     readable = [override for override in overrides if parsed(override)]
     try:
         config = hydra.compose(name, readable)
@@ -214,6 +217,43 @@ def _composed(schema: type[CommandConfig], overrides: list[str]) -> DictConfig:
             f"one of {', '.join(overrides)} sets a part that is null in its YAML, which can't be "
             "done from the command line: write that part out in a scenario file of your own."
         ) from error
+
+
+def _check_choices(overrides: list[str], groups: Mapping[str, str | None]) -> None:
+    """Raise ConfigError for `group=NAME` with a name that isn't one of ours, a path above all, and
+    for Hydra's own settings, which say where to look for more."""
+    for override in overrides:
+        key, _, text = override.partition("=")
+        group, read = key.lstrip("+~"), parsed(f"key={text}")
+        if group.partition(".")[0].partition("/")[0] == "hydra":
+            raise ConfigError(f"key '{group}' is unknown: settings of Hydra can't be changed.")
+        name = read.value() if read is not None else text
+        if group not in groups or (name is None and groups[group] is None):
+            continue
+        if name not in choices(group):
+            raise ConfigError(
+                f"{group} {shown(name)} is unknown.{did_you_mean(str(name), choices(group))}"
+            )
+
+
+def _must_be_literal(values: Any, where: str) -> None:
+    """Refuse interpolations such as `${oc.env:PASSWORD}`: what they stand for would be stored."""
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            _must_be_literal(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(values, list):
+        for value in values:
+            _must_be_literal(value, where)
+    elif isinstance(values, str) and "${" in values:
+        raise ConfigError(f"{where} has a '${{'; expected a value as it is: nothing is filled in.")
+
+
+def _must_be_in_range(values: Mapping[str, Any]) -> None:
+    """Refuse numbers of a run that no generator or memory can take."""
+    for name, (least, most) in _RANGES.items():
+        value = values.get(name)
+        if isinstance(value, int) and not least <= value <= most:
+            raise ConfigError(f"{name} is {value}; expected a whole number from {least} to {most}.")
 
 
 def _check_key(config: DictConfig, key: str, groups: Iterable[str]) -> None:
@@ -296,9 +336,14 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 def _folder(name: str, config: DictConfig, suffix: str) -> Path:
     if config.get("out"):
         return Path(str(config.out) + suffix)
-    scenario = (config.get("scenario") or {}).get("name", "")
+    scenario = str((config.get("scenario") or {}).get("name", ""))
+    if len(scenario) > 200 or re.search(r"[/\\\x00-\x1f]|^\.", scenario):
+        raise ConfigError(
+            f"scenario.name is {shown(scenario)}; expected a name that a folder can have: at most "
+            "200 characters, no slash, no dot in front. Change it, or give out=FOLDER."
+        )
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d_%H%M%S_%f")[:-3]
-    return Path("outputs") / name / str(scenario) / f"{stamp}{suffix}"
+    return Path("outputs") / name / scenario / f"{stamp}{suffix}"
 
 
 def _one_line(error: BaseException) -> str:

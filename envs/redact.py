@@ -6,7 +6,8 @@ import os
 import re
 from typing import Any
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]*@")
+# user:password@, where passwords may have slashes that nobody escaped; or user@
+_CREDENTIALS = re.compile(r"(?<=://)(?:[^/\s'\":]*:[^\s'\"]*|[^/\s'\"]*)@")
 _ASSIGNED = re.compile(r"(?i)\b(password|passwd|token|secret|api_?key)=[^&\s'\"]+")
 _SECRET_NAME = re.compile(r"(?i)password|passwd|token|secret|api_?key")
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")

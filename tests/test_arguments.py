@@ -146,3 +146,91 @@ def test_a_slip_is_answered_with_the_nearest_name(
     error = capsys.readouterr().err
     assert slip in error
     assert f"Did you mean '{meant}'?" in error
+
+
+HOSTILE = {  # what is typed, what is told
+    "an unknown key, added": ("+foo.bar=1", "unknown"),
+    "Hydra's search path": ("hydra.searchpath=[/tmp]", "settings of Hydra can't be changed"),
+    "the same, added": ("+hydra.searchpath=[file:///tmp]", "settings of Hydra can't be changed"),
+    "Hydra's folder": ("hydra.run.dir=/tmp/x", "settings of Hydra can't be changed"),
+    "a path": ("scenario=../../path", "scenario '../../path' is unknown"),
+    "another folder's file": ("scenario=../evaluate", "scenario '../evaluate' is unknown"),
+    "nothing": ("scenario=", "scenario '' is unknown"),
+    "null": ("scenario=null", "scenario None is unknown"),
+    "a list": ("scenario=[serial,retail]", "scenario ['serial', 'retail'] is unknown"),
+    "no key": ("=1", "isn't of the form key=value"),
+    "no key, added": ("+=1", "isn't of the form key=value"),
+    "a deep list": ("scenario.demand=" + "[" * 3000, "3000 deep; expected at most"),
+    "a deep mapping": ("scenario.events=" + "{a: " * 3000 + "}" * 3000, "3000 deep"),
+    "a long value": ("scenario.name=" + "x" * 200_000, "has 200014 characters"),
+    "a long key": ("x" * 90_000 + "=1", "has 90002 characters"),
+    "a secret": ("out=${oc.env:ECHELON_SECRET}", "nothing is filled in"),
+    "a secret in a list": ("policies=[a,'${oc.env:ECHELON_SECRET}']", "nothing is filled in"),
+    "a lead time": ("scenario.lead_time=2000000000", "at most 10000 periods"),
+    "a demand": ("scenario.demand.mean=1e300", "at most 1e+09"),
+    "a seed below 0": ("seed=-1", "seed is -1; expected a whole number from 0"),
+    "a seed above all": ("seed=" + "9" * 40, "expected a whole number from 0"),
+    "traces above all": ("traces=1000000000000", "traces is 1000000000000; expected"),
+    "a folder above": ("scenario.name=../../x", "no slash"),
+    "a terminal": ("scenario.name=\x1b[2J", r"scenario.name is '\x1b[2J'"),
+    "a terminal in a key": ("\x1b[2J=1", r"\x1b[2J"),
+}
+
+
+@pytest.mark.parametrize(("typed", "told"), HOSTILE.values(), ids=HOSTILE)
+def test_hostile_arguments_are_one_short_line(
+    typed: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """No traceback, nothing filled in, nothing that steers a terminal, and no folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ECHELON_SECRET", "s3cret")
+    known = [] if typed.startswith("scenario=") else ["scenario=lost_sales"]
+    assert main(["evaluate", *known, typed, "policies=[base_stock]"]) == 1
+    error = capsys.readouterr().err
+    assert told in error, error
+    assert error.count("\n") == 1
+    assert len(error) < 2_100
+    assert error.rstrip("\n").isprintable()
+    assert "s3cret" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_file_fills_nothing_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text is text."""
+    from conf.compose import scenario_from_file
+
+    monkeypatch.setenv("ECHELON_SECRET", "s3cret")
+    text = "nodes: {a: '${oc.env:ECHELON_SECRET}'}\nskus: {}\nstocks: {}\nlanes: {}\n"
+    (tmp_path / "n.yaml").write_text(text, encoding="utf-8")
+    assert "s3cret" not in str(scenario_from_file(tmp_path / "n.yaml"))
+
+
+SECRET = "p4ss/w0rd"
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "report", "sweep"])
+def test_a_password_is_kept_nowhere(name: str, tmp_path: Path) -> None:
+    """In whatever a run writes of its configuration; who goes on with it gives it again."""
+    import importlib
+
+    from echelon import COMMANDS
+    from envs.errors import ConfigError
+    from envs.redact import redact_tree
+    from training.commands.arguments import keep_arguments, with_resumed
+
+    command = COMMANDS[name]
+    schema = getattr(importlib.import_module(command.module), command.config)
+    uri = f"tracking.uri=http://ann:{SECRET}@tracking.example:5000"
+    composed = compose(schema, [uri, f"out={tmp_path / 'run'}"])
+    composed.write()
+    keep_arguments(composed.folder, composed.arguments)
+    written = [path.read_text("utf-8") for path in composed.folder.iterdir()]
+    assert len(written) == 2
+    for text in [*written, repr(composed.command), str(redact_tree(composed.resolved))]:
+        assert "p4ss" not in text
+        assert "w0rd" not in text
+    with pytest.raises(ConfigError, match=r"tracking.uri had a password, .* give tracking.uri="):
+        with_resumed([f"resume={composed.folder}"], "a run", ConfigError)
+    again = with_resumed([f"resume={composed.folder}", uri], "a run", ConfigError)
+    assert uri in again

@@ -49,6 +49,13 @@ def _run(composed: Composed[BoundCommand]) -> None:
                 workers=workers, progress=progress,
             )  # fmt: skip
     console.print(bound_table(scenario, found))
+    if found.says_nothing:
+        console.print(
+            "This bound is true and worthless: costs are charges, so none is below 0, and whoever "
+            "knows demand ahead pays nothing here. Compare policies with each other instead: "
+            f"echelon tune scenario={scenario.name}.",
+            highlight=False, soft_wrap=True, markup=False,
+        )  # fmt: skip
 
 
 def bound_table(scenario: Scenario, found: Bound) -> Table:

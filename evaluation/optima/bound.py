@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+_NOTHING = 5e-5  # currency per period, shown as 0.0000
+
 
 class BoundKind(StrEnum):
     """How far to trust a bound."""
@@ -22,3 +24,8 @@ class Bound:
     method: str  # in a few words
     half_width: float = 0.0  # of the 95 % interval over traces; 0 where nothing is simulated
     seconds: float = 0.0  # CPU time it took
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it is 0 where all costs are charges anyway: true, and worthless."""
+        return self.kind is BoundKind.bound and abs(self.cost) <= _NOTHING

@@ -6,6 +6,7 @@ and lanes are checked later, against the artifact's network (`evaluation.recomme
 
 from __future__ import annotations
 
+import math
 from datetime import date
 from typing import Annotated, Literal, Self
 
@@ -74,12 +75,37 @@ class RecentSales(Strict):
 
     quantities: units per period, oldest first; the last one is the last period whose demand is
         known when orders are placed. At a location without customers: units other locations
-        ordered from it.
+        ordered from it. null: not known.
+    stockout: for each of them, whether the shelf was empty: what was sold then says nothing of
+        demand, and is left out of its averages. true: all of them.
     """
 
     location: Name
     item: Name
-    quantities: Annotated[list[Units], Field(min_length=1, max_length=_MOST_PERIODS)]
+    quantities: Annotated[list[Units | None], Field(min_length=1, max_length=_MOST_PERIODS)]
+    stockout: Annotated[list[bool], Field(max_length=_MOST_PERIODS)] | bool = False
+
+    @model_validator(mode="after")
+    def _one_mark_each(self) -> Self:
+        marks = self.stockout
+        if isinstance(marks, list) and len(marks) != len(self.quantities):
+            raise ValueError(
+                f"stockout has {len(marks)} marks; expected {len(self.quantities)}, one for each "
+                "of quantities"
+            )
+        return self
+
+    def unconstrained(self) -> list[float]:
+        """Return the units of demand: the mean of the periods with stock in those without, so that
+        these don't move averages; NaN where nothing is known."""
+        marks = self.stockout
+        empty = [marks] * len(self.quantities) if isinstance(marks, bool) else marks
+        pairs = list(zip(self.quantities, empty, strict=True))
+        told = [units for units, is_empty in pairs if units is not None and not is_empty]
+        mean = sum(told) / len(told) if told else math.nan
+        return [
+            mean if is_empty else math.nan if units is None else units for units, is_empty in pairs
+        ]
 
 
 class RecommendationRequest(Strict):

@@ -166,7 +166,7 @@ class SnapshotReader:
         for i, row in enumerate(request.recent_sales):
             p = self._row(row.location, row.item, f"recent_sales[{i}]", given, found)
             if p is not None:
-                sales[longest - len(row.quantities) :, p] = row.quantities
+                sales[longest - len(row.quantities) :, p] = row.unconstrained()
         customers = [int(p) for p in self._net.customer_pair]
         self._note_missing("MISSING_SALES", given, customers, found)
         return sales

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envs.errors import EchelonError
+from envs.redact import redact_tree
 
 _ARGUMENTS = "arguments.json"
 
 
 def keep_arguments(folder: Path, arguments: Sequence[str]) -> None:
-    """Write the arguments, but for the folders."""
-    kept = [a for a in arguments if not a.startswith(("resume=", "out="))]
+    """Write the arguments, but for the folders, and without credentials."""
+    kept = redact_tree([a for a in arguments if not a.startswith(("resume=", "out="))])
     (folder / _ARGUMENTS).write_text(json.dumps(kept), encoding="utf-8")
 
 
@@ -34,4 +35,12 @@ def with_resumed(argv: list[str], expected: str, error: type[EchelonError]) -> l
             f"resume={folder}: can't read '{path}' ({problem}); expected the folder of {expected}."
         ) from problem
     new = {a.split("=", 1)[0] for a in argv}
-    return [*(a for a in saved if a.split("=", 1)[0] not in new), *argv, f"out={folder}"]
+    old = [a for a in saved if a.split("=", 1)[0] not in new]
+    for argument in old:
+        if "***" in argument:
+            key = argument.split("=", 1)[0]
+            raise error(
+                f"resume={folder}: {key} had a password, which isn't kept; expected it again: give "
+                f"{key}=..."
+            )
+    return [*old, *argv, f"out={folder}"]

@@ -18,6 +18,7 @@ from rich.table import Table
 from conf.compose import CommandConfig, Composed, compose_runs
 from envs.errors import ConfigError, EchelonError, did_you_mean
 from envs.policies import policy_class
+from envs.redact import redact_tree
 from envs.scenarios import build_scenario
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
@@ -191,7 +192,7 @@ def _write_pages(
     command = composed.command
     if command.pages is None:
         return
-    typed = f"echelon report {shlex.join(composed.arguments)}"
+    typed = f"echelon report {shlex.join(redact_tree(composed.arguments))}"
     today = dt.date.today().isoformat()
     for page in write_pages(Path(command.pages), entries, typed, today, _facts(command)):
         console.print(f"Wrote {page}", highlight=False, soft_wrap=True)
