@@ -72,7 +72,7 @@ def test_a_budget_that_is_enough_for_an_order_lets_it_be(tmp_path: Path) -> None
 
 def test_an_order_ships_when_its_sender_hears_of_it(tmp_path: Path) -> None:
     """Lane a tells its sender a period later, and ships then, though goods are received last."""
-    _, lanes = replayed(tmp_path, "information_delay")
+    _, lanes = replayed(tmp_path, "information_delay", "periods=6")
     shipped = lanes["shipped"].unstack()
     assert shipped["a"].tolist()[:3] == [0, 5, 0]
     assert shipped["b"].tolist()[:3] == [5, 0, 0]
