@@ -177,13 +177,15 @@ def orders_are_what_rules_make_of_wishes(run: Run) -> None:
 
 
 def _legal(lane: Lane) -> Floats | None:
-    """What the lane takes, up to 4,000 units; None: any quantity from its minimum on."""
+    """What the lane takes, up to 100,000 units; None: any quantity from its minimum on."""
     sizes = [size for size in (lane.order_multiple, _full_load(lane)) if size > 0]
     if not sizes:
         return None
-    found = [k * sizes[0] for k in range(1, int(4000 / sizes[0]))]
-    found = [x for x in found if all(abs(x / s - round(x / s)) < 1e-9 for s in sizes)]
-    return np.array([0.0, *(x for x in found if lane.minimum_order <= x <= lane.maximum_order)])
+    found = np.arange(int(100_000 / sizes[0])) * sizes[0]
+    for size in sizes[1:]:
+        found = found[np.abs(found / size - np.round(found / size)) < 1e-9]
+    legal = (lane.minimum_order <= found) & (found <= lane.maximum_order)
+    return found[legal | (found == 0.0)]
 
 
 def _rounded(run: Run, lane: Lane, wish: Floats) -> Floats:

@@ -129,8 +129,8 @@ MUTATIONS = (
     Mutation(
         "negative orders are placed",
         "simulation/feasibility.py",
-        "quantity = min(max(raw, 0.0), maximum_order)",
-        "quantity = min(raw, maximum_order)",
+        "np.floor(max(raw[b], 0.0) + 0.5 + _LAST_DIGITS)",
+        "np.floor(raw[b] + 0.5 + _LAST_DIGITS)",
     ),
     Mutation(
         "a hidden constant of one unit",
@@ -229,10 +229,10 @@ MUTATIONS = (
         "lo + b] += 0.0 * late",
     ),
     Mutation(
-        "splits tear packs apart",
+        "all of a split shipment is late",
         "simulation/events/ship.py",
-        "math.floor(late / multiple + 1e-9) * multiple",
-        "late",
+        "late = net.lanes.split_share[q] * shipped[b]",
+        "late = shipped[b]",
     ),
     Mutation(
         "regimes don't move capacities",
