@@ -20,7 +20,7 @@ import pytest
 from tests.envs.mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 80
+SEEDS = 240
 CLEAN = "clean"
 
 
