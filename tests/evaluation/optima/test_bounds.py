@@ -45,3 +45,11 @@ def test_the_command_tells(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     for word in ("No exact optimum: lane", "another place.", "bound", "hindsight"):
         assert word in printed
+
+
+def test_a_bound_of_nothing_says_so() -> None:
+    """0 is true of every network of charges; as an optimum, or below 0 by revenue, it tells."""
+    assert Bound(1e-9, BoundKind.bound, "").says_nothing
+    assert not Bound(0.0, BoundKind.exact, "").says_nothing
+    assert not Bound(-3.0, BoundKind.bound, "").says_nothing
+    assert not Bound(0.1, BoundKind.bound, "").says_nothing
