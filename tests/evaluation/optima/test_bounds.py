@@ -9,7 +9,7 @@ from echelon import main
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.commands.bound import BoundCommand
-from evaluation.optima.bound import BoundKind
+from evaluation.optima.bound import Bound, BoundKind
 from evaluation.optima.bounds import best_bound
 
 
