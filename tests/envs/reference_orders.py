@@ -12,15 +12,28 @@ from envs.network.network import SupplyNetwork, Unfilled
 _CRUMB = 1e-9  # packs: so close to the grid is on it
 
 
-def placed_orders(network: SupplyNetwork, raw: Mapping[str, float], t: int) -> dict[str, float]:
-    """Lane -> units ordered of what is asked for [units by lane] in period t."""
+def placed_orders(
+    network: SupplyNetwork,
+    raw: Mapping[str, float],
+    t: int,
+    factors: Mapping[tuple[str, str], float],
+) -> dict[str, float]:
+    """Lane -> units ordered of what is asked for [units by lane] in period t. factors: what regimes
+    make of a lane's ordering, of a budget's availability."""
     reviews = {n.id: n.review for n in network.nodes}
     orders = dict.fromkeys(raw, 0.0)
     for lane in network.lanes:
         calendars = [c for c in (reviews[lane.node], lane.calendar) if c is not None]
-        if all(t % c.cycle in c.open for c in calendars):
+        is_open = all(t % c.cycle in c.open for c in calendars)
+        if is_open and factors["ordering", lane.id] > 0.0:
             orders[lane.id] = _rounded(lane, max(raw[lane.id], 0.0), _rounding(network, lane))
-    return _within_budgets(network, orders)
+    up = {r.id: factors["availability", r.id] for r in network.resources}
+    budgets = {
+        r.id: r.capacity * up[r.id] if up[r.id] > 0.0 else 0.0
+        for r in network.resources
+        if r.limits is Limits.orders
+    }
+    return _within_budgets(network, orders, budgets)
 
 
 def _rounding(network: SupplyNetwork, lane: Lane) -> Rounding:
@@ -70,9 +83,10 @@ def _largest(lane: Lane, limit: float) -> float:
     return max(q for q in _around(lane, limit) if q <= limit * (1.0 + _CRUMB))
 
 
-def _within_budgets(network: SupplyNetwork, wanted: dict[str, float]) -> dict[str, float]:
+def _within_budgets(
+    network: SupplyNetwork, wanted: dict[str, float], left: dict[str, float]
+) -> dict[str, float]:
     """Each gets its part of a budget that isn't enough, and then what still fits."""
-    left = {r.id: r.capacity for r in network.resources if r.limits is Limits.orders}
     use: dict[str, dict[str, float]] = {lane.id: {} for lane in network.lanes}
     for lane in network.lanes:
         for item in lane.resources:

@@ -2,8 +2,7 @@
 
 Written from what fields and events are documented to mean (`envs/network`, docs/how_to/orders.md,
 replay.md), in plain Python over the network itself, without the simulator's arrays: the two agree
-only if both do what is said. It doesn't know regimes, storage capacities, and fair or learned
-sharing.
+only if both do what is said. It doesn't know storage capacities, and fair or learned sharing.
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from envs.compiled.arrays import CostColumn
-from envs.network.lane import Allocation, Lane, LaneInput, Limits
+from envs.network.lane import Allocation, Lane, LaneInput, Limits, Resource
 from envs.network.network import InTransitPayer, Receive, ServeOrder, SupplyNetwork, Unfilled
 from tests.envs.reference_orders import placed_orders
 
 Amounts = dict[str, float]  # by lane, stocked pair ("tea@shop") or resource
+# (multiplier, lane or resource) -> what regimes make of it in a period
+Factors = Mapping[tuple[str, str], float]
 
 _ROUNDS = 3  # of sharing: what a lane can't use, others get in the next one
 _CRUMB = 1e-9  # units
@@ -63,33 +64,49 @@ class ReferenceSimulator:
         return self.network.lanes
 
     def play(
-        self, raw: Mapping[str, float], demand: Mapping[str, float], lead: Mapping[str, int]
+        self,
+        raw: Mapping[str, float],
+        demand: Mapping[str, float],
+        lead: Mapping[str, int],
+        factors: Factors,
     ) -> Period:
         """Play a period. raw: units asked for by lane. demand: units by pair of customers. lead:
         periods that what ships now takes, by lane."""
-        timing, now = self.network.timing, Period()
+        self.factors, timing, now = factors, self.network.timing, Period()
         late = timing.receive is Receive.after_ship
         for lane in self.lanes:  # orders are heard of when the period opens
             self.owed[lane.id] += self.orders[lane.id].pop(self.t, 0.0)
         if not late:
-            self._receive(now)
+            self._receive(now, self.lanes)
         if timing.demand is ServeOrder.first:
             self._serve(demand, now)
         self._order(raw, now)
         self._ship(lead, now)
-        self._receive(now)  # what is received after shipping, or was shipped to arrive at once
+        # What is received after shipping, or was shipped to arrive at once.
+        self._receive(now, self.lanes if late else ())
         if timing.demand is ServeOrder.last:
             self._serve(demand, now)
         self._close(now)
         self.t += 1
         return now
 
-    def _receive(self, now: Period) -> None:
+    def _receive(self, now: Period, on_road: tuple[Lane, ...]) -> None:
+        """on_road: lanes whose goods on the way still wait a period where transit pauses; what has
+        just left on the others is stopped only where it is due."""
         for lane in self.lanes:
-            due = self.goods[lane.id].pop(self.t, 0.0)
-            now.received[lane.id] += lane.yield_share * due
-            now.scrapped[lane.id] += (1.0 - lane.yield_share) * due
-            self.on_hand[_pair(lane)] += lane.yield_share * due
+            goods = self.goods[lane.id]
+            if self.factors["transit", lane.id] == 0.0:
+                for due in sorted(goods, reverse=True) if lane in on_road else (self.t,):
+                    goods[due + 1] += goods.pop(due, 0.0)
+            if self.factors["receiving", lane.id] == 0.0:
+                goods[self.t + 1] += goods.pop(self.t, 0.0)
+            arrived, share = goods.pop(self.t, 0.0), self._yield(lane)
+            now.received[lane.id] += share * arrived
+            now.scrapped[lane.id] += (1.0 - share) * arrived
+            self.on_hand[_pair(lane)] += share * arrived
+
+    def _yield(self, lane: Lane) -> float:
+        return lane.yield_share * self.factors["yield_share", lane.id]
 
     def _serve(self, demand: Mapping[str, float], now: Period) -> None:
         for pair, stock in self.stocks.items():
@@ -103,7 +120,7 @@ class ReferenceSimulator:
             self.backorders[pair] += stock.p_wait * unmet - older
 
     def _order(self, raw: Mapping[str, float], now: Period) -> None:
-        now.ordered = placed_orders(self.network, raw, self.t)
+        now.ordered = placed_orders(self.network, raw, self.t, self.factors)
         for lane in self.lanes:
             if lane.information_delay == 0:
                 self.owed[lane.id] += now.ordered[lane.id]
@@ -117,16 +134,21 @@ class ReferenceSimulator:
             limits[_pair(item)] += item.quantity
         for use in lane.resources:
             resource = self.resources[use.resource]
-            if resource.limits is Limits.shipments and resource.capacity < math.inf:
+            if resource.limits is Limits.shipments and self._capacity(resource) < math.inf:
                 limits[use.resource] += use.per_unit
         return limits
 
+    def _capacity(self, resource: Resource) -> float:
+        up = self.factors["availability", resource.id]
+        return resource.capacity * up if up > 0.0 else 0.0
+
     def _ship(self, lead: Mapping[str, int], now: Period) -> None:
-        left = self.on_hand | {r.id: r.capacity for r in self.network.resources}
+        left = self.on_hand | {r.id: self._capacity(r) for r in self.network.resources}
         limits = {lane.id: self._limits(lane) for lane in self.lanes}
         now.shipped = {lane.id: 0.0 for lane in self.lanes}
         for again in range(_ROUNDS):
-            want = {q: self.owed[q] - now.shipped[q] for q in limits}
+            usable = {q: self.factors["availability", q] for q in limits}
+            want = {q: max(0.0, usable[q] * self.owed[q] - now.shipped[q]) for q in limits}
             if again:
                 want = {
                     q: max(0.0, min([want[q], *(left[thing] / n for thing, n in use.items())]))
@@ -201,20 +223,22 @@ class ReferenceSimulator:
                 if used > _CRUMB:
                     part, pair = use[lane.id] / used, _pair(lane)
                     now.cost[CostColumn.FIXED_ORDER, pair] += part * resource.fixed_cost
-                    now.cost[CostColumn.LOAD, pair] += part * resource.load_cost * loads
+                    rate = resource.load_cost * self.factors["cost", lane.id]
+                    now.cost[CostColumn.LOAD, pair] += part * rate * loads
 
     def _charge(self, lane: Lane, now: Period) -> None:
         """What a lane's own orders, shipments and debts cost."""
         here, payer = _pair(lane), self.network.timing.in_transit_payer
         seller = _pair(lane.inputs[0]) if lane.inputs else here
         shipped, on_way = now.shipped[lane.id], now.in_transit_total[lane.id]
-        now.cost[CostColumn.PURCHASE, here] += lane.unit_cost * shipped
+        factor = self.factors["cost", lane.id]
+        now.cost[CostColumn.PURCHASE, here] += factor * lane.unit_cost * shipped
         now.cost[CostColumn.REVENUE, seller] -= lane.price * shipped
         if now.ordered[lane.id] > 0.0:
             now.cost[CostColumn.FIXED_ORDER, here] += lane.fixed_cost
         if lane.load_size is not None:
             loads = math.ceil(shipped / lane.load_size - _CRUMB)
-            now.cost[CostColumn.LOAD, here] += lane.load_cost * loads
+            now.cost[CostColumn.LOAD, here] += factor * lane.load_cost * loads
         if lane.unfilled_cost is not None:
             now.cost[CostColumn.BACKLOG, seller] += lane.unfilled_cost * now.owed[lane.id]
             now.cost[CostColumn.LOST_SALE, seller] += lane.unfilled_cost * now.cancelled[lane.id]
