@@ -22,7 +22,10 @@ from envs.network.regime import Regime
 
 
 class Receive(StrEnum):
-    """When arrivals of the period reach the shelf: before orders are placed, or after shipping."""
+    """When arrivals of the period reach the shelf: before orders are placed, or after shipping.
+
+    Orders that were on their way to their sender are heard of when the period opens, in both.
+    """
 
     before_order = "before_order"
     after_ship = "after_ship"
