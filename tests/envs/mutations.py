@@ -127,6 +127,12 @@ MUTATIONS = (
         "slot = (period + delay - 1) % state.orders_on_way.shape[1]",
     ),
     Mutation(
+        "orders are never heard of where goods come last",
+        "simulation/simulator.py",
+        "if plays:\n            hear(",
+        "if plays and not switches.receive_after_ship:\n            hear(",
+    ),
+    Mutation(
         "negative orders are placed",
         "simulation/feasibility.py",
         "np.floor(max(raw[b], 0.0) + 0.5 + _LAST_DIGITS)",
