@@ -135,17 +135,20 @@ def test_a_model_asks_for_what_it_sees() -> None:
         seen_by(scenario, as_shipped("model", form="recurent"))
 
 
-def test_from_the_shell_to_another_network(tmp_path: Path) -> None:
+def test_from_the_shell_to_another_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`echelon train model=graph_attention`, then `echelon evaluate` on more stores: the scenario
     shows what the artifact's networks saw, without being told."""
     quiet = ["scenario=one_warehouse_n_stores", "scenario.horizon=20", "tracking.enabled=false"]
     train = [
         "scenario.stores=3", "model=graph_attention", "algorithm.iterations=2",
         "algorithm.periods=8", "algorithm.tail=2", "resources.envs_per_runner=8", "tune.traces=8",
-        "tune.budget=4", "validation.traces=4", "test.traces=8", "register=false",
+        "tune.budget=4", "validation.traces=4", "test.traces=8",
         f"out={tmp_path / 'trained'}",
     ]  # fmt: skip
     assert main(["train", *quiet, *train]) == 0
+    assert "Not registered: tracking.enabled=false." in capsys.readouterr().out
     artifact = tmp_path / "trained" / "policy"
     manifest = load_artifact(artifact).manifest
     assert {item["name"] for item in manifest["networks"].values()} == {"graph_attention"}

@@ -98,7 +98,9 @@ def publish(
     if outcome.imitated is not None:
         console.print(str(outcome.imitated))
     console.print(_account(outcome))
-    if composed.command.register:
+    if composed.command.register and not composed.command.tracking.enabled:
+        console.print("Not registered: tracking.enabled=false.")
+    elif composed.command.register:
         console.print(_register(outcome, tracker, folder / "policy"))
     console.print(f"Files: {folder}")
 
