@@ -7,7 +7,7 @@ other characters (`scenario.lanes.Zürich.lead_time=3`, `{sea (2): {}}`) are rea
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -93,6 +93,15 @@ def keep_as_typed(config: DictConfig, overrides: Sequence[str]) -> None:
                         f"{key} is {shown(word)}; expected numbers in plain digits, such as "
                         "1500.5, or a name in quotes."
                     )
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested mappings by dotted key; an empty mapping is a value."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _node_at(config: DictConfig, key: str) -> Any:

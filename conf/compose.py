@@ -12,7 +12,7 @@ import datetime as dt
 import itertools
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import FrozenInstanceError, dataclass, fields, is_dataclass
+from dataclasses import FrozenInstanceError, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -24,17 +24,14 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.arguments import keep_as_typed, overrides_of, parsed, set_value
-from conf.yaml_text import read_yaml
+from conf.arguments import keep_as_typed, leaves, overrides_of, parsed, set_value
+from conf.network_file import as_plain, scenario_from_file
 from envs.errors import ConfigError, EchelonError, did_you_mean, shown
-from envs.network.plain import Reader
 from envs.redact import redact_tree
 from envs.scenarios import BUILDERS, ScenarioConfig
 
 _CONF = Path(__file__).parent
 _RANGES = {"seed": (0, 2**63 - 1), "traces": (1, 1_000_000), "periods": (1, 1_000_000)}
-# A network file for a replay says neither: the history has its length, and `policy=` names a rule.
-_NOT_IN_A_NETWORK: dict[Any, Any] = {"horizon": 100, "base_policy": "forecast_base_stock"}
 
 
 @dataclass(frozen=True)
@@ -51,10 +48,17 @@ class CommandConfig:
 
 
 @dataclass(frozen=True)
-class ScenarioCommand(CommandConfig):
-    """A command on one scenario."""
+class NetworkCommand(CommandConfig):
+    """A command on one scenario: one that ships, or a network file."""
 
-    scenario: ScenarioConfig
+    network: str | None
+    scenario: ScenarioConfig  # with a network file: what was read from it
+
+
+@dataclass(frozen=True)
+class ScenarioCommand(NetworkCommand):
+    """The same at two sizes."""
+
     smoke: bool  # take what `smoke_overrides` and the scenario have for a quick run
     smoke_overrides: dict[str, Any]
 
@@ -164,13 +168,18 @@ def _expand(overrides: list[str]) -> list[list[str]]:
 
 def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
     GlobalHydra.instance().clear()
+    of_network = _of_network(schema, overrides)
+    for_hydra = [override for override in overrides if override not in of_network]
     try:
         with hydra.initialize_config_module(config_module="conf", version_base=None):
-            config = _composed(schema, overrides)
-        keep_as_typed(config, overrides)
-        if config.get("smoke"):
+            config = _composed(schema, for_hydra)
+        keep_as_typed(config, for_hydra)
+        smoke, scenario = bool(config.get("smoke")), None
+        if _names_network(overrides) and "scenario" in {f.name for f in fields(schema)}:
+            scenario = scenario_from_file(Path(config.network), of_network, smoke)
+        if smoke:
             _merge(config, config.get("smoke_overrides", {}), overrides)
-            if config.get("scenario"):
+            if scenario is None and config.get("scenario"):
                 _merge(config.scenario, config.scenario.smoke, overrides, "scenario.")
         resolved = OmegaConf.to_container(config, enum_to_str=True)
         assert isinstance(resolved, dict)
@@ -184,13 +193,36 @@ def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
     except (HydraException, OmegaConfBaseException, OSError) as error:
         raise ConfigError(_one_line(error)) from error
     assert isinstance(command, schema)
+    if scenario is not None:
+        command = replace(command, scenario=scenario)  # type: ignore[call-arg] # it has the field
+        resolved["scenario"] = as_plain(scenario)
     resolved.pop("smoke_overrides", None)
     return Composed(
         command,
         {str(k): v for k, v in resolved.items()},
-        _folder(schema.name, config, suffix),
+        _folder(schema.name, resolved, suffix),
         tuple(overrides),
     )
+
+
+def _names_network(overrides: Iterable[str]) -> bool:
+    return any(o.startswith("network=") and o != "network=null" for o in overrides)
+
+
+def _of_network(schema: type[CommandConfig], overrides: list[str]) -> list[str]:
+    """Return the overrides that are of a network file, which Hydra doesn't read.
+
+    Raises ConfigError where a scenario is named as well.
+    """
+    if not _names_network(overrides):
+        return []
+    for override in overrides:
+        if override.startswith("scenario=") and override != "scenario=null":
+            raise ConfigError(
+                f"network, scenario: both are given, the latter as {override}; expected one of "
+                "network=FILE and scenario=NAME."
+            )
+    return [o for o in overrides if o.lstrip("+~").startswith("scenario.")]
 
 
 def _composed(schema: type[CommandConfig], overrides: list[str]) -> DictConfig:
@@ -280,42 +312,6 @@ def groups_of(schema: type[CommandConfig]) -> dict[str, str | None]:
     return {k: v for entry in entries if isinstance(entry, dict) for k, v in entry.items()}
 
 
-def scenario_from_file(path: Path) -> ScenarioConfig:
-    """Read a network that a YAML file writes out, as conf/scenario/assembly.yaml does.
-
-    Names are text as they are written. Raises ConfigError naming the file, and the key where one
-    is unknown or has the wrong type.
-    """
-    if not path.is_file():
-        raise ConfigError(
-            f"{path}: no such file; expected a YAML file that writes a network out, as "
-            "conf/scenario/assembly.yaml does. Check the path, or give scenario=NAME instead."
-        )
-    values = read_yaml(path)
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected keys and values, as in scenario=assembly.")
-    base = values.pop("defaults", ["schema_explicit", "_self_"])
-    if base != ["schema_explicit", "_self_"] or values.get("kind", "explicit") != "explicit":
-        raise ConfigError(
-            f"{path}: defaults are {shown(base)} and kind {shown(values.get('kind', ''))}; "
-            "expected [schema_explicit, _self_] and 'explicit', or neither of the keys."
-        )
-    values = {**_NOT_IN_A_NETWORK, "name": path.stem, **values, "kind": "explicit"}
-    cls, _ = BUILDERS["explicit"]
-    by_name = {f.name for f in fields(cls)} - {f.name for f in fields(ScenarioConfig)}
-    # Parts by name stay as they are written: the builder reads them by the network's own types.
-    parts = {name: values.pop(name) for name in by_name if name in values}
-    try:
-        for name, part in parts.items():
-            if not isinstance(part, dict):
-                raise ConfigError(f"{name} is {shown(part)}; expected names, each with its values.")
-        scenario = Reader().part(cls, values, "", parts)
-    except EchelonError as error:
-        raise type(error)(f"{path}: {error}") from error
-    assert isinstance(scenario, ScenarioConfig)
-    return scenario
-
-
 def _merge(config: DictConfig, extra: Any, overrides: list[str], prefix: str = "") -> None:
     """Apply smoke values where the command line sets nothing else."""
     given = {o.lstrip("+").split("=", 1)[0] for o in overrides}
@@ -324,19 +320,10 @@ def _merge(config: DictConfig, extra: Any, overrides: list[str], prefix: str = "
             OmegaConf.update(config, key, value)
 
 
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested mappings by dotted key; an empty mapping is a value."""
-    for key, value in tree.items():
-        if isinstance(value, DictConfig | Mapping) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _folder(name: str, config: DictConfig, suffix: str) -> Path:
-    if config.get("out"):
-        return Path(str(config.out) + suffix)
-    scenario = str((config.get("scenario") or {}).get("name", ""))
+def _folder(name: str, resolved: Mapping[Any, Any], suffix: str) -> Path:
+    if resolved.get("out"):
+        return Path(str(resolved["out"]) + suffix)
+    scenario = str((resolved.get("scenario") or {}).get("name", ""))
     if len(scenario) > 200 or re.search(r"[/\\\x00-\x1f]|^\.", scenario):
         raise ConfigError(
             f"scenario.name is {shown(scenario)}; expected a name that a folder can have: at most "

@@ -36,6 +36,15 @@ def read_yaml(path: Path) -> Any:
     Raises ConfigError for a file that is missing, too long, too deep, not UTF-8 or no YAML, and for
     a key that comes twice.
     """
+    text = read_text(path)
+    try:
+        return parse_yaml(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}, {error}") from error
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text. Raises ConfigError where it is missing, too long or not UTF-8."""
     try:
         size = path.stat().st_size
         if size > _MOST_BYTES:
@@ -43,13 +52,9 @@ def read_yaml(path: Path) -> Any:
                 f"{path}: has {size / 2**20:.0f} MB; expected at most {_MOST_BYTES // 2**20} MB. "
                 "Check that it is a network file."
             )
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read as UTF-8 text ({error}).") from error
-    try:
-        return parse_yaml(text)
-    except ConfigError as error:
-        raise ConfigError(f"{path}, {error}") from error
 
 
 def parse_yaml(text: str, numbers: bool = False) -> Any:

@@ -15,9 +15,11 @@ from typing import ClassVar
 
 import psutil
 
-from conf.compose import CommandConfig, compose
-from envs.errors import ConfigError
-from evaluation.artifact.registry import resolve_artifact
+from conf.compose import NetworkCommand, compose
+from envs.errors import ArtifactError, ConfigError
+from envs.scenarios import build_scenario
+from evaluation.artifact.network_io import same_network
+from evaluation.artifact.registry import model_name, resolve_artifact
 from evaluation.tracking.config import TrackingConfig
 from serving.config import ServeConfig, is_loopback
 from serving.live import LivePolicy, Source
@@ -26,7 +28,7 @@ _EXAMPLE = """curl -s {url}/v1/recommendations -H 'Content-Type: application/jso
 
 
 @dataclass(frozen=True)
-class ServeCommand(CommandConfig):
+class ServeCommand(NetworkCommand):
     """`echelon serve`."""
 
     name: ClassVar = "serve"
@@ -41,13 +43,28 @@ def serve(argv: list[str]) -> int:
     """
     command = compose(ServeCommand, argv).command
     config, uri = command.serve, command.tracking.uri
-    resolve_artifact(config.artifact, config.model, uri, option="serve.artifact")
+    model = config.model or model_name(command.scenario.name)
+    resolve_artifact(config.artifact, model, uri, option="serve.artifact")
     port = _free_port(config.host, config.port)
     with tempfile.TemporaryDirectory(prefix="echelon_serve_") as state:
-        source = Source(config.artifact, config.model, uri, config.poll_seconds, state)
-        example = _example(LivePolicy(source))  # a policy that can't be served fails here, readably
+        source = Source(config.artifact, model, uri, config.poll_seconds, state)
+        live = LivePolicy(source)  # a policy that can't be served fails here, readably
+        _must_be_of_network(live, command)
+        example = _example(live)
         _run(source, config.host, port, example)
     return 0
+
+
+def _must_be_of_network(live: LivePolicy, command: ServeCommand) -> None:
+    """Raise ArtifactError where a network file is given, and the policy is of another one."""
+    if command.network is None:
+        return
+    if not same_network(build_scenario(command.scenario), live.recommender.scenario):
+        raise ArtifactError(
+            f"serve.artifact={command.serve.artifact} was trained on another network than "
+            f"{command.network} is now; run echelon train network={command.network}, or give the "
+            "file, and the scenario.KEY=VALUE, of that training."
+        )
 
 
 def _run(source: Source, host: str, port: int, example: str) -> None:

@@ -15,14 +15,14 @@ class ServeConfig:
 
     host: a loopback address; a proxy with authentication opens it to others.
     port: 0 takes a free one.
-    model: name of the registered model.
+    model: name of the registered model; None: the scenario's.
     artifact: an alias (champion, challenger), a version or a folder; only an alias is polled.
     poll_seconds: between two queries of the registry.
     """
 
     host: str
     port: int
-    model: str
+    model: str | None
     artifact: str
     poll_seconds: float
 
@@ -35,7 +35,7 @@ class ServeConfig:
             )
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"serve.port is {self.port}; expected 0 to 65535.")
-        if not re.fullmatch(r"[\w.-]+", self.model):
+        if self.model is not None and not re.fullmatch(r"[\w.-]+", self.model):
             raise ConfigError(
                 f"serve.model is '{self.model}'; expected letters, digits, '_', '-' or '.'."
             )

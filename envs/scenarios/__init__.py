@@ -17,6 +17,7 @@ from envs.scenarios.one_warehouse import OneWarehouseConfig, build_one_warehouse
 from envs.scenarios.retail import RetailConfig, build_retail
 from envs.scenarios.serial import SerialConfig, build_serial
 from envs.scenarios.single_node import SingleNodeConfig, build_single_node
+from envs.scenarios.stored import StoredConfig, build_stored
 from envs.scenarios.two_echelon import TwoEchelonConfig, build_two_echelon
 from envs.scenarios.weather_routing import WeatherRoutingConfig, build_weather_routing
 
@@ -30,6 +31,7 @@ BUILDERS: dict[str, tuple[type[ScenarioConfig], Callable[[Any], Scenario]]] = {
     "weather_routing": (WeatherRoutingConfig, build_weather_routing),
     "omni_fulfilment": (OmniFulfilmentConfig, build_omni_fulfilment),
     "explicit": (ExplicitConfig, build_explicit),
+    "stored": (StoredConfig, build_stored),
     "two_echelon": (TwoEchelonConfig, build_two_echelon),
     "generated": (GeneratedConfig, build_generated),
     "assembly_plant": (AssemblyPlantConfig, build_assembly_plant),
@@ -40,7 +42,8 @@ BUILDERS: dict[str, tuple[type[ScenarioConfig], Callable[[Any], Scenario]]] = {
 def build_scenario(config: ScenarioConfig) -> Scenario:
     """Build the scenario a configuration describes.
 
-    Raises ConfigError for an unknown kind; whatever the builder raises names the scenario.
+    Raises ConfigError for an unknown kind; whatever the builder raises names the scenario, or the
+    file it was read from.
     """
     if config.kind not in BUILDERS:
         raise ConfigError(
@@ -49,4 +52,5 @@ def build_scenario(config: ScenarioConfig) -> Scenario:
     try:
         return BUILDERS[config.kind][1](config)
     except EchelonError as error:
-        raise type(error)(f"scenario '{config.name}': {error}") from error
+        where = config.file or f"scenario '{config.name}'"
+        raise type(error)(f"{where}: {error}") from error

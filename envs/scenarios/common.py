@@ -21,6 +21,7 @@ class ScenarioConfig:
 
     kind: str = ""  # the builder
     name: str = ""
+    file: str = ""  # the network file that it was read from
     horizon: int  # periods per episode that count
     # what a period is: hour, shift (eight hours), day, week, month or year
     period_name: str = "day"
@@ -28,7 +29,9 @@ class ScenarioConfig:
     # date of calendar period 0, as YYYY-MM-DD, from which calendars of lanes and reviews, and
     # seasons of demand count; null: Monday 3 January 2000
     start_date: str | None = None
-    base_policy: str  # the classical policy that learning corrects
+    # the classical policy that learning corrects; null: a quick tuning chooses it where it is
+    # needed
+    base_policy: str | None
     # policy -> parameter -> value; what is missing is tuned
     policy_params: dict[str, Any] = field(default_factory=dict)
     # weight of the newest period in demand forecasts; 0: demand is stationary, known
@@ -69,6 +72,8 @@ def make_scenario(config: ScenarioConfig, network: SupplyNetwork, **more: Any) -
     before those of the configuration."""
     common = {f.name for f in fields(ScenarioConfig)} & {f.name for f in fields(Scenario)}
     numbers = {name: getattr(config, name) for name in common}
+    if config.base_policy is None:
+        del numbers["base_policy"]
     numbers["preference"] = _preference(config.preference)
     numbers["extra_heads"] = tuple(config.extra_heads)
     if config.events:

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 from rich.console import Console
 from rich.table import Table
 
-from conf.compose import CommandConfig, Composed, compose_runs, scenario_from_file
-from envs.errors import ConfigError, EchelonError
+from conf.compose import CommandConfig, Composed, compose_runs
+from envs.errors import ConfigError
 from envs.policies import build_policy, policy_class
 from envs.scenario import Scenario
 from envs.scenarios import ScenarioConfig, build_scenario
@@ -55,7 +55,7 @@ def _run(composed: Composed[ReplayCommand]) -> None:
     _check(command)
     must_be_free(composed.folder)
     start = _date(command.start)
-    scenario = _scenario(command)
+    scenario = build_scenario(command.scenario)
     demand = read_demand(Path(command.demand), scenario.network, start)
     given = [demand]
     if command.orders is not None:
@@ -83,12 +83,15 @@ def _check(command: Any) -> None:
     """Raise ConfigError unless every choice is made exactly once."""
     if command.demand is None:
         raise ConfigError("demand is missing; give demand=FILE.")
-    for one, other in (("network", "scenario"), ("orders", "policy")):
-        if (getattr(command, one) is None) == (getattr(command, other) is None):
-            state = "both are given" if getattr(command, one) is not None else "neither is given"
-            raise ConfigError(
-                f"{one}, {other}: {state}; expected exactly one of {one}=FILE and {other}=NAME."
-            )
+    if command.scenario is None:
+        raise ConfigError(
+            "network, scenario: neither is given; expected one of network=FILE and scenario=NAME."
+        )
+    if (command.orders is None) == (command.policy is None):
+        state = "both are given" if command.orders is not None else "neither is given"
+        raise ConfigError(
+            f"orders, policy: {state}; expected exactly one of orders=FILE and policy=NAME."
+        )
     if command.policy_params and command.policy is None:
         raise ConfigError("policy_params is given without a policy; expected policy=NAME.")
     if command.periods is not None and command.periods < 1:
@@ -102,16 +105,6 @@ def _date(text: str | None) -> dt.date | None:
         return None if text is None else dt.date.fromisoformat(text)
     except ValueError:
         raise ConfigError(f"start is '{text}'; expected YYYY-MM-DD.") from None
-
-
-def _scenario(command: Any) -> Scenario:
-    if command.network is None:
-        return build_scenario(command.scenario)
-    config = scenario_from_file(Path(command.network))
-    try:
-        return build_scenario(config)
-    except EchelonError as error:
-        raise type(error)(f"{command.network}: {error}") from error
 
 
 def _play(scenario: Scenario, command: Any, periods: int) -> Replay:

@@ -12,10 +12,11 @@ from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.comparison.plots import save_figure
 from evaluation.comparison.rollout import Competitor, play, record_timeline
-from evaluation.console import make_console
+from evaluation.console import ConsoleProgress, make_console
 from evaluation.show.network_plot import draw_network, kind_colours
 from evaluation.show.run_plot import draw_run
 from evaluation.show.tables import figures_table, headline, network_tables
+from evaluation.tuning.choose import choose_base_policy
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ def _run(composed: Composed[ShowCommand]) -> None:
     if command.traces < 1:
         raise ConfigError(f"traces is {command.traces}; expected at least one.")
     scenario = build_scenario(command.scenario)
+    if command.policy is None and command.scenario.base_policy is None:
+        with ConsoleProgress(console) as progress:
+            chosen = choose_base_policy(scenario, composed.folder, progress)
+        scenario = chosen.applied(scenario)
     competitor = _competitor(scenario, command)
     console.print(headline(scenario), highlight=False, soft_wrap=True)
     for table in network_tables(scenario):

@@ -13,10 +13,8 @@ from rich.table import Table
 
 from conf.compose import Composed, ScenarioCommand, compose_runs
 from envs.errors import ConfigError
-from envs.policies import policy_class
-from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.comparison.compare import Comparison, compare, estimate, independent_samples
+from evaluation.comparison.compare import Comparison, compare
 from evaluation.comparison.rollout import Competitor
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
@@ -24,6 +22,7 @@ from evaluation.tasks import Task
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.cache import digest, load_tuned, source_digest, store_tuned
+from evaluation.tuning.choose import best_rule, unfit
 from evaluation.tuning.config import ChooseConfig, TuneConfig
 from evaluation.tuning.search import Tuned, stock_classes, tune_policy
 from evaluation.value.candidates import candidates
@@ -57,34 +56,6 @@ def tune(argv: list[str]) -> int:
     for composed in compose_runs(TuneCommand, argv):
         _run(composed)
     return 0
-
-
-def unfit(scenario: Scenario, name: str) -> str | None:
-    """Return why a policy cannot apply to the network, or None.
-
-    Raises ConfigError for an unknown policy.
-    """
-    cls = policy_class(name)
-    if (reason := cls.unfit(scenario.compiled)) is not None:
-        return reason
-    try:
-        Competitor(name, name).build(scenario)
-    except ConfigError as error:
-        return str(error)
-    if all(parameter.scale is None for parameter in cls.tunable(scenario.compiled).values()):
-        return "nothing to tune"
-    return None
-
-
-def best_rule(comparison: Comparison) -> int:
-    """Return the first policy that the one of lowest cost does not beat by a paired interval."""
-    scenario = comparison.scenario
-    samples = [independent_samples(scenario, e.kpis.cost) for e in comparison.policies]
-    best = int(np.argmin([s.mean() for s in samples]))
-    for i, sample in enumerate(samples):
-        if i == best or estimate(sample - samples[best]).interval[0] <= 0.0:
-            return i
-    return best
 
 
 def _run(composed: Composed[TuneCommand]) -> None:

@@ -18,9 +18,10 @@ from envs.errors import ConfigError
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.commands.tune import TuneCommand, unfit
+from evaluation.commands.tune import TuneCommand
 from evaluation.comparison.rollout import Competitor, play
 from evaluation.tuning.cache import digest, load_tuned, read_policy_params, store_tuned
+from evaluation.tuning.choose import unfit
 from evaluation.tuning.config import TuneConfig
 from evaluation.tuning.search import stock_classes, tune_policy
 from tests.conftest import Recorder

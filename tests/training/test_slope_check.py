@@ -22,7 +22,7 @@ from envs.policies.echelon_base_stock import EchelonBaseStock
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.commands.evaluate import EvaluateCommand
-from evaluation.commands.tune import unfit
+from evaluation.tuning.choose import unfit
 from evaluation.value.candidates import candidates
 from tests.settings import as_shipped, training
 from training.rllib.env_factory import ScenarioEnvFactory

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from conf.compose import compose, leaves
+from conf.arguments import leaves
+from conf.compose import compose
 from echelon import main
 from envs.errors import ConfigError
 from training.commands.train import TrainCommand

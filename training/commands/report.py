@@ -7,7 +7,7 @@ import logging
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -48,6 +48,7 @@ class ReportCommand(CommandConfig):
     """`echelon report`."""
 
     name: ClassVar = "report"
+    network: str | None
     scenarios: list[str]
     advise: list[str]
     resume: str | None
@@ -127,7 +128,8 @@ class _Report:
 
 def _run(composed: Composed[ReportCommand]) -> bool:
     """Make one report; returns whether a scenario failed."""
-    command, console = composed.command, make_console()
+    composed, console = _with_network(composed), make_console()
+    command = composed.command
     _check(command)
     report = _Report(composed)
     composed.write()
@@ -151,6 +153,37 @@ def _run(composed: Composed[ReportCommand]) -> bool:
     _show(entries, tree, advice, console)
     console.print(f"Wrote {composed.folder / 'report.html'}", highlight=False, soft_wrap=True)
     return any(entry.error for entry in entries)
+
+
+def _with_network(composed: Composed[ReportCommand]) -> Composed[ReportCommand]:
+    """Let a network file be the one scenario."""
+    command = composed.command
+    if command.network is None:
+        return composed
+    if any(argument.startswith("scenarios=") for argument in composed.arguments):
+        raise ConfigError(
+            f"network={command.network} and scenarios=... are both given; expected one of them. "
+            'Files can be scenarios: "scenarios=[serial,network=FILE]".'
+        )
+    alone = [f"network={shlex.quote(command.network)}"]
+    return replace(composed, command=replace(command, scenarios=alone))
+
+
+def _words(label: str) -> list[str]:
+    """The words of a scenario, as a shell reads them. Raises ConfigError."""
+    try:
+        words = shlex.split(label)
+    except ValueError as error:
+        raise ConfigError(f"scenarios: '{label}' can't be read ({error}).") from error
+    if not words:
+        raise ConfigError("scenarios: one is empty; expected a name, or network=FILE.")
+    return words
+
+
+def _scenario_name(label: str) -> str:
+    """The first word of a label, as `classical.NAME` has it; of a file its name alone."""
+    [name, *_] = _words(label)
+    return Path(name.partition("=")[2]).stem if name.startswith("network=") else name
 
 
 def _work(report: _Report, console: Console) -> None:
@@ -212,7 +245,7 @@ def _check(command: ReportCommand) -> None:
         )
     for key in ("classical", "artifacts"):
         for label in getattr(command, key):
-            if all(label != one.split()[0] for one in command.scenarios):
+            if all(label != _scenario_name(one) for one in command.scenarios):
                 raise ConfigError(f"{key}.{label}: '{label}' is none of the scenarios.")
     for names in command.classical.values():
         for name in names:
@@ -224,9 +257,11 @@ def _check(command: ReportCommand) -> None:
 
 
 def _train_command(label: str, command: ReportCommand) -> TrainCommand:
-    """Return the resolved `echelon train` command of a scenario, as written in `scenarios`."""
-    name, *overrides = label.split()
-    arguments = [f"scenario={name}", *overrides, *command.train]
+    """Return the resolved `echelon train` command of a scenario, as written in `scenarios`: words
+    as in a shell, the first one the scenario's name, or network=FILE."""
+    name, *overrides = _words(label)
+    which = name if name.startswith("network=") else f"scenario={name}"
+    arguments = [which, *overrides, *command.train]
     if command.smoke:
         arguments.append("smoke=true")
     return next(compose_runs(TrainCommand, arguments)).command
@@ -235,7 +270,7 @@ def _train_command(label: str, command: ReportCommand) -> TrainCommand:
 def _study(label: str, composed: Composed[ReportCommand]) -> Any:
     from training.studies.study import Study  # Ray takes seconds to import
 
-    command, name = composed.command, label.split()[0]
+    command, name = composed.command, _scenario_name(label)
     artifacts = tuple(Path(folder) for folder in command.artifacts.get(name, ()))
     seeds, train = len(artifacts) or command.seeds, _train_command(label, command)
     return Study(

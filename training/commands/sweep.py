@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from conf.compose import CommandConfig, Composed, compose_runs, leaves
+from conf.arguments import leaves
+from conf.compose import CommandConfig, Composed, compose_runs
 from envs.errors import ConfigError
 from envs.scenarios import build_scenario
 from evaluation.comparison.plots import save_figure
@@ -27,6 +28,7 @@ from evaluation.console import ConsoleProgress, make_console
 from evaluation.progress import SilentProgress
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
+from evaluation.tuning.choose import choose_base_policy
 from evaluation.workers import prepare_ray
 from training.commands.arguments import keep_arguments, with_resumed
 from training.commands.train import TrainCommand, publish
@@ -93,6 +95,11 @@ def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
         tracker.log_artifacts(folder / "config.yaml")
         log = TrialLog(folder / "trials.jsonl")
         with ConsoleProgress(console) as progress:
+            if fixed.command.scenario.base_policy is None:
+                scenario = build_scenario(fixed.command.scenario)
+                chosen = choose_base_policy(scenario, folder, progress)
+                options = [*options, f"scenario.base_policy={chosen.name}"]
+                fixed = _composed(options)
             parameters = _base_parameters(fixed, folder, progress)
             known = {trial.number for trial in log.read()}
             missing = [n for n in range(command.trials) if n not in known]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.console import Console
 
-from conf.compose import Composed, ScenarioCommand, compose_runs, leaves
+from conf.arguments import leaves
+from conf.compose import Composed, ScenarioCommand, compose_runs
 from envs.errors import CheckpointError
 from envs.scenarios import build_scenario
 from evaluation.artifact.registry import model_name
@@ -17,6 +19,7 @@ from evaluation.comparison.tables import as_table, write_json
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
+from evaluation.tuning.choose import choose_base_policy
 from evaluation.workers import prepare_ray
 from training.commands.arguments import keep_arguments, with_resumed
 from training.config import Settings
@@ -51,12 +54,17 @@ def _run(composed: Composed[TrainCommand]) -> None:
 
     command, console = composed.command, make_console()
     scenario = build_scenario(command.scenario)
+    if command.scenario.base_policy is None:
+        with ConsoleProgress(console) as progress:
+            chosen = choose_base_policy(scenario, composed.folder, progress)
+        # Its parameters are tuned as those of any other base policy: with the whole budget.
+        scenario = dataclasses.replace(scenario, base_policy=chosen.name)
     composed.write()
     keep_arguments(composed.folder, composed.arguments)
     with Tracker(command.tracking, composed.folder) as tracker:
         tracker.start(
             f"{scenario.name} seed {command.seed}",
-            params=dict(leaves(composed.resolved)),
+            params=_parameters(composed),
             tags={"command": "train", "scenario": scenario.name},
         )
         tracker.log_artifacts(composed.folder / "config.yaml")
@@ -68,6 +76,15 @@ def _run(composed: Composed[TrainCommand]) -> None:
         ):
             outcome = run_training(scenario, command, composed.folder, progress)
         publish(outcome, composed, tracker, console)
+
+
+def _parameters(composed: Composed[TrainCommand]) -> dict[str, Any]:
+    """What tracking lists; of a network file its numbers alone: it may have thousands of lanes."""
+    resolved = composed.resolved
+    if composed.command.network is not None:
+        numbers = {k: v for k, v in resolved["scenario"].items() if not isinstance(v, dict)}
+        resolved = {**resolved, "scenario": numbers}
+    return dict(leaves(resolved))
 
 
 def publish(

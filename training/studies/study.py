@@ -121,7 +121,7 @@ def _classical(scenario: Scenario, job: Study, progress: Progress) -> ClassicalP
     if not usable:
         raise ConfigError(f"no classical policy can be used: {records[0].why_not}")
     best_rule = min(usable, key=lambda record: record.validation_cost).name
-    own = scenario.base_policy
+    own = job.scenario.base_policy or best_rule
     keeps = job.start_from == "base_policy" and any(record.name == own for record in usable)
     return ClassicalPart(
         period_name=scenario.period_name,
