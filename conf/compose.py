@@ -78,7 +78,7 @@ class Composed(Generic[T]):
     def write(self) -> None:
         """Create the folder and put the resolved configuration into it, without credentials."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = OmegaConf.to_yaml(OmegaConf.create(redact_tree(self.resolved)))
+        text = yaml.safe_dump(redact_tree(self.resolved), allow_unicode=True, sort_keys=False)
         (self.folder / "config.yaml").write_text(text, encoding="utf-8")
 
 

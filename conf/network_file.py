@@ -98,7 +98,7 @@ def _scenario(values: dict[str, Any]) -> ScenarioConfig:
     name = values["name"]
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError(
-            f"name is {shown(name)}; expected at most 100 characters without '/', '\\' and ':', and "
+            f"name is {shown(name)}; expected up to 100 characters without '/', '\\' and ':', and "
             "no '.' first: it names folders and the registered model. Correct it, or the file's "
             "name where that is the network's."
         )

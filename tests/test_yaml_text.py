@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conf.compose import scenario_from_file
+from conf.network_file import scenario_from_file
 from conf.yaml_text import parse_yaml, read_yaml
 from envs.errors import ConfigError
 from envs.scenarios import build_scenario

@@ -277,24 +277,27 @@ def test_a_mistake_in_a_file_is_one_line_and_leaves_nothing(
 
 
 CHOICES = {
-    "no demand": (["network=n.yaml", "orders=o.csv"], "demand is missing"),
+    "no demand": (["scenario=assembly", "orders=o.csv"], "demand is missing"),
     "no network": (["demand=d.csv", "orders=o.csv"], "network, scenario: neither is given"),
     "two networks": (
         ["network=n.yaml", "scenario=serial", "demand=d.csv", "orders=o.csv"],
         "network, scenario: both are given",
     ),
-    "no orders": (["network=n.yaml", "demand=d.csv"], "orders, policy: neither is given"),
+    "no orders": (["scenario=assembly", "demand=d.csv"], "orders, policy: neither is given"),
     "orders and a policy": (
-        ["network=n.yaml", "demand=d.csv", "orders=o.csv", "policy=base_stock"],
+        ["scenario=assembly", "demand=d.csv", "orders=o.csv", "policy=base_stock"],
         "orders, policy: both are given",
     ),
     "parameters of no policy": (
-        ["network=n.yaml", "demand=d.csv", "orders=o.csv", "policy_params.level=3"],
+        ["scenario=assembly", "demand=d.csv", "orders=o.csv", "policy_params.level=3"],
         "without a policy",
     ),
-    "no period": (["network=n", "demand=d", "orders=o", "periods=0"], "periods is 0"),
-    "no discount": (["network=n", "demand=d", "orders=o", "discount=0"], "discount is 0"),
-    "no day": (["network=n", "demand=d", "orders=o", "start=2024-02-30"], "start is '2024-02-30'"),
+    "no period": (["scenario=assembly", "demand=d", "orders=o", "periods=0"], "periods is 0"),
+    "no discount": (["scenario=assembly", "demand=d", "orders=o", "discount=0"], "discount is 0"),
+    "no day": (
+        ["scenario=assembly", "demand=d", "orders=o", "start=2024-02-30"],
+        "start is '2024-02-30'",
+    ),
     "no file": (["network=no.yaml", "demand=d.csv", "orders=o.csv"],
                 "no.yaml: no such file; expected a YAML file"),
     "no table": (["scenario=assembly", "demand=no.csv", "orders=o.csv"], "no.csv: no such file"),
