@@ -216,6 +216,8 @@ def _usage(prefix: str = "") -> str:
             "commands:",
             *commands,
             "",
+            "Problems are scenario=NAME, or network=FILE for a network of your own.",
+            "",
             "options:",
             "  --help     this text; `echelon <command> --help` lists a command's options",
             "  --version  the version",

@@ -23,10 +23,13 @@ from conf.compose import compose
 from echelon import main
 from envs.errors import ConfigError
 from envs.scenario import Scenario
+from serving import cli
 from serving.cli import ServeCommand
 from serving.config import ServeConfig
+from serving.live import Source
 from tests.evaluation.recommendation.artifacts import write_artifact
 from tests.serving.registry import Registry, spoil_weights
+from tests.test_network_file import EXAMPLES, built
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +55,30 @@ def test_a_port_in_use_is_told(artifact_folder: Path, capsys: pytest.CaptureFixt
         port = taken.getsockname()[1]
         assert main(["serve", f"serve.port={port}", f"serve.artifact={artifact_folder}"]) == 1
     assert f"serve.port {port}" in capsys.readouterr().err
+
+
+def test_a_network_file_names_what_is_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its registered model, or an artifact of the same network; of another one: one line."""
+    path = EXAMPLES[1]
+    assert main(["serve", f"network={path}", f"tracking.uri=sqlite:///{tmp_path / 'no.db'}"]) == 1
+    assert f"echelon-{path.stem}@champion" in capsys.readouterr().err
+    write_artifact(tmp_path / "policy", built(path, "scenario.horizon=20"))
+    served: list[Source] = []
+    monkeypatch.setattr(cli, "_run", lambda source, *_: served.append(source))
+    arguments = [
+        "serve",
+        f"network={path}",
+        f"serve.artifact={tmp_path / 'policy'}",
+        "serve.port=0",
+    ]
+    assert main(arguments) == 0
+    assert served[0].model == f"echelon-{path.stem}"
+    assert main([*arguments, "scenario.lanes.far_pump.lead_time=11"]) == 1
+    error = capsys.readouterr().err
+    assert f"was trained on another network than {path} is now" in error
+    assert len(served) == 1
 
 
 def shipped(**fields: Any) -> ServeConfig:
