@@ -175,7 +175,7 @@ def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
             config = _composed(schema, for_hydra)
         keep_as_typed(config, for_hydra)
         smoke, scenario = bool(config.get("smoke")), None
-        if _names_network(overrides) and "scenario" in {f.name for f in fields(schema)}:
+        if _names_network(schema, overrides):
             scenario = scenario_from_file(Path(config.network), of_network, smoke)
         if smoke:
             _merge(config, config.get("smoke_overrides", {}), overrides)
@@ -205,7 +205,10 @@ def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
     )
 
 
-def _names_network(overrides: Iterable[str]) -> bool:
+def _names_network(schema: type[CommandConfig], overrides: Iterable[str]) -> bool:
+    """Whether a network file takes the place of the command's scenario."""
+    if "scenario" not in {f.name for f in fields(schema)}:
+        return False
     return any(o.startswith("network=") and o != "network=null" for o in overrides)
 
 
@@ -214,7 +217,7 @@ def _of_network(schema: type[CommandConfig], overrides: list[str]) -> list[str]:
 
     Raises ConfigError where a scenario is named as well.
     """
-    if not _names_network(overrides):
+    if not _names_network(schema, overrides):
         return []
     for override in overrides:
         if override.startswith("scenario=") and override != "scenario=null":
