@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 TRAIN = """
@@ -42,6 +44,7 @@ def weights(hash_seed: int) -> str:
     return next(line for line in done.stdout.splitlines() if line.startswith("weights"))
 
 
+@pytest.mark.nightly  # two processes of their own: 40 s
 def test_the_order_of_sets_does_not_matter() -> None:
     """Sets of node kinds have another order for every hash seed; the weights must not."""
     assert len({weights(seed) for seed in (1, 2)}) == 1
