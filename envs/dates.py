@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 # Period 0 of a network that says no start_date. A Monday: of a weekly calendar 0 is Monday, 6 is
 # Sunday.
@@ -26,3 +26,16 @@ def period_of(day: date, start: date, period_name: str) -> int:
         return days // 7
     months = 12 * (day.year - start.year) + day.month - start.month - (day.day < start.day)
     return months if period_name == "month" else months // 12
+
+
+def date_of(period: int, start: date, period_name: str) -> date:
+    """Return the date on which a period begins, as `period_of` counts them."""
+    if period_name in _PER_DAY:
+        return start + timedelta(period // _PER_DAY[period_name])
+    if period_name == "week":
+        return start + timedelta(7 * period)
+    months = start.month - 1 + period * (1 if period_name == "month" else 12)
+    year, month = start.year + months // 12, months % 12 + 1
+    following = date(year + month // 12, month % 12 + 1, 1)
+    # The last day of a shorter month.
+    return min(date(year, month, 1) + timedelta(start.day - 1), following - timedelta(1))

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from envs.compiled.network import CompiledNetwork, compile_network
-from envs.dates import DEFAULT_START, PERIODS_PER_YEAR, period_of
+from envs.dates import DEFAULT_START, PERIODS_PER_YEAR, date_of, period_of
 from envs.errors import ConfigError, did_you_mean
 from envs.network.network import SupplyNetwork
 from envs.network.plain import ADDED, plain_tree
@@ -111,6 +111,10 @@ class Scenario:
     def period_of(self, day: date) -> int:
         """Return the calendar period of a date; negative before `first_date`."""
         return period_of(day, self.first_date, self.period_name)
+
+    def date_of(self, period: int) -> date:
+        """Return the date on which a calendar period begins."""
+        return date_of(period, self.first_date, self.period_name)
 
     def episode_length(self, split: str) -> int:
         """Return the periods per episode that count: real data are tuned and tested on in full."""

@@ -17,24 +17,46 @@ from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from evaluation.recommendation.findings import RequestError
 from evaluation.recommendation.recommender import Recommender
 from evaluation.recommendation.schemas import (
     FieldError,
     RecommendationRequest,
     RecommendationResponse,
 )
-from evaluation.recommendation.snapshot import RequestError
 from serving.schemas import ErrorAnswer, Health, Policies
 
 MAX_BODY_BYTES = 16 * 2**20
 _BODY_SECONDS = 10.0  # a sender that takes longer is cut off
 _MOST_ERRORS = 20
 _LONGEST = 200  # characters of a path or message
+
+
+def _error(description: str, message: str, field: str = "") -> dict[str, Any]:
+    """One entry of the document's responses, with an example."""
+    example = {"errors": [{"field": field, "message": message}]}
+    content = {"application/json": {"example": example}}
+    return {"model": ErrorAnswer, "description": description, "content": content}
+
+
+_FAILURES: dict[int | str, dict[str, Any]] = {  # of every path
+    405: _error("The path has other methods; Allow names them", "Method Not Allowed"),
+    500: _error("The request failed here", "internal error; see the server's log"),
+    503: {
+        "description": "Too many requests wait, or the service is starting; try again",
+        "content": {"text/plain": {"schema": {"type": "string"}, "example": "Service Unavailable"}},
+    },
+}
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "No JSON, or a body cut short"},
-    408: {"model": ErrorAnswer, "description": "The body came too slowly"},
-    413: {"model": ErrorAnswer, "description": "The body is too large"},
-    422: {"model": ErrorAnswer, "description": "A field is wrong"},
+    400: _error("No JSON, or a body cut short", "Invalid JSON: EOF while parsing a value"),
+    408: _error("The body, or the answer, took too long", "the body took more than 10 s to arrive"),
+    413: _error("The body is too large", "the body is larger than 16777216 bytes; send fewer rows"),
+    422: _error(
+        "A field is wrong",
+        "location 'stroe_000' is unknown. Did you mean 'store_000'?",
+        "stock[0].location",
+    ),
+    **_FAILURES,
 }
 
 _log = logging.getLogger(__name__)
@@ -83,11 +105,21 @@ def build_api(live: Served, max_body: int = MAX_BODY_BYTES) -> FastAPI:
         except RequestError as error:
             raise _Refused(422, [_short_error(e.field, e.message) for e in error.errors]) from None
 
-    @app.get("/v1/health", response_model=Health, summary="What is served, and since when")
+    @app.get(
+        "/v1/health",
+        response_model=Health,
+        responses=_FAILURES,
+        summary="What is served, and since when",
+    )
     async def health() -> Response:
         return _json(live.health())
 
-    @app.get("/v1/policies", response_model=Policies, summary="The policies a request can name")
+    @app.get(
+        "/v1/policies",
+        response_model=Policies,
+        responses=_FAILURES,
+        summary="The policies a request can name",
+    )
     async def policies() -> Response:
         recommender = live.recommender
         return _json(Policies(champion=recommender.info, classical=dict(recommender.base_policy)))

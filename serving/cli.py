@@ -47,7 +47,10 @@ def serve(argv: list[str]) -> int:
     resolve_artifact(config.artifact, model, uri, option="serve.artifact")
     port = _free_port(config.host, config.port)
     with tempfile.TemporaryDirectory(prefix="echelon_serve_") as state:
-        source = Source(config.artifact, model, uri, config.poll_seconds, state)
+        source = Source(
+            config.artifact, model, uri, config.poll_seconds, state,
+            config.stale_after, config.refuse_after,
+        )  # fmt: skip
         live = LivePolicy(source)  # a policy that can't be served fails here, readably
         _must_be_of_network(live, command)
         example = _example(live)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import dataclass
 
 from envs.errors import ConfigError
@@ -18,6 +17,8 @@ class ServeConfig:
     model: name of the registered model; None: the scenario's.
     artifact: an alias (champion, challenger), a version or a folder; only an alias is polled.
     poll_seconds: between two queries of the registry.
+    stale_after, refuse_after: age of a stock row [periods] beyond which the base policy answers
+        its lines, and beyond which the request is refused.
     """
 
     host: str
@@ -25,6 +26,8 @@ class ServeConfig:
     model: str | None
     artifact: str
     poll_seconds: float
+    stale_after: int
+    refuse_after: int
 
     def __post_init__(self) -> None:
         if self.host != "localhost" and not is_loopback(self.host):
@@ -35,13 +38,19 @@ class ServeConfig:
             )
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"serve.port is {self.port}; expected 0 to 65535.")
-        if self.model is not None and not re.fullmatch(r"[\w.-]+", self.model):
+        if self.model is not None and (not self.model.strip() or set(self.model) & set("/:")):
             raise ConfigError(
-                f"serve.model is '{self.model}'; expected letters, digits, '_', '-' or '.'."
+                f"serve.model is {self.model!r}; expected a registered name, as echelon-SCENARIO, "
+                "without '/' and ':'."
             )
         if not self.artifact:
             raise ConfigError(
                 "serve.artifact is empty; expected champion, challenger, a version or a folder."
+            )
+        if not 0 <= self.stale_after <= self.refuse_after:
+            raise ConfigError(
+                f"serve.stale_after is {self.stale_after} and refuse_after {self.refuse_after}; "
+                "expected 0 <= stale_after <= refuse_after, in periods."
             )
         if not 0.1 <= self.poll_seconds <= 86_400:
             raise ConfigError(

@@ -25,8 +25,8 @@ from evaluation.artifact.registry import (
     resolve_artifact,
 )
 from evaluation.files.atomic_folder import write_file, write_folder
-from evaluation.recommendation.recommender import Recommender
-from evaluation.recommendation.schemas import RecentSales, RecommendationRequest
+from evaluation.recommendation.recommender import REFUSE_AFTER, STALE_AFTER, Recommender
+from evaluation.recommendation.schemas import RecentSales, RecommendationRequest, Scope
 from serving.schemas import Health
 
 _log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class Source:
 
     artifact: an alias (champion, challenger), a version or a folder; only an alias is polled.
     model: name of the registered model.
+    stale_after, refuse_after: see `Recommender`.
     state_folder: keeps a copy of what was served last; None: none is kept.
     """
 
@@ -46,6 +47,8 @@ class Source:
     tracking_uri: str = "sqlite:///mlflow.db"
     poll_seconds: float = 10.0
     state_folder: str | None = None
+    stale_after: int = STALE_AFTER
+    refuse_after: int = REFUSE_AFTER
 
 
 class LivePolicy:
@@ -132,6 +135,8 @@ class LivePolicy:
             name=self._source.model,
             version=resolved.version,
             run_id=resolved.run_id,
+            stale_after=self._source.stale_after,
+            refuse_after=self._source.refuse_after,
         )
         answer = recommender.recommend(_first_request(recommender))
         if answer.fallback.used:
@@ -182,6 +187,7 @@ def _first_request(recommender: Recommender) -> RecommendationRequest:
     stock = next(s for s in stocks if s.demand is not None)
     return RecommendationRequest(
         as_of=recommender.first_date,
+        scope=Scope(),
         stock=[],
         recent_sales=[RecentSales(location=stock.node, item=stock.sku, quantities=[0.0])],
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from evaluation.recommendation.schemas import FieldError, ModelInfo, Strict
+from evaluation.recommendation.schemas import Answer, FieldError, ModelInfo
 
 
-class Health(Strict):
+class Health(Answer):
     """What is served, and whether the registry answers. Times are ISO, UTC.
 
     last_poll: when the registry last answered.
@@ -22,7 +22,7 @@ class Health(Strict):
     last_load_error: str | None
 
 
-class Policies(Strict):
+class Policies(Answer):
     """The policies that a request can name.
 
     champion: the model served.
@@ -33,7 +33,7 @@ class Policies(Strict):
     classical: dict[str, object]
 
 
-class ErrorAnswer(Strict):
+class ErrorAnswer(Answer):
     """Every answer that is not 200."""
 
     errors: list[FieldError]

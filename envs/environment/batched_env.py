@@ -96,7 +96,7 @@ class BatchedEnv:
         trace = self.simulator.trace
         self.state, self.flows = self.simulator.state, self.simulator.flows
         self.view = View(
-            net, self.state, 0, trace.seen, trace.forecast, trace.calendar, trace.offset
+            net, self.state, 0, trace.seen, trace.forecast, trace.calendar, trace.offset, False
         )
         self.layout, self.companions, self.feature_names = _compile_features(scenario)
         self._observed = Handle(compile_observation(net, self.layout, trace))
@@ -134,6 +134,8 @@ class BatchedEnv:
         self.spread = self.target
         self.baseline = self._build_baseline(split) if self.reward_config.paired else None
         self.elapsed = 0
+        # Whether demand is known before the first order.
+        self._sees_first = net.arrays.switches.demand_first
 
     def reset(self, seed: int, first_episode: int = 0) -> Floats32:
         """Begin episodes first_episode + b of the seed, past the warm-up; return observations."""
@@ -143,6 +145,7 @@ class BatchedEnv:
         self._prefer()
         self.base_policy.reset(self.batch_size)
         self._learning = False  # the base policy warms up, whatever actions mean
+        self.view.has_news = self._sees_first
         self._decide()
         for _ in range(self.scenario.warm_up):
             self.simulator.close_period(self.target, self.spread, self.no_action)
@@ -225,6 +228,7 @@ class BatchedEnv:
     def open_period(self) -> None:
         """Move on to the next period and let the base policy look at it."""
         self.simulator.open_period()
+        self.view.has_news = True
         self._decide()
 
     def observe(self) -> Floats32:
@@ -248,18 +252,20 @@ class BatchedEnv:
     def restore(self, snapshot: Snapshot) -> Floats32:
         """Put a system into every replication; return observations. Call `reset` once before.
 
-        Forecasts, demand statistics and the base policy's memory are what the snapshot's sales
-        leave behind, and nothing else.
+        Forecasts, statistics, beliefs and the base policy's memory are what the snapshot's history
+        leaves behind, and nothing else.
         """
-        simulator, view = self.simulator, self.view
+        simulator, view, policy = self.simulator, self.view, self.base_policy
         self.elapsed = 0
         simulator.restore(snapshot)
-        self.base_policy.reset(self.batch_size)
+        policy.reset(self.batch_size)
+        view.has_news = False
         for ago in reversed(range(len(snapshot.sales))):
             simulator.learn(snapshot, ago)
-            if ago:  # the policy's own memory; the last period it sees in `refresh`
+            view.has_news = not np.isnan(snapshot.sales[-1 - ago]).all()
+            if ago and view.has_news and policy.remembers:  # the last row it sees in `refresh`
                 view.period = simulator.period - ago
-                self.base_policy.target(view)
+                policy.target(view)
         simulator.trace.calendar[:] = snapshot.calendar
         return self.refresh()
 

@@ -25,8 +25,10 @@ class ObservationArrays(NamedTuple):
     year_cos: Floats32  # [C]
     price: Floats  # [Q] unit cost / cheapest on the lanes to the pair - 1
     watched: Bools  # [Q] exposed to a regime that agents see or get forecasts of
-    usable: Floats  # [Q, G, states] share of orders that go through in a state
-    speed: Floats  # [Q, G, states] usable / lead-time factor, of what is forecast
+    # Of what agents see or are told, and 1 of all else; the last column is of what is unknown, the
+    # long-run mean.
+    usable: Floats  # [Q, G, states + 1] share of orders that go through in a state
+    speed: Floats  # [Q, F, G, states + 1] usable / lead-time factor in a state of the forecast
     protection_interval: Floats  # [P] expected lead time and review, periods
     factor: Floats  # [V, B] of the trace
     seen: Ints  # [G, B] of the trace
@@ -43,7 +45,7 @@ def compile_observation(net: CompiledNetwork, layout: Layout, trace: Trace) -> O
     usable, speed = _by_state(net)
     watched = np.zeros(len(net.network.lanes), bool)
     if usable.size:
-        watched = (usable != 1.0).any(axis=(1, 2)) | (speed != 1.0).any(axis=(1, 2))
+        watched = (usable != 1.0).any(axis=(1, 2)) | (speed != 1.0).any(axis=(1, 2, 3))
     return ObservationArrays(
         at=layout.at,
         lane_slots=layout.lane_slots,
@@ -68,23 +70,29 @@ def compile_observation(net: CompiledNetwork, layout: Layout, trace: Trace) -> O
 
 
 def _by_state(net: CompiledNetwork) -> tuple[Floats, Floats]:
-    """[Q, G, states] of the regimes that agents see or get forecasts of; else 1."""
-    regimes = net.network.regimes
-    width = max((len(r.states) for r in regimes), default=1)
-    shape = (len(net.network.lanes), len(regimes), width)
-    if not any(r.seen_after is not None or r.forecast_accuracy for r in regimes):
-        shape = (0, 0, 0)  # not read
-    usable, speed = np.ones(shape), np.ones(shape)
+    """usable and speed; empty where agents see nothing of regimes."""
+    regimes, lanes = net.network.regimes, net.network.lanes
+    width = max((len(r.states) for r in regimes), default=0) + 1
+    ahead = max((len(r.forecast_accuracy) for r in regimes), default=0)
+    if not ahead and all(r.seen_after is None for r in regimes):
+        return np.ones((0, 0, 0)), np.ones((0, 0, 0, 0))  # not read
+    usable = np.ones((len(lanes), len(regimes), width))
+    speed = np.ones((len(lanes), ahead, len(regimes), width))
     by_resource = {r.id: set(r.regimes) for r in net.network.resources}
-    for q, lane in enumerate(net.network.lanes if shape[0] else ()):
+    for q, lane in enumerate(lanes):
         for g, regime in enumerate(regimes):
+            known, usual = [*range(len(regime.states)), -1], regime.stationary()
+            share = slow = np.ones(len(usual))
             if any(regime.id in by_resource[use.resource] for use in lane.resources):
                 share = np.array([s.availability for s in regime.states])
-                usable[q, g, : len(share)] = speed[q, g, : len(share)] = share
             if regime.id in lane.regimes:
                 states = regime.for_mode(lane.mode).states
                 share = np.array([s.availability * s.ordering * s.transit for s in states])
                 slow = np.array([max(s.lead_time, 1e-3) for s in states])
-                usable[q, g, : len(share)] = share
-                speed[q, g, : len(share)] = share / slow
+            if regime.seen_after is not None:
+                usable[q, g, known] = [*share, usual @ share]
+            fast = share / slow
+            speed[q, : len(regime.forecast_accuracy), g, known] = np.array([*fast, usual @ fast])[
+                :, None
+            ]
     return usable, speed

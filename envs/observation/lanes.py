@@ -41,7 +41,7 @@ def write_lanes(
                     share = _product(arrays.usable[q], arrays.seen, b)
                     out[f + at.lane_usable_as_seen, b] = share
                 for k in range(forecast.shape[0]):
-                    out[f + at.lane_speed_in + k, b] = _product(arrays.speed[q], forecast[k], b)
+                    out[f + at.lane_speed_in + k, b] = _product(arrays.speed[q, k], forecast[k], b)
         if at.lane_open_now >= 0 and net.rules.calendar_row[q] >= 0:
             for b in range(lo, hi):
                 closed = _periods_closed(net, q, period + arrays.offset[b])
@@ -88,11 +88,10 @@ def _put_beliefs(
 
 @kernel
 def _product(table: Floats, states: Ints, b: int) -> float:
-    """table [G, states], states [G, B]: over the regimes whose state is known."""
+    """table [G, states + 1], states [G, B]: over all regimes; -1, unknown, is the last column."""
     product = 1.0
     for g in range(states.shape[0]):
-        if states[g, b] >= 0:
-            product *= table[g, states[g, b]]
+        product *= table[g, states[g, b]]
     return product
 
 

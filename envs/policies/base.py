@@ -37,6 +37,7 @@ class View:
     forecast: Ints  # [F, G, B] forecasts of the states 1..F periods ahead, -1: none
     calendar: Ints  # [B] place in the calendar of demand that is known ahead
     offset: Ints  # [B] calendar period in which each episode began: today is period + offset
+    has_news: bool  # whether a period's demand has been seen since the last look
 
 
 class Target(NamedTuple):
@@ -112,6 +113,8 @@ class Policy(ABC):
             (algorithm=pathwise), which refuses a policy that doesn't say it. Levels, caps and
             lane shares don't move with stock.
         expedite_follows: the same of `Target.expedite`, if the policy decides it.
+        remembers: whether `target` learns from what it sees, one look a period; in serving it looks
+            at the periods of before, too.
         by_date: whether it orders on some dates only, by a calendar of its own.
         approximate: "", or in which way orders move otherwise than declared; then training by
             slopes warns where it would else refuse.
@@ -121,6 +124,7 @@ class Policy(ABC):
     decides: ClassVar[frozenset[str]] = frozenset()
     follows: ClassVar[Follows | None] = None
     expedite_follows: ClassVar[Follows | None] = None
+    remembers: ClassVar[bool] = False
     by_date: ClassVar[bool] = False
     approximate: ClassVar[str] = ""
 

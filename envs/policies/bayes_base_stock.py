@@ -36,6 +36,7 @@ class BayesBaseStock(Policy):
 
     name = "bayes_base_stock"
     follows = Follows.echelon_inventory_position
+    remembers = True
     suits = staticmethod(demand_moves)
 
     @classmethod

@@ -86,8 +86,8 @@ class CapacityChecked(Policy):
         capacity = np.where(np.isfinite(arrays.resources.capacity), arrays.resources.capacity, 0.0)
         self._most = periods * capacity[:, None]
         self._running = [
-            # A state that can't be seen is taken for the first one.
-            (r, g, np.array([state.availability for state in regime.states]))
+            # Unknown (-1, the last one): the long-run mean.
+            (r, g, np.append([s.availability for s in regime.states], regime.mean("availability")))
             for r, resource in enumerate(net.network.resources)
             for g, regime in enumerate(net.network.regimes)
             if regime.id in resource.regimes and regime.seen_after is not None
@@ -119,7 +119,7 @@ class CapacityChecked(Policy):
         wanted = np.where(self._is_checked, np.maximum(order, 0.0), 0.0)
         most = np.repeat(self._most, order.shape[1] // self._most.shape[1], axis=1)
         for resource, regime, available in self._running:
-            most[resource] *= available[np.maximum(view.seen[regime], 0)]
+            most[resource] *= available[view.seen[regime]]
         owed = self._taken @ (state.owed + state.orders_on_way_total)
         room = np.maximum(np.concatenate([most, state.on_hand]) - owed, 0.0)
         given = np.zeros(order.shape)

@@ -104,7 +104,7 @@ class Chain:
         first = view.net.arrays.switches.demand_first  # then today's demand is known
         if first and view.period > 0:
             self.belief = self.transition.T @ self.belief
-        if first or view.period > 0:
+        if view.has_news:
             self._learn(view, lag=0 if first else 1)
         if not first and view.period > 0:
             self.belief = self.transition.T @ self.belief

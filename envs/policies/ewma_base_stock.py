@@ -26,6 +26,7 @@ class EwmaBaseStock(Policy):
 
     name = "ewma_base_stock"
     follows = Follows.inventory_position
+    remembers = True
     approximate = "the level of an inner node follows what was ordered from it"
     suits = staticmethod(only_if_named)
 
@@ -49,7 +50,7 @@ class EwmaBaseStock(Policy):
 
     def target(self, view: View) -> Target:
         state = view.state
-        if view.period > 0 or view.net.arrays.switches.demand_first:
+        if view.has_news:
             error = state.incoming - self._mean
             self._variance += self._smoothing * (error**2 - self._variance)
             self._mean += self._smoothing * error

@@ -43,6 +43,7 @@ class RollingLP(Policy):
     name = "rolling_lp"
     decides = frozenset({"expedite", "lane_share"})
     approximate = "its orders solve a linear programme"
+    remembers = False  # in serving every plan is new
     suits = staticmethod(only_if_named)
 
     @classmethod

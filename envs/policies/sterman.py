@@ -21,6 +21,7 @@ class Sterman(Policy):
 
     name = "sterman"
     approximate = "orders of an inner node follow what was ordered from it"
+    remembers = True
     suits = staticmethod(only_if_named)
 
     @classmethod
@@ -48,7 +49,7 @@ class Sterman(Policy):
 
     def target(self, view: View) -> Target:
         p, state = self._parameters, view.state
-        if view.period > 0 or view.net.arrays.switches.demand_first:
+        if view.has_news:
             self._expected += p["smoothing"] * (state.incoming - self._expected)
         supply_line = p["supply_line_weight"] * state.on_order
         gap = p["desired_stock"] - state.inventory_level - supply_line

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from envs.compiled.arrays import NetworkArrays
 from envs.network.lane import Lane
 from envs.network.order_quantities import OrderQuantities, order_quantities
 from envs.simulation.feasibility import (
@@ -16,7 +17,7 @@ from envs.simulation.feasibility import (
     limit_storage,
 )
 from envs.simulation.simulator import Simulator
-from envs.types import Floats
+from envs.types import Floats, Ints
 
 _CHANGE = 1e-9  # units: what differs by less is the same
 
@@ -29,10 +30,13 @@ class Change(NamedTuple):
     after: float
 
 
-def explain_orders(simulator: Simulator, raw_order: Floats) -> list[list[Change]]:
+def explain_orders(
+    simulator: Simulator, raw_order: Floats, lanes: Ints | None = None
+) -> list[list[Change]]:
     """Return for every lane the rules that change row 0 of raw_order [Q, B], one after the other.
 
     The last `after`, or the raw order where no rule speaks, is what the simulator executes.
+    lanes: those that are looked at; of the others the list is empty. None: all.
     """
     net, state = simulator.handles.net, simulator.handles.state
     trace = simulator.trace
@@ -44,17 +48,19 @@ def explain_orders(simulator: Simulator, raw_order: Floats) -> list[list[Change]
             changes[q].append(Change(rule, float(order[q, 0]), float(after[q, 0])))
         order[...] = after
 
-    offset = int(trace.offset[0])
-    is_closed = [
-        not is_open(net, trace.factor, q, simulator.period, offset, 0) for q in range(len(order))
-    ]
-    note("calendar", np.where(np.array(is_closed)[:, None], 0.0, order))
+    arrays, offset = simulator.net.arrays, int(trace.offset[0])
+    executing = _executing(arrays, lanes)
+    after = order.copy()
+    for q in executing.tolist():
+        if not is_open(net, trace.factor, q, simulator.period, offset, 0):
+            after[q] = 0.0
+    note("calendar", after)
     note("non_negative", np.maximum(order, 0.0))
     room = order.copy()
     limit_storage(net, state, room, 0, 1)
     note("storage", room)
     executed = order.copy()
-    for q in range(len(order)):
+    for q in executing.tolist():
         execute(net, q, room[q], executed[q])
     changed = np.flatnonzero(np.abs(executed - order)[:, 0] > _CHANGE)
     for steps, rule in enumerate(
@@ -63,13 +69,22 @@ def explain_orders(simulator: Simulator, raw_order: Floats) -> list[list[Change]
         after = order.copy()
         for q in changed.tolist():
             rules = _quantities(simulator.net.network.lanes[q], steps)
-            after[q] = executed_quantity(room[q, 0], *rules, simulator.net.arrays.rules.rounding[q])
+            after[q] = executed_quantity(room[q, 0], *rules, arrays.rules.rounding[q])
         note(rule, after)
     cut = order.copy()
     scratch = simulator.scratch
     limit_budget(net, scratch.resource_need, scratch.wanted, trace.factor, cut, 0, 1)
     note("budget", cut)
-    return changes
+    wanted = None if lanes is None else set(lanes.tolist())
+    return [found if wanted is None or q in wanted else [] for q, found in enumerate(changes)]
+
+
+def _executing(arrays: NetworkArrays, lanes: Ints | None) -> Ints:
+    """The lanes, and all others that share a budget with some lane."""
+    if lanes is None:
+        return np.arange(len(arrays.lanes.to))
+    uses = arrays.lanes.uses
+    return np.union1d(lanes, uses.rows[arrays.resources.limits_orders[uses.index]])
 
 
 def _quantities(lane: Lane, steps: int) -> OrderQuantities:

@@ -38,7 +38,6 @@ from envs.trace.trace import Bootstrap, Trace
 from envs.types import Floats, Floats32, Ints
 
 _TILE = 256  # replications worked on together: their state fits the L2 cache
-_LONG_RUNNING = 1_000_000  # period of a restored system: past any policy's start-up rule
 
 # What `observe` learns: of a pair from all demand on it, of its customers from theirs.
 _LEARNED_OF_PAIRS = ("incoming", "mean_7", "mean_28", "square_28", "zero_share_28", "history")
@@ -88,6 +87,17 @@ def _open_period(
         if plays:
             believe_receipts(world, period, lo, hi)
         observe(world, period, first, seen, lo, hi)  # 2
+
+
+@entry
+def _recall_period(world: World, period: int) -> None:
+    """What is learned when a period opens, of the last one's flows."""
+    batch = world.offset.size
+    for lo in range(0, batch, _TILE):
+        hi = min(lo + _TILE, batch)
+        note_orders(world, period - 1, lo, hi)
+        believe_receipts(world, period, lo, hi)
+        observe(world, period, True, True, lo, hi)
 
 
 def _plain(array: NDArray[Any], dtype: type) -> NDArray[Any]:
@@ -155,7 +165,9 @@ class Simulator:
             array[...] = 0.0
         self._fill_initial()
         self._open(0, plays=True, first=True, seen=self.net.arrays.switches.demand_first)
-        forget_receipts(self.net, self.state, self.period)  # receipts of before are no evidence
+        received = self.flows.received + self.flows.scrapped
+        # Receipts of before are no evidence.
+        forget_receipts(self.net, self.state, self.period, received)
 
     def close_period(
         self,
@@ -186,40 +198,59 @@ class Simulator:
         self._open(self.period, plays=True, first=False, seen=True)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Put the snapshot's goods and orders into every replication, long after any start.
+        """Put the snapshot's goods and orders into every replication.
 
         Nothing is remembered: what is believed of demand and lanes is the network's own figures.
-        What the trace holds stays. Call `reset` once before; then `learn` for each period of sales,
-        then `refresh`.
+        Periods count from the first one of the snapshot's history. Nothing is drawn: what the trace
+        holds of regimes is the snapshot's; its demand and lead times stay. Call `reset` once
+        before; then `learn` for each row of history, then `refresh`.
         """
-        state, self.period = self.state, _LONG_RUNNING
-        self.trace.offset[:] = snapshot.today - self.period
+        net, state, trace = self.net, self.state, self.trace
+        self.period = max(len(snapshot.sales) - int(net.arrays.switches.demand_first), 0)
+        trace.offset[:] = snapshot.today - self.period
+        trace.calendar[:] = snapshot.calendar
+        trace.seen[...] = snapshot.seen[-1][:, None]
+        trace.forecast[...] = snapshot.forecast[..., None]
+        trace.factor[...] = snapshot.factor[:, None]
         for array in (*state, *self.flows):
             array[...] = 0.0
         state.on_hand[...] = snapshot.on_hand[:, None]
         state.backorders[...] = snapshot.backorders[:, None]
         state.owed[...] = snapshot.owed[:, None]
-        slots = (self.period + np.arange(self.net.slots)) % self.net.slots
+        slots = (self.period + np.arange(net.slots)) % net.slots
         state.in_transit[:, slots] = snapshot.in_transit[..., None]
         state.in_transit_total[...] = snapshot.in_transit.sum(axis=1)[:, None]
+        slots = (self.period + np.arange(net.order_slots)) % net.order_slots
+        state.orders_on_way[:, slots] = snapshot.orders_on_way[..., None]
+        state.orders_on_way_total[...] = snapshot.orders_on_way.sum(axis=1)[:, None]
         self._forget()
-        state.incoming[...] = self.net.demand.mean[:, None]
+        first = self.period - len(snapshot.sales)  # opened before any history
+        state.cohorts[...] = 0.0
+        before = snapshot.ordered[: len(snapshot.ordered) - len(snapshot.sales)]
+        for age, units in enumerate(before[::-1], start=1):
+            state.cohorts[:, (first - min(age, net.cohorts)) % net.cohorts] += units[:, None]
+        state.asked[...] = state.cohorts
 
     def learn(self, snapshot: Snapshot, ago: int) -> None:
-        """Show a period's sales to the demand forecasts and statistics; the oldest period first.
+        """Show a row of the snapshot's history to forecasts, statistics and beliefs; the oldest row
+        first.
 
-        A pair whose sales are unknown keeps what is believed of it. ago: periods since; 0: the
-        last one before the next orders.
+        A pair whose sales are unknown keeps what is believed of it. ago: periods since; 0: what was
+        seen last before the next orders.
         """
-        state, trace = self.state, self.trace
-        sold, calendar = snapshot.sales[-1 - ago], snapshot.sold_in[-1 - ago]
-        known, demand, requested = split_sales(self.net, sold)
-        self.flows.demand[...], self.flows.requested[...] = demand[:, None], requested[:, None]
+        state, trace, flows, row = self.state, self.trace, self.flows, -1 - ago
+        sold, lane = snapshot.sales[row], self.net.arrays.beliefs.lane
+        known, demand, requested = split_sales(self.net, sold, snapshot.asked[row])
+        flows.demand[...], flows.requested[...] = demand[:, None], requested[:, None]
+        flows.ordered[lane] = snapshot.ordered[row][:, None]
+        flows.received[lane] = snapshot.received[row][:, None]
+        flows.cancelled[lane] = snapshot.cancelled[row][:, None]
         unknown = {name: ~known for name in _LEARNED_OF_PAIRS}
         unknown |= dict.fromkeys(_LEARNED_OF_CUSTOMERS, np.isnan(sold[self.net.customer_pair]))
         old = {name: getattr(state, name)[rows] for name, rows in unknown.items()}
-        trace.calendar[:] = calendar + self.forecast.seen_lag
-        self._open(self.period - ago, plays=False, first=True, seen=True)
+        trace.calendar[:] = snapshot.sold_in[row] + self.forecast.seen_lag
+        trace.seen[...] = snapshot.seen[row][:, None]
+        _recall_period(self._world, self.period - ago)
         for name, rows in unknown.items():
             getattr(state, name)[rows] = old[name]
 
@@ -249,6 +280,6 @@ class Simulator:
         state.demand_level[...] = net.demand.customer_mean[:, None]
         state.demand_variance[...] = net.demand.customer_sd[:, None] ** 2
         mean, variance = net.demand.mean[:, None], net.demand.sd[:, None] ** 2
-        state.mean_7[...] = state.mean_28[...] = mean
+        state.incoming[...] = state.mean_7[...] = state.mean_28[...] = mean
         state.history[...] = mean[:, None]
         state.square_28[...] = mean**2 + variance

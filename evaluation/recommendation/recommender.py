@@ -19,7 +19,7 @@ from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 from envs.simulation.explain import Change, explain_orders
-from envs.types import Floats, Floats32
+from envs.types import Bools, Floats, Floats32, Ints
 from evaluation.artifact.artifact import Artifact
 from evaluation.artifact.network_io import scenario_from_plain
 from evaluation.recommendation.schemas import (
@@ -34,6 +34,8 @@ from evaluation.recommendation.schemas import (
 from evaluation.recommendation.snapshot import SnapshotReader
 
 _DIGITS = 6  # of quantities between the limits, in units
+
+STALE_AFTER, REFUSE_AFTER = 2, 14  # periods
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +54,11 @@ class Recommender:
         name: str = "echelon",
         version: str | None = None,
         run_id: str | None = None,
+        stale_after: int = STALE_AFTER,
+        refuse_after: int = REFUSE_AFTER,
     ) -> None:
+        """stale_after, refuse_after: age of a stock row [periods] beyond which the base policy
+        answers its lines, and beyond which the request is refused."""
         if artifact.network is None:
             raise ArtifactError(
                 "the artifact has no network.json, which orders are computed on; train and export "
@@ -73,7 +79,7 @@ class Recommender:
             self.scenario, 1, base_policy=build_policy(base["name"], net, base["parameters"])
         )
         self._check_fit(artifact)
-        self._reader = SnapshotReader(self.scenario)
+        self._reader = SnapshotReader(self.scenario, stale_after, refuse_after)
         self._env.simulator.reset(0)
         self._lock = threading.Lock()
         self.info = ModelInfo(
@@ -91,27 +97,39 @@ class Recommender:
         return self.scenario.first_date if self._reader.needs_date else None
 
     def recommend(self, request: RecommendationRequest) -> RecommendationResponse:
-        """Answer with orders for all lanes. Raises RequestError for names the network lacks."""
-        snapshot, notices = self._reader.read(request)
+        """Answer with orders for the lanes in scope. Raises RequestError for what doesn't fit the
+        network."""
+        reading = self._reader.read(request)
         with self._lock:
-            observation = self._env.restore(snapshot)
+            observation = self._env.restore(reading.snapshot)
             classical_raw, classical = self._orders(self._env.no_action)
-            raw, quantity, fallback = classical_raw, classical, Fallback()
+            raw, quantity = classical_raw, classical
+            by_rule, reasons = np.zeros(len(classical), bool), []
             if request.policy == "champion":
+                by_rule = reading.is_stale[self._env.net.arrays.lanes.to]
+                reasons = [f"STALE_STOCK: {int(by_rule[reading.lanes].sum())} lines"]
                 try:
-                    raw, quantity = self._orders(self._act(observation))
+                    action = self._act(observation)
+                    action[reading.is_stale] = 0.0
+                    raw, quantity = self._orders(action)
                 except Exception as problem:  # any failure of the model: the base policy answers
                     _log.exception("The model failed; the base policy answers.")
-                    reason = f"{type(problem).__name__}: {problem}"
-                    fallback = Fallback(used=True, reasons=[reason[:300]])
+                    reasons = [f"{type(problem).__name__}: {problem}"[:300]]
+                    by_rule[:] = True
+            lines = self._lines(raw, quantity, classical, by_rule, reading.lanes, request)
+            summary = self._summary(quantity, classical, reading.lanes)
+        share = float(by_rule[reading.lanes].mean()) if len(reading.lanes) else 0.0
+        used = bool(by_rule.all() or share > 0.0)
         return RecommendationResponse(
             request_id=request.request_id,
             model=self.info,
             policy=request.policy,
-            lines=self._lines(raw, quantity, classical, request.include_zero),
-            summary=self._summary(quantity, classical),
-            fallback=fallback,
-            warnings=notices,
+            lines=lines,
+            summary=summary,
+            fallback=Fallback(
+                used=used, share_lines=round(share, 6), reasons=reasons if used else []
+            ),
+            warnings=reading.notices,
         )
 
     def _act(self, observation: Floats32) -> Floats32:
@@ -139,25 +157,29 @@ class Recommender:
         return raw, ordered
 
     def _lines(
-        self, raw: Floats, quantity: Floats, classical: Floats, include_zero: bool
-    ) -> list[Line]:
-        changes = explain_orders(self._env.simulator, raw[:, None])
+        self, raw: Floats, quantity: Floats, classical: Floats, by_rule: Bools, asked: Ints,
+        request: RecommendationRequest,
+    ) -> list[Line]:  # fmt: skip
+        shown = (quantity > 0) | (quantity != classical) | request.include_zero
+        rows = asked[shown[asked]]
+        changes = explain_orders(self._env.simulator, raw[:, None], rows)
+        lanes = self._env.net.network.lanes
         return [
             Line(
-                location=lane.node,
-                item=lane.sku,
-                lane=lane.id,
-                source=sorted({use.node for use in lane.inputs}),
+                location=lanes[q].node,
+                item=lanes[q].sku,
+                lane=lanes[q].id,
+                source=sorted({use.node for use in lanes[q].inputs}),
                 quantity=float(quantity[q]),
                 classical=float(classical[q]),
                 delta=float(quantity[q] - classical[q]),
                 expected_arrival_in_periods=round(
-                    lane.lead_time.mean() + lane.information_delay, 3
+                    lanes[q].lead_time.mean() + lanes[q].information_delay, 3
                 ),
+                fallback=bool(by_rule[q]),
                 guardrails=self._guardrails(changes[q]),
             )
-            for q, lane in enumerate(self._env.net.network.lanes)
-            if include_zero or quantity[q] > 0 or quantity[q] != classical[q]
+            for q in rows.tolist()
         ]
 
     def _guardrails(self, changes: list[Change]) -> list[Guardrail]:
@@ -165,10 +187,13 @@ class Recommender:
         rounded = [(c.rule, round(c.before, _DIGITS), round(c.after, _DIGITS)) for c in changes]
         return [Guardrail(rule=r, before=b, after=a) for r, b, a in rounded if b != a]
 
-    def _summary(self, quantity: Floats, classical: Floats) -> Summary:
-        arrays = self._env.net.arrays
+    def _summary(self, quantity: Floats, classical: Floats, asked: Ints) -> Summary:
+        quantity, classical = quantity[asked], classical[asked]
+        arrays, moved = self._env.net.arrays, self._env.net.arrays.factor_rows.cost[asked]
+        price, factor = arrays.lanes.unit_cost[asked], self._env.simulator.trace.factor[:, 0]
+        price = price * np.where(moved >= 0, np.append(factor, 1.0)[moved], 1.0)
         cost, classical_cost = (
-            float(arrays.lanes.unit_cost @ units + arrays.lanes.fixed_cost @ (units > 0))
+            float(price @ units + arrays.lanes.fixed_cost[asked] @ (units > 0))
             for units in (quantity, classical)
         )
         return Summary(

@@ -14,10 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 _MOST_UNITS = 1e9  # beyond it a number is a typing error, and float32 loses whole units
 _MOST_ROWS = 100_000
-_MOST_PERIODS = 1_000  # of recent sales; older ones no longer matter
+MOST_PERIODS = 1_000  # of history; older ones no longer matter
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Units = Annotated[FiniteFloat, Field(ge=0, le=_MOST_UNITS)]
+# A date, or periods from as_of: -1 is the last one.
+When = Annotated[int, Field(ge=-10_000, le=10_000)] | date
 MoreThanZero = Annotated[FiniteFloat, Field(gt=0, le=_MOST_UNITS)]
 
 
@@ -34,29 +36,23 @@ class StockLevel(Strict):
 
     on_hand: units on the shelf.
     backorders: units that customers already wait for.
+    date: when it was counted; None: as_of.
     """
 
     location: Name
     item: Name
     on_hand: Units
     backorders: Units = 0.0
+    date: When | None = None
 
 
-class OpenOrder(Strict):
-    """An order placed and not received: the lane by its id, or by to, item and (where there is
-    more than one) from.
-
-    quantity: units.
-    eta or due_in_periods: when it arrives; neither: the sender has not shipped it.
-    """
+class OnLane(Strict):
+    """A lane by its id, or by to, item and (where there is more than one) from."""
 
     lane: Name | None = None
     source: Name | None = Field(default=None, alias="from")
     to: Name | None = None
     item: Name | None = None
-    quantity: MoreThanZero
-    eta: date | None = None
-    due_in_periods: Annotated[int, Field(ge=0, le=10_000)] | None = None
 
     @model_validator(mode="after")
     def _one_way_each(self) -> Self:
@@ -65,9 +61,91 @@ class OpenOrder(Strict):
             raise ValueError("give either lane, or to and item (and from), not both")
         if self.lane is None and (self.to is None or self.item is None):
             raise ValueError("give lane, or to and item")
+        return self
+
+
+class OpenOrder(OnLane):
+    """An order placed and not received.
+
+    quantity: units.
+    eta or due_in_periods: when it arrives; neither: the sender has not shipped it (work in
+        progress: it arrives after the mean lead time).
+    ordered: when it was placed.
+    """
+
+    quantity: MoreThanZero
+    eta: date | None = None
+    due_in_periods: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    ordered: When | None = None
+
+    @model_validator(mode="after")
+    def _one_due(self) -> Self:
         if self.eta is not None and self.due_in_periods is not None:
             raise ValueError("give eta or due_in_periods, not both")
         return self
+
+
+class Receipt(OnLane):
+    """What was received of an order, or won't be.
+
+    ordered: when the order was placed.
+    promised: when it should have come; on time is measured by the lane's promised time of training.
+    received: when it came; None: what is given is cancelled.
+    quantity: units received, defective ones included.
+    cancelled: units of the order that the sender dropped.
+    """
+
+    ordered: When
+    promised: When | None = None
+    received: When | None = None
+    quantity: Units = 0.0
+    cancelled: Units = 0.0
+
+    @model_validator(mode="after")
+    def _when_it_came(self) -> Self:
+        if self.quantity > 0 and self.received is None:
+            raise ValueError("give received for the quantity; what is still to come is open_orders")
+        return self
+
+
+class OfRegime(Strict):
+    """The status of something that moves by itself, by what feels it: a lane, a location, a
+    resource (a supplier, a machine) or, by its id, the regime; as many as it takes to say which.
+
+    status: name of the regime's state.
+    """
+
+    lane: Name | None = None
+    location: Name | None = None
+    resource: Name | None = None
+    regime: Name | None = None
+    status: Name
+    note: Annotated[str, Field(max_length=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _says_of_what(self) -> Self:
+        if all(n is None for n in (self.lane, self.location, self.resource, self.regime)):
+            raise ValueError("give lane, location, resource or regime")
+        return self
+
+
+class Status(OfRegime):
+    """date: from when on it has been so; None: as_of."""
+
+    date: When | None = None
+
+
+class Forecast(OfRegime):
+    """target_date: for when the status is forecast."""
+
+    target_date: When
+
+
+class Price(Strict):
+    """What a unit on a lane costs now [currency]."""
+
+    lane: Name
+    unit_price: Units
 
 
 class RecentSales(Strict):
@@ -78,12 +156,15 @@ class RecentSales(Strict):
         ordered from it. null: not known.
     stockout: for each of them, whether the shelf was empty: what was sold then says nothing of
         demand, and is left out of its averages. true: all of them.
+    transfers: at a location with customers, units other locations ordered from it, of as many
+        periods; None: what was sold below it.
     """
 
     location: Name
     item: Name
-    quantities: Annotated[list[Units | None], Field(min_length=1, max_length=_MOST_PERIODS)]
-    stockout: Annotated[list[bool], Field(max_length=_MOST_PERIODS)] | bool = False
+    quantities: Annotated[list[Units | None], Field(min_length=1, max_length=MOST_PERIODS)]
+    stockout: Annotated[list[bool], Field(max_length=MOST_PERIODS)] | bool = False
+    transfers: Annotated[list[Units], Field(max_length=MOST_PERIODS)] | None = None
 
     @model_validator(mode="after")
     def _one_mark_each(self) -> Self:
@@ -93,6 +174,12 @@ class RecentSales(Strict):
                 f"stockout has {len(marks)} marks; expected {len(self.quantities)}, one for each "
                 "of quantities"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _same_periods(self) -> Self:
+        if self.transfers is not None and len(self.transfers) != len(self.quantities):
+            raise ValueError("transfers and quantities differ in length; expected the same periods")
         return self
 
     def unconstrained(self) -> list[float]:
@@ -108,25 +195,57 @@ class RecentSales(Strict):
         ]
 
 
+class Scope(Strict):
+    """Which lines are asked for; None: all.
+
+    locations, items: that the lines go to.
+    suppliers: locations that they come from, or resources that they use.
+    """
+
+    locations: list[Name] | None = None
+    items: list[Name] | None = None
+    suppliers: list[Name] | None = None
+
+
 class RecommendationRequest(Strict):
     """A snapshot of the whole network.
+
+    scope: the lines to answer; None: those of the rows of stock.
 
     as_of: the period (a day, where the network has a calendar) in which orders are placed.
     policy: `champion` for the model that is loaded, `classical` for its base policy without the
         learned correction.
     include_zero: answer lines with quantity 0 too.
+    wip: production that has begun, on the lanes that make things.
+    receipts: of lanes whose service varies, what beliefs about them are learned from.
+    lane_status, node_status: of suppliers, routes, weather; of machines and markets.
+    forecasts: of the weather.
+    What isn't given is unknown, and a warning says so.
     """
 
     request_id: Annotated[str, Field(max_length=200)] | None = None
     as_of: date | None = None
     policy: Literal["champion", "classical"] = "champion"
     include_zero: bool = False
+    scope: Scope | None = None
     stock: Annotated[list[StockLevel], Field(max_length=_MOST_ROWS)]
     open_orders: Annotated[list[OpenOrder], Field(max_length=_MOST_ROWS)] = []
+    wip: Annotated[list[OpenOrder], Field(max_length=_MOST_ROWS)] = []
     recent_sales: Annotated[list[RecentSales], Field(max_length=_MOST_ROWS)] = []
+    receipts: Annotated[list[Receipt], Field(max_length=_MOST_ROWS)] = []
+    lane_status: Annotated[list[Status], Field(max_length=_MOST_ROWS)] = []
+    node_status: Annotated[list[Status], Field(max_length=_MOST_ROWS)] = []
+    forecasts: Annotated[list[Forecast], Field(max_length=_MOST_ROWS)] = []
+    prices: Annotated[list[Price], Field(max_length=_MOST_ROWS)] = []
 
 
-class ModelInfo(Strict):
+class Answer(BaseModel):
+    """Base of what is answered: clients have to expect new fields."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class ModelInfo(Answer):
     """Which model answered.
 
     version, run_id: of the registry; None where a folder was loaded.
@@ -142,7 +261,7 @@ class ModelInfo(Strict):
     network_hash: str
 
 
-class Guardrail(Strict):
+class Guardrail(Answer):
     """A rule changed the quantity of a line [units].
 
     rule: calendar, non_negative, storage, maximum_order, minimum_order, order_multiple,
@@ -154,13 +273,14 @@ class Guardrail(Strict):
     after: float
 
 
-class Line(Strict):
+class Line(Answer):
     """One order on one lane, units. source: locations it takes from; empty: an outside supplier.
 
     quantity: to order now, after all limits.
     classical: what the base policy alone would order, after the same limits.
     delta: quantity - classical.
     expected_arrival_in_periods: mean lead time, if the sender ships at once.
+    fallback: the base policy answers this line in the place of the model.
     """
 
     location: str
@@ -171,11 +291,12 @@ class Line(Strict):
     classical: float
     delta: float
     expected_arrival_in_periods: float
+    fallback: bool = False
     guardrails: list[Guardrail]
 
 
-class Summary(Strict):
-    """Sums over all lanes, those left out of the lines included.
+class Summary(Answer):
+    """Sums over the lanes in scope, those left out of the lines included.
 
     lines: lanes with an order.
     changed_lines: lanes whose delta is not 0.
@@ -192,14 +313,18 @@ class Summary(Strict):
     currency: str
 
 
-class Fallback(Strict):
-    """Whether the base policy answered in the place of the model, and why."""
+class Fallback(Answer):
+    """Whether the base policy answered in the place of the model, and why.
+
+    share_lines: of the lines in scope.
+    """
 
     used: bool = False
+    share_lines: float = 0.0
     reasons: list[str] = []
 
 
-class Notice(Strict):
+class Notice(Answer):
     """Something assumed.
 
     rows: how many rows it concerns.
@@ -212,8 +337,8 @@ class Notice(Strict):
     where: list[str]
 
 
-class RecommendationResponse(Strict):
-    """Orders for all lanes."""
+class RecommendationResponse(Answer):
+    """Orders for the lanes in scope."""
 
     request_id: str | None
     model: ModelInfo
@@ -224,7 +349,7 @@ class RecommendationResponse(Strict):
     warnings: list[Notice]
 
 
-class FieldError(Strict):
+class FieldError(Answer):
     """What is wrong with a request.
 
     field: path into it, such as stock[3].on_hand; empty for the whole.

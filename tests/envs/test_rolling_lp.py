@@ -91,9 +91,8 @@ def test_chain_keeps_its_safety_stocks() -> None:
     env.reset(0)
     state = env.state
     state.forecast_sd[...] = [[4.0], [6.0]]
-    view = View(
-        net, state, 0, np.zeros((0, 1), int), np.zeros((0, 0, 1), int), *np.zeros((2, 1), int)
-    )
+    seen, forecast, today = np.zeros((0, 1), int), np.zeros((0, 0, 1), int), np.zeros(1, int)
+    view = View(net, state, 0, seen, forecast, today, today, False)
     policy = build_policy("rolling_lp", net, {"safety_factor": 0.5})
     policy.reset(1)
     # The shop gets all there is. What the depot orders can be sold in period 5: by then 30 are
@@ -197,7 +196,7 @@ def test_expected_regimes(regime: Regime, told: tuple[int, int], hard: list[floa
     simulator.reset(0)
     seen = np.array([[-1 if regime.seen_after is None else 1]])
     forecast = np.array(told[: len(regime.forecast_accuracy)]).reshape(-1, 1, 1)
-    view = View(net, simulator.state, 5, seen, forecast, np.array([1]), np.array([0]))
+    view = View(net, simulator.state, 5, seen, forecast, np.array([1]), np.array([0]), True)
     outlook = Expectation(net, 3).outlook(view, 0)
     chance = np.array(hard)
     assert outlook.demand[:, 0] == pytest.approx(4.0 * (1.0 + chance) * [3.0, 1.0, 3.0])

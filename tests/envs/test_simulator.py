@@ -19,10 +19,11 @@ from envs.simulation.snapshot import Snapshot, split_sales
 def played(env: BatchedEnv, periods: int) -> Snapshot:
     """Play the base policy; return where replication 0 stands then."""
     env.reset(3)
-    sells, sales = env.net.arrays.stocks.demand_of >= 0, []
+    sales, asked = [], []
 
     def see() -> None:
-        sales.append(np.where(sells, env.flows.demand[:, 0], env.flows.requested[:, 0]))
+        sales.append(env.flows.demand[:, 0].copy())
+        asked.append(env.flows.requested[:, 0].copy())
 
     if env.net.arrays.switches.demand_first:
         see()
@@ -31,15 +32,19 @@ def played(env: BatchedEnv, periods: int) -> Snapshot:
         env.open_period()
         see()
     state, ahead = env.state, np.arange(env.net.slots)
-    return Snapshot(
+    beliefs = len(env.net.arrays.beliefs.lane)
+    return Snapshot.nothing(env.net)._replace(
         on_hand=state.on_hand[:, 0].copy(),
         backorders=state.backorders[:, 0].copy(),
         owed=state.owed[:, 0].copy(),
         in_transit=state.in_transit[:, (env.simulator.period + ahead) % env.net.slots, 0],
-        today=0,
-        calendar=0,
         sales=np.array(sales),
+        asked=np.array(asked),
         sold_in=(0,) * len(sales),
+        ordered=np.zeros((len(sales) + env.net.cohorts, beliefs)),
+        received=np.zeros((len(sales), beliefs)),
+        cancelled=np.zeros((len(sales), beliefs)),
+        seen=np.zeros((len(sales), 0), int),
     )
 
 
@@ -70,12 +75,12 @@ def test_unknown_sales_change_no_belief(warehouse: Scenario) -> None:
     snapshot = played(env, 1)
     sales = np.full_like(snapshot.sales, np.nan)
     env.reset(0)
-    env.restore(snapshot._replace(sales=sales[:0], sold_in=()))
+    env.restore(Snapshot.nothing(env.net))
     names = ("incoming", "mean_7", "demand_level", "demand_variance")
     before = {name: getattr(env.state, name).copy() for name in names}
     row = int(env.net.customer_pair[0])
     sales[0, row] = 1e3
-    env.restore(snapshot._replace(sales=sales))
+    env.restore(snapshot._replace(sales=sales, asked=np.full_like(sales, np.nan)))
     for name, old in before.items():
         changed = np.flatnonzero(getattr(env.state, name)[:, 0] != old[:, 0])
         assert changed.tolist() == ([0] if name.startswith("demand") else [row]), name
@@ -85,15 +90,15 @@ def test_what_lanes_asked_is_what_was_sold_below(warehouse: Scenario) -> None:
     """Where it isn't given; and unknown where some of it is."""
     net = warehouse.compiled
     sells = net.arrays.stocks.demand_of >= 0
-    sold = np.where(sells, 2.0, np.nan)
-    known, demand, requested = split_sales(net, sold)
+    sold, asked = np.where(sells, 2.0, np.nan), np.full(len(sells), np.nan)
+    known, demand, requested = split_sales(net, sold, asked)
     assert known.all()
     assert requested[~sells].tolist() == [6.0, 6.0]  # three stores
     assert demand.tolist() == np.where(sells, 2.0, 0.0).tolist()
-    sold[~sells] = 7.0
-    assert split_sales(net, sold)[2][~sells].tolist() == [7.0, 7.0]
-    sold[~sells], sold[sells] = np.nan, np.nan
-    assert not split_sales(net, sold)[0].any()
+    asked[~sells] = 7.0
+    assert split_sales(net, sold, asked)[2][~sells].tolist() == [7.0, 7.0]
+    asked[~sells], sold[sells] = np.nan, np.nan
+    assert not split_sales(net, sold, asked)[0].any()
 
 
 @pytest.mark.parametrize("receive", Receive)

@@ -57,7 +57,7 @@ def test_a_snapshot_is_answered_with_orders(client: TestClient) -> None:
     assert {w.code for w in answer.warnings} == {"MISSING_STOCK", "MISSING_SALES"}
     assert answer.lines
     assert all(line.quantity > 0 or line.delta != 0 for line in answer.lines)
-    every = post(client, {**GOOD, "include_zero": True}).json()["lines"]
+    every = post(client, {**GOOD, "include_zero": True, "scope": {}}).json()["lines"]
     assert len(every) == 8
 
 
@@ -80,7 +80,13 @@ def test_the_interface_describes_itself(client: TestClient) -> None:
     known = document["components"]["schemas"]
     for reference in references(document):
         assert reference.removeprefix("#/components/schemas/") in known
-    assert "422" in document["paths"][URL]["post"]["responses"]
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            answers = operation["responses"]
+            of_body = {"400", "408", "413", "422"} if path == URL else set()
+            assert set(answers) == {"200", "405", "500", "503"} | of_body
+            for status in set(answers) - {"200"}:
+                assert all("example" in kind for kind in answers[status]["content"].values())
     assert client.get("/docs").status_code == 404
 
 

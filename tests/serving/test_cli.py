@@ -23,6 +23,7 @@ from conf.compose import compose
 from echelon import main
 from envs.errors import ConfigError
 from envs.scenario import Scenario
+from evaluation.artifact.registry import model_name
 from serving import cli
 from serving.cli import ServeCommand
 from serving.config import ServeConfig
@@ -94,7 +95,10 @@ def shipped(**fields: Any) -> ServeConfig:
         ({"host": "example.org"}, "expected a loopback address"),
         ({"port": -1}, "expected 0 to 65535"),
         ({"port": 65536}, "expected 0 to 65535"),
-        ({"model": "a b"}, "serve.model"),
+        ({"model": "a/b"}, "serve.model"),
+        ({"model": " "}, "serve.model"),
+        ({"stale_after": -1}, "serve.stale_after"),
+        ({"refuse_after": 1}, "refuse_after 1"),
         ({"artifact": ""}, "serve.artifact is empty"),
         ({"poll_seconds": 0.0}, "serve.poll_seconds"),
         ({"poll_seconds": float("nan")}, "serve.poll_seconds"),
@@ -103,6 +107,12 @@ def shipped(**fields: Any) -> ServeConfig:
 def test_a_setting_out_of_bounds_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         shipped(**fields)
+
+
+@pytest.mark.parametrize("scenario", ["retail", "my network", "Zürich (süd), #2", "it's"])
+def test_every_name_that_training_registers_is_taken(scenario: str) -> None:
+    """A model is registered under the scenario's name, which can hold spaces and accents."""
+    assert shipped(model=model_name(scenario)).model == f"echelon-{scenario}"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from envs.errors import ArtifactError
 from envs.scenario import Scenario
-from evaluation.recommendation.schemas import RecommendationRequest
+from evaluation.recommendation.schemas import RecommendationRequest, Scope
 from serving.live import LivePolicy, Source
 from tests.evaluation.recommendation.artifacts import write_artifact
 from tests.serving.registry import Registry, spoil_weights
@@ -28,7 +28,7 @@ def source(registry: Registry, poll_seconds: float = 60.0) -> Source:
 
 
 def units(live: LivePolicy) -> float:
-    return live.recommender.recommend(RecommendationRequest(stock=[])).summary.units
+    return live.recommender.recommend(RecommendationRequest(stock=[], scope=Scope())).summary.units
 
 
 def test_a_promoted_version_takes_over_and_a_broken_one_does_not(

@@ -94,11 +94,15 @@ def _match(world: World, k: int, q: int, period: int, youngest: int, b: int) -> 
         state.on_time[k, b] += _WEIGHT * (in_time / matched - state.on_time[k, b])
 
 
-def forget_receipts(net: CompiledNetwork, state: State, period: int) -> None:
+def forget_receipts(
+    net: CompiledNetwork, state: State, period: int, received: Floats | None = None
+) -> None:
     """Believe what is believed before any receipt was seen, given what is under way in `state`.
 
     Goods on their way count as ordered a usual time before they arrive, what is owed as heard of
     just now: without orders to match them, the first receipts would pass for quick ones.
+    received: [Q, B] units that this period has brought already, which lanes that can deliver at
+    once match when it closes.
     """
     arrays, lane = net.arrays, net.arrays.beliefs.lane
     delay = arrays.lanes.information_delay[lane]
@@ -118,4 +122,7 @@ def forget_receipts(net: CompiledNetwork, state: State, period: int) -> None:
     for ahead in range(net.order_slots):
         heard = state.orders_on_way[lane, (period + ahead) % net.order_slots]
         ordered(heard, period + ahead - delay)
+    if received is not None:
+        matched = arrays.lanes.at_once[lane] | arrays.switches.receive_after_ship
+        ordered(np.where(matched[:, None], received[lane], 0.0), period - usual)
     state.asked[...] = state.cohorts

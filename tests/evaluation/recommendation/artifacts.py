@@ -43,8 +43,9 @@ __all__ = [
 
 
 def request(**fields: Any) -> RecommendationRequest:
-    """Through JSON, as a caller sends it."""
-    return RecommendationRequest.model_validate_json(json.dumps({"stock": [], **fields}))
+    """Through JSON, as a caller sends it, for all lines."""
+    body = {"stock": [], "scope": {}, **fields}
+    return RecommendationRequest.model_validate_json(json.dumps(body))
 
 
 def random_actors(scenario: Scenario, seed: int = 0, size: float = 0.5) -> dict[str, Actor]:

@@ -16,8 +16,8 @@ from envs.network.lane import Calendar, Lane
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
+from evaluation.recommendation.findings import RequestError
 from evaluation.recommendation.recommender import Recommender
-from evaluation.recommendation.snapshot import RequestError
 from tests.evaluation.recommendation.artifacts import request, write_artifact
 
 EMPTY = {"stock": [{"location": "shop", "item": "tea", "on_hand": 0, "backorders": 10}]}

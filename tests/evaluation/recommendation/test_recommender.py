@@ -1,131 +1,27 @@
-"""Recommendations are what the simulator would do: same observation, same orders."""
+"""What is asked for is computed, with what it rests on."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ArtifactError
 from envs.scenario import Scenario
-from envs.scenarios import build_scenario
-from envs.simulation.events.believe import forget_receipts
 from evaluation.artifact.artifact import load_artifact
 from evaluation.recommendation.recommender import Recommender
 from evaluation.recommendation.schemas import RecommendationRequest, RecommendationResponse
-from evaluation.recommendation.snapshot import SnapshotReader
 from tests.evaluation.recommendation.artifacts import request, write_artifact
-from training.commands.train import TrainCommand
 
 ROOT = Path(__file__).resolve().parents[3]
-PERIODS = 9
-
-
-def played(env: BatchedEnv, act: Any, periods: int) -> tuple[np.ndarray, np.ndarray]:
-    """Play from the start; returns what customers and lanes asked of every pair, [T, P]."""
-    customers, lanes = [], []
-    observation = env.reset(11)
-    if env.net.arrays.switches.demand_first:  # customers came before the first order
-        customers.append(env.flows.demand[:, 0].copy())
-        lanes.append(np.zeros(env.num_rows))
-    for _ in range(periods):
-        env.close_period(act(observation))
-        if not env.net.arrays.switches.demand_first:
-            customers.append(env.flows.demand[:, 0].copy())
-        env.open_period()
-        if env.net.arrays.switches.demand_first:
-            customers.append(env.flows.demand[:, 0].copy())
-        lanes.append(env.flows.requested[:, 0].copy())
-        observation = env.observe()
-    return np.array(customers), np.array(lanes)
-
-
-def snapshot_of(env: BatchedEnv, demand: np.ndarray, requested: np.ndarray) -> dict[str, Any]:
-    """The request that describes where a simulation stands."""
-    net, state, period = env.net, env.state, env.simulator.period
-    stocks, lanes, slots = net.network.stocks, net.network.lanes, net.slots
-    orders = [
-        {"lane": lane.id, "quantity": state.owed[q, 0]}
-        for q, lane in enumerate(lanes)
-        if state.owed[q, 0] > 0
-    ]
-    orders += [
-        {"lane": lane.id, "quantity": quantity, "due_in_periods": ahead}
-        for q, lane in enumerate(lanes)
-        for ahead in range(slots)
-        if (quantity := state.in_transit[q, (period + ahead) % slots, 0]) > 0
-    ]
-    asked = [
-        demand[:, p] if s.demand is not None else requested[:, p] for p, s in enumerate(stocks)
-    ]
-    return {
-        "stock": [
-            {
-                "location": s.node,
-                "item": s.sku,
-                "on_hand": state.on_hand[p, 0],
-                "backorders": state.backorders[p, 0],
-            }
-            for p, s in enumerate(stocks)
-        ],
-        "open_orders": orders,
-        "recent_sales": [
-            {"location": s.node, "item": s.sku, "quantities": list(asked[p])}
-            for p, s in enumerate(stocks)
-        ],
-    }
-
-
-def scenarios(chain: Scenario) -> Iterator[Any]:
-    yield chain
-    rule = {"smoothing": 0.3, "stock_weight": 0.5}  # a classical policy with a memory
-    yield replace(chain, name="sterman", base_policy="sterman", policy_params={"sterman": rule})
-    yield replace(
-        chain, name="far", companions=2, memory=3, identity=True, action_scale=2.0, smoothing=0.2
-    )
-    for name in ("assembly", "lost_sales", "single_backlog", "serial"):
-        composed = compose(TrainCommand, [f"scenario={name}"])
-        yield replace(build_scenario(composed.command.scenario), warm_up=0, smoothing=0.2)
-
-
-def test_a_snapshot_of_a_simulation_is_answered_as_the_simulation_goes_on(
-    chain: Scenario, tmp_path: Path
-) -> None:
-    """Stop a simulation, post where it stands: same observation, same orders, bit for bit."""
-    for scenario in scenarios(chain):
-        artifact = write_artifact(tmp_path / scenario.name, scenario, size=0.3)
-        env = BatchedEnv(scenario, 1)
-
-        def act(observation: np.ndarray) -> Any:
-            return artifact.policy.act(observation, env.groups)  # noqa: B023
-
-        demand, requested = played(env, act, PERIODS)
-        body = snapshot_of(env, demand, requested)
-        recommender = Recommender(artifact)
-        reader = SnapshotReader(recommender.scenario)
-        observation = recommender._env.restore(reader.read(request(**body))[0])
-        # A snapshot tells nothing of past deliveries: what was learned of them is left out.
-        forget_receipts(env.net, env.state, env.simulator.period)
-        np.testing.assert_array_equal(observation, env.observe(), err_msg=scenario.name)
-
-        answer = recommender.recommend(request(**body, include_zero=True))
-        env.close_period(act(env.observe()))
-        quantities = [line.quantity for line in answer.lines]
-        assert quantities == env.flows.ordered[:, 0].tolist(), scenario.name
-        assert sum(quantities) > 0
-        assert answer.warnings == []
-        assert not answer.fallback.used
 
 
 def test_orders_need_no_server(artifact_folder: Path) -> None:
@@ -135,8 +31,9 @@ import sys
 from pathlib import Path
 from evaluation.artifact.artifact import load_artifact
 from evaluation.recommendation.recommender import Recommender
-from evaluation.recommendation.schemas import RecommendationRequest
-answer = Recommender(load_artifact(Path(sys.argv[1]))).recommend(RecommendationRequest(stock=[]))
+from evaluation.recommendation.schemas import RecommendationRequest, Scope
+request = RecommendationRequest(stock=[], scope=Scope())
+answer = Recommender(load_artifact(Path(sys.argv[1]))).recommend(request)
 assert answer.lines
 packages = {name.partition(".")[0] for name in sys.modules}
 print(*packages & {"serving", "training", "conf", "ray", "fastapi", "starlette", "mlflow", "hydra"})
