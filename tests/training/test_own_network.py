@@ -63,9 +63,8 @@ def test_an_example_is_trained_and_its_policy_serves(path: Path, tmp_path: Path)
     assert same_network(recommender.scenario, built(path))
     stock = recommender.scenario.network.stocks[0]
     row = {"location": stock.node, "item": stock.sku, "on_hand": 0}
-    answer = recommender.recommend(
-        RecommendationRequest.model_validate({"as_of": "2024-03-01", "stock": [row]})
-    )
+    body = {"as_of": "2024-03-01", "stock": [row], "scope": {}}
+    answer = recommender.recommend(RecommendationRequest.model_validate_json(json.dumps(body)))
     assert answer.lines
     stored = f"network={run / 'policy/network.json'}"
     arguments = ["evaluate", stored, "traces=2", "policies=[learned]", "tracking.enabled=false"]
