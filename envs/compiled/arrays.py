@@ -53,7 +53,8 @@ class StockArrays(NamedTuple):
     price: Floats  # [P] currency per unit
     salvage: Floats  # [P] currency per unit left at the horizon
     p_wait: Floats  # [P] share
-    serve_limit: Floats  # [P] units per period
+    serve_limit: Floats  # [P] units per period; whole ones where the SKU comes in those
+    whole: Bools  # [P] whether the SKU comes in whole units
     initial_stock: Floats  # [P] units
     volume: Floats  # [P] storage units per unit
     node_of: Ints  # [P] node
@@ -76,6 +77,7 @@ class NodeArrays(NamedTuple):
     capacitated: Ints  # [K] nodes with a finite storage capacity
     storage_capacity: Floats  # [N] volume units
     stored: Csr  # [N] -> pairs, value: volume per unit
+    receives: Csr  # [N] -> lanes that bring what takes room, in their turn, value: volume per unit
 
 
 class LaneArrays(NamedTuple):
@@ -102,6 +104,8 @@ class LaneArrays(NamedTuple):
     expected_yield: Floats  # [Q] with the mean of its regimes
     split_share: Floats  # [Q] of a shipment that comes later
     split_delay: Ints  # [Q] periods
+    step: Floats  # [Q] units that shipments of whole units are multiples of; 0: any quantity
+    turn: Ints  # [Q] place by priority and then by name: who comes first where all else is equal
 
 
 class ResourceArrays(NamedTuple):
@@ -114,6 +118,7 @@ class ResourceArrays(NamedTuple):
     joint_cost: Floats  # [R] currency per period of use
     load_size: Floats  # [R] capacity units per load; 0: no loads
     load_cost: Floats  # [R] currency per load
+    scarce: Ints  # pairs, and resources (behind the P pairs), that lanes of whole units share
 
 
 class OrderRules(NamedTuple):
@@ -164,6 +169,7 @@ class Switches(NamedTuple):
     has_order_rules: bool  # calendars, pauses, storage or budgets limit orders
     has_use_costs: bool  # joint fixed costs or loads
     has_lane_terms: bool  # prices or costs of unfilled orders on some lane
+    has_whole_units: bool  # of some SKU
 
 
 class NetworkArrays(NamedTuple):

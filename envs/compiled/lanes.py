@@ -6,10 +6,11 @@ import numpy as np
 
 from envs.compiled.arrays import BeliefArrays, FactorRows, LaneArrays, NodeArrays
 from envs.compiled.lead_times import LeadTimes, can_be_at_once, is_stochastic
-from envs.compiled.links import Links
+from envs.compiled.links import Links, turns
 from envs.compiled.sparse import row_numbers
 from envs.network.lane import Lane, Speed
 from envs.network.network import InTransitPayer, SupplyNetwork
+from envs.network.whole_units import shipping_step
 from envs.types import Bools, Floats, Ints
 
 
@@ -46,6 +47,8 @@ def compile_lanes(links: Links, nodes: NodeArrays, factor_rows: FactorRows) -> L
         expected_yield=np.array([_expected_yield(network, q) for q in lanes], float),
         split_share=of("split_share"),
         split_delay=np.array([q.split_delay for q in lanes], np.int64),
+        step=np.array([shipping_step(q, links.whole) for q in lanes], float),
+        turn=turns(lanes),
     )
 
 

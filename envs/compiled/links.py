@@ -12,6 +12,7 @@ from envs.compiled.sparse import csr
 from envs.errors import NetworkError
 from envs.network.lane import Lane, Resource, Speed
 from envs.network.network import SupplyNetwork
+from envs.network.whole_units import whole_skus
 from envs.types import Floats, Ints, Matrix
 
 
@@ -28,6 +29,7 @@ class Links(NamedTuple):
     regular: Floats  # [Q] of regular flow
     weight: Matrix  # [P, P] units of a pair (row) in one unit at a pair (column), itself included
     customers: Ints  # [D] pairs that sell to customers
+    whole: frozenset[str]  # SKUs that come in whole units
 
     @property
     def pairs(self) -> int:
@@ -63,7 +65,17 @@ def link_parts(network: SupplyNetwork) -> Links:
         regular=regular,
         weight=_echelon_weight(lane_to, regular, inputs, len(stocks)),
         customers=np.array([p for p, s in enumerate(stocks) if s.demand is not None], np.int64),
+        whole=whole_skus(network),
     )
+
+
+def turns(lanes: tuple[Lane, ...]) -> Ints:
+    """[Q] each lane's place by priority, then by name."""
+    turn = np.zeros(len(lanes), np.int64)
+    turn[sorted(range(len(lanes)), key=lambda q: (lanes[q].priority, lanes[q].id))] = np.arange(
+        len(lanes)
+    )
+    return turn
 
 
 def _with_lane_loads(network: SupplyNetwork) -> tuple[tuple[Resource, ...], Csr]:

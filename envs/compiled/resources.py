@@ -17,7 +17,7 @@ from envs.compiled.links import Links
 from envs.compiled.sparse import grouped
 from envs.network.lane import Allocation, Limits, Resource
 from envs.network.network import Receive, ServeOrder, Unfilled
-from envs.types import Bools, Floats
+from envs.types import Bools, Floats, Ints
 
 
 def compile_resources(links: Links) -> ResourceArrays:
@@ -35,7 +35,18 @@ def compile_resources(links: Links) -> ResourceArrays:
         joint_cost=of("fixed_cost"),
         load_size=of("load_size"),
         load_cost=of("load_cost"),
+        scarce=_scarce(links),
     )
+
+
+def _scarce(links: Links) -> Ints:
+    """Pairs and limiting resources (behind the pairs), by name, so that it doesn't matter how the
+    network lists them."""
+    names = [(0, s.label) for s in links.network.stocks] + [(1, r.id) for r in links.resources]
+    shared = np.isin(np.arange(links.pairs), links.inputs.index).tolist()
+    shared += [_limits_shipments(r) for r in links.resources]
+    by_name = sorted(range(len(names)), key=names.__getitem__)
+    return np.array([i for i in by_name if shared[i]], np.int64)
 
 
 def compile_switches(
@@ -57,6 +68,7 @@ def compile_switches(
         ),
         has_use_costs=any(r.fixed_cost > 0 or r.load_cost > 0 for r in links.resources),
         has_lane_terms=any(q.price or q.unfilled_cost for q in links.network.lanes),
+        has_whole_units=bool(lanes.step.any()),
     )
 
 

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.compiled.arrays import FactorRows, OrderRules
+from envs.compiled.arrays import FactorRows, LaneArrays, OrderRules
 from envs.compiled.links import Links
 from envs.network.lane import Calendar, Lane, Limits, Rounding
 from envs.network.network import SupplyNetwork, Unfilled
+from envs.network.order_quantities import OrderQuantities
 from envs.network.regime import MULTIPLIERS
 from envs.types import Bools, Floats, Ints
 
@@ -50,11 +51,12 @@ def compile_exposures(links: Links) -> tuple[tuple[Exposure, ...], FactorRows]:
     return tuple(known), FactorRows(**of, capacity=capacity)
 
 
-def compile_rules(links: Links) -> OrderRules:
+def compile_rules(links: Links, lanes: LaneArrays) -> OrderRules:
     """Compile what kernels read of the rules for orders."""
     network = links.network
     calendar_row, open_periods, cycle = _calendars(network)
-    quantities = [lane.quantities() for lane in network.lanes]
+    steps = lanes.step.tolist()
+    quantities = [q.quantities(s) for q, s in zip(network.lanes, steps, strict=True)]
 
     def of(name: str) -> Floats:
         return np.array([getattr(q, name) for q in quantities], float)
@@ -67,15 +69,17 @@ def compile_rules(links: Links) -> OrderRules:
         pack_denominator=of("denominator"),
         least_packs=of("least"),
         most_packs=of("most"),
-        rounding=np.array([list(Rounding).index(r) for r in roundings(links)], np.int64),
-        budgeted=_budgeted(links),
+        rounding=np.array(
+            [list(Rounding).index(r) for r in roundings(links, quantities)], np.int64
+        ),
+        budgeted=_budgeted(links, lanes),
         calendar_row=calendar_row,
         open_periods=open_periods,
         cycle=cycle,
     )
 
 
-def roundings(links: Links) -> list[Rounding]:
+def roundings(links: Links, quantities: list[OrderQuantities]) -> list[Rounding]:
     """[Q] how orders are rounded to what the lane takes.
 
     Where one isn't given: up where somebody waits for the goods and a pack or the minimum is more
@@ -86,19 +90,19 @@ def roundings(links: Links) -> list[Rounding]:
     if network.timing.unfilled is Unfilled.backlog:
         waits[links.inputs.index] = True
     found = []
-    for lane, pair in zip(network.lanes, links.lane_to, strict=True):
-        is_coarse = max(lane.quantities().pack, lane.minimum_order) > 1.0
+    for lane, pair, allowed in zip(network.lanes, links.lane_to, quantities, strict=True):
+        is_coarse = max(allowed.pack, allowed.minimum) > 1.0
         usual = Rounding.up if is_coarse and waits[pair] else Rounding.nearest
         found.append(lane.rounding or usual)
     return found
 
 
-def _budgeted(links: Links) -> Ints:
-    """Lanes that use a budget, by priority and then by name."""
-    lanes, uses = links.network.lanes, links.uses
+def _budgeted(links: Links, lanes: LaneArrays) -> Ints:
+    """Lanes that use a budget, in their turn."""
+    uses = links.uses
     limits = np.array([r.limits is Limits.orders for r in links.resources], bool)
     using = np.unique(uses.rows[limits[uses.index]])
-    return np.array(sorted(using, key=lambda q: (lanes[q].priority, lanes[q].id)), np.int64)
+    return using[np.argsort(lanes.turn[using])].astype(np.int64)
 
 
 def lane_calendar(lane: Lane, review: Calendar | None) -> Calendar | None:

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from envs.compiled.arrays import NodeArrays, StockArrays
 from envs.compiled.lead_times import LeadTimes
-from envs.compiled.links import Links
+from envs.compiled.links import Links, turns
 from envs.compiled.sparse import from_matrix, grouped
 from envs.errors import NetworkError
 from envs.network.lane import Allocation
@@ -51,6 +51,7 @@ def compile_stocks(links: Links, demand: ExpectedDemand, leads: LeadTimes) -> St
     def of(name: str) -> Floats:
         return np.array([getattr(s, name) for s in stocks], float)
 
+    whole = np.array([s.sku in links.whole for s in stocks], bool)
     waiting_cost = of("backlog_cost")[outbound.rows] * outbound.value
     return StockArrays(
         holding_cost=of("holding_cost"),
@@ -59,7 +60,8 @@ def compile_stocks(links: Links, demand: ExpectedDemand, leads: LeadTimes) -> St
         price=of("price"),
         salvage=np.array([skus[s.sku].value for s in stocks], float),
         p_wait=of("p_wait"),
-        serve_limit=of("serve_limit"),
+        serve_limit=np.where(whole, np.floor(of("serve_limit") + 1e-9), of("serve_limit")),
+        whole=whole,
         initial_stock=of("initial_stock"),
         volume=np.array([skus[s.sku].volume for s in stocks], float),
         node_of=links.node_of,
@@ -82,12 +84,15 @@ def compile_stocks(links: Links, demand: ExpectedDemand, leads: LeadTimes) -> St
 
 def compile_nodes(links: Links, volume: Floats) -> NodeArrays:
     """Compile the room at nodes; volume [P]: storage units per unit."""
-    nodes = links.network.agent_nodes
+    nodes, to = links.network.agent_nodes, links.lane_to
+    takes = np.argsort(turns(links.network.lanes))
+    takes = takes[volume[to[takes]] > 0.0]
     capacity = np.array([n.storage_capacity for n in nodes], float)
     return NodeArrays(
         capacitated=np.flatnonzero(np.isfinite(capacity)).astype(np.int64),
         storage_capacity=capacity,
         stored=grouped(links.node_of, np.arange(links.pairs), volume, len(nodes)),
+        receives=grouped(links.node_of[to[takes]], takes, volume[to[takes]], len(nodes)),
     )
 
 

@@ -15,6 +15,7 @@ from scipy import sparse
 from envs.compiled.arrays import NetworkArrays
 from envs.compiled.network import CompiledNetwork
 from envs.linear_programme.programme import OpeningState, Outlook, Pricing
+from envs.simulation.whole_units import rounding_of
 from envs.types import Floats, Ints, Matrix
 
 
@@ -157,6 +158,12 @@ class Draft:
         self.equal.put(self.balance[:, pairs], columns, quantity)
         if early:
             self.at_most.put(self.floor[:, pairs], columns, quantity)
+
+
+def roundings(outlook: Outlook) -> Floats:
+    """[T, 1] what parts of whole units are rounded up from."""
+    periods = range(outlook.period, outlook.period + len(outlook.lead_time))
+    return np.array([[rounding_of(period)] for period in periods])
 
 
 def factors(outlook: Outlook, row: Ints) -> Floats:

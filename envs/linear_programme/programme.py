@@ -6,7 +6,8 @@ programme finds:
 
 - Fixed costs of orders and joint fixed costs count by the share of the largest order, or of the
   capacity, that is used (not at all where there is none); loads count by their share of a load.
-- Minimum orders, order multiples, full loads and the room kept when ordering are left out.
+- Minimum orders, order multiples, full loads, whole units and the room kept when ordering are left
+  out; what is rounded of whole units (that are good, come late, or wait) may be rounded or not.
 - The simulator ships, serves and lets in all it can, oldest customers first, and shares by fixed
   rules; the programme may keep goods back and choose who gets them.
 
@@ -225,6 +226,13 @@ def relaxations(net: CompiledNetwork) -> tuple[str, ...]:
         "order multiples": bool(arrays.rules.pack.any()),
         "storage room": bool(np.isfinite(arrays.nodes.storage_capacity).any()),
         "partial waiting": any(0.0 < s.p_wait < 1.0 for s in net.network.stocks),
+        "parts of whole units": bool(
+            (arrays.stocks.whole[arrays.lanes.to] & (arrays.lanes.split_share > 0.0)).any()
+            or (arrays.stocks.whole[arrays.lanes.to] & (arrays.lanes.expected_yield < 1.0)).any()
+            or (
+                arrays.stocks.whole & (arrays.stocks.p_wait > 0.0) & (arrays.stocks.p_wait < 1.0)
+            ).any()
+        ),
         "partial availability": any(
             0.0 < state.availability < 1.0
             for regime in net.network.regimes

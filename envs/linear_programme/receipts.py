@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.compiled.arrays import NetworkArrays
-from envs.linear_programme.draft import Draft, factors
+from envs.linear_programme.draft import Draft, factors, roundings
 from envs.linear_programme.programme import Outlook
 from envs.types import Bools, Floats, Ints
 
@@ -49,11 +49,39 @@ def _shipments(draft: Draft, shipped: Ints) -> list[_Shipments]:
     later = due + net.lanes.split_delay
     if not net.lanes.split_share.any():
         return [*parts, _Shipments(shipped, left, due, whole, False)]
+    # Of whole units the late ones are rounded.
+    is_whole = net.stocks.whole[net.lanes.to] & (net.lanes.split_share > 0.0)
+    late, up = columns.new(shipped.shape, where=is_whole), roundings(draft.outlook)
+    for right, factor, of_late in (
+        (up, -net.lanes.split_share, 1.0),
+        (1.0 - up, net.lanes.split_share, -1.0),
+        (0.0 * up, -1.0 + 0.0 * net.lanes.split_share, 1.0),
+    ):
+        rows = draft.at_most.new(shipped.shape, right, is_whole)
+        draft.at_most.put(rows, late, of_late)
+        draft.at_most.put(rows, shipped, factor)
+    share = np.where(is_whole, 0.0, net.lanes.split_share)
     return [
         *parts,
-        _Shipments(shipped, left, due, 1.0 - net.lanes.split_share, False),
-        _Shipments(shipped, left, later, net.lanes.split_share, False),
+        _Shipments(shipped, left, due, 1.0 - share, False),
+        _Shipments(shipped, left, later, share, False),
+        _Shipments(late, left, due, -whole, False),
+        _Shipments(late, left, later, whole, False),
     ]
+
+
+def _rounded(draft: Draft, good: Floats, limited: Bools) -> Ints:
+    """Return columns [T, Q]: by how much more of whole units is good than the share of it; where
+    room is limited, it is rounded down."""
+    net, up = draft.net, roundings(draft.outlook)
+    is_rounded = net.stocks.whole[net.lanes.to] & (good < 1.0)
+    lower, upper = np.where(limited, -1.0, up - 1.0), np.where(limited, 0.0, up)
+    times = 1.0 + net.lanes.at_once  # what is due, and what has just been shipped
+    more = draft.columns.new(good.shape, times * lower, times * upper, is_rounded)
+    draft.equal.put(draft.balance[:, net.lanes.to], more, -1.0)
+    if not net.switches.receive_after_ship:
+        draft.at_most.put(draft.floor[:, net.lanes.to], more, -1.0)
+    return more
 
 
 def _arrival(net: NetworkArrays, outlook: Outlook, part: _Shipments) -> Ints:
@@ -157,6 +185,7 @@ class _ReceivingQueue:
         none = np.full((1, shape[1]), -1)
         self._waiting = np.concatenate([none, columns.new(shape, where=self.limited)])
         self._balance = draft.equal.new(shape, where=self.limited)
+        self._rounded = _rounded(draft, good, self.limited)
         self._due_limit = draft.at_most.new(shape, where=self.limited & (not late))
         self._at_once_limit = draft.at_most.new(shape, where=self._at_once >= 0)
         self._capacity = np.maximum(
@@ -213,7 +242,9 @@ class _ReceivingQueue:
         if not net.switches.receive_after_ship:
             rows = draft.at_most.new(capacity.shape, capacity, has_room)
             draft.at_most.put(rows[:, node], draft.on_hand[:-1], net.stocks.volume)
-            draft.at_most.put(rows[:, lane_node], self._due, net.stocks.volume[net.lanes.to] * good)
+            volume = net.stocks.volume[net.lanes.to]
+            draft.at_most.put(rows[:, lane_node], self._due, volume * good)
+            draft.at_most.put(rows[:, lane_node], self._rounded, volume)
         quick = np.zeros(len(has_room), bool)
         quick[lane_node[net.lanes.at_once]] = True
         rows = draft.at_most.new(

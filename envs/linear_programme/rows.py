@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
-from envs.linear_programme.draft import Draft, factors
+from envs.linear_programme.draft import Draft, factors, roundings
 from envs.linear_programme.programme import OpeningState, Outlook, Pricing, Programme
 from envs.linear_programme.receipts import write_receipts
 from envs.types import Bools, Floats, Ints
@@ -146,6 +146,10 @@ def _write_customers(draft: Draft) -> Ints:
     rows = equal.new(shape, joins * demand, waits)
     for column, value in ((waiting[1:], 1.0), (waiting[:-1], -1.0), (now, joins), (later, 1.0)):
         equal.put(rows, column, value)
+    up, is_rounded = roundings(draft.outlook), mixed & net.stocks.whole[pairs]
+    rounded = columns.new(shape, up - 1.0, up, is_rounded & (open_ > 0.0))
+    equal.put(rows, rounded, -1.0)
+    columns.charge(rounded, -draft.weight[:, None] * net.stocks.lost_sale_cost[pairs])
     rows = at_most.new(shape, most, mixed & np.isfinite(most))
     at_most.put(rows, now, 1.0)
     at_most.put(rows, later, 1.0)

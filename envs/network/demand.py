@@ -287,6 +287,16 @@ def process_name(process: DemandProcess) -> str:
     return names[0]
 
 
+_DISCRETE: dict[object, bool] = {}  # SciPy takes a millisecond to build a distribution
+
+
+def draws_whole_units(process: DemandProcess) -> bool:
+    """Return whether a process is discrete."""
+    if process not in _DISCRETE:
+        _DISCRETE[process] = hasattr(process.distribution(1.0), "pmf")
+    return _DISCRETE[process]
+
+
 @dataclass(frozen=True, eq=False)
 class Demand:
     """Demand of one stocked pair over a calendar: a drawn process, or a replayed history."""
@@ -317,6 +327,13 @@ class Demand:
                 )
         if not 0.0 <= self.correlation < 1.0:
             raise ConfigError(f"demand: correlation is {self.correlation}; expected [0, 1).")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nobody asks for a part of a unit."""
+        if self.process is not None:
+            return draws_whole_units(self.process)
+        return bool((self.history == np.round(self.history)).all())  # type: ignore[arg-type]
 
     @classmethod
     def from_config(cls, config: DemandConfig, horizon: int, **fields: Any) -> Demand:

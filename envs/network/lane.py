@@ -222,11 +222,15 @@ class Lane:
                 )
             at_least_zero(where, **{f"{name}[{t}]": value for t, value in enumerate(values)})
 
-    def quantities(self) -> OrderQuantities:
-        """Return what an order can be. Raises NetworkError where it can be nothing but 0."""
+    def quantities(self, step: float = 0.0) -> OrderQuantities:
+        """Return what an order can be; step: units of which it must be a multiple as well.
+
+        Raises:
+            NetworkError: nothing but 0.
+        """
         load = (self.load_size or 0.0) if self.full_loads else 0.0
         limits = (self.minimum_order, self.maximum_order)
-        return order_quantities(f"Lane '{self.id}'", *limits, self.order_multiple, load)
+        return order_quantities(f"Lane '{self.id}'", *limits, self.order_multiple, load, step)
 
 
 def _check_loads(where: str, load_size: float | None, load_cost: float) -> None:

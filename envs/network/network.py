@@ -18,6 +18,7 @@ from envs.errors import NetworkError
 from envs.network.checks import must_be_share, must_know, numbers_at_least_zero, unique
 from envs.network.demand import Demand
 from envs.network.lane import Allocation, Calendar, Lane, Resource
+from envs.network.plain import ADDED
 from envs.network.regime import Regime
 
 
@@ -90,6 +91,11 @@ class Sku:
     value: float = 0.0  # currency per unit, what a unit left at the horizon is worth
     volume: float = 1.0  # storage units per unit
     weight: float = 0.0  # kg per unit
+    # whether there are no parts of a unit, in stock or on the way: shipments that are short are
+    # shared in whole units, what comes late, is usable or waits is rounded, so that the mean
+    # stays, and orders are whole. null: where nothing makes parts: all lanes order whole multiples
+    # (that take whole units of their inputs), and initial quantities and demand are whole
+    whole_units: bool | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
         numbers_at_least_zero(f"SKU '{self.id}'", self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
@@ -60,20 +61,27 @@ def order_quantities(
 def _quantities(minimum: float, maximum: float, sizes: tuple[float, ...]) -> OrderQuantities:
     if not sizes:
         return OrderQuantities(minimum, maximum, 0.0, 1.0, 0.0, 0.0)
-    pack, *more = map(_fraction, sizes)
-    for size in more:
-        common = math.lcm(pack.numerator, size.numerator)
-        pack = Fraction(common, math.gcd(pack.denominator, size.denominator))
-    least = max(1, math.ceil(_fraction(minimum) / pack - _LAST_DIGITS))
+    pack = common_multiple([fraction(size) for size in sizes])
+    least = max(1, math.ceil(fraction(minimum) / pack - _LAST_DIGITS))
     most = math.inf
     if maximum < math.inf:
-        most = math.floor(_fraction(maximum) / pack + _LAST_DIGITS)
+        most = math.floor(fraction(maximum) / pack + _LAST_DIGITS)
     numbers = (pack.numerator, pack.denominator, least, most)
     return OrderQuantities(minimum, maximum, *map(float, numbers))
 
 
-def _fraction(quantity: float) -> Fraction:
-    """The number that was meant: thirds as thirds, decimals as they are written."""
+def common_multiple(sizes: Sequence[Fraction]) -> Fraction:
+    """Return the least number that is a multiple of all."""
+    least, *more = sizes
+    for size in more:
+        common = math.lcm(least.numerator, size.numerator)
+        least = Fraction(common, math.gcd(least.denominator, size.denominator))
+    return least
+
+
+@lru_cache(maxsize=4096)
+def fraction(quantity: float) -> Fraction:
+    """Return the number that was meant: thirds as thirds, decimals as they are written."""
     near = Fraction(quantity).limit_denominator(_WRITTEN)
     return near if float(near) == quantity else Fraction(repr(float(quantity)))
 

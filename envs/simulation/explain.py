@@ -68,7 +68,8 @@ def explain_orders(
     ):
         after = order.copy()
         for q in changed.tolist():
-            rules = _quantities(simulator.net.network.lanes[q], steps)
+            lane, step = simulator.net.network.lanes[q], float(arrays.lanes.step[q])
+            rules = _quantities(lane, step, steps)
             after[q] = executed_quantity(room[q, 0], *rules, arrays.rules.rounding[q])
         note(rule, after)
     cut = order.copy()
@@ -87,9 +88,11 @@ def _executing(arrays: NetworkArrays, lanes: Ints | None) -> Ints:
     return np.union1d(lanes, uses.rows[arrays.resources.limits_orders[uses.index]])
 
 
-def _quantities(lane: Lane, steps: int) -> OrderQuantities:
-    """Return what orders could be if only the maximum counted, and the next so many rules."""
+def _quantities(lane: Lane, whole: float, steps: int) -> OrderQuantities:
+    """Return what orders could be if only the maximum counted, and the next so many rules; whole:
+    what whole units make orders multiples of."""
     minimum = lane.minimum_order if steps > 0 else 0.0
     pack = lane.order_multiple if steps > 1 else 0.0
     load = (lane.load_size or 0.0) * lane.full_loads if steps > 2 else 0.0
-    return order_quantities(lane.id, minimum, lane.maximum_order, pack, load)
+    whole = whole if steps > 1 else 0.0
+    return order_quantities(lane.id, minimum, lane.maximum_order, pack, load, whole)

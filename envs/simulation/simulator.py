@@ -62,7 +62,7 @@ def _close_period(
         else:
             receive_at_once(world, period, lo, hi)
         if not switches.demand_first:
-            serve(world, demand, lo, hi)  # 5
+            serve(world, demand, period, lo, hi)  # 5
         account(world, salvage, lo, hi)  # 6
         note_orders(world, period, lo, hi)
 
@@ -83,7 +83,7 @@ def _open_period(
         if plays and not switches.receive_after_ship:
             receive(world, period, lo, hi)  # 1
         if plays and switches.demand_first:
-            serve(world, demand, lo, hi)  # 5
+            serve(world, demand, period, lo, hi)  # 5
         if plays:
             believe_receipts(world, period, lo, hi)
         observe(world, period, first, seen, lo, hi)  # 2

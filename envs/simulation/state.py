@@ -125,7 +125,9 @@ class Scratch(NamedTuple):
     weight: Floats  # [Q, B] ship: see `allocate`; empty where all sharing is simple
     offset: Floats  # [Q, B] ship: the same
     row: Floats  # [B] ship: units a lane wants
+    rest: Floats  # [Q, B] ship: parts of whole units; 0, but while they are given out
     let_in: Floats  # [N, B] receive: share of what is due that fits
+    comes_in: Floats  # [Q, B] receive: units of what is due, where whole ones meet limited room
 
     @classmethod
     def empty(cls, net: CompiledNetwork, batch_size: int) -> Scratch:
@@ -140,7 +142,9 @@ class Scratch(NamedTuple):
             "share": lanes if arrays.switches.ship_rounds > 1 else 0,
             "weight": ruled,
             "offset": ruled,
+            "rest": lanes if arrays.switches.has_whole_units else 0,
             "let_in": shapes["N"],
+            "comes_in": lanes if arrays.switches.has_whole_units else 0,
         }
         fields = {name: np.zeros((count, batch_size)) for name, count in rows.items()}
         return cls(**fields, row=np.zeros(batch_size))

@@ -19,7 +19,7 @@ from scipy import stats
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.sparse import row_numbers
 from envs.errors import ConfigError
-from envs.network.demand import DemandProcess
+from envs.network.demand import DemandProcess, draws_whole_units
 from envs.network.lane import Lane
 from envs.network.lead_time import LeadTime
 from envs.network.network import SupplyNetwork
@@ -122,7 +122,7 @@ def _tabulate(net: CompiledNetwork) -> TraceTables:
             kind[d], history[d] = HISTORY, demand.history
             if demand.multiplier is not None:
                 known[d] = demand.multiplier
-            whole[d] = bool((demand.history == np.round(demand.history)).all())
+            whole[d] = demand.is_whole
             continue
         kind[d] = builder.kind(demand.process)
         multiplier = np.ones(length) if demand.multiplier is None else demand.multiplier
@@ -199,14 +199,10 @@ class _TableBuilder:
         self.table_at: list[int] = []
         self._table: dict[object, int] = {}
         self._place: dict[object, int] = {}
-        self._kind: dict[DemandProcess, int] = {}
 
     def kind(self, process: DemandProcess) -> int:
         """Whether the process is discrete or continuous."""
-        if process not in self._kind:  # SciPy takes a millisecond to build a distribution
-            discrete = hasattr(process.distribution(1.0), "pmf")
-            self._kind[process] = DISCRETE if discrete else CONTINUOUS
-        return self._kind[process]
+        return DISCRETE if draws_whole_units(process) else CONTINUOUS
 
     def add_demand(self, process: DemandProcess, factors: Floats) -> int:
         """Put one table per factor in consecutive places; return the first place."""

@@ -128,6 +128,11 @@ class Trace:
         _draw_preference(self._block.keys, out)
 
     @property
+    def period(self) -> int:
+        """Periods since the episodes began."""
+        return self._period
+
+    @property
     def demand(self) -> Floats:
         """[D, B] units of the current period."""
         today: Floats = self._block.demand[self._period - self._first]

@@ -28,7 +28,7 @@ _MOST_STATES = 64  # of all regimes together
 # Fields that are understood here, or that no policy's cost depends on. Others need their default.
 _UNDERSTOOD = {
     "Node": {"id", "kind", "position"},
-    "Sku": {"id", "value", "volume", "weight"},
+    "Sku": {"id", "value", "volume", "weight", "whole_units"},
     "Stock": {
         "node", "sku", "holding_cost", "backlog_cost", "lost_sale_cost", "price", "p_wait",
         "target_service", "initial_stock", "demand", "demand_regimes", "allocation",

@@ -8,6 +8,7 @@ import numpy as np
 
 from envs.network.lane import Allocation, Lane, Limits, Rounding, Speed
 from envs.network.network import Receive, ServeOrder, Unfilled
+from envs.simulation.whole_units import rounding_of
 from tests.envs.runs import Bools, Floats, Run, at_most, same
 
 __all__ = ["LANE_LAWS"]
@@ -28,26 +29,30 @@ def goods_arrive_when_due(run: Run) -> None:
             road[q, t] = quantity
     yesterday = np.repeat(run.per_pair("initial_stock"), batch, axis=1)
     for t in range(periods):
-        arrived = np.zeros((lanes, batch))
+        arrivals = []
         if before_order:
             _pause(road, t, transit[t])
-            arrived += _let_in(run, road, t, yesterday, good[t], receiving[t])
+            arrivals.append(_let_in(run, road, t, yesterday, good[t], receiving[t]))
         for q, lane in enumerate(run.network.lanes):
             _send(run, t, q, lane, road[q])
         left = run.opened.on_hand[t] - run.consumes @ run.flows.shipped[t]
         if before_order:  # what left today with lead time 0: its way is what can be paused
-            arrived += _let_in(run, road, t, left, good[t], receiving[t] & transit[t])
+            is_open = receiving[t] & transit[t]
+            arrivals.append(_let_in(run, road, t, left, good[t], is_open))
         else:
             _pause(road, t, transit[t])
-            arrived += _let_in(run, road, t, left, good[t], receiving[t])
-        same(f"received in {t}", run.flows.received[t], arrived * good[t])
-        same(f"scrapped in {t}", run.flows.scrapped[t], arrived * (1.0 - good[t]))
+            arrivals.append(_let_in(run, road, t, left, good[t], receiving[t]))
+        usable = sum(_usable(run, units, good[t], rounding_of(t)) for units in arrivals)
+        same(f"received in {t}", run.flows.received[t], usable)
+        same(f"scrapped in {t}", run.flows.scrapped[t], sum(arrivals) - usable)
         yesterday = run.closed.on_hand[t]
 
 
 def _send(run: Run, t: int, q: int, lane: Lane, road: Floats) -> None:
     shipped = run.flows.shipped[t, q]
     late = lane.split_share * shipped
+    if lane.sku in run.whole:
+        late = np.floor(late + rounding_of(t))
     for b in range(shipped.size):
         due = t + int(run.lead_time[t, q, b])
         road[due, b] += shipped[b] - late[b]
@@ -72,12 +77,41 @@ def _let_in(
         to = np.array([[q.node == node.id] for q in network.lanes])
         here = np.array([[s.node == node.id] for s in network.stocks])
         room = np.maximum(0.0, node.storage_capacity - (here * volume * on_hand).sum(axis=0))
-        asked = (to * takes_room * good * due).sum(axis=0)
+        asked = (to * takes_room * _usable(run, due, good, 0.0)).sum(axis=0)
         fits = np.where(asked > room, room / np.maximum(asked, 1e-300), 1.0)
-        due = np.where(to & (takes_room > 0), due * fits, due)
+        whole = _of_whole_units(run)
+        lets = np.where(whole, np.floor(due * fits + 1e-9), due * fits)
+        lets = np.where(to & (takes_room > 0), lets, due)
+        turns = _turns(run) if whole.any() and np.isfinite(node.storage_capacity) else []
+        for q in turns:  # one unit more each, while it fits
+            more = np.zeros(lets.shape)
+            more[q] = to[q] & (takes_room[q] > 0) & whole[q] & (lets[q] < due[q])
+            volumes = (to * takes_room * _usable(run, lets + more, good, 0.0)).sum(axis=0)
+            lets = np.where(volumes <= room + 1e-9, lets + more, lets)
+        due = lets
     road[:, t + 1] += road[:, t] - due
     road[:, t] = 0.0
     return due
+
+
+def _usable(run: Run, units: Floats, share: Floats, rounding: float) -> Floats:
+    """[Q, B] good units of what arrived; whole ones rounded, where room is limited down."""
+    limited = {n.id for n in run.network.nodes if np.isfinite(n.storage_capacity)}
+    volume = {s.id: s.volume for s in run.network.skus}
+    down = np.array([[q.node in limited and volume[q.sku] > 0] for q in run.network.lanes])
+    whole = np.floor(units * share + np.where(down, 1e-9, max(rounding, 1e-9)))
+    return np.where(_of_whole_units(run) & (share < 1.0), whole, units * share)
+
+
+def _of_whole_units(run: Run) -> Bools:
+    """[Q, 1]"""
+    return np.array([[q.sku in run.whole] for q in run.network.lanes])
+
+
+def _turns(run: Run) -> list[int]:
+    """Lanes by priority and then by name."""
+    lanes = run.network.lanes
+    return sorted(range(len(lanes)), key=lambda q: (lanes[q].priority, lanes[q].id))
 
 
 def storage_is_kept(run: Run) -> None:
@@ -151,7 +185,7 @@ def orders_are_what_rules_make_of_wishes(run: Run) -> None:
     enough for all, no more than that, and no less than what still fits."""
     wanted = _wished(run)
     for q, lane in enumerate(run.network.lanes):
-        wanted[:, q] = _rounded(run, lane, wanted[:, q])
+        wanted[:, q] = _rounded(run, q, lane, wanted[:, q])
     ordered, uses, there = run.flows.ordered, run.uses, run.capacity
     budgets = [r for r, x in enumerate(run.network.resources) if x.limits is Limits.orders]
     left = np.stack([there[:, r] - np.einsum("q,tqb->tb", uses[r], ordered) for r in budgets]
@@ -164,7 +198,7 @@ def orders_are_what_rules_make_of_wishes(run: Run) -> None:
     same("order", np.where(enough, ordered - wanted, 0.0), 0.0)
     at_most("order that a budget cuts", ordered, wanted)
     for q, lane in enumerate(run.network.lanes):
-        legal = _legal(lane)
+        legal = _legal(run, q, lane)
         if legal is None:
             more = np.where(ordered[:, q] > 0, 1e-6, max(lane.minimum_order, 1e-6))
         else:
@@ -176,23 +210,24 @@ def orders_are_what_rules_make_of_wishes(run: Run) -> None:
         assert not fits.any(), f"an order on {lane.id} was cut more than its budgets ask for"
 
 
-def _legal(lane: Lane) -> Floats | None:
-    """What the lane takes, up to 100,000 units; None: any quantity from its minimum on."""
-    sizes = [size for size in (lane.order_multiple, _full_load(lane)) if size > 0]
+def _legal(run: Run, q: int, lane: Lane) -> Floats | None:
+    """What the lane takes, as far as anybody asks; None: any quantity from its minimum on."""
+    sizes = [lane.order_multiple, _full_load(lane), float(run.steps[q, 0])]
+    sizes = [size for size in sizes if size > 0]
     if not sizes:
         return None
-    found = np.arange(int(100_000 / sizes[0])) * sizes[0]
-    for size in sizes[1:]:
+    most = max(run.raw.max(), 50.0) + 50.0
+    found = sizes[0] * np.arange(1.0, most / sizes[0])
+    for size in sizes:
         found = found[np.abs(found / size - np.round(found / size)) < 1e-9]
-    legal = (lane.minimum_order <= found) & (found <= lane.maximum_order)
-    return found[legal | (found == 0.0)]
+    return np.array([0.0, *found[(found >= lane.minimum_order) & (found <= lane.maximum_order)]])
 
 
-def _rounded(run: Run, lane: Lane, wish: Floats) -> Floats:
+def _rounded(run: Run, q: int, lane: Lane, wish: Floats) -> Floats:
     """What the lane's rounding makes of wishes [T, B]."""
-    rounding = lane.rounding or _usual_rounding(run, lane)
+    rounding = lane.rounding or _usual_rounding(run, q, lane)
     wish = np.minimum(wish, lane.maximum_order)
-    legal = _legal(lane)
+    legal = _legal(run, q, lane)
     if legal is None:
         above = np.maximum(wish, lane.minimum_order)
         below = np.where(wish >= lane.minimum_order, wish, 0.0)
@@ -205,7 +240,7 @@ def _rounded(run: Run, lane: Lane, wish: Floats) -> Floats:
     return np.where(wish > 0, above if rounding is Rounding.up else below, 0.0)
 
 
-def _usual_rounding(run: Run, lane: Lane) -> Rounding:
+def _usual_rounding(run: Run, q: int, lane: Lane) -> Rounding:
     """Up where somebody waits and a pack or the minimum is more than a unit."""
     pair = next(s for s in run.network.stocks if (s.node, s.sku) == (lane.node, lane.sku))
     drawn = any(
@@ -214,7 +249,8 @@ def _usual_rounding(run: Run, lane: Lane) -> Rounding:
     waits = (pair.demand is not None and pair.p_wait > 0) or (
         drawn and run.network.timing.unfilled is Unfilled.backlog
     )
-    coarse = max(lane.order_multiple, _full_load(lane), lane.minimum_order) > 1
+    pack = max(lane.order_multiple, _full_load(lane), float(run.steps[q, 0]))
+    coarse = max(pack, lane.minimum_order) > 1
     return Rounding.up if waits and coarse else Rounding.nearest
 
 
@@ -259,39 +295,43 @@ def shipments_are_possible(run: Run) -> None:
 
 def scarce_goods_are_shared(run: Run) -> None:
     """A lane that takes nothing scarce ships all it may. What is scarce is given out in full, by
-    the rule, where none of the lanes that share it is held back by something else."""
-    want = run.owed_at_ship * run.multiplier("availability")
-    sources: list[tuple[str, Floats, Floats, Floats]] = []  # label, use, what is there, levels
+    the rule, where none of the lanes that share it is held back by something else; of whole units
+    up to a step of a lane."""
+    want, shipped = run.wanted_at_ship, run.flows.shipped
+    less, more = np.maximum(shipped - run.steps, 0.0), shipped + run.steps
+    sources: list[tuple[str, Floats, Floats, Allocation, Floats]] = []  # use, there, rule, weights
     for p, stock in enumerate(run.network.stocks):
-        level = _level_by_rule(run, stock.allocation, want) / run.sharing_weight(p)
-        sources.append((stock.label, run.consumes[p], run.opened.on_hand[:, p], level))
+        weight, there = run.sharing_weight(p), run.opened.on_hand[:, p]
+        sources.append((stock.label, run.consumes[p], there, stock.allocation, weight))
     for r in np.flatnonzero(run.limits_shipments):
-        resource = run.network.resources[r]
-        level = _level_by_rule(run, resource.allocation, want)
-        sources.append((resource.id, run.uses[r], run.capacity[:, r], level))
-    scarce = [np.einsum("q,tqb->tb", use, want) > there for _, use, there, _ in sources]
+        resource, plain = run.network.resources[r], np.ones(want.shape)
+        sources.append((resource.id, run.uses[r], run.capacity[:, r], resource.allocation, plain))
+    scarce = [np.einsum("q,tqb->tb", use, want) > there for _, use, there, *_ in sources]
     limits = np.zeros(want.shape)  # scarce things that a lane takes
-    for (_, use, _, _), lacking in zip(sources, scarce, strict=True):
+    for (_, use, *_), lacking in zip(sources, scarce, strict=True):
         limits += (use > 0)[:, None] * lacking[:, None]
-    same("shipped without limit", np.where(limits == 0, run.flows.shipped - want, 0.0), 0.0)
-    for (label, use, there, level), lacking in zip(sources, scarce, strict=True):
+    same("shipped without limit", np.where(limits == 0, shipped - want, 0.0), 0.0)
+    for (label, use, there, rule, weight), lacking in zip(sources, scarce, strict=True):
         users = np.flatnonzero(use)
         alone = lacking & (limits[:, users] <= 1).all(axis=1)
-        used = np.einsum("q,tqb->tb", use, run.flows.shipped)
-        same(f"given out of {label}", np.where(alone, used - there, 0.0), 0.0, 1e-7)
+        unused = np.where(alone, there - np.einsum("q,tqb->tb", use, shipped), 0.0)
+        parts = (use * run.steps[:, 0]).sum()
+        same(f"given out of {label}", np.maximum(unused - parts, 0.0), 0.0, 1e-7)
+        low = _level_by_rule(run, rule, want, less) / weight
+        high = _level_by_rule(run, rule, want, more) / weight
         for i in users:
             for k in users:
-                served = run.flows.shipped[:, i] > 1e-6
-                waiting = run.flows.shipped[:, k] < want[:, k] - 1e-6
-                ahead = np.where(alone & served & waiting, level[:, i] - level[:, k], 0.0)
-                rounding = 1e-5 * (1.0 + np.abs(level[:, i]))  # actions are of single precision
+                served = less[:, i] > 1e-6
+                waiting = more[:, k] < want[:, k] - 1e-6
+                ahead = np.where(alone & served & waiting, low[:, i] - high[:, k], 0.0)
+                rounding = 1e-5 * (1.0 + np.abs(low[:, i]))  # actions are of single precision
                 at_most(f"lead over others who share {label}", ahead, rounding)
 
 
-def _level_by_rule(run: Run, rule: Allocation, want: Floats) -> Floats:
+def _level_by_rule(run: Run, rule: Allocation, want: Floats, shipped: Floats) -> Floats:
     """[T, Q, B] what the rule makes equal over lanes: the share of what is wanted that is shipped,
     the same behind higher ranks, or the receiver's days of cover."""
-    share = run.flows.shipped / np.maximum(want, 1e-300)
+    share = shipped / np.maximum(want, 1e-300)
     if rule is Allocation.proportional:
         return share
     if rule is Allocation.priority:
@@ -302,7 +342,7 @@ def _level_by_rule(run: Run, rule: Allocation, want: Floats) -> Floats:
     stock = state.on_hand - state.backorders - run.consumes @ state.owed
     stock = stock + run.delivers @ state.in_transit.sum(axis=2)
     to = run.delivers.T
-    return (to @ stock + run.flows.shipped) / (to @ rate)
+    return (to @ stock + shipped) / (to @ rate)
 
 
 LANE_LAWS: tuple[Callable[[Run], None], ...] = (

@@ -15,8 +15,9 @@ import numpy as np
 from envs.compiled.arrays import CostColumn
 from envs.network.lane import Limits
 from envs.network.network import InTransitPayer, ServeOrder, Unfilled
+from envs.simulation.whole_units import rounding_of
 from tests.envs.lane_laws import LANE_LAWS
-from tests.envs.runs import Floats, Run, at_most, same
+from tests.envs.runs import Bools, Floats, Run, at_most, same
 
 __all__ = ["LAWS", "costs_add_up"]
 
@@ -80,7 +81,11 @@ def demand_is_conserved(run: Run) -> None:
     flows, pairs = run.flows, run.net.customer_pair
     same("demand", flows.demand[:, pairs], run.demand)
     unmet = flows.demand - flows.sold
-    same("lost", flows.lost, (1.0 - run.per_pair("p_wait")) * unmet)
+    waits = run.per_pair("p_wait") * unmet
+    for t in range(len(waits)):
+        rounded = np.floor(waits[t] + max(rounding_of(t), 1e-9))
+        waits[t] = np.where(_whole_pairs(run), rounded, waits[t])
+    same("lost", flows.lost, unmet - waits)
     before = np.concatenate([np.zeros_like(unmet[:1]), run.closed.backorders[:-1]])
     same("backlog", run.closed.backorders, before + unmet - flows.lost - flows.backlog_served)
     at_most("backlog served", flows.backlog_served, before)
@@ -94,9 +99,37 @@ def customers_get_what_is_there(run: Run) -> None:
     first = run.network.timing.demand is ServeOrder.first
     shelf = (run.opened if first else run.closed).on_hand
     served = run.flows.sold + run.flows.backlog_served
-    left = np.minimum(shelf, run.per_pair("serve_limit") - served)
+    limit = run.per_pair("serve_limit")
+    limit = np.where(_whole_pairs(run), np.floor(limit), limit)
+    left = np.minimum(shelf, limit - served)
     turned_away = run.flows.demand - run.flows.sold > 1e-9
     same("stock kept from customers", np.where(turned_away, left, 0.0), 0.0 * left)
+
+
+def _whole_pairs(run: Run) -> Bools:
+    """[P, 1] whether the SKU comes in whole units."""
+    return np.array([[s.sku in run.whole] for s in run.network.stocks])
+
+
+def whole_units_stay_whole(run: Run) -> None:
+    """No part of a unit is ordered, shipped, taken by production, received, stocked or sold."""
+    lanes = np.array([[q.sku in run.whole] for q in run.network.lanes])
+    pairs, flows = _whole_pairs(run), run.flows
+    for name in ("ordered", "shipped", "cancelled", "received", "scrapped"):
+        same(name, *_parts(lanes, getattr(flows, name)))
+    for name in ("demand", "sold", "backlog_served", "lost"):
+        same(name, *_parts(pairs, getattr(flows, name)))
+    same("taken by lanes", *_parts(pairs, run.consumes @ flows.shipped))
+    for state in (run.opened, run.closed):
+        for name in ("on_hand", "backorders"):
+            same(name, *_parts(pairs, getattr(state, name)))
+        for name in ("owed", "in_transit_total", "orders_on_way_total"):
+            same(name, *_parts(lanes, getattr(state, name)))
+        same("in_transit", *_parts(lanes[:, None], state.in_transit))
+
+
+def _parts(is_whole: Bools, values: Floats) -> tuple[Floats, Floats]:
+    return np.where(is_whole, values, 0.0), np.where(is_whole, np.round(values), 0.0)
 
 
 def nothing_is_negative(run: Run) -> None:
@@ -183,6 +216,7 @@ LAWS: dict[str, Callable[[Run], None]] = {
         lanes_conserve_goods,
         demand_is_conserved,
         customers_get_what_is_there,
+        whole_units_stay_whole,
         nothing_is_negative,
         costs_add_up,
         *LANE_LAWS,

@@ -213,8 +213,8 @@ MUTATIONS = (
     Mutation(
         "bad goods need room",
         "simulation/events/receive.py",
-        "net.stocks.volume[to] * due[b] * _yield(world, q, lo + b)",
-        "net.stocks.volume[to] * due[b]",
+        "need[b] += net.stocks.volume[to] * good",
+        "need[b] += net.stocks.volume[to] * due[b]",
     ),
     Mutation(
         "the pipeline has no slot to wait in",
@@ -383,6 +383,18 @@ MUTATIONS = (
         "compiled/rules.py",
         "usual = Rounding.up if is_coarse and waits[pair] else Rounding.nearest",
         "usual = Rounding.nearest",
+    ),
+    Mutation(
+        "televisions are sawn in two",
+        "simulation/events/ship.py",
+        "if net.switches.has_whole_units:",
+        "if False:",
+    ),
+    Mutation(
+        "what whole units leave of a stock stays there",
+        "simulation/whole_units.py",
+        "if _fits(net, best, owed, factor, shipped, on_hand, left, b):",
+        "if False:",
     ),
     Mutation(
         "what is left of a budget is given to nobody",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
+from envs.errors import NetworkError
 from envs.network.demand import Demand, DemandConfig
 from envs.network.generate_config import GenerateConfig
 from envs.network.lane import (
@@ -41,6 +42,7 @@ from envs.network.network import (
     Unfilled,
 )
 from envs.network.regime import EventWindow, MarkovChain, Regime, RegimeProcess, RegimeState
+from envs.network.whole_units import shipping_step, whole_skus
 from envs.scenarios.one_warehouse import OneWarehouseConfig
 
 __all__ = ["CALENDAR", "random_network", "rows_are_the_stocks"]
@@ -122,7 +124,7 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
         _stock(random, node, sku, (node, sku) in customers, drawn, divisible, regimes)
         for node, sku in sorted(stocked)
     )
-    return SupplyNetwork(
+    network = SupplyNetwork(
         tuple(
             Node(
                 n,
@@ -132,13 +134,41 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
             )
             for n in nodes
         ),
-        tuple(Sku(s, random.choice([0.0, 2.0]), random.choice([0.0, 1.0, 2.5])) for s in skus),
+        tuple(
+            Sku(
+                s,
+                random.choice([0.0, 2.0]),
+                random.choice([0.0, 1.0, 2.5]),
+                whole_units=False if divisible else None,
+            )
+            for s in skus
+        ),
         stocks,
         tuple(lanes),
         resources,
         regimes,
         timing,
     )
+    return network if divisible else _with_whole_units(random, network)
+
+
+def _with_whole_units(random: Random, network: SupplyNetwork) -> SupplyNetwork:
+    """SKUs that say whether they come in whole units, or leave it to what their lanes order."""
+    if random.random() < 0.4:
+        lanes = tuple(replace(q, order_multiple=q.order_multiple or 1.0) for q in network.lanes)
+        network = replace(network, lanes=lanes)
+    for k, sku in enumerate(network.skus):
+        skus = list(network.skus)
+        skus[k] = replace(sku, whole_units=random.choice([None, False, True, True]))
+        changed = replace(network, skus=tuple(skus))
+        try:
+            whole = whole_skus(changed)
+            for lane in network.lanes:
+                lane.quantities(shipping_step(lane, whole))
+        except NetworkError:  # it begins with parts, or its limits leave no whole units
+            continue
+        network = changed
+    return network
 
 
 def rows_are_the_stocks(network: SupplyNetwork, net: CompiledNetwork) -> None:

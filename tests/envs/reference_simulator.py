@@ -2,7 +2,8 @@
 
 Written from what fields and events are documented to mean (`envs/network`, docs/how_to/orders.md,
 replay.md), in plain Python over the network itself, without the simulator's arrays: the two agree
-only if both do what is said. It doesn't know storage capacities, and fair or learned sharing.
+only if both do what is said. It doesn't know storage capacities, whole units, and fair or learned
+sharing.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 
 import numpy as np
@@ -13,6 +14,7 @@ from envs.compiled.network import CompiledNetwork, compile_network
 from envs.environment.batched_env import BatchedEnv, row_groups
 from envs.network.lane import Limits
 from envs.network.network import SupplyNetwork
+from envs.network.whole_units import shipping_step, whole_skus
 from envs.scenario import Scenario
 from envs.simulation.actions import Group
 from envs.simulation.simulator import Simulator
@@ -89,6 +91,22 @@ class Run:
         """[T, Q, B] units that the sender knows of when goods leave."""
         at_once = self.per_lane("information_delay") == 0
         return self.opened.owed + np.where(at_once, self.flows.ordered, 0.0)
+
+    @cached_property
+    def whole(self) -> frozenset[str]:
+        """SKUs that come in whole units."""
+        return whole_skus(self.network)
+
+    @cached_property
+    def steps(self) -> Floats:
+        """[Q, 1] what shipments of whole units are multiples of; 0: any quantity."""
+        return np.array([[shipping_step(q, self.whole)] for q in self.network.lanes])
+
+    @cached_property
+    def wanted_at_ship(self) -> Floats:
+        """[T, Q, B] what lanes may ship: what is owed and available, of whole units whole steps."""
+        want, steps = self.owed_at_ship * self.multiplier("availability"), self.steps
+        return np.where(steps > 0, np.floor(want / np.maximum(steps, 1e-9) + 1e-9) * steps, want)
 
     def multiplier(self, name: str) -> Floats:
         """[T, Q, B] what the regimes of every lane make of one of their multipliers."""

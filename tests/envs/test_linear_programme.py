@@ -105,11 +105,13 @@ def owed_unseen(net: CompiledNetwork, programme: Programme, played: Played, firs
 
 
 def without_steps(network: SupplyNetwork) -> SupplyNetwork:
-    """The same without what isn't linear: costs that jump, customers of whom a share waits."""
+    """The same without what isn't linear: costs that jump, whole units, customers of whom a share
+    waits."""
     lanes = tuple(replace(lane, fixed_cost=0.0, load_cost=0.0) for lane in network.lanes)
     stocks = tuple(replace(stock, p_wait=float(stock.p_wait > 0.5)) for stock in network.stocks)
     resources = tuple(replace(r, fixed_cost=0.0, load_cost=0.0) for r in network.resources)
-    return replace(network, lanes=lanes, stocks=stocks, resources=resources)
+    skus = tuple(replace(sku, whole_units=False) for sku in network.skus)
+    return replace(network, skus=skus, lanes=lanes, stocks=stocks, resources=resources)
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -122,6 +122,7 @@ def known(network: SupplyNetwork) -> SupplyNetwork:
     )  # fmt: skip
     return replace(
         network,
+        skus=tuple(replace(s, whole_units=False) for s in network.skus),
         nodes=tuple(replace(n, storage_capacity=math.inf) for n in network.nodes),
         stocks=tuple(stocks),
     )

@@ -76,3 +76,11 @@ def test_an_order_ships_when_its_sender_hears_of_it(tmp_path: Path) -> None:
     shipped = lanes["shipped"].unstack()
     assert shipped["a"].tolist()[:3] == [0, 5, 0]
     assert shipped["b"].tolist()[:3] == [5, 0, 0]
+
+
+def test_televisions_stay_whole(tmp_path: Path) -> None:
+    """Nine for two orders of six each (frappe/erpnext#18391, frePPLe#397)."""
+    stocks, lanes = replayed(tmp_path, "whole_units_split")
+    assert lanes.loc[(0, "to_a"), "shipped"] == 5
+    assert lanes.loc[(0, "to_b"), "shipped"] == 4
+    assert stocks["sold"].xs(1, level="period").tolist() == [0, 5, 4]

@@ -54,9 +54,9 @@ def apart(twin: torch.Tensor, simulator: np.ndarray) -> float:
     return float(np.max(np.abs(own - simulator) / (1.0 + np.abs(simulator))))
 
 
-def follow(seed: int, periods: int = 20, batch: int = 3) -> None:
-    """Step both on a random network under the same orders; whole units are off."""
-    net = compile_network(random_network(Random(seed), divisible=True))
+def follow(seed: int, periods: int = 20, batch: int = 3, *, divisible: bool = True) -> None:
+    """Step both on a random network under the same orders; divisible: without whole units."""
+    net = compile_network(random_network(Random(seed), divisible=divisible))
     simulator, rng = Simulator(net, batch), np.random.default_rng(seed)
     twin = Twin(Tables(net, EXACT, "cpu"), compile_heads(net)[0])
     simulator.reset(seed)
@@ -90,11 +90,16 @@ def test_twin_goes_where_the_simulator_goes(seed: int) -> None:
     follow(seed)
 
 
+@pytest.mark.parametrize("seed", range(40, 60))
+def test_twin_keeps_units_whole_as_the_simulator_does(seed: int) -> None:
+    follow(seed, divisible=False)
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("block", range(10))
 def test_twin_goes_where_the_simulator_goes_on_1000_networks(block: int) -> None:
     for seed in range(40 + 100 * block, 140 + 100 * block):
-        follow(seed)
+        follow(seed, divisible=seed % 2 == 0)
 
 
 def scenario_of(name: str) -> Scenario:

@@ -47,7 +47,8 @@ def without_packs(factory: EnvFactory) -> EnvFactory:
         return factory
     network = factory.scenario.network
     lanes = tuple(replace(lane, order_multiple=0.0) for lane in network.lanes)
-    scenario = replace(factory.scenario, network=replace(network, lanes=lanes))
+    skus = tuple(replace(sku, whole_units=False) for sku in network.skus)
+    scenario = replace(factory.scenario, network=replace(network, lanes=lanes, skus=skus))
     return replace(factory, scenario=scenario)
 
 

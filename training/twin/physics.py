@@ -20,6 +20,7 @@ from training.twin.receive import Receiving
 from training.twin.ship import Shipping, added
 from training.twin.state import Draws, TwinState, anchor
 from training.twin.tables import Tables
+from training.twin.whole_units import WholeUnits
 
 Simulated = tuple[State, Flows, int]  # the simulator after the same event, and its period
 Served = tuple[Tensor, Tensor, Tensor]  # [P, B] units: sold, older demand served, lost
@@ -68,6 +69,7 @@ class Twin:
         self._serve_limit = tables.column(a.stocks.serve_limit)
         self._p_wait = tables.column(a.stocks.p_wait)
         self._soon = _Soon(tables)
+        self._whole = WholeUnits(tables)
         self._customers = tables.index(np.flatnonzero(a.stocks.demand_of >= 0))
         self._stream = tables.index(a.stocks.demand_of[a.stocks.demand_of >= 0])
         self._served: Served | None = None  # before orders, where customers come first
@@ -115,7 +117,7 @@ class Twin:
             state = self._receiving.receive(state, draws, at_once=True)
         demand = self._demand(draws)
         if not self.net.arrays.switches.demand_first or self._served is None:
-            state, self._served = self._serve(state, demand)
+            state, self._served = self._serve(state, demand, draws)
         if simulated is not None:
             state = state.anchored(simulated[0], simulated[2])
         cost = self._accounting.cost(state, draws, ordered, shipment, self._served)
@@ -134,7 +136,7 @@ class Twin:
         if not self.net.arrays.switches.receive_after_ship:
             state = self._receiving.receive(state, draws, at_once=False)
         if self.net.arrays.switches.demand_first:
-            state, self._served = self._serve(state, self._demand(draws))
+            state, self._served = self._serve(state, self._demand(draws), draws)
         return state if simulated is None else state.anchored(simulated[0], simulated[2])
 
     def begin(self, flows: Flows) -> None:
@@ -162,12 +164,14 @@ class Twin:
         tables = self._tables
         return tables.total(tables.pairs, self._customers, draws.demand[self._stream])
 
-    def _serve(self, state: TwinState, demand: Tensor) -> tuple[TwinState, Served]:
+    def _serve(self, state: TwinState, demand: Tensor, draws: Draws) -> tuple[TwinState, Served]:
         available = torch.minimum(state.on_hand, self._serve_limit)
         older = torch.minimum(state.backorders, available)
         sold = torch.minimum(demand, available - older)
         unmet = demand - sold
         lost = (1.0 - self._p_wait) * unmet
+        if self._whole.any:
+            lost = unmet - self._whole.of_pairs(self._p_wait * unmet, draws.rounding)
         state = state._replace(
             on_hand=state.on_hand - older - sold,
             backorders=state.backorders + (unmet - lost) - older,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from training.twin.state import Draws, TwinState
 from training.twin.tables import Tables, proportion
+from training.twin.whole_units import WholeUnits
 
 
 class Receiving:
@@ -26,6 +27,9 @@ class Receiving:
         self._volume = tables.column(a.stocks.volume)
         self._capacity = tables.column(a.nodes.storage_capacity)
         self._node = tables.index(a.stocks.node_of)
+        self._whole = WholeUnits(tables)
+        perfect = a.factor_rows.yield_share < 0
+        self._is_perfect = tables.column(perfect & (a.lanes.yield_share == 1.0)) > 0.0
 
     def hear(self, state: TwinState) -> TwinState:
         """Orders due now are owed."""
@@ -44,13 +48,19 @@ class Receiving:
         good = due
         if self._is_disturbed:
             due, rest = self._disturb(state.on_hand, due, rest, draws, at_once)
-            good = due * self._yield(draws)
+            good = self._good(due, draws, draws.rounding)
         on_hand = state.on_hand + self._tables.at_pairs(good)
         return state._replace(on_hand=on_hand, in_transit=torch.cat([stays[None], rest]))
 
     def _yield(self, draws: Draws) -> Tensor:
         factor = self._tables.factor(self._tables.net.arrays.factor_rows.yield_share, draws)
         return self._yield_share if factor is None else self._yield_share * factor
+
+    def _good(self, due: Tensor, draws: Draws, rounding: float) -> Tensor:
+        """[Q, B] what is usable of it; of whole units at a node of limited room rounded down."""
+        rounded = rounding * (1.0 - self._needs_room)
+        good = due * self._yield(draws)
+        return torch.where(self._is_perfect, good, self._whole.of_lanes(good, rounded))
 
     def _disturb(
         self, on_hand: Tensor, due: Tensor, rest: Tensor, draws: Draws, at_once: bool
@@ -83,8 +93,11 @@ class Receiving:
         if not at_once:  # what nothing disturbs is on the shelf already
             on_hand = on_hand + tables.at_pairs(due * self._plain)
         nodes = len(self._capacity)
-        volume = self._volume[tables.to] * due * self._yield(draws) * self._needs_room
+        volume = self._volume[tables.to] * self._good(due, draws, 0.0) * self._needs_room
         need = tables.total(nodes, self._node[tables.to], volume)
         taken = tables.total(nodes, self._node, self._volume * on_hand)
         let_in = proportion((self._capacity - taken).clamp(min=0.0), need)
+        if self._whole.any:
+            comes = self._whole.let_in(due, on_hand, draws, let_in, at_once)
+            return (due - comes) * self._needs_room
         return due * (1.0 - let_in[self._node[tables.to]]) * self._needs_room

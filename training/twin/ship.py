@@ -13,6 +13,7 @@ from envs.simulation.state import Flows
 from training.twin.allocate import ScarceStock
 from training.twin.state import Draws, TwinState, anchor
 from training.twin.tables import Entries, Tables, proportion
+from training.twin.whole_units import WholeUnits
 
 
 class Shipment(NamedTuple):
@@ -38,6 +39,7 @@ class Shipping:
         self._limits = Entries(uses.row[keep], uses.column[keep], uses.value[keep])
         self._shared = self._places(limited & ~a.resources.by_priority)
         self._scarce = ScarceStock(tables, heads)
+        self._whole = WholeUnits(tables)
         self._lead = tables.index(a.lanes.lead_time)[:, None]
         self._drawn = tables.index(np.flatnonzero(a.lanes.lead_row >= 0))
         self._draw = tables.index(a.lanes.lead_row[a.lanes.lead_row >= 0])
@@ -75,7 +77,7 @@ class Shipping:
         a, tables = self._tables.net.arrays, self._tables
         on_hand, owed = state.on_hand, state.owed
         usable = tables.factor(a.factor_rows.availability, draws)
-        full = owed if usable is None else owed * usable
+        full = owed if usable is None else self._whole.available(owed * usable)
         left = self._open_resources(draws, owed.shape[1])
         shipped = torch.zeros_like(owed)
         for done in range(a.switches.ship_rounds):
@@ -89,6 +91,9 @@ class Shipping:
             shipped = shipped + share if done else share
             on_hand = _less(on_hand, self._inputs, share, tables)
             left = None if left is None else _less(left, self._limits, share, tables)
+        if flows is None and self._whole.any:
+            shipped = self._whole.shipped(owed, draws, shipped, on_hand, left)
+            on_hand = _less(state.on_hand, self._inputs, shipped, tables)
         shipped = anchor(None if flows is None else flows.shipped, shipped)
         owed = owed - shipped
         cancelled = torch.zeros_like(owed)
@@ -140,7 +145,7 @@ class Shipping:
             )
         if not self._splits:
             return added(in_transit, lead, shipped)
-        late = self._split_share * shipped
+        late = self._whole.of_lanes(self._split_share * shipped, draws.rounding)
         in_transit = added(in_transit, lead, shipped - late)
         return added(in_transit, (lead + self._split_delay) % len(in_transit), late)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from envs.simulation.state import State
+from envs.simulation.whole_units import rounding_of
 from envs.trace.trace import Trace
 from envs.types import Floats
 
@@ -68,6 +69,7 @@ class Draws(NamedTuple):
     demand: Tensor  # [D, B] units
     lead_time: Tensor  # [rows, B] periods, of what ships in it
     factor: Tensor  # [V, B]: what regimes multiply
+    rounding: float  # of parts of whole units, see `envs.simulation.whole_units.rounding_of`
 
     @classmethod
     def of(cls, trace: Trace, dtype: torch.dtype, device: str) -> Draws:
@@ -76,4 +78,5 @@ class Draws(NamedTuple):
             torch.tensor(trace.demand, dtype=dtype, device=device),
             torch.tensor(trace.lead_time, device=device),
             torch.tensor(trace.factor, dtype=dtype, device=device),
+            rounding_of(trace.period),
         )

@@ -14,6 +14,7 @@ import numpy as np
 
 from envs.compiled.arrays import NetworkArrays
 from envs.kernel import kernel
+from envs.simulation.whole_units import good_units, let_in_whole, rounding_of
 from envs.simulation.world import World
 from envs.types import Floats
 
@@ -44,7 +45,7 @@ def receive(world: World, period: int, lo: int, hi: int) -> None:
             if row >= 0:
                 _pause_transit(state.in_transit[q], factor[row], slot, lo, hi)
     if not all_plain:
-        _receive_disturbed(world, slot, False, lo, hi)
+        _receive_disturbed(world, slot, rounding_of(period), False, lo, hi)
 
 
 @kernel
@@ -65,7 +66,7 @@ def receive_at_once(world: World, period: int, lo: int, hi: int) -> None:
             if net.factor_rows.transit[q] >= 0:  # only today's goods: the others were paused before
                 _wait(state.in_transit[q], factor[net.factor_rows.transit[q]], slot, lo, hi)
     if not all_plain:
-        _receive_disturbed(world, slot, True, lo, hi)
+        _receive_disturbed(world, slot, rounding_of(period), True, lo, hi)
     if is_late:
         for q in range(net.lanes.to.size):
             if net.lanes.at_once[q]:
@@ -131,7 +132,9 @@ def _wait(in_transit: Floats, factor: Floats, slot: int, lo: int, hi: int) -> No
 
 
 @kernel
-def _receive_disturbed(world: World, slot: int, at_once: bool, lo: int, hi: int) -> None:
+def _receive_disturbed(
+    world: World, slot: int, rounding: float, at_once: bool, lo: int, hi: int
+) -> None:
     """Lanes whose receipts pauses, yields or storage change; at_once: only those of lead time 0."""
     net, state = world.net, world.state
     flows, scratch, factor = world.flows, world.scratch, world.factor
@@ -140,21 +143,30 @@ def _receive_disturbed(world: World, slot: int, at_once: bool, lo: int, hi: int)
             _wait(state.in_transit[q], factor[net.factor_rows.receiving[q]], slot, lo, hi)
     if net.nodes.capacitated.size > 0:
         _find_room(world, slot, at_once, lo, hi)
+        if net.switches.has_whole_units:
+            let_in_whole(
+                net, state.in_transit, slot, state.on_hand, factor, scratch.let_in,
+                scratch.comes_in, at_once, lo, hi,
+            )  # fmt: skip
     later = (slot + 1) % state.in_transit.shape[1]
     for q in range(net.lanes.to.size):
         if not _is_disturbed(net, q, at_once):
             continue
         due, waiting = state.in_transit[q, slot, lo:hi], state.in_transit[q, later, lo:hi]
+        rounded = rounding
         if _needs_room(net, q):
+            rounded = 0.0
             let_in = scratch.let_in[net.stocks.node_of[net.lanes.to[q]], lo:hi]
             for b in range(hi - lo):
                 kept_out = due[b] - due[b] * let_in[b]
+                if net.switches.has_whole_units:
+                    kept_out = due[b] - scratch.comes_in[q, lo + b]
                 waiting[b] += kept_out
                 due[b] -= kept_out
         total, on_hand = state.in_transit_total[q, lo:hi], state.on_hand[net.lanes.to[q], lo:hi]
         received, scrapped = flows.received[q, lo:hi], flows.scrapped[q, lo:hi]
         for b in range(hi - lo):
-            good = due[b] * _yield(world, q, lo + b)
+            good = good_units(net, factor, q, due[b], rounded, lo + b)
             on_hand[b] += good
             received[b] += good
             scrapped[b] += due[b] - good
@@ -177,15 +189,6 @@ def _needs_room(net: NetworkArrays, q: int) -> bool:
 
 
 @kernel
-def _yield(world: World, q: int, b: int) -> float:
-    net, factor = world.net, world.factor
-    share: float = net.lanes.yield_share[q]
-    if net.factor_rows.yield_share[q] >= 0:
-        share *= factor[net.factor_rows.yield_share[q], b]
-    return share
-
-
-@kernel
 def _find_room(world: World, slot: int, at_once: bool, lo: int, hi: int) -> None:
     """let_in [N, B]: the share of what is due at a node that fits in, the same for all lanes."""
     net, state, scratch = world.net, world.state, world.scratch
@@ -197,7 +200,8 @@ def _find_room(world: World, slot: int, at_once: bool, lo: int, hi: int) -> None
             need = scratch.let_in[net.stocks.node_of[to], lo:hi]
             due = state.in_transit[q, slot, lo:hi]
             for b in range(hi - lo):
-                need[b] += net.stocks.volume[to] * due[b] * _yield(world, q, lo + b)
+                good = good_units(net, world.factor, q, due[b], 0.0, lo + b)
+                need[b] += net.stocks.volume[to] * good
     for i in range(net.nodes.capacitated.size):
         n = net.nodes.capacitated[i]
         for b in range(lo, hi):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from envs.kernel import kernel
+from envs.simulation.whole_units import rounding_of, whole
 from envs.simulation.world import World
 from envs.types import Floats
 
 
 @kernel
-def serve(world: World, demand: Floats, lo: int, hi: int) -> None:
+def serve(world: World, demand: Floats, period: int, lo: int, hi: int) -> None:
     """demand [D, B] = sold + newly backlogged + lost, pair by pair."""
     net, state, flows = world.net, world.state, world.flows
     for p in range(net.stocks.demand_of.size):
@@ -32,4 +33,10 @@ def serve(world: World, demand: Floats, lo: int, hi: int) -> None:
         for b in range(hi - lo):
             unmet = today[b] - sold[b]
             lost[b] = (1.0 - p_wait) * unmet
+        if 0.0 < p_wait < 1.0 and net.stocks.whole[p]:
+            rounding = rounding_of(period)
+            for b in range(hi - lo):
+                unmet = today[b] - sold[b]
+                lost[b] = unmet - whole(p_wait * unmet, rounding)
+        for b in range(hi - lo):
             backorders[b] += (today[b] - sold[b] - lost[b]) - older[b]

@@ -3,7 +3,8 @@
 Lanes that compete for the same input or resource share it in proportion to what they request, or by
 the rule that `envs.simulation.events.allocate` knows. A lane held back by one limit leaves its
 share of the others to a second and third pass, made only in networks where a lane has more than one
-limit.
+limit. Of goods in whole units what each lane gets is then made whole
+(`envs.simulation.whole_units`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from envs.compiled.arrays import NetworkArrays
 from envs.kernel import copy_row, kernel
 from envs.simulation.events.allocate import limit_shares
+from envs.simulation.whole_units import rounding_of, ship_whole, steps_in, whole
 from envs.simulation.world import World
 from envs.types import Floats, Floats32, Ints
 
@@ -37,6 +39,11 @@ def ship(world: World, action: Floats32, lead_time: Ints, period: int, lo: int, 
             for q in range(net.lanes.to.size):
                 _lower(shares[q, lo:hi], flows.limit[q, lo:hi])
         _take_inputs(world, shares, lo, hi)
+    if net.switches.has_whole_units:
+        ship_whole(
+            net, state.owed, world.factor, flows.shipped, state.on_hand, flows.resource_left,
+            scratch.rest, scratch.row, lo, hi,
+        )  # fmt: skip
     for q in range(net.lanes.to.size):
         shipped, owed = flows.shipped[q, lo:hi], state.owed[q, lo:hi]
         for b in range(hi - lo):
@@ -94,6 +101,9 @@ def _sum_needs(world: World, shares: Floats, again: bool, lo: int, hi: int) -> N
             usable = factor[net.factor_rows.availability[q], lo:hi]
             for b in range(hi - lo):
                 want[b] = owed[b] * usable[b]
+            if net.lanes.step[q] > 0.0:
+                for b in range(hi - lo):
+                    want[b] = steps_in(want[b], net.lanes.step[q])
         if again:
             _want_less(world, q, want, lo, hi)
         for i in range(inputs.pointer[q], inputs.pointer[q + 1]):
@@ -225,9 +235,12 @@ def _send_in_parts(
 ) -> None:  # fmt: skip
     """A share of the shipment comes later: of its units, whatever packs they were ordered in."""
     row, slots = net.lanes.lead_row[q], in_transit.shape[0]
+    is_whole, rounding = net.stocks.whole[net.lanes.to[q]], rounding_of(period)
     for b in range(shipped.size):
         lead = lead_time[row, lo + b] if row >= 0 else net.lanes.lead_time[q]
         late = net.lanes.split_share[q] * shipped[b]
+        if is_whole:
+            late = whole(late, rounding)
         in_transit[(period + lead) % slots, lo + b] += shipped[b] - late
         in_transit[(period + lead + net.lanes.split_delay[q]) % slots, lo + b] += late
 
