@@ -146,13 +146,13 @@ MUTATIONS = (
     ),
     Mutation(
         "yields are forgotten",
-        "simulation/events/receive.py",
+        "simulation/whole_units.py",
         "share: float = net.lanes.yield_share[q]",
         "share: float = 1.0",
     ),
     Mutation(
         "regimes don't move yields",
-        "simulation/events/receive.py",
+        "simulation/whole_units.py",
         "share *= factor[net.factor_rows.yield_share[q], b]",
         "share *= 1.0",
     ),

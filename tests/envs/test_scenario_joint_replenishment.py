@@ -56,6 +56,7 @@ def test_a_truck_is_days_of_demand() -> None:
     assert len(scenario.network.stocks) == 20
 
 
+@pytest.mark.nightly  # 20 s
 def test_rules_that_share_trucks_win() -> None:
     """Tuned, (Q, S) beats can-order and (R, S) by more than noise; each item on its own pays half
     as much again; base-stock orders a truck a day."""

@@ -145,6 +145,7 @@ def test_the_rule_is_its_formula() -> None:
     assert expedited > 0.0
 
 
+@pytest.mark.nightly  # 6 s
 def test_the_base_policy_beats_simpler_ones() -> None:
     """Against the same rule without expediting, and against constant levels (textbook values), on
     the same traces; service is high and not free."""

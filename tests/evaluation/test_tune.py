@@ -100,7 +100,9 @@ def test_same_seed_same_result_within_the_budget(dual: Scenario) -> None:
     assert costs[-1] == runs[0].cost
 
 
-@pytest.mark.parametrize("classes", ["abc", "sku", "pair"])
+@pytest.mark.parametrize(
+    "classes", ["sku", *(pytest.param(c, marks=pytest.mark.nightly) for c in ("abc", "pair"))]
+)
 def test_finer_classes_go_on_from_the_node_kinds(classes: str) -> None:
     """They start where one value per kind ended, so they never cost more; every pair has one."""
     scenario = build("scenario=joint_replenishment", "smoke=true")

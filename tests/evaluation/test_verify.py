@@ -15,6 +15,7 @@ from evaluation.verify.run import CHECKERS, chosen, verify
 
 CASES = load_cases()
 FIRST = list({case.family: case for case in reversed(CASES)}.values())
+SLOW = {"dual_sourcing", "disruption_markov", "hidden_regime", "joint_fixed_cost"}  # 10 s a case
 
 
 def agrees(case: Case) -> None:
@@ -29,7 +30,13 @@ def agrees(case: Case) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("case", FIRST, ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[pytest.mark.nightly] if case.family in SLOW else [], id=case.id)
+        for case in FIRST
+    ],
+)
 def test_one_of_each_family_agrees(case: Case) -> None:
     """Expected, and what our solvers and our simulator give."""
     agrees(case)
