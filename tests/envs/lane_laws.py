@@ -237,7 +237,8 @@ def _rounded(run: Run, q: int, lane: Lane, wish: Floats) -> Floats:
         below = legal[np.searchsorted(legal, wish + 1e-6, side="right") - 1]
     if rounding is Rounding.nearest:
         return np.where(above - wish <= wish - below + 1e-9, above, below)
-    return np.where(wish > 0, above if rounding is Rounding.up else below, 0.0)
+    crumb = 1e-6 * lane.minimum_order  # what is left of a wish by a full node is no need
+    return np.where(wish > crumb, above if rounding is Rounding.up else below, 0.0)
 
 
 def _usual_rounding(run: Run, q: int, lane: Lane) -> Rounding:
