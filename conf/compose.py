@@ -31,6 +31,7 @@ from envs.redact import redact_tree
 from envs.scenarios import BUILDERS, ScenarioConfig
 
 _CONF = Path(__file__).parent
+_registered: dict[str, tuple[type, Any]] = {}  # command -> its class, and groups
 _RANGES = {"seed": (0, 2**63 - 1), "traces": (1, 1_000_000), "periods": (1, 1_000_000)}
 
 
@@ -105,9 +106,13 @@ def compose_runs(schema: type[T], arguments: Sequence[str]) -> Iterator[Composed
 
 
 def _register(schema: type[CommandConfig]) -> None:
-    """Store a command's schema as `schema_<command>`, those of groups as `schema_<name>`."""
-    store = ConfigStore.instance()
+    """Store a command's schema as `schema_<command>`, those of groups as `schema_<name>`; once, it
+    is half of what a composition takes."""
     groups = {"scenario": {kind: cls for kind, (cls, _) in BUILDERS.items()}, **schema.groups}
+    if _registered.get(schema.name) == (schema, groups):
+        return
+    _registered[schema.name] = schema, groups
+    store = ConfigStore.instance()
     for group, classes in groups.items():
         for name, cls in classes.items():
             node = _structured(cls)
