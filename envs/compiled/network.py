@@ -26,7 +26,7 @@ from envs.compiled.stocks import (
     review_gap,
 )
 from envs.network.network import Node, SupplyNetwork
-from envs.types import Floats, Ints, Matrix
+from envs.types import Bools, Floats, Ints, Matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +61,11 @@ class CompiledNetwork:
         down = self.arrays.stocks.downstream
         below = sparse.csr_matrix((down.value, down.index, down.pointer), shape=(size, size))
         return below + sparse.identity(size, format="csr")
+
+    @cached_property
+    def comes_late(self) -> Bools:
+        """[Q] whether what a lane brings can come after the period's orders."""
+        return self.arrays.lanes.at_once | self.arrays.switches.receive_after_ship
 
     @cached_property
     def leaf_weight(self) -> Matrix:

@@ -217,6 +217,9 @@ def relaxations(net: CompiledNetwork) -> tuple[str, ...]:
     """Name what of this network the programme treats as if it were linear; none: it is exact but
     for keeping goods back."""
     arrays, lanes = net.arrays, net.network.lanes
+    whole = arrays.stocks.whole
+    waits_in_part = (arrays.stocks.p_wait > 0.0) & (arrays.stocks.p_wait < 1.0)
+    comes_in_part = (arrays.lanes.split_share > 0.0) | (arrays.lanes.expected_yield < 1.0)
     found = {
         "fixed order costs": bool(
             arrays.lanes.fixed_cost.any() or arrays.resources.joint_cost.any()
@@ -227,11 +230,7 @@ def relaxations(net: CompiledNetwork) -> tuple[str, ...]:
         "storage room": bool(np.isfinite(arrays.nodes.storage_capacity).any()),
         "partial waiting": any(0.0 < s.p_wait < 1.0 for s in net.network.stocks),
         "parts of whole units": bool(
-            (arrays.stocks.whole[arrays.lanes.to] & (arrays.lanes.split_share > 0.0)).any()
-            or (arrays.stocks.whole[arrays.lanes.to] & (arrays.lanes.expected_yield < 1.0)).any()
-            or (
-                arrays.stocks.whole & (arrays.stocks.p_wait > 0.0) & (arrays.stocks.p_wait < 1.0)
-            ).any()
+            (whole[arrays.lanes.to] & comes_in_part).any() or (whole & waits_in_part).any()
         ),
         "partial availability": any(
             0.0 < state.availability < 1.0

@@ -55,7 +55,7 @@ def _shipments(draft: Draft, shipped: Ints) -> list[_Shipments]:
     for right, factor, of_late in (
         (up, -net.lanes.split_share, 1.0),
         (1.0 - up, net.lanes.split_share, -1.0),
-        (0.0 * up, -1.0 + 0.0 * net.lanes.split_share, 1.0),
+        (np.zeros_like(up), -np.ones_like(net.lanes.split_share), 1.0),
     ):
         rows = draft.at_most.new(shipped.shape, right, is_whole)
         draft.at_most.put(rows, late, of_late)

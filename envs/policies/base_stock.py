@@ -42,7 +42,7 @@ def newsvendor(
 def newsvendor_level(net: CompiledNetwork, *lead_time: Floats) -> Parameter:
     """Return the level of `newsvendor` as what a search begins with; a step is an sd."""
     level, sd = newsvendor(net, *lead_time)
-    return Parameter(level, sd, whole=whole_units(net))
+    return Parameter(level, sd, whole=orders_multiples(net))
 
 
 def safety_factor(
@@ -68,7 +68,7 @@ def pack_size(net: CompiledNetwork) -> Floats:
     return np.where(multiple > 0.0, multiple, 1e-6)[:, None]
 
 
-def whole_units(net: CompiledNetwork) -> bool:
+def orders_multiples(net: CompiledNetwork) -> bool:
     """Whether every lane orders whole multiples, so that levels between them are no use."""
     return bool((net.arrays.rules.pack > 0).all())
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import shares_order_cost
 from envs.policies.base import Parameter, Target, View
-from envs.policies.base_stock import newsvendor, whole_units
+from envs.policies.base_stock import newsvendor, orders_multiples
 from envs.policies.s_s import ReorderPointOrderUpTo, order_cycle
 
 
@@ -26,7 +26,7 @@ class CanOrder(ReorderPointOrderUpTo):
         # Most orders come early, with another pair's: the must-order level needs no safety stock.
         reorder = net.demand.mean * (net.leads.pair + net.review)
         size = net.demand.mean * order_cycle(net, joint=True)
-        whole, step = whole_units(net), 0.25 * size
+        whole, step = orders_multiples(net), 0.25 * size
         return {
             "reorder_point": Parameter(reorder, sd, whole=whole),
             "can_order_level": Parameter(reorder + 0.75 * size, step, whole=whole),

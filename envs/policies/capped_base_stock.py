@@ -13,7 +13,7 @@ import numpy as np
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import loses_sales
 from envs.policies.base import Parameter, Target, View
-from envs.policies.base_stock import BaseStock, newsvendor_level, whole_units
+from envs.policies.base_stock import BaseStock, newsvendor_level, orders_multiples
 
 
 class CappedBaseStock(BaseStock):
@@ -25,7 +25,7 @@ class CappedBaseStock(BaseStock):
 
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
-        whole = whole_units(net)
+        whole = orders_multiples(net)
         # periods between orders
         gap = np.maximum(net.review + int(net.arrays.switches.demand_first), 1)
         spread = net.demand.sd * np.sqrt(gap)

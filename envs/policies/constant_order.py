@@ -10,7 +10,7 @@ import numpy as np
 
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_named
-from envs.policies.base_stock import whole_units
+from envs.policies.base_stock import orders_multiples
 
 
 class ConstantOrder(Policy):
@@ -23,7 +23,7 @@ class ConstantOrder(Policy):
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         mean = net.demand.mean
-        return {"quantity": Parameter(mean * 0.9, mean * 0.1, whole=whole_units(net))}
+        return {"quantity": Parameter(mean * 0.9, mean * 0.1, whole=orders_multiples(net))}
 
     def target(self, view: View) -> Target:
         return Target(np.broadcast_to(self._parameters["quantity"], view.state.on_hand.shape))

@@ -19,7 +19,7 @@ import numpy as np
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import expedites
 from envs.policies.base import Follows, Parameter, Policy, Target, View, Weights, only_if_named
-from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.policies.base_stock import newsvendor_level, orders_multiples
 from envs.types import Floats
 
 
@@ -67,7 +67,7 @@ class SingleIndex(DualIndex):
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         parameters = super().tunable(net)
         level = parameters["level"].start
-        low = Parameter(level - net.demand.mean, 0.5 * net.demand.mean, whole=whole_units(net))
+        low = Parameter(level - net.demand.mean, 0.5 * net.demand.mean, whole=orders_multiples(net))
         return {**parameters, "expedite_level": low}
 
     def _expedite(self, view: View) -> Floats:
@@ -88,7 +88,7 @@ class CappedDualIndex(DualIndex):
         mean = net.demand.mean * np.maximum(net.review, 1)
         cap = np.where(has, np.maximum(np.ceil(mean), 1.0), 1e12)
         step = np.where(has, np.maximum(np.round(0.5 * mean), 1.0), 0.0)
-        return {**super().tunable(net), "cap": Parameter(cap, step, whole=whole_units(net))}
+        return {**super().tunable(net), "cap": Parameter(cap, step, whole=orders_multiples(net))}
 
     def target(self, view: View) -> Target:
         cap = np.broadcast_to(self._parameters["cap"], view.state.on_hand.shape)
@@ -104,7 +104,7 @@ class TailoredBaseSurge(DualIndex):
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         parameters = super().tunable(net)
-        whole, mean = whole_units(net), net.demand.mean
+        whole, mean = orders_multiples(net), net.demand.mean
         quantity = np.floor(0.8 * mean) if whole else 0.8 * mean
         step = np.maximum(np.round(0.2 * mean), 1.0) if whole else 0.1 * mean
         return {**parameters, "quantity": Parameter(quantity, step, whole=whole)}

@@ -17,7 +17,7 @@ import numpy as np
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_several_pairs, loses_sales
 from envs.policies.base import Follows, Parameter, Policy, Target, View
-from envs.policies.base_stock import newsvendor, whole_units
+from envs.policies.base_stock import newsvendor, orders_multiples
 from envs.policies.stock_on_arrival import StockOnArrival, losing_pairs, stock_on_arrival
 from envs.types import Floats, Ints
 
@@ -42,7 +42,7 @@ class Myopic(Policy):
         losing = np.isin(np.arange(len(level)), losing_pairs(net))
         return {
             "penalty_weight": Parameter(np.ones(len(level)), np.where(losing, 0.2, 0.0), 0.05),
-            "level": Parameter(level, np.where(losing, 0.0, sd), whole=whole_units(net)),
+            "level": Parameter(level, np.where(losing, 0.0, sd), whole=orders_multiples(net)),
         }
 
     def __init__(self, net: CompiledNetwork, parameters: Mapping[str, Floats]) -> None:

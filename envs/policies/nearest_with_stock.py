@@ -15,7 +15,7 @@ import numpy as np
 
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Parameter, Target, View, only_if_named
-from envs.policies.base_stock import BaseStock, newsvendor, whole_units
+from envs.policies.base_stock import BaseStock, newsvendor, orders_multiples
 from envs.types import Bools, Floats, Ints
 
 
@@ -38,7 +38,7 @@ class NearestAlways(BaseStock):
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         start, scale = np.where(fulfilling_pairs(net), 0.0, newsvendor(net))
-        return {"level": Parameter(start, scale, whole=whole_units(net))}
+        return {"level": Parameter(start, scale, whole=orders_multiples(net))}
 
 
 class NearestWithStock(NearestAlways):
@@ -52,7 +52,7 @@ class NearestWithStock(NearestAlways):
         super().__init__(net, parameters)
         self._ranks, self._base = _lanes_by_cost(net), net.base_share[:, None]
         # Parts of units would be rounded up as often as down, and arrive without a customer.
-        self._whole = whole_units(net)
+        self._whole = orders_multiples(net)
 
     def target(self, view: View) -> Target:
         order = self._parameters["level"] - view.state.inventory_position

@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Follows, Parameter, Policy, Target, View, only_if_named
-from envs.policies.base_stock import newsvendor_level, whole_units
+from envs.policies.base_stock import newsvendor_level, orders_multiples
 from envs.policies.s_s import order_cycle
 from envs.types import Floats
 
@@ -29,7 +29,7 @@ class ReorderPointLots(Policy):
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         quantity = net.demand.mean * order_cycle(net, joint=False)
-        whole = whole_units(net)
+        whole = orders_multiples(net)
         least = 1.0 if whole else 0.0
         lot = np.maximum(np.round(quantity) if whole else quantity, least)
         return {

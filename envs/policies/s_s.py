@@ -10,7 +10,7 @@ import numpy as np
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import has_fixed_cost
 from envs.policies.base import Follows, Parameter, Policy, Target, View
-from envs.policies.base_stock import newsvendor, whole_units
+from envs.policies.base_stock import newsvendor, orders_multiples
 from envs.types import Floats
 
 _LONGEST_CYCLE = 100.0  # periods; where holding costs nothing, the formula knows no end
@@ -63,7 +63,7 @@ class ReorderPointOrderUpTo(Policy):
     @classmethod
     def tunable(cls, net: CompiledNetwork) -> dict[str, Parameter]:
         reorder, sd = newsvendor(net)
-        size, whole = net.demand.mean * order_cycle(net, joint=False), whole_units(net)
+        size, whole = net.demand.mean * order_cycle(net, joint=False), orders_multiples(net)
         return {
             "reorder_point": Parameter(reorder, sd, whole=whole),
             "order_up_to_level": Parameter(reorder + size, sd + 0.25 * size, whole=whole),

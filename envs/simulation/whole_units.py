@@ -9,10 +9,10 @@ import numpy as np
 
 from envs.compiled.arrays import Csr, NetworkArrays
 from envs.kernel import entry, kernel
+from envs.trace.random_streams import GOLDEN
 from envs.types import Floats
 
-_GOLDEN = 0.6180339887498949
-_LAST_DIGITS = 1e-9  # of a unit: left by adding and taking away
+LAST_DIGITS = 1e-9  # of a unit: left by adding and taking away
 
 
 @entry
@@ -21,22 +21,22 @@ def rounding_of(period: int) -> float:
 
     A golden-ratio sequence in (0, 1), beginning in the middle: over periods, the mean is kept.
     """
-    place = 0.5 + period * _GOLDEN
+    place = 0.5 + period * GOLDEN
     part: float = place - np.floor(place)
-    return min(max(part, _LAST_DIGITS), 1.0 - _LAST_DIGITS)
+    return min(max(part, LAST_DIGITS), 1.0 - LAST_DIGITS)
 
 
 @kernel
 def whole(quantity: float, rounding: float) -> float:
     """A quantity [units] in whole units; rounding: see `rounding_of`; 0: the whole ones in it."""
-    rounded: float = np.floor(quantity + max(rounding, _LAST_DIGITS))
+    rounded: float = np.floor(quantity + max(rounding, LAST_DIGITS))
     return rounded
 
 
 @kernel
 def steps_in(quantity: float, step: float) -> float:
     """The largest multiple of step in a quantity [units]."""
-    multiple: float = np.floor(quantity / step + _LAST_DIGITS) * step
+    multiple: float = np.floor(quantity / step + LAST_DIGITS) * step
     return multiple
 
 
@@ -114,7 +114,7 @@ def _round_down(
         shipped[q, b] = steps
         touched[b] = 1.0
         found = True
-        if more <= _LAST_DIGITS * step:
+        if more <= LAST_DIGITS * step:
             continue
         rest[q, b] = more / step
         for i in range(inputs.pointer[q], inputs.pointer[q + 1]):
@@ -137,7 +137,7 @@ def _give(
             q = takers.index[i]
             if rest[q, b] > 0.0:
                 ahead = rest[q, b] - rest[best, b] if best >= 0 else 1.0
-                if ahead > _LAST_DIGITS or (ahead > -_LAST_DIGITS and turn[q] < turn[best]):
+                if ahead > LAST_DIGITS or (ahead > -LAST_DIGITS and turn[q] < turn[best]):
                     best = q
         if best < 0:
             return
@@ -155,12 +155,12 @@ def _fits(
     step, inputs, uses = net.lanes.step[q], net.lanes.inputs, net.lanes.uses
     row = net.factor_rows.availability[q]
     most = owed[q, b] * factor[row, b] if row >= 0 else owed[q, b]
-    fits = shipped[q, b] + step <= most + _LAST_DIGITS
+    fits = shipped[q, b] + step <= most + LAST_DIGITS
     for i in range(inputs.pointer[q], inputs.pointer[q + 1]):
-        fits &= inputs.value[i] * step <= on_hand[inputs.index[i], b] + _LAST_DIGITS
+        fits &= inputs.value[i] * step <= on_hand[inputs.index[i], b] + LAST_DIGITS
     for i in range(uses.pointer[q], uses.pointer[q + 1]):
         if not net.resources.limits_orders[uses.index[i]]:
-            fits &= uses.value[i] * step <= left[uses.index[i], b] + _LAST_DIGITS
+            fits &= uses.value[i] * step <= left[uses.index[i], b] + LAST_DIGITS
     return bool(fits)
 
 
@@ -212,7 +212,7 @@ def let_in_whole(
                     one_more = min(let_in[q, b] + 1.0, in_transit[q, slot, b])
                     used = good_units(net, factor, q, one_more, 0.0, b)
                     used -= good_units(net, factor, q, let_in[q, b], 0.0, b)
-                    if nodes.receives.value[i] * used <= room + _LAST_DIGITS:
+                    if nodes.receives.value[i] * used <= room + LAST_DIGITS:
                         room -= nodes.receives.value[i] * used
                         let_in[q, b] = one_more
 

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.kernel import kernel
-from envs.trace.random_streams import BITS, SCALE, draw_bits, normal_cdf, standard_normal
+from envs.trace.random_streams import BITS, GOLDEN, SCALE, draw_bits, normal_cdf, standard_normal
 from envs.trace.tables import CELL_BITS, CONTINUOUS, Z_MAX, Z_STEP, Effects, TraceTables
 from envs.types import Floats, Ints, Keys
 
 _CELL_SHIFT = BITS - CELL_BITS
-_GOLDEN = 0.5 * (5.0**0.5 - 1.0)
 
 
 class TraceBlock(NamedTuple):
@@ -111,7 +110,7 @@ def _scaled(quantity: float, whole: bool, rounding: float, day: int) -> float:
     and what is replayed stays known."""
     if not whole:
         return quantity
-    place = rounding + day * _GOLDEN
+    place = rounding + day * GOLDEN
     return float(np.floor(quantity + place - np.floor(place)))
 
 

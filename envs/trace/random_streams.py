@@ -15,6 +15,7 @@ from envs.kernel import entry, kernel
 from envs.types import Ints, Keys
 
 BITS = 53  # of a uniform number: all that a double holds
+GOLDEN = 0.5 * (5.0**0.5 - 1.0)  # multiples of it, modulo 1, fill the unit interval evenly
 SCALE = 1.0 / (1 << BITS)
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)

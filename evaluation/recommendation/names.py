@@ -24,6 +24,14 @@ class Names:
         self._lanes_to: dict[tuple[str, str], list[int]] = {}
         for q, lane in enumerate(network.lanes):
             self._lanes_to.setdefault((lane.node, lane.sku), []).append(q)
+        self.of_lane = {  # names by which a scope can mean a lane
+            "locations": [{lane.node} for lane in network.lanes],
+            "items": [{lane.sku} for lane in network.lanes],
+            "suppliers": [
+                {*(use.node for use in lane.inputs), *(use.resource for use in lane.resources)}
+                for lane in network.lanes
+            ],
+        }
 
     def periods(self, when: When, as_of: dt.date | None, path: str, found: Findings) -> int:
         """Return periods from now: a number as it is; a date needs `as_of`."""

@@ -127,10 +127,9 @@ class OrderReader:
         if k >= 0:
             if ordered is None:
                 found.notice("ORDER_DATE_ASSUMED", path)
-                usual = lane.information_delay if due is None else self._usual(q) - due
-                ordered = -usual
-            late = int(self._comes_late(q))
-            promised = int(self._net.arrays.beliefs.promised[k]) + late
+                usual = round(float(self._net.leads.lane[q]))  # periods from order to receipt
+                ordered = -lane.information_delay if due is None else due - usual
+            promised = int(self._net.arrays.beliefs.promised[k]) + int(self._net.comes_late[q])
             history.add(Part(k, min(ordered, -1), order.quantity), promised)
 
     def _receipts(
@@ -153,7 +152,7 @@ class OrderReader:
             given.add(k)
             if received is not None and row.quantity > 0:
                 # What arrives after the period's orders is seen when the next period opens.
-                seen = received if self._comes_late(q) else received - 1
+                seen = received if self._net.comes_late[q] else received - 1
                 history.add(Part(k, ordered, row.quantity, received=min(seen, -1)), MOST_PERIODS)
             if row.cancelled > 0:
                 when = min(ordered + self._net.network.lanes[q].information_delay, -1)
@@ -161,14 +160,6 @@ class OrderReader:
         for k, q in enumerate(beliefs.lane):
             if k not in given:
                 found.notice("MISSING_RECEIPTS", self._net.network.lanes[q].id)
-
-    def _comes_late(self, q: int) -> bool:
-        arrays = self._net.arrays
-        return bool(arrays.switches.receive_after_ship or arrays.lanes.at_once[q])
-
-    def _usual(self, q: int) -> int:
-        """Periods from order to receipt."""
-        return round(float(self._net.leads.lane[q]))
 
     def _slot(self, due: int, path: str, found: Findings) -> int:
         """Periods from now within the pipeline; goods due now are on the shelf already, except

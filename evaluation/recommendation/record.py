@@ -24,7 +24,6 @@ class RunRecord:
     def __init__(self, env: BatchedEnv) -> None:
         self._env, self._net = env, env.net
         arrays, kept = self._net.arrays, self._net.cohorts
-        self._comes_late = arrays.lanes.at_once | arrays.switches.receive_after_ship
         # Of lanes with beliefs: periods and units of orders not received, the oldest first.
         self._open: dict[int, deque[list[float]]] = {}
         for k, q in enumerate(arrays.beliefs.lane):
@@ -52,13 +51,13 @@ class RunRecord:
                 for order in orders:
                     order[1] -= cancelled if order[0] == ordered else 0.0
                 self._note(q, ordered, received=None, cancelled=cancelled)
-            if self._comes_late[q]:
+            if self._net.comes_late[q]:
                 self._receive(q, now)
 
     def open(self) -> None:
         """Note what was received, and seen, when a period opened."""
         for q in self._open:
-            if not self._comes_late[q]:
+            if not self._net.comes_late[q]:
                 self._receive(q, self._env.simulator.period)
         self._note_demand()
         self._note_status()

@@ -120,15 +120,7 @@ class SnapshotReader:
             rows = {(row.location, row.item) for row in request.stock}
             return np.flatnonzero([(lane.node, lane.sku) in rows for lane in lanes])
         asked = np.ones(len(lanes), bool)
-        of_lane = {
-            "locations": [{lane.node} for lane in lanes],
-            "items": [{lane.sku} for lane in lanes],
-            "suppliers": [
-                {*(use.node for use in lane.inputs), *(use.resource for use in lane.resources)}
-                for lane in lanes
-            ],
-        }
-        for name, has in of_lane.items():
+        for name, has in self._names.of_lane.items():
             wanted = getattr(scope, name)
             if wanted is None:
                 continue

@@ -33,7 +33,7 @@ class StatusReader:
     def __init__(self, net: CompiledNetwork, names: Names) -> None:
         self._net, self._names = net, names
         network = net.network
-        number = {regime.id: g for g, regime in enumerate(network.regimes)}
+        self._number = number = {regime.id: g for g, regime in enumerate(network.regimes)}
         self._felt_by: dict[str, dict[str, set[int]]] = {
             "lane": {},
             "location": {node.id: set() for node in network.nodes},
@@ -149,7 +149,7 @@ class StatusReader:
         self, request: RecommendationRequest, today: dict[int, int], found: Findings
     ) -> Floats:
         net, lanes = self._net, self._net.network.lanes
-        factor, number = factors(net, today), {r.id: g for g, r in enumerate(net.network.regimes)}
+        factor = factors(net, today)
         given: dict[int, float] = {}
         for i, row in enumerate(request.prices):
             q = self._names.lane.get(row.lane)
@@ -167,7 +167,7 @@ class StatusReader:
                     found.notice("PRICE_UNUSED", lanes[q].id)
             elif q in given:
                 by_row.setdefault(int(v), []).append(given[q] / usual)
-            elif v >= 0 and not all(number[n] in today for n in net.exposures[v].regimes):
+            elif v >= 0 and not all(self._number[n] in today for n in net.exposures[v].regimes):
                 found.notice("MISSING_PRICES", lanes[q].id)
         for v, moved in by_row.items():
             factor[v] = moved[0]

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from envs.kernel import Handle
-from envs.simulation.whole_units import let_in_whole, ship_whole
+from envs.simulation.whole_units import LAST_DIGITS, let_in_whole, ship_whole
 from envs.types import Floats
 from training.twin.state import Draws
 from training.twin.tables import Tables
-
-_LAST_DIGITS = 1e-9
 
 
 class WholeUnits:
@@ -30,12 +28,12 @@ class WholeUnits:
 
     def available(self, want: Tensor) -> Tensor:
         """[Q, B] what lanes may ship, in steps."""
-        steps = torch.floor(want / self._step + _LAST_DIGITS) * self._step
+        steps = torch.floor(want / self._step + LAST_DIGITS) * self._step
         return torch.where(self._has_step, _through(want, steps), want)
 
     def of_lanes(self, units: Tensor, rounding: Tensor | float) -> Tensor:
         """[Q, B] of what lanes bring, whole; rounding: see `rounding_of`, or 0: down."""
-        rounding = torch.as_tensor(rounding, dtype=units.dtype).clamp(min=_LAST_DIGITS)
+        rounding = torch.as_tensor(rounding, dtype=units.dtype).clamp(min=LAST_DIGITS)
         return torch.where(
             self._brings_whole, _through(units, torch.floor(units + rounding)), units
         )

@@ -123,6 +123,5 @@ def forget_receipts(
         heard = state.orders_on_way[lane, (period + ahead) % net.order_slots]
         ordered(heard, period + ahead - delay)
     if received is not None:
-        matched = arrays.lanes.at_once[lane] | arrays.switches.receive_after_ship
-        ordered(np.where(matched[:, None], received[lane], 0.0), period - usual)
+        ordered(np.where(net.comes_late[lane][:, None], received[lane], 0.0), period - usual)
     state.asked[...] = state.cohorts
