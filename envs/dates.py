@@ -11,7 +11,7 @@ DEFAULT_START = date(2000, 1, 3)
 PERIODS_PER_YEAR = {
     "hour": 8760.0, "shift": 1095.0, "day": 365.0, "week": 52.0, "month": 12.0, "year": 1.0,
 }  # fmt: skip
-_PER_DAY = {"hour": 24, "shift": 3, "day": 1}
+PERIODS_PER_DAY = {"hour": 24, "shift": 3, "day": 1}
 
 
 def period_of(day: date, start: date, period_name: str) -> int:
@@ -20,8 +20,8 @@ def period_of(day: date, start: date, period_name: str) -> int:
     period_name: one of `PERIODS_PER_YEAR`.
     """
     days = (day - start).days
-    if period_name in _PER_DAY:
-        return days * _PER_DAY[period_name]
+    if period_name in PERIODS_PER_DAY:
+        return days * PERIODS_PER_DAY[period_name]
     if period_name == "week":
         return days // 7
     months = 12 * (day.year - start.year) + day.month - start.month - (day.day < start.day)
@@ -30,8 +30,8 @@ def period_of(day: date, start: date, period_name: str) -> int:
 
 def date_of(period: int, start: date, period_name: str) -> date:
     """Return the date on which a period begins, as `period_of` counts them."""
-    if period_name in _PER_DAY:
-        return start + timedelta(period // _PER_DAY[period_name])
+    if period_name in PERIODS_PER_DAY:
+        return start + timedelta(period // PERIODS_PER_DAY[period_name])
     if period_name == "week":
         return start + timedelta(7 * period)
     months = start.month - 1 + period * (1 if period_name == "month" else 12)

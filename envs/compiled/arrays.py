@@ -133,13 +133,27 @@ class OrderRules(NamedTuple):
     most_packs: Floats  # [Q]
     rounding: Ints  # [Q] to what an order can be: 0 up, 1 nearest, 2 down
     budgeted: Ints  # lanes that a budget limits, in the order in which they get what is left of it
-    calendar_row: Ints  # [Q] row of open_periods, or -1: always open
-    open_periods: Bools  # [K, longest cycle]
+    calendar_row: Ints  # [Q] row of the calendars, or -1: always open
+
+
+class CalendarArrays(NamedTuple):
+    """Distinct calendars of lanes, nodes and resources; see `envs.network.calendar.Calendar`."""
+
+    is_open: Bools  # [K, periods] by period up to known_until, then one cycle that goes on for ever
+    known_until: Ints  # [K] period, a multiple of the cycle
     cycle: Ints  # [K] periods
+
+    def open_periods(self, row: int, first: int, periods: int) -> Bools:
+        """[T] whether a calendar is open from the period `first` on, as counted from the network's
+        start date."""
+        t, until = first + np.arange(periods), self.known_until[row]
+        known = (t >= 0) & (t < until)
+        is_open: Bools = self.is_open[row, np.where(known, t, until + t % self.cycle[row])]
+        return is_open
 
 
 class FactorRows(NamedTuple):
-    """Rows of the trace's factors, -1: always 1. What regimes multiply."""
+    """Rows of the trace's factors, -1: always 1. What regimes multiply, and calendars close."""
 
     availability: Ints  # [Q]
     yield_share: Ints  # [Q]
@@ -148,6 +162,7 @@ class FactorRows(NamedTuple):
     transit: Ints  # [Q]
     receiving: Ints  # [Q]
     capacity: Ints  # [R]
+    calendar: Ints  # [V] row of the calendar that closes (0) the factor, or -1
 
 
 class BeliefArrays(NamedTuple):
@@ -180,6 +195,7 @@ class NetworkArrays(NamedTuple):
     lanes: LaneArrays
     resources: ResourceArrays
     rules: OrderRules
+    calendars: CalendarArrays
     factor_rows: FactorRows
     beliefs: BeliefArrays
     switches: Switches

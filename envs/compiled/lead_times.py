@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
 from envs.compiled.arrays import LaneArrays
 from envs.compiled.links import Links
+from envs.network.calendar import Calendar, LaneCalendars
 from envs.network.lane import Lane, Speed
+from envs.network.lead_time import LeadTime
 from envs.network.network import SupplyNetwork
 from envs.network.regime import Regime
 from envs.types import Floats, Ints
@@ -30,7 +33,7 @@ class LeadTimes(NamedTuple):
 
 def expected_leads(links: Links) -> LeadTimes:
     """Expect lead times of lanes, of pairs and of the way down to customers."""
-    lane, lane_sd = lane_lead(links.network)
+    lane, lane_sd = lane_lead(links.network, links.calendars)
     to, share, pairs = links.lane_to, links.regular, links.pairs
     mean: Floats = np.bincount(to, share * lane, minlength=pairs).astype(float)
     variance: Floats = np.bincount(to, share * lane_sd**2, minlength=pairs).astype(float)
@@ -39,20 +42,46 @@ def expected_leads(links: Links) -> LeadTimes:
     return LeadTimes(lane, lane_sd, mean, sd, _expedite_lead(links, lane), path, path_sd)
 
 
-def lane_lead(network: SupplyNetwork) -> tuple[Floats, Floats]:
-    """[Q] mean and standard deviation of lane lead times [periods] with their regimes averaged,
-    from ordering on."""
+def lane_lead(network: SupplyNetwork, calendars: Sequence[LaneCalendars]) -> tuple[Floats, Floats]:
+    """[Q] mean and standard deviation of lane lead times [periods], from ordering on; averaged over
+    their regimes, and over the periods in which the calendars take orders."""
     means, sds = [], []
-    for lane in network.lanes:
+    wait = cache(_calendar_wait)  # many lanes, few kinds of them
+    for lane, met in zip(network.lanes, calendars, strict=True):
         mean, square = lane.lead_time.mean(), lane.lead_time.mean() ** 2 + lane.lead_time.sd() ** 2
         for regime in _regimes_of(network, lane):
             mean *= regime.mean("lead_time")
             square *= regime.mean_square("lead_time")
         mean += lane.split_share * lane.split_delay
-        means.append(mean + lane.information_delay)
         spread = square - (mean - lane.split_share * lane.split_delay) ** 2
-        sds.append(float(np.sqrt(max(0.0, spread))))
+        longer, wider = wait(met, lane.lead_time, lane.information_delay)
+        means.append(mean + lane.information_delay + longer)
+        sds.append(float(np.sqrt(max(0.0, spread + wider))))
     return np.array(means), np.array(sds)
+
+
+def _calendar_wait(met: LaneCalendars, lead_time: LeadTime, delay: int) -> tuple[float, float]:
+    """By how much calendars raise the mean [periods] and the variance of a lead time; exceptions
+    left aside."""
+    usual = LaneCalendars(*(c and Calendar(c.cycle, c.open) for c in met))
+    closing = [c for c in (usual.shipping, usual.transit, usual.receiving) if c is not None]
+    if not closing:
+        return 0.0, 0.0
+    cycle = math.lcm(*(c.cycle for c in usual if c is not None))
+    ordered = [t for t in range(cycle) if usual.ordering is None or usual.ordering.is_open(t)]
+    chance = lead_time.probabilities()
+    took = np.array(
+        [
+            [
+                usual.arrival(t + delay, lead_time.minimum + k) - t - delay
+                for k in range(len(chance))
+            ]
+            for t in ordered
+        ]
+    )
+    mean = float((took @ chance).mean())
+    variance = float((took**2 @ chance).mean()) - mean**2
+    return mean - lead_time.mean(), variance - lead_time.sd() ** 2
 
 
 def _expedite_lead(links: Links, lane_lead: Floats) -> Floats:

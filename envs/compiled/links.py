@@ -8,8 +8,10 @@ import numpy as np
 from scipy import sparse
 
 from envs.compiled.arrays import Csr
+from envs.compiled.calendars import lane_calendars
 from envs.compiled.sparse import csr
 from envs.errors import NetworkError
+from envs.network.calendar import LaneCalendars
 from envs.network.lane import Lane, Resource, Speed
 from envs.network.network import SupplyNetwork
 from envs.network.whole_units import whole_skus
@@ -30,6 +32,7 @@ class Links(NamedTuple):
     weight: Matrix  # [P, P] units of a pair (row) in one unit at a pair (column), itself included
     customers: Ints  # [D] pairs that sell to customers
     whole: frozenset[str]  # SKUs that come in whole units
+    calendars: tuple[LaneCalendars, ...]  # [Q]
 
     @property
     def pairs(self) -> int:
@@ -66,6 +69,7 @@ def link_parts(network: SupplyNetwork) -> Links:
         weight=_echelon_weight(lane_to, regular, inputs, len(stocks)),
         customers=np.array([p for p, s in enumerate(stocks) if s.demand is not None], np.int64),
         whole=whole_skus(network),
+        calendars=lane_calendars(network),
     )
 
 

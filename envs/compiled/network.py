@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from envs.compiled.arrays import NetworkArrays
+from envs.compiled.calendars import CalendarRows
 from envs.compiled.lanes import compile_beliefs, compile_lanes
 from envs.compiled.lead_times import LeadTimes, expected_leads, longest_lead, pipeline_slots
 from envs.compiled.links import link_parts
@@ -25,6 +26,7 @@ from envs.compiled.stocks import (
     expected_demand,
     review_gap,
 )
+from envs.network.calendar import LaneCalendars
 from envs.network.network import Node, SupplyNetwork
 from envs.types import Bools, Floats, Ints, Matrix
 
@@ -45,6 +47,7 @@ class CompiledNetwork:
     order_slots: int  # slots of orders on their way to the sender
     cohorts: int  # M periods of orders that lanes with beliefs remember
     exposures: tuple[Exposure, ...]  # rows V of the trace's factors
+    calendars: tuple[LaneCalendars, ...]  # [Q]
     resource_ids: tuple[str, ...]  # [R] declared ones, then the loads of lanes
 
     @property
@@ -67,6 +70,15 @@ class CompiledNetwork:
         """[Q] whether what a lane brings can come after the period's orders."""
         return self.arrays.lanes.at_once | self.arrays.switches.receive_after_ship
 
+    def open_factors(self, first: int, periods: int) -> Floats:
+        """[T, V] 1 where the calendar of a row of factors is open, else 0; first: calendar period,
+        counted from the start date."""
+        factor = np.ones((periods, len(self.exposures)))
+        for v, row in enumerate(self.arrays.factor_rows.calendar):
+            if row >= 0:
+                factor[:, v] = self.arrays.calendars.open_periods(row, first, periods)
+        return factor
+
     @cached_property
     def leaf_weight(self) -> Matrix:
         """[P, D] units of a pair in one unit that a customer below it buys."""
@@ -79,11 +91,12 @@ def compile_network(network: SupplyNetwork) -> CompiledNetwork:
     """Turn a checked network into arrays. Raises NetworkError."""
     links = link_parts(network)
     demand, leads = expected_demand(links), expected_leads(links)
-    exposures, factor_rows = compile_exposures(links)
+    calendars = CalendarRows()
+    exposures, factor_rows = compile_exposures(links, calendars)
     stocks = compile_stocks(links, demand, leads)
     nodes = compile_nodes(links, stocks.volume)
     lanes = compile_lanes(links, nodes, factor_rows)
-    rules = compile_rules(links, lanes)
+    rules = compile_rules(links, lanes, calendars)
     beliefs = compile_beliefs(lanes, factor_rows, leads)
     switches = compile_switches(links, nodes, lanes, rules, factor_rows)
     longest = np.array([longest_lead(network, lane) for lane in network.lanes], np.int64)
@@ -95,6 +108,7 @@ def compile_network(network: SupplyNetwork) -> CompiledNetwork:
             lanes=lanes,
             resources=compile_resources(links),
             rules=rules,
+            calendars=calendars.arrays(),
             factor_rows=factor_rows,
             beliefs=beliefs,
             switches=switches,
@@ -109,5 +123,6 @@ def compile_network(network: SupplyNetwork) -> CompiledNetwork:
         order_slots=int(lanes.information_delay.max()) + 1,
         cohorts=2 * int(beliefs.promised.max(initial=0)) + 4,
         exposures=exposures,
+        calendars=links.calendars,
         resource_ids=tuple(r.id for r in links.resources),
     )

@@ -82,8 +82,9 @@ def _ship_rounds(links: Links) -> int:
 
 
 def _limits_shipments(resource: Resource) -> bool:
-    """By its capacity, or because its regimes can stop it."""
-    limited = np.isfinite(resource.capacity) or bool(resource.regimes)
+    """By its capacity, or because its regimes or its calendar can stop it."""
+    closes = bool(resource.regimes) or resource.calendar is not None
+    limited = np.isfinite(resource.capacity) or closes
     return bool(limited and resource.limits is Limits.shipments)
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
 from envs.compiled.arrays import FactorRows, LaneArrays, OrderRules
+from envs.compiled.calendars import CalendarRows
 from envs.compiled.links import Links
-from envs.network.lane import Calendar, Lane, Limits, Rounding
-from envs.network.network import SupplyNetwork, Unfilled
+from envs.network.calendar import Calendar
+from envs.network.lane import Limits, Rounding
+from envs.network.network import Unfilled
 from envs.network.order_quantities import OrderQuantities
 from envs.network.regime import MULTIPLIERS
-from envs.types import Bools, Floats, Ints
+from envs.types import Floats, Ints
 
 
 class Exposure(NamedTuple):
@@ -22,39 +23,53 @@ class Exposure(NamedTuple):
     multiplier: str
     regimes: tuple[str, ...]
     mode: str = ""  # of the lanes; "" where it matters to none of the regimes
+    calendar: Calendar | None = None  # when it is open; it is 0 in other periods
 
 
-def compile_exposures(links: Links) -> tuple[tuple[Exposure, ...], FactorRows]:
+def compile_exposures(
+    links: Links, calendars: CalendarRows
+) -> tuple[tuple[Exposure, ...], FactorRows]:
     """Return the distinct rows of factors, and for each multiplier the row of every lane (and
     capacity: of every resource), -1 where it is always 1."""
     network, resources = links.network, links.resources
     known: dict[Exposure, int] = {}
 
-    def row(multiplier: str, exposed_to: tuple[str, ...], mode: str = "") -> int:
+    def row(
+        multiplier: str, exposed_to: tuple[str, ...], mode: str, calendar: Calendar | None
+    ) -> int:
         moving = [
             regime
             for regime in network.regimes
             if regime.id in exposed_to
             and any(getattr(state, multiplier) != 1.0 for state in regime.for_mode(mode).states)
         ]
-        if not moving:
+        if not moving and calendar is None:
             return -1
         own = mode if any(regime.by_mode for regime in moving) else ""
-        exposure = Exposure(multiplier, tuple(regime.id for regime in moving), own)
+        exposure = Exposure(multiplier, tuple(regime.id for regime in moving), own, calendar)
         return known.setdefault(exposure, len(known))
 
+    closed_by = {"availability": "shipping", "transit": "transit", "receiving": "receiving"}
     of = {
-        name: np.array([row(name, lane.regimes, lane.mode) for lane in network.lanes], np.int64)
+        name: np.array(
+            [
+                row(name, lane.regimes, lane.mode, getattr(met, closed_by.get(name, ""), None))
+                for lane, met in zip(network.lanes, links.calendars, strict=True)
+            ],
+            np.int64,
+        )
         for name in MULTIPLIERS
     }
-    capacity = np.array([row("availability", r.regimes) for r in resources], np.int64)
-    return tuple(known), FactorRows(**of, capacity=capacity)
+    capacity = [row("availability", r.regimes, "", r.calendar) for r in resources]
+    closes = [calendars.row(exposure.calendar) for exposure in known]
+    return tuple(known), FactorRows(
+        **of, capacity=np.array(capacity, np.int64), calendar=np.array(closes, np.int64)
+    )
 
 
-def compile_rules(links: Links, lanes: LaneArrays) -> OrderRules:
+def compile_rules(links: Links, lanes: LaneArrays, calendars: CalendarRows) -> OrderRules:
     """Compile what kernels read of the rules for orders."""
     network = links.network
-    calendar_row, open_periods, cycle = _calendars(network)
     steps = lanes.step.tolist()
     quantities = [q.quantities(s) for q, s in zip(network.lanes, steps, strict=True)]
 
@@ -73,9 +88,7 @@ def compile_rules(links: Links, lanes: LaneArrays) -> OrderRules:
             [list(Rounding).index(r) for r in roundings(links, quantities)], np.int64
         ),
         budgeted=_budgeted(links, lanes),
-        calendar_row=calendar_row,
-        open_periods=open_periods,
-        cycle=cycle,
+        calendar_row=np.array([calendars.row(met.ordering) for met in links.calendars], np.int64),
     )
 
 
@@ -103,30 +116,3 @@ def _budgeted(links: Links, lanes: LaneArrays) -> Ints:
     limits = np.array([r.limits is Limits.orders for r in links.resources], bool)
     using = np.unique(uses.rows[limits[uses.index]])
     return using[np.argsort(lanes.turn[using])].astype(np.int64)
-
-
-def lane_calendar(lane: Lane, review: Calendar | None) -> Calendar | None:
-    """Return when orders can be placed: in periods that both the node's review and the lane's own
-    calendar hold."""
-    both = [c for c in (review, lane.calendar) if c is not None]
-    if not both:
-        return None
-    cycle = math.lcm(*(c.cycle for c in both))
-    return Calendar(
-        cycle, tuple(t for t in range(cycle) if all(t % c.cycle in c.open for c in both))
-    )
-
-
-def _calendars(network: SupplyNetwork) -> tuple[Ints, Bools, Ints]:
-    known: dict[Calendar, int] = {}
-    row = np.full(len(network.lanes), -1, np.int64)
-    reviews = {n.id: n.review for n in network.nodes}
-    for q, lane in enumerate(network.lanes):
-        calendar = lane_calendar(lane, reviews[lane.node])
-        if calendar is not None:
-            row[q] = known.setdefault(calendar, len(known))
-    width = max((c.cycle for c in known), default=1)
-    open_periods = np.zeros((max(1, len(known)), width), bool)
-    for calendar, k in known.items():
-        open_periods[k, list(calendar.open)] = True
-    return row, open_periods, np.array([c.cycle for c in known] or [1], np.int64)

@@ -98,14 +98,11 @@ def compile_nodes(links: Links, volume: Floats) -> NodeArrays:
 
 def review_gap(links: Links) -> Ints:
     """[P] periods between two chances to order, on the lane in regular use that waits longest."""
-    network = links.network
     gap = np.ones(links.pairs, np.int64)
-    reviews = {n.id: n.review for n in network.nodes}
-    for q, lane in enumerate(network.lanes):
-        calendars = [c for c in (reviews[lane.node], lane.calendar) if c is not None]
-        if links.regular[q] > 0 and calendars:
+    for q, met in enumerate(links.calendars):
+        if links.regular[q] > 0 and met.ordering is not None:
             to = links.lane_to[q]
-            gap[to] = max(gap[to], *(c.longest_gap for c in calendars))
+            gap[to] = max(gap[to], met.ordering.longest_gap)
     return gap
 
 

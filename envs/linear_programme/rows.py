@@ -99,10 +99,10 @@ def _is_open(draft: Draft) -> Bools:
     """[T, Q] whether orders can be placed: calendars, and regimes that pause ordering."""
     net, outlook = draft.net, draft.outlook
     is_open = factors(outlook, net.factor_rows.ordering) > 0.0
-    period = outlook.period + outlook.offset + np.arange(draft.periods)
+    first = outlook.period + outlook.offset
     for q in np.flatnonzero(net.rules.calendar_row >= 0):
         row = net.rules.calendar_row[q]
-        is_open[:, q] &= net.rules.open_periods[row, period % net.rules.cycle[row]]
+        is_open[:, q] &= net.calendars.open_periods(row, first, draft.periods)
     return is_open
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from envs.errors import NetworkError
+from envs.network.calendar import Calendar
 from envs.network.checks import at_least_zero, few_periods, must_be_share, numbers_at_least_zero
 from envs.network.lead_time import LeadTime
 from envs.network.order_quantities import OrderQuantities, order_quantities
@@ -49,30 +50,6 @@ class Rounding(StrEnum):
 
 
 @dataclass(frozen=True)
-class Calendar:
-    """Periods on which something is open: those t with t mod `cycle` in `open`."""
-
-    cycle: int = 7
-    open: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        days = sorted(set(self.open))
-        few_periods("calendar ", cycle=self.cycle)
-        if self.cycle < 1 or not days or days[0] < 0 or days[-1] >= self.cycle:
-            raise NetworkError(
-                f"calendar has cycle {self.cycle} and open {list(self.open)}; expected a cycle >= "
-                "1 and at least one open period from 0 to cycle - 1."
-            )
-
-    @property
-    def longest_gap(self) -> int:
-        """Periods from an open one to the next, at most."""
-        days = sorted(set(self.open))
-        following = [*days[1:], days[0] + self.cycle]
-        return max(b - a for a, b in zip(days, following, strict=True))
-
-
-@dataclass(frozen=True)
 class LaneInput:
     """What one unit on a lane consumes: `quantity` units of a stocked pair."""
 
@@ -112,6 +89,8 @@ class Resource:
     load_size: float | None = None  # capacity units per load (a truck's cubic metres)
     load_cost: float = 0.0  # currency per load begun
     regimes: tuple[str, ...] = ()
+    # periods in which there is any of it: a machine's shifts
+    calendar: Calendar | None = field(default=None, metadata=ADDED)
     # how lanes share it; by priority or in proportion
     allocation: Allocation = Allocation.proportional
 
@@ -157,6 +136,12 @@ class Lane:
     # and a pack or the minimum is more than a unit, else nearest
     rounding: Rounding | None = field(default=None, metadata=ADDED)
     calendar: Calendar | None = None  # periods in which orders can be placed
+    # periods in which it ships what is owed: the sender's working days, a weekly departure
+    shipping: Calendar | None = field(default=None, metadata=ADDED)
+    # periods in which goods on it move: a lead time counts these alone (business days)
+    transit: Calendar | None = field(default=None, metadata=ADDED)
+    # periods in which its goods are let in; what is due in others waits outside
+    receiving: Calendar | None = field(default=None, metadata=ADDED)
     speed: Speed = Speed.regular
     priority: int = 0  # 0 is served first
     yield_share: float = 1.0  # usable share of what arrives; the rest is scrapped

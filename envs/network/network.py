@@ -15,9 +15,10 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from envs.errors import NetworkError
+from envs.network.calendar import Calendar
 from envs.network.checks import must_be_share, must_know, numbers_at_least_zero, unique
 from envs.network.demand import Demand
-from envs.network.lane import Allocation, Calendar, Lane, Resource
+from envs.network.lane import Allocation, Lane, Resource
 from envs.network.plain import ADDED
 from envs.network.regime import Regime
 
@@ -77,6 +78,9 @@ class Node:
     # volume units of all SKUs together; what arrives above it waits outside
     storage_capacity: float = float("inf")
     review: Calendar | None = None  # periods in which the node's agent orders; None: every period
+    # periods in which anything leaves it, and in which anything is let in; None: every period
+    shipping: Calendar | None = field(default=None, metadata=ADDED)
+    receiving: Calendar | None = field(default=None, metadata=ADDED)
     position: tuple[float, float] | None = None  # for maps
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
-from envs.observation.features import Columns, Layout, relative_price
+from envs.observation.features import Columns, Layout, calendars_of_goods, relative_price
 from envs.trace.trace import Trace
 from envs.types import Bools, Floats, Floats32, Ints
 
@@ -29,6 +29,8 @@ class ObservationArrays(NamedTuple):
     # long-run mean.
     usable: Floats  # [Q, G, states + 1] share of orders that go through in a state
     speed: Floats  # [Q, F, G, states + 1] usable / lead-time factor in a state of the forecast
+    closing: Ints  # [Q, 3] rows of the calendars of shipping, transit and receiving, or -1
+    usual_lead: Ints  # [Q] periods from shipping to arrival
     protection_interval: Floats  # [P] expected lead time and review, periods
     factor: Floats  # [V, B] of the trace
     seen: Ints  # [G, B] of the trace
@@ -59,6 +61,8 @@ def compile_observation(net: CompiledNetwork, layout: Layout, trace: Trace) -> O
         watched=watched,
         usable=usable,
         speed=speed,
+        closing=calendars_of_goods(net.arrays),
+        usual_lead=np.array([round(q.lead_time.mean()) for q in net.network.lanes], np.int64),
         protection_interval=np.maximum(net.leads.pair + net.review, 1.0),
         factor=trace.factor,
         seen=trace.seen,

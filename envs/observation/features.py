@@ -15,10 +15,11 @@ from typing import Annotated, NamedTuple, get_type_hints
 
 import numpy as np
 
+from envs.compiled.arrays import NetworkArrays
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.traits import expedites, has_calendar, has_seen_state
 from envs.policies.base_stock import critical_ratio
-from envs.types import Floats, Floats32
+from envs.types import Floats, Floats32, Ints
 
 # The first period ahead that each feature of what arrives counts; the next one begins the next.
 ARRIVALS = {
@@ -53,6 +54,7 @@ def _facts(setting: Setting) -> dict[str, bool]:
         "lane prices": prices,
         "seen regimes": has_seen_state(net),
         "closed lanes": closes,
+        "calendars of lanes": bool((calendars_of_goods(arrays) >= 0).any()),
     }
     return {name: has and (has_choice or varies) for name, has in of_lanes.items()} | {
         "everything": True,
@@ -64,6 +66,14 @@ def _facts(setting: Setting) -> dict[str, bool]:
         "capacity": arrays.nodes.capacitated.size > 0,
         "expedite lanes": expedites(net),
     }
+
+
+def calendars_of_goods(net: NetworkArrays) -> Ints:
+    """[Q, 3] the rows of the calendars of shipping, transit and receiving; -1: always open."""
+    rows = net.factor_rows
+    of_factor = np.append(rows.calendar, -1)  # factor -1 is always 1
+    goods = (rows.availability, rows.transit, rows.receiving)
+    return np.stack([of_factor[row] for row in goods], axis=1)
 
 
 def _demand_ago(setting: Setting) -> tuple[str, ...]:
@@ -192,6 +202,8 @@ class Columns(NamedTuple):
     lane_open_now: Annotated[
         int, Feature("closed lanes", of_lane=True, scale=Scale.none, fixed=_ones)
     ]
+    # By the calendars, with the usual lead time, of what is ordered now.
+    lane_arrives_in: Annotated[int, Feature("calendars of lanes", of_lane=True, scale=Scale.none)]
     # Of what limits the pair's orders.
     storage_room: Annotated[int, Feature("capacity")]
     periods_until_order: Annotated[int, Feature("closed periods", scale=Scale.none)]

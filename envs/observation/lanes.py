@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from envs.compiled.arrays import NetworkArrays
+from envs.compiled.calendars import is_open_on
 from envs.kernel import kernel
 from envs.observation.arrays import ObservationArrays
 from envs.simulation.state import State
@@ -46,6 +47,10 @@ def write_lanes(
             for b in range(lo, hi):
                 closed = _periods_closed(net, q, period + arrays.offset[b])
                 out[f + at.lane_open_now, b] = closed == 0
+        if at.lane_arrives_in >= 0:
+            for b in range(lo, hi):
+                way = _periods_until_arrival(net, arrays, q, period + arrays.offset[b])
+                out[f + at.lane_arrives_in, b] = way / arrays.protection_interval[p] - 1.0
 
 
 @kernel
@@ -98,12 +103,26 @@ def _product(table: Floats, states: Ints, b: int) -> float:
 @kernel
 def _periods_closed(net: NetworkArrays, q: int, now: int) -> int:
     """Periods until orders can be placed on the lane; 0: now."""
-    row = net.rules.calendar_row[q]
-    closed = 0
+    return _next_open(net, net.rules.calendar_row[q], now) - now
+
+
+@kernel
+def _periods_until_arrival(net: NetworkArrays, arrays: ObservationArrays, q: int, now: int) -> int:
+    """Of what is ordered now and ships as soon as its sender does, after the usual lead time."""
+    shipping, transit, receiving = arrays.closing[q, 0], arrays.closing[q, 1], arrays.closing[q, 2]
+    when = _next_open(net, shipping, now + net.lanes.information_delay[q])
+    for _ in range(arrays.usual_lead[q]):
+        when = _next_open(net, transit, when + 1)
+    return _next_open(net, receiving, when) - now
+
+
+@kernel
+def _next_open(net: NetworkArrays, row: int, period: int) -> int:
+    """The first open period from `period` on; row -1: that one."""
     if row >= 0:
-        while not net.rules.open_periods[row, (now + closed) % net.rules.cycle[row]]:
-            closed += 1
-    return closed
+        while not is_open_on(net.calendars, row, period):
+            period += 1
+    return period
 
 
 @kernel

@@ -43,9 +43,11 @@ class Expectation:
         """Return what to expect for replication b from today on."""
         net, periods = self._net, self._periods
         factor, lead, demand_factor = self._usual
+        first = view.period + int(view.offset[b])
         if self._varies:
             chance = [self._chance(view, g, b) for g in range(len(self._regimes))]
             factor, lead, demand_factor = self._what_regimes_do(chance)
+        factor = factor * net.open_factors(first, periods)
         usual = self._usual[2]
         ratio = np.divide(demand_factor, usual, out=np.ones_like(usual), where=usual > 0.0)
         demand = ratio * view.state.demand_level[:, b]

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from envs.errors import ConfigError
+from envs.network.calendar import Calendar
 from envs.network.demand import Demand, DemandConfig
 from envs.network.lane import Lane, LaneInput
 from envs.network.lead_time import LeadTime
 from envs.network.network import Stock, SupplyNetwork
 from envs.network.plain import Reader, must_know_keys
 from envs.scenario import Scenario
+from envs.scenarios.calendars import CalendarReader
 from envs.scenarios.common import ScenarioConfig, make_scenario
 
 _LEAD_TIME = {  # a lane's keys -> fields of its lead time
@@ -42,6 +44,8 @@ class ExplicitConfig(ScenarioConfig):
     resources: id -> `Resource`, or its capacity alone; null is unlimited.
     regimes: id -> `envs.network.regime.Regime`. states: name -> `RegimeState`. by_mode: lane mode
       -> states.
+    calendars: name -> `envs.network.calendar.Calendar`, shared by name; `open` can be days of the
+      week, `closed_on` and `open_on` dates (`envs.scenarios.calendars`).
     """
 
     nodes: _ByName
@@ -50,13 +54,19 @@ class ExplicitConfig(ScenarioConfig):
     lanes: _ByName
     resources: _ByName = field(default_factory=dict)
     regimes: _ByName = field(default_factory=dict)
+    calendars: _ByName = field(default_factory=dict)
 
 
 def build_explicit(config: ExplicitConfig) -> Scenario:
     """Build the scenario. Raises ConfigError or NetworkError naming the key, lane or stock."""
     periods = config.warm_up + config.horizon + 1
+    calendars = CalendarReader(config.calendars, config.start_date, config.period_name)
     reader = Reader(
-        forms={Lane: _lane, Demand: lambda value, where: _demand(value, where, periods)}
+        forms={
+            Lane: _lane,
+            Demand: lambda value, where: _demand(value, where, periods),
+            Calendar: calendars,
+        }
     )
     parts = {name: getattr(config, name) for name in ("nodes", "skus", "lanes", "resources")}
     stocks = tuple(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.compiled.arrays import NetworkArrays
+from envs.compiled.calendars import is_open_on
 from envs.kernel import entry, kernel
 from envs.network.lane import Rounding
 from envs.simulation.state import State
@@ -91,7 +92,7 @@ def is_open(net: NetworkArrays, factor: Floats, q: int, period: int, offset: int
     offset: calendar period in which the episode began. factor [V, B]: the trace's.
     """
     row = net.rules.calendar_row[q]
-    if row >= 0 and not net.rules.open_periods[row, (period + offset) % net.rules.cycle[row]]:
+    if row >= 0 and not is_open_on(net.calendars, row, period + offset):
         return False
     row = net.factor_rows.ordering[q]
     return bool(row < 0 or factor[row, b] > 0.0)

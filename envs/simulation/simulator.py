@@ -211,7 +211,7 @@ class Simulator:
         trace.calendar[:] = snapshot.calendar
         trace.seen[...] = snapshot.seen[-1][:, None]
         trace.forecast[...] = snapshot.forecast[..., None]
-        trace.factor[...] = snapshot.factor[:, None]
+        trace.factor[...] = (snapshot.factor * self.net.open_factors(snapshot.today, 1)[0])[:, None]
         for array in (*state, *self.flows):
             array[...] = 0.0
         state.on_hand[...] = snapshot.on_hand[:, None]

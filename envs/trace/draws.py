@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.compiled.calendars import is_open_on
 from envs.kernel import kernel
 from envs.trace.random_streams import BITS, GOLDEN, SCALE, draw_bits, normal_cdf, standard_normal
 from envs.trace.tables import CELL_BITS, CONTINUOUS, Z_MAX, Z_STEP, Effects, TraceTables
@@ -20,6 +21,7 @@ class TraceBlock(NamedTuple):
 
     keys: Keys  # [B]
     calendar: Ints  # [B] of the first period
+    offset: Ints  # [B] calendar period in which each episode began
     source: Ints  # [block, B] days whose history is replayed instead; [0, B]: none
     paths: Ints  # [block or more, G, B] regime states
     demand: Floats  # [block, D, B] units
@@ -181,3 +183,13 @@ def look_up_lead_time(tables: TraceTables, block: TraceBlock, ahead: int, s: int
         if spread[b] != 1.0:
             periods = mean + (periods - mean) * spread[b]
         out[b] = max(min(round(periods * factor[b]), longest), shortest)
+
+
+@kernel
+def close(tables: TraceTables, block: TraceBlock, period: int, v: int, out: Floats) -> None:
+    """Row v of the factors, [B], is 0 where its calendar is closed."""
+    row = tables.factor_calendar[v]
+    if row >= 0:
+        for b in range(out.size):
+            if not is_open_on(tables.calendars, row, period + block.offset[b]):
+                out[b] = 0.0

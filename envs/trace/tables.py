@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from envs.compiled.arrays import CalendarArrays
 from envs.compiled.network import CompiledNetwork
 from envs.compiled.sparse import row_numbers
 from envs.errors import ConfigError
@@ -80,6 +81,8 @@ class TraceTables(NamedTuple):  # read-only
     lead_spread: Effects  # [S] on the distance from the mean
     no_overtaking: Bools  # [S]
     factor: Effects  # [V]
+    calendars: CalendarArrays
+    factor_calendar: Ints  # [V] row of the calendars, or -1
     regime_number: Ints  # [G], -1: scheduled
     regime_start: Floats  # [G, states] cumulative stationary distribution
     regime_step: Floats  # [G, states, states] cumulative transition rows
@@ -166,6 +169,8 @@ def _tabulate(net: CompiledNetwork) -> TraceTables:
         factor=_effects(
             regimes, [(row.regimes, row.mode, row.multiplier) for row in net.exposures]
         ),
+        calendars=net.arrays.calendars,
+        factor_calendar=net.arrays.factor_rows.calendar,
         regime_number=row_numbers(markov),
         regime_start=start,
         regime_step=step,

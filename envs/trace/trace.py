@@ -19,6 +19,7 @@ from envs.compiled.network import CompiledNetwork
 from envs.kernel import Handle, copy_row, entry, kernel
 from envs.trace.draws import (
     TraceBlock,
+    close,
     draw_demand,
     draw_normals,
     look_up_lead_time,
@@ -51,9 +52,9 @@ class Bootstrap(NamedTuple):
 class Trace:
     """The chance of B episodes, materialised block by block.
 
-    demand [D, B] units, lead_time [S, B] periods, factor [V, B] (what regimes multiply, see
-    `CompiledNetwork.exposures`) and true_regime [G, B] belong to the current period; `calendar` [B]
-    is each episode's position in the calendar, `offset` [B] where it began.
+    demand [D, B] units, lead_time [S, B] periods, factor [V, B] (what regimes multiply and
+    calendars close, see `CompiledNetwork.exposures`) and true_regime [G, B] belong to the current
+    period; `calendar` [B] is each episode's position in the calendar, `offset` [B] where it began.
     seen [G, B]: the regime states that agents may see, -1 where hidden. forecast [F, G, B]: what
     their forecast of the states 1..F periods ahead, -1 where none.
     """
@@ -74,6 +75,7 @@ class Trace:
         self._block = TraceBlock(
             keys=np.zeros(batch_size, np.uint64),
             calendar=self.calendar,
+            offset=self.offset,
             source=np.zeros((0, batch_size), np.int64),  # empty: every day replays itself
             paths=self._paths[self._delay :],
             demand=np.zeros((block, streams, batch_size)),
@@ -87,6 +89,7 @@ class Trace:
         self.seen = np.full((regimes, batch_size), -1, np.int64)
         self.forecast = np.full((self._ahead, regimes, batch_size), -1, np.int64)
         self._tells = bool(self._ahead or (self._tables.seen_after >= 0).any())
+        self._moves = bool(exposed or regimes)
         self._first, self._period = 0, 0
 
     def reset(
@@ -120,7 +123,7 @@ class Trace:
         if self._net.demand.calendar_length > 1:
             self.calendar += 1
             self.calendar[self.calendar >= self._net.demand.calendar_length] = 0
-        if self.seen.size:
+        if self._moves:
             self._look()
 
     def draw_preference(self, out: Floats) -> None:
@@ -166,11 +169,11 @@ class Trace:
             source = self._block.source
             _draw_sources(keys, self.offset, self._first, length, *self._bootstrap, source)
         _draw_block(self._handle, self._block_handle, self._first)
-        if self.seen.size:
+        if self._moves:
             self._look()
 
     def _look(self) -> None:
-        """Fill what regimes do today, and what agents may see of them."""
+        """Fill what regimes and calendars do today, and what agents may see of regimes."""
         self.factor[...] = self._block.factor[self._period - self._first]
         if self._tells:
             row = self._delay + self._period - self._first
@@ -212,6 +215,7 @@ def _draw_block(tables: TraceTables, block: TraceBlock, first: int) -> None:
                 _keep_order(lead_time[i, s], block.lead_before[s])
         for v in range(factor.shape[1]):
             multiply(tables.factor, v, block.paths[i], factor[i, v])
+            close(tables, block, period, v, factor[i, v])
 
 
 @kernel

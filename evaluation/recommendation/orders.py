@@ -83,9 +83,9 @@ class OrderReader:
         self._net, self._names = net, names
 
     def read(
-        self, request: RecommendationRequest, found: Findings
+        self, request: RecommendationRequest, today: int, found: Findings
     ) -> tuple[OpenGoods, OrderHistory]:
-        """Return what is under way, and what was ordered and received."""
+        """Return what is under way, and what was ordered and received; today: calendar period."""
         net = self._net
         goods = OpenGoods(
             np.zeros(len(net.network.lanes)),
@@ -95,13 +95,14 @@ class OrderReader:
         history = OrderHistory()
         for name, orders in (("open_orders", request.open_orders), ("wip", request.wip)):
             for i, order in enumerate(orders):
-                self._open(order, f"{name}[{i}]", name == "wip", request, goods, history, found)
+                path, is_started = f"{name}[{i}]", name == "wip"
+                self._open(order, path, is_started, request, today, goods, history, found)
         self._receipts(request, history, found)
         return goods, history
 
     def _open(
         self, order: OpenOrder, path: str, is_started: bool, request: RecommendationRequest,
-        goods: OpenGoods, history: OrderHistory, found: Findings,
+        today: int, goods: OpenGoods, history: OrderHistory, found: Findings,
     ) -> None:  # fmt: skip
         q = self._names.find_lane(order, path, found)
         due, ordered = order.due_in_periods, None
@@ -121,6 +122,8 @@ class OrderReader:
             if due is None:
                 found.notice("ETA_ASSUMED", path)
                 due = round(lane.lead_time.mean())
+            else:
+                due = self._way_left(q, due, today)
             due = self._slot(due, path, found)
             goods.in_transit[q, due] += order.quantity
         k = self._net.arrays.beliefs.row[q]
@@ -161,6 +164,15 @@ class OrderReader:
             if k not in given:
                 found.notice("MISSING_RECEIPTS", self._net.network.lanes[q].id)
 
+    def _way_left(self, q: int, due: int, today: int) -> int:
+        """Return in how many of the periods until they are due goods still have to move."""
+        transit, late = self._net.calendars[q].transit, self._net.arrays.switches.receive_after_ship
+        first, last = today + 1 - late, today + due
+        if transit is None or last < first:
+            return due
+        moves = sum(transit.is_open(t) for t in range(first, last + 1))
+        return moves - late + (not transit.is_open(last))
+
     def _slot(self, due: int, path: str, found: Findings) -> int:
         """Periods from now within the pipeline; goods due now are on the shelf already, except
         where the period's receipts come after its shipments."""
@@ -176,5 +188,5 @@ class OrderReader:
         """Whether its sender can have heard of orders that it has not shipped."""
         if lane.information_delay > 0:
             return True
-        limited = bool(lane.inputs or lane.resources or lane.regimes)
+        limited = bool(lane.inputs or lane.resources or lane.regimes or lane.shipping)
         return limited and not self._net.arrays.switches.cancel_unfilled

@@ -173,14 +173,20 @@ class Recommender:
                 quantity=float(quantity[q]),
                 classical=float(classical[q]),
                 delta=float(quantity[q] - classical[q]),
-                expected_arrival_in_periods=round(
-                    lanes[q].lead_time.mean() + lanes[q].information_delay, 3
-                ),
+                expected_arrival_in_periods=self._arrives_in(q),
                 fallback=bool(by_rule[q]),
                 guardrails=self._guardrails(changes[q]),
             )
             for q in rows.tolist()
         ]
+
+    def _arrives_in(self, q: int) -> float:
+        """Periods until an order of today arrives, if its sender ships as soon as it is open."""
+        lane, met = self._env.net.network.lanes[q], self._env.net.calendars[q]
+        now = self._env.simulator.period + int(self._env.simulator.trace.offset[0])
+        heard, mean = now + lane.information_delay, lane.lead_time.mean()
+        by_calendar = met.arrival(heard, round(mean)) - now - round(mean)
+        return round(mean + by_calendar, 3)
 
     def _guardrails(self, changes: list[Change]) -> list[Guardrail]:
         """What the feasibility layer changed, where it shows in the digits we send."""

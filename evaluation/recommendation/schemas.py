@@ -279,7 +279,8 @@ class Line(Answer):
     quantity: to order now, after all limits.
     classical: what the base policy alone would order, after the same limits.
     delta: quantity - classical.
-    expected_arrival_in_periods: mean lead time, if the sender ships at once.
+    expected_arrival_in_periods: mean lead time, if the sender ships as soon as its calendar allows;
+      over days on which goods don't move or aren't let in.
     fallback: the base policy answers this line in the place of the model.
     """
 

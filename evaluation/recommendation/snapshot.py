@@ -49,7 +49,8 @@ class SnapshotReader:
         self._statuses = StatusReader(self._net, self._names)
         self.needs_date = bool(
             self._net.demand.multiplier is not None
-            or (self._net.arrays.rules.calendar_row >= 0).any()
+            or any(calendar is not None for met in self._net.calendars for calendar in met)
+            or any(r.calendar is not None for r in self._net.network.resources)
             or policy_class(scenario.base_policy).by_date
         )
 
@@ -59,7 +60,7 @@ class SnapshotReader:
         today = self._today(request, found)
         on_hand, backorders, is_stale = self._stock(request, found)
         lanes = self._scope(request, found)
-        goods, history = self._orders.read(request, found)
+        goods, history = self._orders.read(request, today, found)
         sales, asked = self._sales(request, history.length, found)
         known = self._statuses.read(request, len(sales), found)
         if found.errors:

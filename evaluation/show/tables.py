@@ -159,7 +159,7 @@ def _features(lanes: list[Lane]) -> Iterable[str]:
         ("minimum order", lambda q: q.minimum_order > 0.0),
         ("maximum order", lambda q: np.isfinite(q.maximum_order)),
         ("packs", lambda q: q.order_multiple > 1.0),
-        ("calendar", lambda q: q.calendar is not None),
+        ("calendar", lambda q: any((q.calendar, q.shipping, q.transit, q.receiving))),
         ("yield", lambda q: q.yield_share < 1.0),
         ("split delivery", lambda q: q.split_share > 0.0),
         ("information delay", lambda q: q.information_delay > 0),

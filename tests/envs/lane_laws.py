@@ -169,15 +169,10 @@ def _full_load(lane: Lane) -> float:
 def nobody_orders_when_closed(run: Run) -> None:
     """Orders are placed only in periods that the node's review and the lane's calendar hold, and
     while no regime pauses them."""
-    now = np.arange(len(run.raw))[:, None] + run.offset
-    reviews = {n.id: n.review for n in run.network.nodes}
     paused = run.multiplier("ordering") == 0.0
     for q, lane in enumerate(run.network.lanes):
-        closed = paused[:, q]
-        for calendar in (reviews[lane.node], lane.calendar):
-            if calendar is not None:
-                closed = closed | ~np.isin(now % calendar.cycle, calendar.open)
-        same(f"orders on closed {lane.id}", np.where(closed, run.flows.ordered[:, q], 0.0), 0.0)
+        ordered = np.where(paused[:, q], run.flows.ordered[:, q], 0.0)
+        same(f"orders on closed {lane.id}", ordered, 0.0)
 
 
 def orders_are_what_rules_make_of_wishes(run: Run) -> None:
@@ -260,11 +255,6 @@ def _wished(run: Run) -> Floats:
     network, state = run.network, run.opened
     lanes, pairs = network.lanes, network.stocks
     order = np.maximum(run.raw, 0.0) * (run.multiplier("ordering") > 0.0)
-    now = np.arange(len(run.raw))[:, None] + run.offset
-    for q, lane in enumerate(lanes):
-        for calendar in (next(n.review for n in network.nodes if n.id == lane.node), lane.calendar):
-            if calendar is not None:
-                order[:, q] *= np.isin(now % calendar.cycle, calendar.open)
     volume = np.array([[s.volume for s in network.skus if s.id == p.sku] for p in pairs])
     left = volume * np.maximum(0.0, state.inventory_position - state.forecast_mean)
     for node in network.nodes:

@@ -357,8 +357,20 @@ MUTATIONS = (
     Mutation(
         "calendars are no limit",
         "simulation/feasibility.py",
-        "not net.rules.open_periods[row, (period + offset) % net.rules.cycle[row]]",
+        "not is_open_on(net.calendars, row, period + offset)",
         "False",
+    ),
+    Mutation(
+        "calendars know no holidays",
+        "compiled/calendars.py",
+        "known = 0 <= period < until",
+        "known = False",
+    ),
+    Mutation(
+        "what is closed goes on",
+        "trace/draws.py",
+        "tables.factor_calendar[v]",
+        "-1",
     ),
     Mutation(
         "suppliers that take no orders get some",

@@ -16,11 +16,11 @@ import numpy as np
 
 from envs.compiled.network import CompiledNetwork
 from envs.errors import NetworkError
+from envs.network.calendar import Calendar
 from envs.network.demand import Demand, DemandConfig
 from envs.network.generate_config import GenerateConfig
 from envs.network.lane import (
     Allocation,
-    Calendar,
     Lane,
     LaneInput,
     Limits,
@@ -51,14 +51,21 @@ CALENDAR = 10  # periods of every history and multiplier; shorter than a run, so
 
 KINDS = ("plant", "warehouse", "store")
 # All have period 0 in common, so that a node's review and a lane's calendar always meet.
-OPENINGS = (Calendar(2, (0,)), Calendar(3, (0, 1)), Calendar(5, (0, 2, 3)))
+OPENINGS = (
+    Calendar(2, (0,)),
+    Calendar(3, (0, 1)),
+    Calendar(5, (0, 2, 3), closed_on=(5, 7), open_on=(9,)),
+)
 
 
-def random_network(random: Random, *, drawn: bool = True, divisible: bool = False) -> SupplyNetwork:
+def random_network(
+    random: Random, *, drawn: bool = True, divisible: bool = False, closes: bool = True
+) -> SupplyNetwork:
     """Return a network of 1-6 nodes and 1-3 SKUs.
 
     drawn: with random demand, lead times and regimes; else all is known. divisible: no whole
-    units. Goods flow from nodes and SKUs of lower number to higher, but for transshipment.
+    units. closes: with calendars of shipping, transit, receiving and resources. Goods flow from
+    nodes and SKUs of lower number to higher, but for transshipment.
     """
     nodes = [f"n{i}" for i in range(random.choice([1, 2, 3, 4, 5, 6]))]
     skus = [f"s{k}" for k in range(random.choice([1, 1, 2, 3]))]
@@ -149,7 +156,27 @@ def random_network(random: Random, *, drawn: bool = True, divisible: bool = Fals
         regimes,
         timing,
     )
+    if closes:
+        network = _with_calendars(Random(repr(lanes)), network)
     return network if divisible else _with_whole_units(random, network)
+
+
+def _with_calendars(random: Random, network: SupplyNetwork) -> SupplyNetwork:
+    """A third of all networks close on some days; what else they have is as without."""
+    if random.random() < 0.67:
+        return network
+
+    def some() -> Calendar | None:
+        return random.choice([None, None, *OPENINGS])
+
+    return replace(
+        network,
+        nodes=tuple(replace(n, shipping=some(), receiving=some()) for n in network.nodes),
+        lanes=tuple(
+            replace(q, shipping=some(), transit=some(), receiving=some()) for q in network.lanes
+        ),
+        resources=tuple(replace(r, calendar=some()) for r in network.resources),
+    )
 
 
 def _with_whole_units(random: Random, network: SupplyNetwork) -> SupplyNetwork:

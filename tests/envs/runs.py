@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from envs.compiled.network import CompiledNetwork, compile_network
 from envs.environment.batched_env import BatchedEnv, row_groups
+from envs.network.calendar import Calendar
 from envs.network.lane import Limits
 from envs.network.network import SupplyNetwork
 from envs.network.whole_units import shipping_step, whole_skus
@@ -109,14 +110,35 @@ class Run:
         return np.where(steps > 0, np.floor(want / np.maximum(steps, 1e-9) + 1e-9) * steps, want)
 
     def multiplier(self, name: str) -> Floats:
-        """[T, Q, B] what the regimes of every lane make of one of their multipliers."""
-        return self._product(name, [q.regimes for q in self.network.lanes])
+        """[T, Q, B] what the regimes of every lane make of one of their multipliers, 0 where a
+        calendar is closed."""
+        nodes = {n.id: n for n in self.network.nodes}
+        closing = {
+            "ordering": lambda q: [q.calendar, nodes[q.node].review],
+            "availability": lambda q: [q.shipping, *(nodes[i.node].shipping for i in q.inputs)],
+            "transit": lambda q: [q.transit],
+            "receiving": lambda q: [q.receiving, nodes[q.node].receiving],
+        }.get(name, lambda q: [])
+        product = self._product(name, [q.regimes for q in self.network.lanes])
+        return product * self._open([closing(q) for q in self.network.lanes])
+
+    def _open(self, calendars: list[list[Calendar | None]]) -> Floats:
+        """[T, rows, B] 1 where all of a row's calendars are open."""
+        periods, _, batch = self.states.shape
+        is_open = np.ones((periods, len(calendars), batch))
+        for t, row, b in np.ndindex(is_open.shape):
+            now = t + int(self.offset[b])
+            for one in calendars[row]:
+                if one is not None and now not in one.open_on:
+                    is_open[t, row, b] *= now % one.cycle in one.open and now not in one.closed_on
+        return is_open
 
     @property
     def capacity(self) -> Floats:
         """[T, R, B] of the declared resources; one without a limit is only up or down."""
         resources = self.network.resources
         up = self._product("availability", [r.regimes for r in resources])
+        up = up * self._open([[r.calendar] for r in resources])
         most = np.array([r.capacity for r in resources]).reshape(1, -1, 1)
         return np.where(up > 0.0, np.broadcast_to(most, up.shape) * np.maximum(up, 1e-300), 0.0)
 
@@ -134,14 +156,14 @@ class Run:
 
     @property
     def limits_shipments(self) -> Bools:
-        """[R] by a capacity, or because a regime can stop it."""
+        """[R] by a capacity, or because a regime or a calendar can stop it."""
         moving = {
             g.id for g in self.network.regimes if any(s.availability != 1.0 for s in g.states)
         }
         return np.array(
             [
                 r.limits is Limits.shipments
-                and (np.isfinite(r.capacity) or bool(moving & set(r.regimes)))
+                and (np.isfinite(r.capacity) or bool(moving & set(r.regimes)) or bool(r.calendar))
                 for r in self.network.resources
             ],
             bool,

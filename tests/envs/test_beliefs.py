@@ -10,8 +10,9 @@ import pytest
 
 from envs.compiled.network import compile_network
 from envs.environment.batched_env import BatchedEnv
+from envs.network.calendar import Calendar
 from envs.network.demand import Demand, DemandConfig
-from envs.network.lane import Calendar, Lane, Speed
+from envs.network.lane import Lane, Speed
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Receive, Sku, Stock, SupplyNetwork, Timing, Unfilled
 from envs.network.regime import EventWindow, MarkovChain, Regime, RegimeState

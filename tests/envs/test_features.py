@@ -40,7 +40,7 @@ ORDER = (
 @cache
 def everything() -> Scenario:
     """A random network that has every feature."""
-    for seed in range(100):
+    for seed in range(1000):
         network = random_network(Random(seed))
         if min(compile_layout(Setting(compile_network(network), 3, True)).at) >= 0:
             preference = Preference(1.0, 9.0)
@@ -65,7 +65,7 @@ def test_names_and_their_order() -> None:
     """Policies in use read columns in this order: new ones may come, none may move or go."""
     env = full()
     ahead = [f"speed_in_{k + 1}" for k in range(env.layout.width.lane_speed_in)]
-    of_lane = [*LANES, *ahead, "open_now"]
+    of_lane = [*LANES, *ahead, "open_now", "arrives_in"]
     lanes = [f"lane_{slot}_{name}" for slot in range(env.layout.lane_slots) for name in of_lane]
     assert len(lanes) > len(of_lane)
     place = ORDER.index("...lanes")

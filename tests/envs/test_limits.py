@@ -11,8 +11,9 @@ import pytest
 
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import EchelonError
+from envs.network.calendar import Calendar
 from envs.network.demand import Demand, DemandConfig
-from envs.network.lane import Calendar, Lane
+from envs.network.lane import Lane
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario

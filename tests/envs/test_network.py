@@ -12,8 +12,9 @@ import pytest
 
 from envs.compiled.network import compile_network
 from envs.errors import NetworkError
+from envs.network.calendar import Calendar
 from envs.network.demand import Demand, DemandConfig
-from envs.network.lane import Allocation, Calendar, Lane, LaneInput, Resource, ResourceUse
+from envs.network.lane import Allocation, Lane, LaneInput, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.network.regime import MarkovChain, Regime, RegimeState

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from conf.compose import compose
+from envs.network.calendar import Calendar
 from envs.network.demand import DemandConfig
-from envs.network.lane import Calendar
 from envs.network.lead_time import LeadTime
 from envs.network.network import InTransitPayer, Receive, ServeOrder, SupplyNetwork, Timing
 from envs.policies import build_policy

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from envs.network.calendar import Calendar
 from envs.network.demand import Demand, DemandConfig
-from envs.network.lane import Calendar, Lane, LaneInput, Limits, Resource, ResourceUse
+from envs.network.lane import Lane, LaneInput, Limits, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Receive, ServeOrder, Sku, Stock, SupplyNetwork, Timing
 from envs.network.regime import MarkovChain, Regime, RegimeState
@@ -45,7 +46,7 @@ def test_every_scenario_gets_its_own_orders(tmp_path: Path, name: str, learned: 
 
 def moving(timing: Timing) -> Scenario:
     """All that moves at once: a hidden strike that stops orders, a price, a budget that is cut, a
-    machine seen late, weather with a forecast, orders that travel, customers at a depot."""
+    machine seen late, weather with a forecast, orders that travel, customers at a depot, days off."""
 
     def regime(name: str, struck: RegimeState, **fields: Any) -> Regime:
         chain = MarkovChain(((0.7, 0.3), (0.4, 0.6)))
@@ -57,6 +58,7 @@ def moving(timing: Timing) -> Scenario:
         Stock("depot", "tea", 0.2, 2.0, demand=demand, initial_stock=20.0),
         Stock("shop", "tea", 0.5, 5.0, demand=demand, initial_stock=20.0),
     )
+    days = Calendar(7, (0, 1, 2, 3, 4), closed_on=(8, 9))
     share: dict[str, Any] = {"order_multiple": 1.0, "base_share": 0.5}
     lanes = (
         Lane(
@@ -69,11 +71,11 @@ def moving(timing: Timing) -> Scenario:
         ),
         Lane(
             "road", "shop", "tea", LeadTime(1, 1.0, 1.0), (LaneInput("depot", "tea"),),
-            regimes=("weather",), unit_cost=0.5, **share,
+            regimes=("weather",), unit_cost=0.5, transit=days, **share,
         ),
         Lane(
             "rail", "shop", "tea", LeadTime(2), (LaneInput("depot", "tea"),), unit_cost=0.2,
-            yield_share=0.9, **share,
+            yield_share=0.9, shipping=Calendar(3, (0, 1)), receiving=days, **share,
         ),
     )  # fmt: skip
     network = SupplyNetwork(

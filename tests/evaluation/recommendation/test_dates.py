@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from envs.errors import ConfigError
+from envs.network.calendar import Calendar
 from envs.network.demand import Demand, DemandConfig
-from envs.network.lane import Calendar, Lane
+from envs.network.lane import Lane
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
