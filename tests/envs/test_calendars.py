@@ -174,7 +174,8 @@ def test_calendars_that_never_meet_are_refused() -> None:
 def written(calendars: Any, calendar: Any, **numbers: Any) -> Calendar | None:
     """The calendar of a lane that is read as from YAML."""
     config = ExplicitConfig(
-        kind="explicit", name="shop", horizon=10, base_policy=None, nodes={"shop": {}}, skus={"tea": {}},
+        kind="explicit", name="shop", horizon=10, base_policy=None,
+        nodes={"shop": {}}, skus={"tea": {}},
         stocks={"tea": {"node": "shop", "sku": "tea"}},
         lanes={"road": {"node": "shop", "sku": "tea", "shipping": calendar}},
         calendars=calendars, **numbers,

@@ -46,7 +46,8 @@ def test_every_scenario_gets_its_own_orders(tmp_path: Path, name: str, learned: 
 
 def moving(timing: Timing) -> Scenario:
     """All that moves at once: a hidden strike that stops orders, a price, a budget that is cut, a
-    machine seen late, weather with a forecast, orders that travel, customers at a depot, days off."""
+    machine seen late, weather with a forecast, days off, orders that travel, customers at a depot.
+    """
 
     def regime(name: str, struck: RegimeState, **fields: Any) -> Regime:
         chain = MarkovChain(((0.7, 0.3), (0.4, 0.6)))
