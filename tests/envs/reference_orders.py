@@ -6,10 +6,17 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
+from envs.network.calendar import Calendar
 from envs.network.lane import Lane, Limits, Rounding
 from envs.network.network import SupplyNetwork, Unfilled
 
 _CRUMB = 1e-9  # packs: so close to the grid is on it
+
+
+def is_open_on(calendar: Calendar, t: int) -> bool:
+    """The cycle, unless t is an exception."""
+    usual = t % calendar.cycle in calendar.open and t not in calendar.closed_on
+    return usual or t in calendar.open_on
 
 
 def placed_orders(
@@ -24,7 +31,7 @@ def placed_orders(
     orders = dict.fromkeys(raw, 0.0)
     for lane in network.lanes:
         calendars = [c for c in (reviews[lane.node], lane.calendar) if c is not None]
-        is_open = all(t % c.cycle in c.open for c in calendars)
+        is_open = all(is_open_on(c, t) for c in calendars)
         if is_open and factors["ordering", lane.id] > 0.0:
             orders[lane.id] = _rounded(lane, max(raw[lane.id], 0.0), _rounding(network, lane))
     up = {r.id: factors["availability", r.id] for r in network.resources}
