@@ -27,6 +27,8 @@ class LeadTimes(NamedTuple):
     pair: Floats  # [P] mean, over the lanes in regular use
     pair_sd: Floats  # [P]
     expedite: Floats  # [P] the longest mean of its expedite lanes; -1: none
+    open_lane: Floats  # [Q] mean, from shipping to arrival, as if all calendars were always open
+    open_pair_sd: Floats  # [P] as if they were
     path: Floats  # [P] from ordering here to the customer, the longest way down
     path_sd: Floats  # [P]
 
@@ -34,12 +36,25 @@ class LeadTimes(NamedTuple):
 def expected_leads(links: Links) -> LeadTimes:
     """Expect lead times of lanes, of pairs and of the way down to customers."""
     lane, lane_sd = lane_lead(links.network, links.calendars)
+    always = [LaneCalendars()] * len(links.calendars)
+    open_lane, open_sd = lane_lead(links.network, always)
+    delay = np.array([q.information_delay for q in links.network.lanes])
     to, share, pairs = links.lane_to, links.regular, links.pairs
     mean: Floats = np.bincount(to, share * lane, minlength=pairs).astype(float)
     variance: Floats = np.bincount(to, share * lane_sd**2, minlength=pairs).astype(float)
     sd = np.sqrt(variance)
     path, path_sd = _path_lead(links, mean, sd)
-    return LeadTimes(lane, lane_sd, mean, sd, _expedite_lead(links, lane), path, path_sd)
+    return LeadTimes(
+        lane,
+        lane_sd,
+        mean,
+        sd,
+        _expedite_lead(links, lane),
+        open_lane - delay,
+        np.sqrt(np.bincount(to, share * open_sd**2, minlength=pairs)),
+        path,
+        path_sd,
+    )
 
 
 def lane_lead(network: SupplyNetwork, calendars: Sequence[LaneCalendars]) -> tuple[Floats, Floats]:

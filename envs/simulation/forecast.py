@@ -13,6 +13,7 @@ import numpy as np
 
 from envs.compiled.network import CompiledNetwork
 from envs.errors import ConfigError
+from envs.simulation.dated_horizons import DatedHorizons, dated_horizons
 from envs.types import Floats, Ints
 
 
@@ -26,8 +27,9 @@ class ForecastArrays(NamedTuple):
     cumulative: Floats  # [D, C + longest horizon + 2] sums of the multiplier
     seen_lag: int  # periods between the calendar and the demand just seen
     first_ahead: int  # periods until the first demand not seen yet
-    horizon: Ints  # [P] periods an order must cover
+    horizon: Ints  # [P] periods an order must cover, as usual
     path_horizon: Ints  # [P] the same down to the customer
+    dates: DatedHorizons  # by how much that differs by date
     lead_sd: Floats  # [P] periods
     path_lead_sd: Floats  # [P] periods
 
@@ -41,11 +43,18 @@ def compile_forecast(net: CompiledNetwork, smoothing: float) -> ForecastArrays:
     path_horizon = np.round(net.leads.path).astype(np.int64) + net.review
     known = net.demand.multiplier
     factors = np.ones((len(net.customer_pair), 1)) if known is None else known
-    length = factors.shape[1] + int(path_horizon.max()) + 2
+    dates = dated_horizons(net, horizon)
+    length = factors.shape[1] + int(path_horizon.max()) + int(dates.longer.max()) + 2
     wrapped = factors[:, np.arange(length) % factors.shape[1]]
     cumulative = np.concatenate([np.zeros((len(factors), 1)), np.cumsum(wrapped, axis=1)], axis=1)
     return ForecastArrays(
         smoothing, net.customer_pair, known is not None, factors, cumulative,
         0 if demand_first else 1, 1 if demand_first else 0,
-        horizon, path_horizon, net.leads.pair_sd, net.leads.path_sd,
+        horizon, path_horizon, dates, *_lead_sd(net, dates),
     )  # fmt: skip
+
+
+def _lead_sd(net: CompiledNetwork, dates: DatedHorizons) -> tuple[Floats, Floats]:
+    """[P] of pairs, and of the way down; where dates are known, without what calendars do."""
+    sd, own = net.leads.pair_sd, np.where(dates.row >= 0, net.leads.open_pair_sd, net.leads.pair_sd)
+    return own, np.sqrt(np.maximum(net.leads.path_sd**2 - sd**2 + own**2, 0.0))

@@ -15,10 +15,12 @@ from envs.network.calendar import Calendar, LaneCalendars, joint
 from envs.network.demand import Demand, DemandConfig
 from envs.network.lane import Lane, LaneInput, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
-from envs.network.network import Node, Receive, Sku, Stock, SupplyNetwork, Timing
+from envs.network.network import Node, Receive, ServeOrder, Sku, Stock, SupplyNetwork, Timing
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.explicit import ExplicitConfig
+from envs.simulation.simulator import Simulator
+from envs.types import Floats
 from tests.envs.runs import play_orders
 
 WORKDAYS = Calendar(7, (0, 1, 2, 3, 4))
@@ -140,6 +142,34 @@ def test_agents_see_when_an_order_would_arrive() -> None:
         env.close_period(env.no_action)
         env.open_period()
     assert seen == pytest.approx([2, 1, 7, 6, 5, 4, 3])
+
+
+@pytest.mark.parametrize("demand", ServeOrder)
+@pytest.mark.parametrize("multiplier", [None, np.array([1.0, 2.0, 3.0])])
+def test_an_order_covers_what_is_needed_until_the_next_one_could_have_come(
+    demand: ServeOrder, multiplier: Floats | None
+) -> None:
+    """On a Friday more than on a Monday, and before a holiday still more."""
+    orders = replace(WORKDAYS, closed_on=(10, 11))
+    sold = Demand.from_config(DemandConfig("poisson", mean=3.0), 0, multiplier=multiplier)
+    lane = Lane(
+        "road", "shop", "tea", LeadTime(2), calendar=orders, transit=WORKDAYS, information_delay=1
+    )
+    network = SupplyNetwork(
+        (Node("shop"),), (Sku("tea"),), (Stock("shop", "tea", demand=sold),), (lane,),
+        timing=Timing(demand=demand),
+    )  # fmt: skip
+    simulator = Simulator(compile_network(network), 1)
+    simulator.reset(0)
+    ahead = int(demand is ServeOrder.first)
+    for today in range(PERIODS):
+        following = next(t for t in range(today + 1, 99) if t % 7 < 5 and t not in (10, 11))
+        moving = [t for t in range(following + 2, 99) if t % 7 < 5]  # heard of a day later
+        days = range(today + ahead, moving[1])
+        wanted = sum(3.0 * (1.0 if multiplier is None else float(multiplier[t % 3])) for t in days)
+        assert simulator.state.forecast_mean[0, 0] == pytest.approx(wanted)
+        simulator.close_period_with_orders(np.zeros((1, 1)))
+        simulator.open_period()
 
 
 @pytest.mark.parametrize(

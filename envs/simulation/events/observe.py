@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from envs.kernel import copy_row, kernel
+from envs.simulation.dated_horizons import horizon_on
 from envs.simulation.state import State
 from envs.simulation.world import World
 from envs.types import Floats
@@ -26,8 +27,9 @@ def observe(world: World, period: int, first: bool, seen: bool, lo: int, hi: int
         if state.history.shape[1] > 0:
             _remember(state, period, lo, hi)
     _positions(world, period, lo, hi)
-    if first or forecast.smoothing > 0.0 or forecast.has_multiplier:  # else they never change
-        _forecasts(world, lo, hi)
+    moves = forecast.smoothing > 0.0 or forecast.has_multiplier or forecast.dates.matter
+    if first or moves:
+        _forecasts(world, period, lo, hi)
 
 
 @kernel
@@ -149,12 +151,12 @@ def _add(total: Floats, weight: float, values: Floats) -> None:
 
 
 @kernel
-def _forecasts(world: World, lo: int, hi: int) -> None:
+def _forecasts(world: World, period: int, lo: int, hi: int) -> None:
     net, forecast, state = world.net, world.forecast, world.state
     for p in range(net.stocks.holding_cost.size):
         mean, sd = state.forecast_mean[p, lo:hi], state.forecast_sd[p, lo:hi]
         horizon, lead_sd = forecast.horizon[p], forecast.lead_sd[p]
-        _forecast(world, p, horizon, lo, hi, mean, sd)
+        _forecast(world, p, horizon, period, lo, hi, mean, sd)
         _add_lead_time_spread(mean, sd, lead_sd / max(horizon, 1))
         path_mean = state.echelon_forecast_mean[p, lo:hi]
         path_sd = state.echelon_forecast_sd[p, lo:hi]
@@ -163,26 +165,34 @@ def _forecasts(world: World, lo: int, hi: int) -> None:
             copy_row(path_sd, sd)
             continue
         horizon, lead_sd = forecast.path_horizon[p], forecast.path_lead_sd[p]
-        _forecast(world, p, horizon, lo, hi, path_mean, path_sd)
+        _forecast(world, p, horizon, period, lo, hi, path_mean, path_sd)
         _add_lead_time_spread(path_mean, path_sd, lead_sd / max(horizon, 1))
 
 
 @kernel
 def _forecast(
-    world: World, p: int, horizon: int, lo: int, hi: int, mean: Floats, variance: Floats
-) -> None:
-    """Fill the mean and the variance of demand over `horizon` periods, summed over leaves."""
+    world: World, p: int, horizon: int, period: int, lo: int, hi: int, mean: Floats,
+    variance: Floats,
+) -> None:  # fmt: skip
+    """Fill the mean and the variance of demand over `horizon` periods, or as many as the date
+    wants, summed over leaves."""
     net, forecast, state, calendar = world.net, world.forecast, world.state, world.calendar
+    dates, offset = forecast.dates, world.offset
+    row = dates.row[p]
     mean[:] = 0.0
     variance[:] = 0.0
     for i in range(net.stocks.leaves.pointer[p], net.stocks.leaves.pointer[p + 1]):
         d, weight = net.stocks.leaves.index[i], net.stocks.leaves.value[i]
         level, spread = state.demand_level[d, lo:hi], state.demand_variance[d, lo:hi]
-        if forecast.has_multiplier:
+        if forecast.has_multiplier or row >= 0:
             cumulative, ahead = forecast.cumulative[d], forecast.first_ahead
             for b in range(hi - lo):
-                start = calendar[lo + b] + ahead
-                factor = cumulative[start + horizon] - cumulative[start]
+                factor = float(horizon)
+                if row >= 0:
+                    factor = float(horizon_on(dates, row, horizon, period + offset[lo + b]))
+                if forecast.has_multiplier:
+                    start = calendar[lo + b] + ahead
+                    factor = cumulative[start + int(factor)] - cumulative[start]
                 mean[b] += weight * level[b] * factor
                 variance[b] += weight * weight * spread[b] * factor
         else:
