@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -9,8 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from envs.compiled.network import CompiledNetwork, compile_network
-from envs.dates import DEFAULT_START, PERIODS_PER_YEAR, date_of, period_of
-from envs.errors import ConfigError, did_you_mean
+from envs.compiled.seasons import has_trend, write_out_seasons
+from envs.dates import PERIODS_PER_YEAR, WHOLE_YEAR, date_of, parse_start_date, period_of
+from envs.errors import ConfigError, did_you_mean, shown
 from envs.network.network import SupplyNetwork
 from envs.network.plain import ADDED, plain_tree
 from envs.observation.companions import CompanionsOf
@@ -20,6 +22,7 @@ from envs.simulation.action_spaces import ActionSpace
 from envs.trace.trace import Bootstrap
 
 _MOST_PERIODS = 1_000_000
+_CURRENCY = re.compile("[A-Z]{3}")
 _LONGEST_MEMORY = 1_000
 _MOST_COMPANIONS = 256  # a row's features are as many times longer
 
@@ -50,7 +53,7 @@ class Scenario:
     # calendar ranges of real data (train, tune, test); None where demand is drawn
     splits: Mapping[str, Split] | None = None
     period_name: str = "day"  # one of `PERIODS_PER_YEAR`
-    currency: str = "EUR"
+    currency: str = "EUR"  # of all costs: three capital letters (ISO 4217)
     # the resolved numbers the scenario was built from, for manifests and records
     config: Mapping[str, Any] = field(default_factory=dict)
     data_hash: str | None = None  # SHA-256 of the real data it was built from, if any
@@ -80,18 +83,17 @@ class Scenario:
                 f"scenario '{self.name}': action_scale is {self.action_scale}; expected a number "
                 "> 0."
             )
-        try:
-            date.fromisoformat(self.start_date or "2000-01-01")
-        except ValueError:
+        if not _CURRENCY.fullmatch(self.currency):
             raise ConfigError(
-                f"scenario '{self.name}': start_date is '{self.start_date}'; expected the date of "
-                "period 0 as YYYY-MM-DD."
-            ) from None
+                f"scenario '{self.name}': currency is {shown(self.currency)}; expected three "
+                "capital letters, such as EUR or USD."
+            )
         if self.period_name not in PERIODS_PER_YEAR:
             raise ConfigError(
                 f"scenario '{self.name}': period_name is '{self.period_name}'; expected one of "
                 f"{', '.join(PERIODS_PER_YEAR)}.{did_you_mean(self.period_name, PERIODS_PER_YEAR)}"
             )
+        self._dated  # noqa: B018 a wrong date is refused here, and seasons that don't fit
         policy_class(self.base_policy)
         plain_tree(self.policy_params, "policy_params")  # what can't be exported isn't simulated
         self.bootstrap("train")
@@ -101,12 +103,26 @@ class Scenario:
     @cached_property
     def compiled(self) -> CompiledNetwork:
         """The network as arrays; compiled once."""
-        return compile_network(self.network)
+        return compile_network(self._dated)
+
+    @cached_property
+    def _dated(self) -> SupplyNetwork:
+        """The network with its seasons by date."""
+        episode = self.warm_up + self.horizon
+        return write_out_seasons(self.network, self.first_date, self.period_name, episode)
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether the calendar of demand goes on from its start after its end: demand is drawn,
+        without a trend."""
+        demands = [stock.demand for stock in self.network.stocks]
+        is_drawn = all(demand is None or demand.process is not None for demand in demands)
+        return is_drawn and not has_trend(self.network)
 
     @property
     def first_date(self) -> date:
         """The date of calendar period 0."""
-        return DEFAULT_START if self.start_date is None else date.fromisoformat(self.start_date)
+        return parse_start_date(self.start_date)
 
     def period_of(self, day: date) -> int:
         """Return the calendar period of a date; negative before `first_date`."""
@@ -126,12 +142,24 @@ class Scenario:
     def starts(self, split: str) -> tuple[int, int]:
         """Return (first, how many) calendar periods an episode of the split may begin at.
 
-        The warm-up may reach back before the split: it only looks at the past.
-        Raises ConfigError where the split is unknown or too short.
+        The warm-up may reach back before the split: it only looks at the past. Where demand has a
+        trend, an episode and a year's outlook end before the calendar does.
+        Raises ConfigError where the split is unknown or too short, or the calendar.
         """
         if self.splits is None:
-            length = self.compiled.demand.calendar_length
-            return (0, length if self.compiled.demand.multiplier is not None else 1)
+            length, episode = self.compiled.demand.calendar_length, self.warm_up + self.horizon
+            if self.compiled.demand.multiplier is None:
+                return (0, 1)
+            if not has_trend(self.network):
+                return (0, length)
+            count = length - episode - WHOLE_YEAR[self.period_name]
+            if count < 1:
+                raise ConfigError(
+                    f"scenario '{self.name}': demand has a trend, and the calendar of replayed "
+                    f"demand has {length} periods; expected {episode} of an episode and a year "
+                    "more. Shorten horizon, or leave the trend out."
+                )
+            return (0, count)
         part, length = self._split(split), self.episode_length(split)
         first = max(0, part.first - self.warm_up)
         last = part.stop - self.warm_up - length

@@ -125,6 +125,8 @@ def _customer_demand(network: SupplyNetwork, customers: Ints) -> tuple[Floats, F
 
 def _calendar(links: Links) -> tuple[Floats | None, int]:
     demands = [links.network.stocks[p].demand for p in links.customers]
+    if any(demand is not None and demand.season is not None for demand in demands):
+        raise NetworkError("Seasons of demand count by date; compile a Scenario, which has dates.")
     lengths = {
         values.size
         for demand in demands

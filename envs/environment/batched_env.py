@@ -99,7 +99,7 @@ class BatchedEnv:
             net, self.state, 0, trace.seen, trace.forecast, trace.calendar, trace.offset, False
         )
         self.layout, self.companions, self.feature_names = _compile_features(scenario)
-        self._observed = Handle(compile_observation(net, self.layout, trace))
+        self._observed = Handle(compile_observation(net, self.layout, trace, scenario.period_name))
         self.inverse_scale: Floats32 = self._observed.value.inverse_scale
         self._central = None
         if central:

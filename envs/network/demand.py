@@ -17,6 +17,7 @@ import numpy as np
 from scipy import stats
 
 from envs.errors import ConfigError, did_you_mean
+from envs.network.season import Season
 from envs.types import Floats
 
 MOST_UNITS = 1e9  # per period: beyond it a number is a typing error
@@ -51,6 +52,15 @@ class DemandConfig:
     order_size: float | None = None  # mean units per customer order, > 1 (compound)
     history: list[float] | None = None  # units in periods 0, 1, ..., replayed again and again
     whole_units: bool = True  # round draws to whole units
+    weekday: list[float] | None = None  # 7 factors on the mean, Monday first
+    yearly: list[float] | None = None  # 12 factors on the mean, January first
+    trend: float = 0.0  # share per year since the start date: 0.1 is 10 % more each year
+
+    @property
+    def season(self) -> Season | None:
+        """How the mean moves by date; None: it doesn't. Raises ConfigError."""
+        season = Season(tuple(self.weekday or ()), tuple(self.yearly or ()), self.trend)
+        return None if season == Season() else season
 
     def need(self, name: str) -> float:
         """Return a number this process can't do without. Raises ConfigError where it is missing,
@@ -311,10 +321,19 @@ class Demand:
     # share in [0, 1) of the variance that one factor, common to all pairs of the network with
     # correlation > 0, explains (a Gaussian copula)
     correlation: float = 0.0
+    # the same factors by date, for a drawn process; a scenario, which has the dates, makes them a
+    # multiplier
+    season: Season | None = None
 
     def __post_init__(self) -> None:
         if (self.process is None) == (self.history is None):
             raise ConfigError("demand: expected either a process or a history, not both or none.")
+        if self.season is not None and (self.process is None or self.multiplier is not None):
+            other = "a replayed history" if self.process is None else "a multiplier"
+            raise ConfigError(
+                f"demand: weekday, yearly or trend is given beside {other}, which has its seasons "
+                "in it; expected one of them. Leave weekday, yearly and trend out."
+            )
         if self.process is not None:
             process_name(self.process)
         for name in ("history", "multiplier"):
@@ -341,6 +360,7 @@ class Demand:
 
         `step` is a history of `low`, then `high` from `change_period` on. Raises ConfigError.
         """
+        fields = {"season": config.season, **fields}
         if config.distribution == "history":
             replayed = np.array(config.history or [], float)
             if not replayed.size:

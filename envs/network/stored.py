@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from envs.network.demand import PROCESSES, Demand, process_name
-from envs.network.plain import Reader, to_plain, wrong
+from envs.network.plain import ADDED, Reader, to_plain, wrong
+from envs.network.season import Season
 
 FORMAT = 4
 START_DATE = "calendar_start"  # of a scenario, in files of before: hashes stay what they were
@@ -26,6 +27,7 @@ class _StoredDemand:
     multiplier: tuple[float, ...] | None
     process: Mapping[str, Any] | None
     history_length: int | None
+    season: Season | None = field(default=None, metadata=ADDED)
 
 
 def write_demand(demand: Demand) -> dict[str, Any]:
@@ -38,6 +40,7 @@ def write_demand(demand: Demand) -> dict[str, Any]:
         None,
         None,
         None if demand.history is None else int(demand.history.size),
+        demand.season,
     )
     plain: dict[str, Any] = to_plain(_StoredDemand, stored, {})
     if multiplier is not None:
@@ -67,8 +70,9 @@ def read_demand(value: Any, where: str) -> Demand:
         history = np.zeros(stored.history_length)
     multiplier = None if stored.multiplier is None else np.array(stored.multiplier, float)
     return Demand(
-        stored.mean, stored.standard_deviation, process, history, multiplier, stored.correlation
-    )
+        stored.mean, stored.standard_deviation, process, history, multiplier, stored.correlation,
+        stored.season,
+    )  # fmt: skip
 
 
 READER = Reader(complete=True, forms={Demand: read_demand})

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.compiled.network import CompiledNetwork
+from envs.dates import DAYS_PER_YEAR, PERIODS_PER_DAY, PERIODS_PER_YEAR
 from envs.observation.features import Columns, Layout, calendars_of_goods, relative_price
 from envs.trace.trace import Trace
 from envs.types import Bools, Floats, Floats32, Ints
@@ -40,10 +41,16 @@ class ObservationArrays(NamedTuple):
     scratch: Floats  # [B]
 
 
-def compile_observation(net: CompiledNetwork, layout: Layout, trace: Trace) -> ObservationArrays:
+def compile_observation(
+    net: CompiledNetwork, layout: Layout, trace: Trace, period_name: str
+) -> ObservationArrays:
     """Gather what kernels need to write the features of a layout."""
-    day = np.arange(net.demand.calendar_length)
-    week, year = 2.0 * np.pi * day / 7.0, 2.0 * np.pi * day / 365.25
+    period = np.arange(net.demand.calendar_length)
+    per_day = PERIODS_PER_DAY.get(period_name)
+    # A period longer than a day has no day of the week.
+    week = 2.0 * np.pi * period / (7.0 * per_day if per_day else 1.0)
+    per_year = per_day * DAYS_PER_YEAR if per_day else PERIODS_PER_YEAR[period_name]
+    year = 2.0 * np.pi * period / per_year
     usable, speed = _by_state(net)
     watched = np.zeros(len(net.network.lanes), bool)
     if usable.size:

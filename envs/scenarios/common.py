@@ -25,6 +25,7 @@ class ScenarioConfig:
     horizon: int  # periods per episode that count
     # what a period is: hour, shift (eight hours), day, week, month or year
     period_name: str = "day"
+    currency: str = "EUR"  # of all costs: its three capital letters (ISO 4217)
     warm_up: int = 0  # periods before, under the base policy, left out of key figures and rewards
     # date of calendar period 0, as YYYY-MM-DD, from which calendars of lanes and reviews, and
     # seasons of demand count; null: Monday 3 January 2000
@@ -79,6 +80,12 @@ def make_scenario(config: ScenarioConfig, network: SupplyNetwork, **more: Any) -
     if config.events:
         network = inject(network, config.events, config.warm_up)
     return Scenario(network=network, config=asdict(config), **{**numbers, **more})
+
+
+def must_be_days(config: ScenarioConfig, why: str) -> None:
+    """Raise ConfigError unless a period is a day. why: what says so."""
+    if config.period_name != "day":
+        raise ConfigError(f"period_name is '{config.period_name}'; expected 'day': {why}.")
 
 
 def _preference(numbers: Mapping[str, float | None]) -> Preference | None:

@@ -18,7 +18,7 @@ from envs.network.lane import Lane, LaneInput
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario, Split
-from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
+from envs.scenarios.common import ScenarioConfig, make_scenario, must_be_days, pipeline, whole
 
 _LEAST_MEAN = 0.02  # units per day; pairs that never sold in training still need a scale
 
@@ -48,6 +48,7 @@ def build_retail(config: RetailConfig) -> Scenario:
     """Build the scenario. Raises DataError where the data are missing, ConfigError."""
     if config.warehouses < 1:
         raise ConfigError(f"scenario.warehouses is {config.warehouses}; expected 1 or more.")
+    must_be_days(config, "the data are")
     data = load_grocery_demand(
         config.stores,
         config.items,
@@ -72,10 +73,7 @@ def build_retail(config: RetailConfig) -> Scenario:
     network = SupplyNetwork(tuple(nodes), skus, stocks, lanes, timing=config.timing)
     splits = {name: Split(*getattr(data, name)) for name in ("train", "tune", "test")}
     start = config.start_date or str(data.dates[0])
-    return make_scenario(
-        config, network, splits=splits, data_hash=data.data_hash, currency="USD",
-        start_date=start,
-    )  # fmt: skip
+    return make_scenario(config, network, splits=splits, data_hash=data.data_hash, start_date=start)
 
 
 def _at_warehouse(

@@ -17,8 +17,6 @@ class StoredConfig(ScenarioConfig):
     """network: `SupplyNetwork` in the plain form of an artifact, every field written out."""
 
     network: dict[str, Any]
-    period_name: str
-    currency: str
 
 
 def build_stored(config: StoredConfig) -> Scenario:
@@ -31,4 +29,4 @@ def build_stored(config: StoredConfig) -> Scenario:
                 "expected demand that is drawn. Give scenario=NAME, or write the network out in "
                 "YAML with the history."
             )
-    return make_scenario(config, network, period_name=config.period_name, currency=config.currency)
+    return make_scenario(config, network)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from envs.dates import parse_start_date
 from envs.errors import ConfigError
 from envs.network.demand import Demand
 from envs.network.lane import Allocation, Lane, LaneInput, Resource, ResourceUse, Speed
@@ -23,7 +24,7 @@ from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.network.regime import MarkovChain, Regime, RegimeState
 from envs.scenario import Scenario
-from envs.scenarios.common import ScenarioConfig, make_scenario, pipeline, whole
+from envs.scenarios.common import ScenarioConfig, make_scenario, must_be_days, pipeline, whole
 from envs.scenarios.two_echelon_demand import MarketConfig, draw_demand
 from envs.types import Floats
 
@@ -93,7 +94,14 @@ class TwoEchelonConfig(ScenarioConfig):
 def build_two_echelon(config: TwoEchelonConfig) -> Scenario:
     """Build the scenario. Raises ConfigError or NetworkError."""
     rng = np.random.default_rng(config.structure_seed)
-    drawn = draw_demand(config.market, config.stores, config.skus, rng)
+    must_be_days(config, "the market has days of the week")
+    drawn = draw_demand(
+        config.market,
+        config.stores,
+        config.skus,
+        parse_start_date(config.start_date).weekday(),
+        rng,
+    )
     value = np.round(config.value * np.exp(config.value_spread * rng.normal(size=config.skus)), 2)
     parts = _Parts(config, drawn, value)
     centres = [f"centre_{i + 1}" for i in range(config.centres)]

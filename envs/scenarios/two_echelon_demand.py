@@ -24,7 +24,7 @@ class MarketConfig:
     sku_spread: float  # sd of the logarithm of a SKU's popularity
     dispersion: float  # variance / mean - 1
     correlation: float  # share of the variance that all pairs have in common
-    weekdays: list[float]  # 7 factors on the mean
+    weekdays: list[float]  # 7 factors on the mean, Monday first
     yearly: float  # amplitude of the yearly season; every SKU has its own peak
     promotions: int  # per SKU and year, of a week each, in all stores
     lift_low: float  # factor on demand, uniform from here
@@ -52,12 +52,15 @@ class MarketConfig:
 
 
 def draw_demand(
-    config: MarketConfig, stores: int, skus: int, rng: np.random.Generator
+    config: MarketConfig, stores: int, skus: int, first_weekday: int, rng: np.random.Generator
 ) -> list[list[Demand]]:
-    """Return the demand of every [store][SKU]; equal generators give equal demand."""
+    """Return the demand of every [store][SKU]; equal generators give equal demand.
+
+    first_weekday: of period 0, Monday is 0.
+    """
     size = np.exp(config.store_spread * rng.normal(size=stores))
     popularity = np.exp(config.sku_spread * rng.normal(size=skus))
-    multiplier = [_calendar(config, rng) for _ in range(skus)]
+    multiplier = [_calendar(config, first_weekday, rng) for _ in range(skus)]
     return [
         [_demand(config, config.mean * size[j] * popularity[k], multiplier[k]) for k in range(skus)]
         for j in range(stores)
@@ -73,9 +76,9 @@ def _demand(config: MarketConfig, mean: float, multiplier: Floats) -> Demand:
     return Demand.from_config(process, _YEAR, multiplier=multiplier, correlation=config.correlation)
 
 
-def _calendar(config: MarketConfig, rng: np.random.Generator) -> Floats:
+def _calendar(config: MarketConfig, first_weekday: int, rng: np.random.Generator) -> Floats:
     """[364] factors on a SKU's mean demand, about 1 on average."""
-    week, day = np.arange(_YEAR) // 7, np.arange(_YEAR) % 7
+    week, day = np.arange(_YEAR) // 7, (np.arange(_YEAR) + first_weekday) % 7
     peak = rng.integers(_YEAR // 7)
     season = 1.0 + config.yearly * np.cos(2.0 * np.pi * (week - peak) * 7 / _YEAR)
     lift = np.ones(_YEAR // 7)

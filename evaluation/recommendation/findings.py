@@ -30,8 +30,8 @@ _MESSAGES = {
     "MISSING_PRICES": "lanes whose price moves, not in prices: the long-run mean is used",
     "PRICES_DIFFER": "lanes whose prices moved together in training and don't: their mean is used",
     "PRICE_UNUSED": "lanes whose price never moved in training: that one is used",
-    "CALENDAR_EXTRAPOLATED": "as_of is outside the known calendar: season of the same weekday and "
-    "week of the year used, with that week's promotions",
+    "CALENDAR_EXTRAPOLATED": "as_of is outside the known calendar: the same weekday and week of "
+    "its nearest year is used, with that week's promotions and that year's level",
     "CALENDAR_ASSUMED": f"the network has no start_date: its calendars count from {DEFAULT_START}",
 }
 

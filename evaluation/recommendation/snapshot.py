@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from envs.dates import in_calendar
 from envs.policies import policy_class
 from envs.scenario import Scenario
 from envs.simulation.snapshot import Snapshot
@@ -20,8 +21,6 @@ from evaluation.recommendation.names import Names
 from evaluation.recommendation.orders import OrderReader
 from evaluation.recommendation.schemas import Notice, RecommendationRequest, StockLevel
 from evaluation.recommendation.statuses import StatusReader
-
-_WEEKS_OF_YEAR = 364  # days
 
 
 class Reading(NamedTuple):
@@ -83,22 +82,8 @@ class SnapshotReader:
         return Reading(snapshot, lanes, is_stale, found.notices())
 
     def _calendar_period(self, day: int) -> int:
-        """Return the period of demand's calendar that stands for the calendar period `day`.
-
-        Outside it, where periods are days, `day` moves by whole weeks, so that it stays the same
-        day of the week, and by about whole years, where the calendar has a year.
-        """
-        length = self._net.demand.calendar_length
-        if 0 <= day < length:
-            return day
-        if self._scenario.period_name != "day" or length < 7:
-            return day % length
-        if length < _WEEKS_OF_YEAR:
-            return day % (length - length % 7)
-        moved = day - 7 * round(day // 365.25 * 365.25 / 7)
-        if moved < 0:
-            return moved + _WEEKS_OF_YEAR
-        return moved if moved < length else moved - _WEEKS_OF_YEAR
+        """The period of demand's calendar that stands for the calendar period `day`."""
+        return in_calendar(day, self._net.demand.calendar_length, self._scenario.period_name)
 
     def _today(self, request: RecommendationRequest, found: Findings) -> int:
         """The calendar period in which orders are placed."""
@@ -108,6 +93,7 @@ class SnapshotReader:
             return 0
         today, demand = self._scenario.period_of(request.as_of), self._net.demand
         is_known = demand.multiplier is None or 0 <= today < demand.calendar_length
+        is_known |= self._scenario.repeats
         if self.needs_date and self._scenario.start_date is None:
             found.notice("CALENDAR_ASSUMED", "as_of")
         elif not is_known:

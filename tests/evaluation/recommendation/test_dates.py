@@ -152,3 +152,56 @@ def test_a_season_without_dates_counts_from_a_monday(season: Scenario, tmp_path:
         assert "CALENDAR_ASSUMED" in {w.code for w in answer.warnings}
         units[day] = answer.summary.units
     assert units["2000-01-11"] > units["2000-01-09"]
+
+
+def grown(**season: Any) -> Scenario:
+    """A shop whose customers come by day of the week and month."""
+    demand = Demand.from_config(DemandConfig("poisson", mean=100.0, **season), 0)
+    network = SupplyNetwork(
+        (Node("shop", "shop"),),
+        (Sku("tea"),),
+        (Stock("shop", "tea", holding_cost=1.0, backlog_cost=9.0, demand=demand),),
+        (Lane("supplier", "shop", "tea", LeadTime(0), order_multiple=1.0),),
+    )
+    return Scenario("grown", network, horizon=20, start_date="2024-01-01")
+
+
+def units(recommender: Recommender, day: str) -> tuple[float, bool]:
+    """What is ordered for an empty shop on a day, and whether its calendar was guessed."""
+    stock = [{"location": "shop", "item": "tea", "on_hand": 0}]
+    answer = recommender.recommend(request(stock=stock, as_of=day, policy="classical"))
+    codes = {warning.code for warning in answer.warnings}
+    return answer.summary.units, "CALENDAR_EXTRAPOLATED" in codes
+
+
+def test_a_stored_policy_orders_for_the_season_of_the_date(tmp_path: Path) -> None:
+    """Day of the week and month, in every year: no guess, as the season is repeated."""
+    year = [1.0] * 6 + [2.0] + [1.0] * 5
+    scenario = grown(weekday=[1.0, 1.0, 1.0, 1.0, 1.0, 1.5, 0.0], yearly=year)
+    recommender = Recommender(write_artifact(tmp_path / "policy", scenario))
+    for start in ("2024", "2031"):
+        monday, saturday, july = (
+            units(recommender, day)
+            for day in {
+                "2024": ("2024-03-11", "2024-03-16", "2024-07-15"),
+                "2031": ("2031-03-10", "2031-03-15", "2031-07-14"),
+            }[start]
+        )
+        # An order covers the day itself: the review is daily, goods come at once.
+        assert monday[0] == pytest.approx(115, abs=10)
+        assert saturday[0] == pytest.approx(168, abs=10)
+        assert july[0] == pytest.approx(220, abs=10)
+        assert not any(guessed for _, guessed in (monday, saturday, july))
+
+
+def test_a_trend_ends_with_its_calendar(tmp_path: Path) -> None:
+    """Three years: beyond, the level of its last one, and that it is a guess is told."""
+    recommender = Recommender(write_artifact(tmp_path / "policy", grown(trend=0.2)))
+    first, third, later, before = (
+        units(recommender, day) for day in ("2024-01-10", "2026-12-20", "2036-12-20", "2020-01-10")
+    )
+    assert first[0] == pytest.approx(113, abs=10)
+    assert third[0] == pytest.approx(1.2**3 * first[0], rel=0.05)
+    assert later == (pytest.approx(third[0], rel=0.05), True)
+    assert before == (pytest.approx(first[0], rel=0.25), True)
+    assert (first[1], third[1]) == (False, False)
