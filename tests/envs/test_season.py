@@ -26,8 +26,8 @@ YEAR = (0.8, 0.8, 0.9, 1.0, 1.0, 1.1, 1.2, 1.2, 1.0, 1.0, 0.9, 1.1)
 
 def asked(name: str = "poisson", **more: Any) -> Demand:
     """Demand of a distribution with what it needs."""
-    numbers = {"mean": 8.0, "standard_deviation": 4.0, "low": 4.0, "high": 12.0, "order_size": 3.0}
-    return Demand.from_config(DemandConfig(name, **numbers, **more), 0)
+    config = DemandConfig(name, 8.0, 4.0, low=4.0, high=12.0, order_size=3.0, **more)
+    return Demand.from_config(config, 0)
 
 
 def scenario(*demands: Demand, **fields: Any) -> Scenario:
@@ -160,11 +160,13 @@ def test_what_makes_no_sense_is_refused(demand: Any, message: str) -> None:
         demand()
 
 
-@pytest.mark.parametrize(("period", "season"), [("week", "weekday"), ("year", "yearly")])
-def test_periods_too_long_for_a_season_are_refused(period: str, season: str) -> None:
-    factors = {"weekday": WEEK, "yearly": YEAR}[season]
-    with pytest.raises(ConfigError, match=f"'tea@shop 0': demand: {season} is given, but a period"):
-        scenario(asked(**{season: [*factors]}), period_name=period)
+@pytest.mark.parametrize(
+    ("period", "season", "name"),
+    [("week", Season(WEEK), "weekday"), ("year", Season(yearly=YEAR), "yearly")],
+)
+def test_periods_too_long_for_a_season_are_refused(period: str, season: Season, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"'tea@shop 0': demand: {name} is given, but a period"):
+        scenario(Demand(8.0, 2.0, asked().process, season=season), period_name=period)
 
 
 def test_a_network_alone_has_no_dates() -> None:
