@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.compiled.arrays import NetworkArrays
+from envs.compiled.dated_periods import Dated, DatedPeriods, dated_periods, longer_on
 from envs.compiled.network import CompiledNetwork
-from envs.kernel import Handle, copy_row, entry, kernel
+from envs.kernel import Handle, entry, kernel
+from envs.network.calendar import LaneCalendars
 from envs.simulation.simulator import Simulator
 from envs.simulation.state import Flows, State
 from envs.types import Bools, Floats, Ints
@@ -41,11 +43,16 @@ class ResourceTotals(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """What the kernel carries from period to period."""
+    """What the kernel carries from period to period; orders are kept by the period in which they
+    are due."""
 
+    offset: Ints  # [B] calendar period in which each episode began
     promised: Ints  # [Q] periods from ordering to arrival, as planned
-    placed: Floats  # [slots, Q, B] units ordered by period; negative: partly cancelled
-    later: Floats  # [Q, B] units ordered after the order that is due
+    dates: DatedPeriods  # [Q] by how much that differs by date
+    units: Floats  # [slots, Q, B] ordered
+    orders: Ints  # [slots, Q, B] how many orders
+    cut: Ints  # [slots, Q, B] of these, partly cancelled
+    later: Floats  # [Q, B] units ordered that aren't due yet
     order: Floats  # [P, B] units ordered for the pair
     arrived: Bools  # [P, B] whether anything arrived before the period's customers were served
     arrived_late: Bools  # [P, B] or after
@@ -98,31 +105,36 @@ def _count_orders(
     period: int,
 ) -> None:  # fmt: skip
     """Note what is ordered on lane q now, and whether what was promised by now has arrived."""
-    slots = work.placed.shape[0]
-    now, before = (
-        work.placed[period % slots, q],
-        work.placed[(period - work.promised[q]) % slots, q],
-    )
-    ordered, later = flows.ordered[q], work.later[q]
-    copy_row(now, ordered)
-    if net.switches.cancel_unfilled:
-        cut = work.placed[(period - net.lanes.information_delay[q]) % slots, q]
-        for b in range(cut.size):
-            cut[b] = -abs(cut[b]) if flows.cancelled[q, b] > _ROUNDING else cut[b]
+    slots, now = work.units.shape[0], period % work.units.shape[0]
+    ordered, later, delay = flows.ordered[q], work.later[q], net.lanes.information_delay[q]
     owed, on_way = state.owed[q], state.in_transit_total[q]
     unheard = state.orders_on_way_total[q]
     units, orders, due, on_time = 0.0, 0, 0, 0
     for b in range(ordered.size):
+        slot = _due(work, q, b, period) % slots
+        work.units[slot, q, b] += ordered[b]
+        work.orders[slot, q, b] += ordered[b] > 0.0
+        if net.switches.cancel_unfilled and period >= delay and flows.cancelled[q, b] > _ROUNDING:
+            work.cut[_due(work, q, b, period - delay) % slots, q, b] += 1
         units += ordered[b]
         orders += ordered[b] > 0.0
-        later[b] += ordered[b] - abs(before[b])
+        later[b] += ordered[b] - work.units[now, q, b]
         missing = owed[b] + on_way[b] + unheard[b] - later[b]
-        due += before[b] != 0.0
-        on_time += before[b] > 0.0 and missing <= _ROUNDING
+        due += work.orders[now, q, b]
+        if missing <= _ROUNDING:
+            on_time += max(work.orders[now, q, b] - work.cut[now, q, b], 0)
+        work.units[now, q, b] = 0.0
+        work.orders[now, q, b] = work.cut[now, q, b] = 0
     totals.ordered[q] += units
     totals.orders[q] += orders
     totals.due[q] += due
     totals.on_time[q] += on_time
+
+
+@kernel
+def _due(work: _Work, q: int, b: int, period: int) -> int:
+    """The period by which what is ordered in `period` is promised."""
+    return period + work.promised[q] + longer_on(work.dates, q, period + work.offset[b])
 
 
 @kernel
@@ -153,12 +165,14 @@ class LaneTally:
     def __init__(self, net: CompiledNetwork, batch_size: int) -> None:
         self._net = net
         pairs, lanes = len(net.network.stocks), len(net.network.lanes)
-        road = [math.ceil(q.lead_time.mean() - 1e-9) + q.split_delay for q in net.network.lanes]
-        promised = net.arrays.lanes.information_delay + np.array(road, np.int64)
-        slots = 1 + int(promised.max())
+        promised, dates = _promises(net)
+        slots = 1 + int(promised.max()) + int(dates.longer.max())
         self._work = _Work(
+            np.zeros(batch_size, np.int64),
             promised,
+            dates,
             np.zeros((slots, lanes, batch_size)),
+            *np.zeros((2, slots, lanes, batch_size), np.int64),
             np.zeros((lanes, batch_size)),
             np.zeros((pairs, batch_size)),
             *np.zeros((2, pairs, batch_size), bool),
@@ -174,6 +188,7 @@ class LaneTally:
     def add(self, simulator: Simulator) -> None:
         """Count the period that the simulator has just closed."""
         parts, factor = simulator.handles, simulator.trace.factor
+        self._work.offset[:] = simulator.trace.offset
         _count_lanes(parts.net, parts.state, parts.flows, factor, *self._handles, self._period)
         self._period += 1
         if len(self._net.resource_ids):
@@ -192,6 +207,24 @@ class LaneTally:
             load = arrays.resources.load_size[:, None]
             size = np.where(load > 0.0, load, np.inf)
             totals.loads[...] += np.ceil(used / size - 1e-9).sum(axis=1)
+
+
+def _promises(net: CompiledNetwork) -> tuple[Ints, DatedPeriods]:
+    """[Q] periods from ordering to arrival: the mean lead time, rounded up; by date as calendars
+    have it."""
+    rows, promised = [], []
+    for lane, met in zip(net.network.lanes, net.calendars, strict=True):
+        road = math.ceil(lane.lead_time.mean() - 1e-9) + lane.split_delay
+        usual = lane.information_delay + road
+        promised.append(usual)
+
+        def longer(
+            today: int, met: LaneCalendars = met, road: int = road, usual: int = usual
+        ) -> int:
+            return met.arrival(today + usual - road, road) - today - usual
+
+        rows.append(Dated((met, usual, road), [met], longer))
+    return np.array(promised, np.int64), dated_periods(rows)
 
 
 def lane_groups(net: CompiledNetwork, totals: LaneTotals) -> dict[str, dict[str, float]]:

@@ -8,7 +8,8 @@ Service
     customers' orders. On time is at once, for customers who would wait too.
   otif_inbound: orders on lanes that had arrived in full, all older ones included, by their promised
     time / orders whose promised time came. Promised: the lane's mean lead time, rounded up,
-    without regimes, plus delays of information and of split deliveries.
+    without regimes, plus delays of information and of split deliveries, on the days that
+    calendars leave open; what is promised for one period counts together.
   lost_share: units lost / units demanded.
   lost_sales: units lost per period.
   backlog_age: mean periods that customers of whom not all could be served at once wait: sum of

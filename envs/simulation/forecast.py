@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from envs.compiled.dated_periods import Dated, DatedPeriods, dated_periods
 from envs.compiled.network import CompiledNetwork
 from envs.errors import ConfigError
-from envs.simulation.dated_horizons import DatedHorizons, dated_horizons
+from envs.network.calendar import LaneCalendars
 from envs.types import Floats, Ints
 
 
@@ -29,7 +30,7 @@ class ForecastArrays(NamedTuple):
     first_ahead: int  # periods until the first demand not seen yet
     horizon: Ints  # [P] periods an order must cover, as usual
     path_horizon: Ints  # [P] the same down to the customer
-    dates: DatedHorizons  # by how much that differs by date
+    dates: DatedPeriods  # [P] by how much that differs by date
     lead_sd: Floats  # [P] periods
     path_lead_sd: Floats  # [P] periods
 
@@ -43,7 +44,7 @@ def compile_forecast(net: CompiledNetwork, smoothing: float) -> ForecastArrays:
     path_horizon = np.round(net.leads.path).astype(np.int64) + net.review
     known = net.demand.multiplier
     factors = np.ones((len(net.customer_pair), 1)) if known is None else known
-    dates = dated_horizons(net, horizon)
+    dates = dated_periods([_dated(net, p, int(usual)) for p, usual in enumerate(horizon)])
     length = factors.shape[1] + int(path_horizon.max()) + int(dates.longer.max()) + 2
     wrapped = factors[:, np.arange(length) % factors.shape[1]]
     cumulative = np.concatenate([np.zeros((len(factors), 1)), np.cumsum(wrapped, axis=1)], axis=1)
@@ -54,7 +55,35 @@ def compile_forecast(net: CompiledNetwork, smoothing: float) -> ForecastArrays:
     )  # fmt: skip
 
 
-def _lead_sd(net: CompiledNetwork, dates: DatedHorizons) -> tuple[Floats, Floats]:
+def _dated(net: CompiledNetwork, p: int, usual: int) -> Dated:
+    """What orders of pair p must cover where calendars close its lanes in regular use: the demand
+    until the next order could have arrived, on a Friday more than on a Monday."""
+    inbound, lanes = net.arrays.stocks.inbound, net.arrays.lanes
+    entries = range(inbound.pointer[p], inbound.pointer[p + 1])
+    ways = tuple(
+        (net.calendars[q], int(lanes.information_delay[q]), round(net.leads.open_lane[q]), share)
+        for q, share in ((int(inbound.index[i]), float(inbound.value[i])) for i in entries)
+        if share > 0.0 and not lanes.expedite[q]
+    )
+    first = int(net.arrays.switches.demand_first)
+
+    def longer(today: int) -> int:
+        covers = [share * (_next_arrival(way, today) - today) for *way, share in ways]
+        return max(round(sum(covers)) - first, 0) - usual
+
+    return Dated((ways, usual), [calendars for calendars, *_ in ways], longer)
+
+
+def _next_arrival(way: tuple[LaneCalendars, int, int], today: int) -> int:
+    """The period in which what is ordered at the next chance after today arrives."""
+    calendars, information_delay, lead = way
+    following = today + 1
+    if calendars.ordering is not None:
+        following = calendars.ordering.next_open(following)
+    return calendars.arrival(following + information_delay, lead)
+
+
+def _lead_sd(net: CompiledNetwork, dates: DatedPeriods) -> tuple[Floats, Floats]:
     """[P] of pairs, and of the way down; where dates are known, without what calendars do."""
     sd, own = net.leads.pair_sd, np.where(dates.row >= 0, net.leads.open_pair_sd, net.leads.pair_sd)
     return own, np.sqrt(np.maximum(net.leads.path_sd**2 - sd**2 + own**2, 0.0))

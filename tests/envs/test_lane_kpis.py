@@ -9,6 +9,7 @@ import pytest
 
 from envs.compiled.network import CompiledNetwork, compile_network
 from envs.kpis.lanes import LaneTally, lane_groups, resource_figures
+from envs.network.calendar import Calendar
 from envs.network.demand import Demand
 from envs.network.lane import Lane, LaneInput, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
@@ -151,3 +152,14 @@ def test_lanes_are_summed_by_kind() -> None:
             "in_transit": pytest.approx(0.1 * 6 * 2),
         },
     }  # fmt: skip
+
+
+def test_days_off_break_no_promise() -> None:
+    """Two ordered days apart come with the same ferry, on time; of what is promised for one day all
+    is late where some is."""
+    ferry, works = Calendar(7, (2,)), Calendar(7, (0, 1, 2, 3, 4))
+    orders = [4.0, 0.0, 2.0, 5.0, 0.0, *[0.0] * 10]
+    _, tally = count(orders, shipping=ferry, transit=works, lead_time=LeadTime(3))
+    assert (tally.totals.due[0], tally.totals.on_time[0]) == (3, 3)
+    _, tally = count(orders, shipping=ferry, transit=works, resource=Resource("dock", 5.0))
+    assert (tally.totals.due[0], tally.totals.on_time[0]) == (3, 0)

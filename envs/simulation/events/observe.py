@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from envs.compiled.dated_periods import longer_on
 from envs.kernel import copy_row, kernel
-from envs.simulation.dated_horizons import horizon_on
 from envs.simulation.state import State
 from envs.simulation.world import World
 from envs.types import Floats
@@ -178,18 +178,18 @@ def _forecast(
     wants, summed over leaves."""
     net, forecast, state, calendar = world.net, world.forecast, world.state, world.calendar
     dates, offset = forecast.dates, world.offset
-    row = dates.row[p]
+    is_dated = dates.row[p] >= 0
     mean[:] = 0.0
     variance[:] = 0.0
     for i in range(net.stocks.leaves.pointer[p], net.stocks.leaves.pointer[p + 1]):
         d, weight = net.stocks.leaves.index[i], net.stocks.leaves.value[i]
         level, spread = state.demand_level[d, lo:hi], state.demand_variance[d, lo:hi]
-        if forecast.has_multiplier or row >= 0:
+        if forecast.has_multiplier or is_dated:
             cumulative, ahead = forecast.cumulative[d], forecast.first_ahead
             for b in range(hi - lo):
                 factor = float(horizon)
-                if row >= 0:
-                    factor = float(horizon_on(dates, row, horizon, period + offset[lo + b]))
+                if is_dated:
+                    factor += longer_on(dates, p, period + offset[lo + b])
                 if forecast.has_multiplier:
                     start = calendar[lo + b] + ahead
                     factor = cumulative[start + int(factor)] - cumulative[start]
