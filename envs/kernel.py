@@ -77,7 +77,9 @@ def entry(function: Callable[..., T]) -> Callable[..., T]:
 
 def _stamped(dispatcher: Any) -> Any:
     if hasattr(dispatcher, "_cache"):  # not where the compiler is off
-        dispatcher._cache._cache_file._source_stamp = _STAMP
+        file = dispatcher._cache._cache_file
+        # As part of the version: what else an index of before says can name types that are gone.
+        file._version, file._source_stamp = f"{file._version} {_STAMP}", _STAMP
     return dispatcher
 
 

@@ -134,7 +134,8 @@ def _count_orders(
 @kernel
 def _due(work: _Work, q: int, b: int, period: int) -> int:
     """The period by which what is ordered in `period` is promised."""
-    return period + work.promised[q] + longer_on(work.dates, q, period + work.offset[b])
+    due: int = period + work.promised[q] + longer_on(work.dates, q, period + work.offset[b])
+    return due
 
 
 @kernel
@@ -172,7 +173,8 @@ class LaneTally:
             promised,
             dates,
             np.zeros((slots, lanes, batch_size)),
-            *np.zeros((2, slots, lanes, batch_size), np.int64),
+            np.zeros((slots, lanes, batch_size), np.int64),
+            np.zeros((slots, lanes, batch_size), np.int64),
             np.zeros((lanes, batch_size)),
             np.zeros((pairs, batch_size)),
             *np.zeros((2, pairs, batch_size), bool),

@@ -68,15 +68,17 @@ def _dated(net: CompiledNetwork, p: int, usual: int) -> Dated:
     first = int(net.arrays.switches.demand_first)
 
     def longer(today: int) -> int:
-        covers = [share * (_next_arrival(way, today) - today) for *way, share in ways]
-        return max(round(sum(covers)) - first, 0) - usual
+        covers = sum(
+            share * (_next_arrival(calendars, delay, lead, today) - today)
+            for calendars, delay, lead, share in ways
+        )
+        return int(max(round(covers) - first, 0)) - usual
 
     return Dated((ways, usual), [calendars for calendars, *_ in ways], longer)
 
 
-def _next_arrival(way: tuple[LaneCalendars, int, int], today: int) -> int:
+def _next_arrival(calendars: LaneCalendars, information_delay: int, lead: int, today: int) -> int:
     """The period in which what is ordered at the next chance after today arrives."""
-    calendars, information_delay, lead = way
     following = today + 1
     if calendars.ordering is not None:
         following = calendars.ordering.next_open(following)
