@@ -6,11 +6,13 @@ other characters (`scenario.lanes.Zürich.lead_time=3`, `{sea (2): {}}`) are rea
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -46,6 +48,7 @@ def overrides_of(arguments: Sequence[str], sweep: bool) -> list[str]:
     return [_override(argument, sweep) for argument in arguments]
 
 
+@functools.lru_cache(maxsize=1024)  # a few ms each
 def parsed(override: str) -> Override | None:
     """Return what Hydra reads; None where its grammar can't, or takes a name's @ for its own."""
     try:
@@ -56,10 +59,13 @@ def parsed(override: str) -> Override | None:
 
 
 def set_value(config: DictConfig, override: str) -> None:
-    """Set what Hydra can't read: `key=value`, or `+key=value` for a new key, as Hydra does.
+    """Set `key=value`, or `+key=value` for a new key, as Hydra does; what it can't read as well.
 
-    Raises OmegaConf's errors for a key that doesn't exist, or a value of the wrong type.
+    Raises Hydra's or OmegaConf's errors for a key that doesn't exist, or a value of another type.
     """
+    if read := parsed(override):
+        ConfigLoaderImpl._apply_overrides_to_config([read], config)
+        return
     key, _, text = override.partition("=")
     values = _value(text)
     for part in reversed(key.lstrip("+").split(".")):

@@ -8,7 +8,9 @@ may be stated by all, too, where it is nothing at all: none, off, empty.
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
+import functools
 import itertools
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +20,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import hydra
 import yaml
+from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, HydraException
@@ -106,13 +109,15 @@ def compose_runs(schema: type[T], arguments: Sequence[str]) -> Iterator[Composed
 
 
 def _register(schema: type[CommandConfig]) -> None:
-    """Store a command's schema as `schema_<command>`, those of groups as `schema_<name>`; once, it
-    is half of what a composition takes."""
+    """Store a command's schema as `schema_<command>`, those of groups as `schema_<name>`."""
     groups = {"scenario": {kind: cls for kind, (cls, _) in BUILDERS.items()}, **schema.groups}
     if _registered.get(schema.name) == (schema, groups):
         return
     _registered[schema.name] = schema, groups
+    _chosen.cache_clear()
     store = ConfigStore.instance()
+    # Hydra's own groups (logging, launchers, help) aren't used, and take longer than ours to read.
+    store.store(group="hydra", name="config", node=HydraConf(defaults=[]), provider="hydra")
     for group, classes in groups.items():
         for name, cls in classes.items():
             node = _structured(cls)
@@ -172,12 +177,10 @@ def _expand(overrides: list[str]) -> list[list[str]]:
 
 
 def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
-    GlobalHydra.instance().clear()
     of_network = _of_network(schema, overrides)
     for_hydra = [override for override in overrides if override not in of_network]
     try:
-        with hydra.initialize_config_module(config_module="conf", version_base=None):
-            config = _composed(schema, for_hydra)
+        config = _composed(schema, for_hydra)
         keep_as_typed(config, for_hydra)
         smoke, scenario = bool(config.get("smoke")), None
         if _names_network(schema, overrides):
@@ -234,29 +237,36 @@ def _of_network(schema: type[CommandConfig], overrides: list[str]) -> list[str]:
 
 
 def _composed(schema: type[CommandConfig], overrides: list[str]) -> DictConfig:
-    name, groups = schema.name.replace(" ", "_"), groups_of(schema)
+    groups = groups_of(schema)
     _check_choices(overrides, groups)
-    readable = [override for override in overrides if parsed(override)]
+    keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    typed = list(zip(overrides, keys, strict=True))
+    chosen = _chosen(schema, tuple(override for override, key in typed if key in groups))
+    config = copy.deepcopy(chosen)
     try:
-        config = hydra.compose(name, readable)
-        for override in overrides:
-            if override not in readable:
-                if not override.startswith("+"):
-                    _check_key(config, override.partition("=")[0], groups)
+        for override, key in typed:
+            if key not in groups:
+                if not parsed(override) and not override.startswith("+"):
+                    _check_key(config, key, groups)
                 set_value(config, override)
         return config
     except (ConfigCompositionException, AttributeError, AssertionError) as error:
-        keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
-        choices_made = [o for o, key in zip(overrides, keys, strict=True) if key in groups]
-        config = hydra.compose(name, choices_made)
         for key in keys:
-            _check_key(config, key, groups)
+            _check_key(chosen, key, groups)
         if isinstance(error, HydraException):
             raise
         raise ConfigError(  # OmegaConf has no message for this one
             f"one of {', '.join(overrides)} sets a part that is null in its YAML, which can't be "
             "done from the command line: write that part out in a scenario file of your own."
         ) from error
+
+
+@functools.lru_cache(maxsize=64)  # a test session, a sweep or a report asks for the same ones often
+def _chosen(schema: type[CommandConfig], choices_made: tuple[str, ...]) -> DictConfig:
+    """Return what the YAML files say, with choices such as scenario=NAME. Not to be changed."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_module(config_module="conf", version_base=None):
+        return hydra.compose(schema.name.replace(" ", "_"), list(choices_made))
 
 
 def _check_choices(overrides: list[str], groups: Mapping[str, str | None]) -> None:
@@ -313,7 +323,8 @@ def _check_key(config: DictConfig, key: str, groups: Iterable[str]) -> None:
         node = node._get_node(part)
 
 
-def groups_of(schema: type[CommandConfig]) -> dict[str, str | None]:
+@functools.cache
+def groups_of(schema: type[CommandConfig]) -> Mapping[str, str | None]:
     """Return the command's groups, such as scenario=NAME, with what is chosen by default."""
     text = (_CONF / f"{schema.name.replace(' ', '_')}.yaml").read_text(encoding="utf-8")
     entries = yaml.safe_load(text)["defaults"]

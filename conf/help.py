@@ -23,7 +23,7 @@ def help_text(config: type[CommandConfig], summary: str, arguments: Sequence[str
     groups = groups_of(config)
     made = [a for a in arguments if a.partition("=")[0] in groups]
     composed = compose(config, made)
-    chosen = groups | dict(a.split("=", 1) for a in made)
+    chosen = {**groups, **dict(a.split("=", 1) for a in made)}
     comments = _comments(f"{config.name.replace(' ', '_')}.yaml")
     for group, choice in chosen.items():
         for key, lines in _comments(f"{group}/{choice}.yaml").items() if choice else ():

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from envs.errors import ConfigError, did_you_mean
 from envs.observation.companions import CompanionsOf
+from envs.policies import policy_class
 from envs.reward import RewardConfig
+from envs.scenario import Scenario
+from envs.simulation.action_spaces import ActionSpace
 from evaluation.tuning.config import TuneConfig
 
 if TYPE_CHECKING:
     from training.rllib.env_factory import EnvFactory
+
+_IMITATED = {"expedite", "cap", "gate", "can_gate"}  # and the order
 
 
 def _check(
@@ -114,6 +119,31 @@ class ImitationConfig:
         _check(section, "rounds", self.rounds, 1, whole=True)
         _check(section, "passes", self.passes, 1, whole=True)
         _check(section, "learning_rate", self.learning_rate, 0.0, 1.0, open_low=True)
+
+    def teacher(self, scenario: Scenario) -> str | None:
+        """Return which policy is imitated, None: none.
+
+        Raises:
+            ConfigError: it is unknown, or levels and expedite levels can't say what it does.
+        """
+        base = scenario.base_policy
+        if self.policy is None:
+            return None
+        name = base if self.policy == "base" else self.policy
+        if name == base and scenario.action_space is ActionSpace.residual:
+            raise ConfigError(
+                f"imitate.policy is {name}, which action 0 already is (scenario.base_policy, with "
+                "scenario.action_space=residual); expected another policy; leave imitate.policy "
+                "out."
+            )
+        other = policy_class(name).decides - _IMITATED
+        if name != base and other:
+            raise ConfigError(
+                f"imitate.policy {name} decides {', '.join(sorted(other))} too, but only how much "
+                f"is ordered and expedited is imitated; set scenario.base_policy={name}, and learn "
+                "its correction."
+            )
+        return name
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from random import Random
 
 import numpy as np
@@ -13,10 +14,16 @@ from envs.compiled.network import compile_network
 from tests.envs.comparisons import COMPARISONS
 from tests.envs.laws import LAWS
 from tests.envs.networks import random_network
-from tests.envs.runs import play_orders, random_orders, random_run
+from tests.envs.runs import Run, play_orders, random_orders, random_run
 
 thirty = settings(max_examples=30, deadline=None, derandomize=True)
 seeds = st.integers(0, 2**20)  # of a `random.Random`: a failure names the network to rebuild
+
+
+@functools.cache  # every law looks at the same ones
+def run_of(seed: int) -> Run:
+    """A random network under random orders."""
+    return random_run(Random(seed))
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -26,7 +33,7 @@ def test_law(law: str) -> None:
     @thirty
     @given(seeds)
     def holds(seed: int) -> None:
-        LAWS[law](random_run(Random(seed)))
+        LAWS[law](run_of(seed))
 
     holds()
 

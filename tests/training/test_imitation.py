@@ -27,7 +27,6 @@ from training.commands.train import TrainCommand
 from training.job.imitation import (
     Demonstrations,
     _TeacherQuery,
-    check_teacher,
     imitate,
     teachers_action,
 )
@@ -156,7 +155,7 @@ def test_another_action_space_begins_as_the_base_policy() -> None:
     actors = networks_for(scenario)
     base, untrained = cost_of(scenario, "base_stock"), cost_of(scenario, "base_stock", actors)
     base_policy, teacher = (policy_of(scenario, "base_stock") for _ in range(2))
-    check_teacher(scenario, "base_stock")
+    assert as_shipped("imitate", policy="base").teacher(scenario) == "base_stock"
     imitate(
         scenario, base_policy, teacher, actors, as_shipped("imitate", rounds=3, passes=6),
         seed=1, batch_size=64,
@@ -176,4 +175,4 @@ def test_another_action_space_begins_as_the_base_policy() -> None:
 def test_what_cannot_be_imitated_is_said(name: str, base: str, teacher: str, message: str) -> None:
     """Before anything is played."""
     with pytest.raises(ConfigError, match=message):
-        check_teacher(scenario_of(name, base), teacher)
+        as_shipped("imitate", policy=teacher).teacher(scenario_of(name, base))

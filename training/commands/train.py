@@ -49,9 +49,6 @@ def train(argv: list[str]) -> int:
 
 
 def _run(composed: Composed[TrainCommand]) -> None:
-    from evaluation.ray_workers import ray_session  # Ray takes seconds to import
-    from training.job.train import train as run_training
-
     command, console = composed.command, make_console()
     scenario = build_scenario(command.scenario)
     if command.scenario.base_policy is None:
@@ -59,6 +56,10 @@ def _run(composed: Composed[TrainCommand]) -> None:
             chosen = choose_base_policy(scenario, composed.folder, progress)
         # Its parameters are tuned as those of any other base policy: with the whole budget.
         scenario = dataclasses.replace(scenario, base_policy=chosen.name)
+    command.imitate.teacher(scenario)
+    from evaluation.ray_workers import ray_session  # Ray takes seconds to import
+    from training.job.train import train as run_training
+
     composed.write()
     keep_arguments(composed.folder, composed.arguments)
     with Tracker(command.tracking, composed.folder) as tracker:

@@ -18,37 +18,17 @@ from torch import Tensor
 
 from envs.compiled.network import CompiledNetwork
 from envs.environment.batched_env import BatchedEnv
-from envs.errors import ConfigError
-from envs.policies import policy_class
 from envs.policies.base import Policy, Target, View
 from envs.scenario import Scenario
-from envs.simulation.action_spaces import ActionSpace
 from envs.simulation.actions import LEVEL, LEVEL_RANGE, Group, HeadArrays, compile_heads
 from envs.types import Bools, Floats, Floats32
 from evaluation.artifact.actor import Actor, TorchPolicy
 from evaluation.progress import SILENT, Progress
 from training.config import ImitationConfig
 
-_IMITATED = {"expedite", "cap", "gate", "can_gate"}  # and the order
 _ROWS = 1 << 15  # of each node kind that are kept of a round
 _MINIBATCH = 2048  # rows
 _FINAL_SHARE = 0.05  # of the learning rate, at the end
-
-
-def check_teacher(scenario: Scenario, name: str) -> None:
-    """Raise ConfigError unless levels and expedite levels can say what the teacher does."""
-    if name == scenario.base_policy and scenario.action_space is ActionSpace.residual:
-        raise ConfigError(
-            f"imitate.policy is {name}, which action 0 already is (scenario.base_policy, with "
-            "scenario.action_space=residual); expected another policy; leave imitate.policy out."
-        )
-    other = policy_class(name).decides - _IMITATED
-    if name != scenario.base_policy and other:
-        raise ConfigError(
-            f"imitate.policy {name} decides {', '.join(sorted(other))} too, but only how much is "
-            f"ordered and expedited is imitated; set scenario.base_policy={name}, and learn its "
-            "correction."
-        )
 
 
 @dataclass(frozen=True)

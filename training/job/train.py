@@ -79,6 +79,7 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
     Raises TrainingStopped, NonFiniteError or CheckpointError with the cause.
     """
     check_capabilities(settings.algorithm, settings.resources, settings.reward)
+    settings.imitate.teacher(scenario)
     scenario = seen_by(scenario, settings.model)
     store = CheckpointStore(folder / "checkpoints")
     checkpoint = store.latest_good()

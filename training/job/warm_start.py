@@ -24,7 +24,7 @@ from evaluation.comparison.rollout import play
 from evaluation.progress import Progress
 from evaluation.tuning.search import tune_policy
 from training.config import Settings
-from training.job.imitation import check_teacher, imitate
+from training.job.imitation import imitate
 
 _POLICY = "policy"  # of a run folder: the exported policy
 
@@ -126,8 +126,8 @@ def imitate_policy(
         ConfigError: the policy is unknown, or is not one of how much is ordered.
     """
     base_name, config = scenario.base_policy, settings.imitate
-    name = base_name if config.policy in (None, "base") else str(config.policy)
-    check_teacher(scenario, name)
+    name = config.teacher(scenario)
+    assert name is not None
     parameters = scenario.policy_params.get(name)
     if not parameters:
         parameters = tune_policy(scenario, name, settings.tune, progress).parameters
