@@ -31,6 +31,8 @@ train: $(STAMP)
 serve: $(STAMP)
 	$(BIN)/echelon serve $(ARGS)
 
+test nightly: export OMP_NUM_THREADS = 1 # workers side by side need no threads of their own
+
 test: $(STAMP)
 	@$(MAKE) --no-print-directory -j $(WORKERS) check kernels
 	$(BIN)/python -m pytest -m "not nightly" -n $(WORKERS) --dist loadfile $(ARGS)

@@ -237,11 +237,11 @@ def _of_network(schema: type[CommandConfig], overrides: list[str]) -> list[str]:
 
 
 def _composed(schema: type[CommandConfig], overrides: list[str]) -> DictConfig:
-    groups = groups_of(schema)
+    groups = groups_of(schema.name)
     _check_choices(overrides, groups)
     keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
     typed = list(zip(overrides, keys, strict=True))
-    chosen = _chosen(schema, tuple(override for override, key in typed if key in groups))
+    chosen = _chosen(schema.name, tuple(override for override, key in typed if key in groups))
     config = copy.deepcopy(chosen)
     try:
         for override, key in typed:
@@ -262,11 +262,11 @@ def _composed(schema: type[CommandConfig], overrides: list[str]) -> DictConfig:
 
 
 @functools.lru_cache(maxsize=64)  # a test session, a sweep or a report asks for the same ones often
-def _chosen(schema: type[CommandConfig], choices_made: tuple[str, ...]) -> DictConfig:
+def _chosen(command: str, choices_made: tuple[str, ...]) -> DictConfig:
     """Return what the YAML files say, with choices such as scenario=NAME. Not to be changed."""
     GlobalHydra.instance().clear()
     with hydra.initialize_config_module(config_module="conf", version_base=None):
-        return hydra.compose(schema.name.replace(" ", "_"), list(choices_made))
+        return hydra.compose(command.replace(" ", "_"), list(choices_made))
 
 
 def _check_choices(overrides: list[str], groups: Mapping[str, str | None]) -> None:
@@ -324,9 +324,9 @@ def _check_key(config: DictConfig, key: str, groups: Iterable[str]) -> None:
 
 
 @functools.cache
-def groups_of(schema: type[CommandConfig]) -> Mapping[str, str | None]:
+def groups_of(command: str) -> Mapping[str, str | None]:
     """Return the command's groups, such as scenario=NAME, with what is chosen by default."""
-    text = (_CONF / f"{schema.name.replace(' ', '_')}.yaml").read_text(encoding="utf-8")
+    text = (_CONF / f"{command.replace(' ', '_')}.yaml").read_text(encoding="utf-8")
     entries = yaml.safe_load(text)["defaults"]
     return {k: v for entry in entries if isinstance(entry, dict) for k, v in entry.items()}
 

@@ -20,7 +20,7 @@ _KEY = re.compile(r"^( *)([^\s#:'\"{\[-][^:]*):(?:\s|$)")
 
 def help_text(config: type[CommandConfig], summary: str, arguments: Sequence[str] = ()) -> str:
     """Return the command's keys; `scenario=NAME` and other choices in the arguments are made."""
-    groups = groups_of(config)
+    groups = groups_of(config.name)
     made = [a for a in arguments if a.partition("=")[0] in groups]
     composed = compose(config, made)
     chosen = {**groups, **dict(a.split("=", 1) for a in made)}

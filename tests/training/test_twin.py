@@ -301,8 +301,8 @@ class CostOfOrders:
 
         state = TwinState(*map(each, TwinState.of(self._start, 0, EXACT, "cpu")))
         draws = [
-            Draws(*(each(d) if isinstance(d, torch.Tensor) else d for d in drawn))
-            for drawn in self._draws
+            Draws(each(d.demand), each(d.lead_time), each(d.factor), d.rounding)
+            for d in self._draws
         ]
         self._twin.begin(self._flows)
         total = torch.zeros((), dtype=EXACT)
@@ -347,7 +347,7 @@ def test_slopes_on_random_networks_are_finite_differences(seeds: range) -> None:
             for place, up, down in zip(
                 places, ends[::2].tolist(), ends[1::2].tolist(), strict=True
             ):
-                found, slope = (up - down).item() / (2 * step), leaf.grad[place].item()
+                found, slope = (up - down) / (2 * step), leaf.grad[place].item()
                 right += abs(found - slope) <= 1e-3 * (1.0 + abs(found))
                 compared += 1
                 shared += leaf is weights and abs(found) > 1e-6
