@@ -290,17 +290,7 @@ def scarce_goods_are_shared(run: Run) -> None:
     up to a step of a lane."""
     want, shipped = run.wanted_at_ship, run.flows.shipped
     less, more = np.maximum(shipped - run.steps, 0.0), shipped + run.steps
-    sources: list[tuple[str, Floats, Floats, Allocation, Floats]] = []  # use, there, rule, weights
-    for p, stock in enumerate(run.network.stocks):
-        weight, there = run.sharing_weight(p), run.opened.on_hand[:, p]
-        sources.append((stock.label, run.consumes[p], there, stock.allocation, weight))
-    for r in np.flatnonzero(run.limits_shipments):
-        resource, plain = run.network.resources[r], np.ones(want.shape)
-        sources.append((resource.id, run.uses[r], run.capacity[:, r], resource.allocation, plain))
-    scarce = [np.einsum("q,tqb->tb", use, want) > there for _, use, there, *_ in sources]
-    limits = np.zeros(want.shape)  # scarce things that a lane takes
-    for (_, use, *_), lacking in zip(sources, scarce, strict=True):
-        limits += (use > 0)[:, None] * lacking[:, None]
+    sources, scarce, limits = _sources(run)
     same("shipped without limit", np.where(limits == 0, shipped - want, 0.0), 0.0)
     for (label, use, there, rule, weight), lacking in zip(sources, scarce, strict=True):
         users = np.flatnonzero(use)
@@ -317,6 +307,49 @@ def scarce_goods_are_shared(run: Run) -> None:
                 ahead = np.where(alone & served & waiting, low[:, i] - high[:, k], 0.0)
                 rounding = 1e-5 * (1.0 + np.abs(low[:, i]))  # actions are of single precision
                 at_most(f"lead over others who share {label}", ahead, rounding)
+
+
+_Source = tuple[str, Floats, Floats, Allocation, Floats]  # name, use, there, rule, weights
+
+
+def _sources(run: Run) -> tuple[list[_Source], list[Bools], Floats]:
+    """What shipments take, whether it is scarce [T, B], and how much of it is that a lane takes
+    [T, Q, B]."""
+    want, sources = run.wanted_at_ship, list[_Source]()
+    for p, stock in enumerate(run.network.stocks):
+        weight, there = run.sharing_weight(p), run.opened.on_hand[:, p]
+        sources.append((stock.label, run.consumes[p], there, stock.allocation, weight))
+    for r in np.flatnonzero(run.limits_shipments):
+        resource, plain = run.network.resources[r], np.ones(want.shape)
+        sources.append((resource.id, run.uses[r], run.capacity[:, r], resource.allocation, plain))
+    scarce = [np.einsum("q,tqb->tb", use, want) > there for _, use, there, *_ in sources]
+    limits = np.zeros(want.shape)
+    for (_, use, *_), lacking in zip(sources, scarce, strict=True):
+        limits += (use > 0)[:, None] * lacking[:, None]
+    return sources, scarce, limits
+
+
+def whole_steps_go_to_the_largest_remainders(run: Run) -> None:
+    """What is shared in proportion and in whole units: each lane gets its share rounded down, and
+    what that leaves goes, a step each, to those with the largest remainders that it fits."""
+    sources, scarce, limits = _sources(run)
+    want, shipped, steps = run.wanted_at_ship, run.flows.shipped, run.steps
+    for (label, use, there, rule, weight), lacking in zip(sources, scarce, strict=True):
+        users = np.flatnonzero(use)
+        if rule is not Allocation.proportional or (weight != 1.0).any() or not steps[users].all():
+            continue
+        alone = lacking & (limits[:, users] <= 1).all(axis=1)
+        need = np.einsum("q,tqb->tb", use, want)
+        share = want * (there / np.maximum(need, 1e-300))[:, None]
+        whole = np.floor(share / np.maximum(steps, 1e-9) + 1e-7) * steps
+        rest, got = share - whole, shipped - whole
+        unused = there - np.einsum("q,tqb->tb", use, shipped)
+        for q in users:
+            step = steps[q, 0]
+            odd = np.minimum(abs(got[:, q]), abs(got[:, q] - step))
+            same(f"shipped on {run.network.lanes[q].id}", np.where(alone, odd, 0.0), 0.0, 1e-6)
+            lacks = alone & (rest[:, q] > 1e-6 * step) & (got[:, q] < 0.5 * step)
+            assert not (lacks & (use[q] * step <= unused - 1e-6)).any(), f"{label} is left"
 
 
 def _level_by_rule(run: Run, rule: Allocation, want: Floats, shipped: Floats) -> Floats:
@@ -346,4 +379,5 @@ LANE_LAWS: tuple[Callable[[Run], None], ...] = (
     nobody_expedites_unasked,
     shipments_are_possible,
     scarce_goods_are_shared,
+    whole_steps_go_to_the_largest_remainders,
 )
