@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import date, timedelta
+from typing import NamedTuple
 
 from envs.errors import ConfigError, shown
 
@@ -67,6 +68,21 @@ def date_of(period: int, start: date, period_name: str) -> date:
     following = date(year + month // 12, month % 12 + 1, 1)
     # The last day of a shorter month.
     return min(date(year, month, 1) + timedelta(start.day - 1), following - timedelta(1))
+
+
+class Dates(NamedTuple):
+    """The dates of periods. first: on which period 0 begins."""
+
+    first: date
+    period_name: str
+
+    def period_of(self, day: date) -> int:
+        """Return the period of a date; negative before `first`."""
+        return period_of(day, self.first, self.period_name)
+
+    def date_of(self, period: int) -> date:
+        """Return the date on which a period begins."""
+        return date_of(period, self.first, self.period_name)
 
 
 def in_calendar(period: int, length: int, period_name: str) -> int:

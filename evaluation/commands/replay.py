@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from conf.compose import CommandConfig, Composed, compose_runs
-from envs.errors import ConfigError
+from envs.dates import Dates
+from envs.errors import ConfigError, shown
 from envs.policies import build_policy, policy_class
 from envs.scenario import Scenario
 from envs.scenarios import ScenarioConfig, build_scenario
@@ -54,25 +55,26 @@ def _run(composed: Composed[ReplayCommand]) -> None:
     console = make_console()
     _check(command)
     must_be_free(composed.folder)
-    start = _date(command.start)
     scenario = build_scenario(command.scenario)
-    demand = read_demand(Path(command.demand), scenario.network, start)
+    first, dates = _dates(command.start, scenario)
+    demand = read_demand(Path(command.demand), scenario.network, dates)
     given = [demand]
     if command.orders is not None:
-        given.append(read_orders(Path(command.orders), scenario.network, start))
+        given.append(read_orders(Path(command.orders), scenario.network, dates))
     periods = common_periods(given, command.periods)
     history = demand.dense(periods, len(scenario.network.stocks))
-    scenario = dataclasses.replace(scenario, network=with_given_demand(scenario.network, history))
+    network = with_given_demand(scenario.network, history, first)
+    scenario = dataclasses.replace(scenario, network=network)
     if command.orders is not None:
         orders = given[1].dense(periods, len(scenario.network.lanes))
-        done = replay_orders(scenario, orders, command.seed)
+        done = replay_orders(scenario, orders, command.seed, first)
     else:
-        done = _play(scenario, command, periods)
-    frames = tables(done, command.discount, start)
-    summary = summarise(done, frames["periods"], _about(scenario, command))
+        done = _play(scenario, command, periods, first)
+    frames = tables(done, command.discount, dates)
+    summary = summarise(done, frames["periods"], _about(scenario, command, dates))
     write_replay(composed.folder, frames, summary)
     _tell(done, summary, composed.folder, console)
-    last = None if start is None else start + dt.timedelta(days=periods - 1)
+    last = None if dates is None else dates.date_of(periods - 1)
     if last is not None and last > dt.datetime.now(dt.UTC).date():
         console.print(
             f"Warning: the tables go on to {last}, after today: a plan, or a typing error."
@@ -100,17 +102,28 @@ def _check(command: Any) -> None:
         raise ConfigError(f"discount is {command.discount}; expected a number > 0, such as 0.97.")
 
 
-def _date(text: str | None) -> dt.date | None:
+def _dates(start: str | None, scenario: Scenario) -> tuple[int, Dates | None]:
+    """Return the calendar period to begin in, and the dates from it on; those of the network,
+    where it has them and `start` is not given."""
+    if start is None:
+        known = scenario.start_date is not None
+        return 0, Dates(scenario.first_date, scenario.period_name) if known else None
     try:
-        return None if text is None else dt.date.fromisoformat(text)
+        first = scenario.period_of(dt.date.fromisoformat(start))
     except ValueError:
-        raise ConfigError(f"start is '{text}'; expected YYYY-MM-DD.") from None
+        raise ConfigError(f"start is {shown(start)}; expected YYYY-MM-DD.") from None
+    if first < 0:
+        raise ConfigError(
+            f"start is {start}; expected {scenario.first_date} or later: calendars count from that "
+            "day. Give an earlier scenario.start_date."
+        )
+    return first, Dates(scenario.date_of(first), scenario.period_name)
 
 
-def _play(scenario: Scenario, command: Any, periods: int) -> Replay:
+def _play(scenario: Scenario, command: Any, periods: int, first: int) -> Replay:
     parameters = _policy_params(scenario, command)
     policy = build_policy(command.policy, scenario.compiled, parameters)
-    return replay_policy(scenario, policy, periods, command.seed)
+    return replay_policy(scenario, policy, periods, command.seed, first)
 
 
 def _policy_params(scenario: Scenario, command: Any) -> dict[str, Any]:
@@ -119,7 +132,7 @@ def _policy_params(scenario: Scenario, command: Any) -> dict[str, Any]:
     return dict(command.policy_params or scenario.policy_params.get(command.policy, {}))
 
 
-def _about(scenario: Scenario, command: Any) -> dict[str, Any]:
+def _about(scenario: Scenario, command: Any, dates: Dates | None) -> dict[str, Any]:
     """How to get the same numbers again: what the summary starts with."""
     files = {name: getattr(command, name) for name in ("network", "demand", "orders")}
     about = {
@@ -130,7 +143,7 @@ def _about(scenario: Scenario, command: Any) -> dict[str, Any]:
             if path is not None
         },
         "policy": command.policy,
-        "start": command.start,
+        "start": None if dates is None else dates.first.isoformat(),
         "seed": command.seed,
         "discount": command.discount,
         "period": scenario.period_name,
@@ -144,6 +157,7 @@ def _about(scenario: Scenario, command: Any) -> dict[str, Any]:
 def _tell(done: Replay, summary: dict[str, Any], folder: Path, console: Console) -> None:
     """Print the totals, a warning where orders were changed, and where the tables are."""
     title = f"{summary['network']}: {done.periods} {summary['period']}s"
+    title += f" from {summary['start']}" if summary["start"] else ""
     shown = Table("total", title=title, title_justify="left")
     shown.add_column("units", justify="right")
     shown.add_column(summary["currency"], justify="right")

@@ -12,6 +12,7 @@ from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.comparison.plots import save_figure
 from evaluation.comparison.rollout import Competitor, play, record_timeline
+from evaluation.comparison.units import in_words
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.show.network_plot import draw_network, kind_colours
 from evaluation.show.run_plot import draw_run
@@ -49,7 +50,8 @@ def _run(composed: Composed[ShowCommand]) -> None:
             chosen = choose_base_policy(scenario, composed.folder, progress)
         scenario = chosen.applied(scenario)
     competitor = _competitor(scenario, command)
-    console.print(headline(scenario), highlight=False, soft_wrap=True)
+    for line in (headline(scenario), f"{in_words(scenario)}."):
+        console.print(line, highlight=False, soft_wrap=True)
     for table in network_tables(scenario):
         console.print(table)
     policy = competitor.build(scenario)

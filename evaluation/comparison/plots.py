@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from envs.scenario import Scenario
 from evaluation.comparison.compare import Comparison
 from evaluation.comparison.rollout import Timeline, record_timeline
+from evaluation.comparison.time_axis import label_periods
 
 _KPIS = ("fill_rate", "ready_rate", "cycle_service_level")
 
@@ -62,19 +63,20 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 
 def _stock_and_orders(comparison: Comparison, timelines: dict[str, Timeline]) -> Figure:
-    kinds = list(next(iter(timelines.values())).on_hand)
+    first = next(iter(timelines.values()))
+    kinds = list(first.on_hand)
     figure = Figure(figsize=(10, 2.6 * len(kinds)), layout="constrained")
     axes = figure.subplots(len(kinds), 2, squeeze=False, sharex=True)
     for row, kind in enumerate(kinds):
         for name, line in timelines.items():
             axes[row, 0].plot(line.on_hand[kind], label=name, linewidth=1.2)
             axes[row, 1].plot(line.ordered[kind], label=name, linewidth=1.0)
-        axes[row, 1].plot(timelines[next(iter(timelines))].demand, ":", color="0.5", label="demand")
+        axes[row, 1].plot(first.demand, ":", color="0.5", label="demand")
         axes[row, 0].set_ylabel(f"{kind} [units]")
         axes[row, 0].set_title("stock on hand" if row == 0 else "")
         axes[row, 1].set_title("ordered" if row == 0 else "")
     for axis in axes[-1]:
-        axis.set_xlabel(f"{comparison.scenario.period_name} of trace 0")
+        label_periods(axis, comparison.scenario, first.first, len(first.demand), " of trace 0")
     axes[0, 1].legend(fontsize="small")
     return figure
 
@@ -121,6 +123,7 @@ def _kpis(comparison: Comparison) -> Figure:
     left.set_xticks(np.arange(len(_KPIS)) + 0.4 - width / 2, [k.replace("_", " ") for k in _KPIS])
     left.set_ylim(0, 1.02)
     left.set_title("service")
+    left.set_ylabel("share of units, periods, cycles")
     left.legend(fontsize="small", loc="lower right")
     right.set_title("bullwhip: CV² of orders / CV² of demand")
     return figure

@@ -104,6 +104,7 @@ class Timeline:
     lost: Floats
     waiting: Floats  # customers' backorders at the end of the period
     regimes: Ints  # [T, G] their true states
+    first: int  # calendar period of the first one
 
 
 def record_timeline(
@@ -118,6 +119,8 @@ def record_timeline(
         action_space=_space(competitor.correction),
     )
     observation = env.reset(seed)
+    trace = env.simulator.trace
+    first = int(trace.offset[0]) + trace.period
     on_hand: dict[str, list[float]] = {g.name: [] for g in env.groups}
     ordered: dict[str, list[float]] = {g.name: [] for g in env.groups}
     demand, lost, waiting, regimes = [], [], [], []
@@ -133,7 +136,7 @@ def record_timeline(
         demand.append(float(env.flows.demand.sum()))
         lost.append(float(env.flows.lost.sum()))
         waiting.append(float(env.state.backorders.sum()))
-        regimes.append(env.simulator.trace.true_regime[:, 0].copy())
+        regimes.append(trace.true_regime[:, 0].copy())
         env.open_period()
         observation = env.observe()
     return Timeline(
@@ -143,4 +146,5 @@ def record_timeline(
         np.array(lost),
         np.array(waiting),
         np.array(regimes),
+        first,
     )

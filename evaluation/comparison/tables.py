@@ -30,6 +30,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "warm_up": scenario.warm_up,
         "period": scenario.period_name,
         "currency": scenario.currency,
+        "start_date": scenario.start_date,
         "interval": {"level": 0.95, "over": comparison.unit},
         "policies": {e.competitor.name: _policy(e) for e in comparison.policies},
         "paired_differences": [

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.dates import PERIODS_PER_DAY, Dates
 from envs.errors import DataError, did_you_mean, shown
 from envs.network.demand import MOST_UNITS
 from envs.network.network import SupplyNetwork
@@ -47,10 +48,10 @@ class Series:
         return values
 
 
-def read_demand(path: Path, network: SupplyNetwork, start: dt.date | None = None) -> Series:
+def read_demand(path: Path, network: SupplyNetwork, dates: Dates | None = None) -> Series:
     """Read customer demand: columns period (or date), node, sku, quantity.
 
-    `index` counts `network.stocks`. start: date of period 0. Raises DataError.
+    `index` counts `network.stocks`. dates: of the periods. Raises DataError.
     """
     index: _Index = {(s.node, s.sku): i for i, s in enumerate(network.stocks)}
     nodes, skus = [n.id for n in network.nodes], [s.id for s in network.skus]
@@ -63,13 +64,13 @@ def read_demand(path: Path, network: SupplyNetwork, start: dt.date | None = None
             return f"sku is {shown(sku)}, unknown.{_hint(sku, skus)}"
         return f"SKU '{sku}' is not stocked at node '{node}'; expected a stock of the network."
 
-    return _read(path, ("node", "sku"), index, missing, start)
+    return _read(path, ("node", "sku"), index, missing, dates)
 
 
-def read_orders(path: Path, network: SupplyNetwork, start: dt.date | None = None) -> Series:
+def read_orders(path: Path, network: SupplyNetwork, dates: Dates | None = None) -> Series:
     """Read orders: columns period (or date), lane, quantity.
 
-    `index` counts `network.lanes`. start: date of period 0. Raises DataError.
+    `index` counts `network.lanes`. dates: of the periods. Raises DataError.
     """
     index: _Index = {(lane.id,): i for i, lane in enumerate(network.lanes)}
     lanes = [lane.id for lane in network.lanes]
@@ -77,7 +78,7 @@ def read_orders(path: Path, network: SupplyNetwork, start: dt.date | None = None
     def missing(key: tuple[str, ...]) -> str:
         return f"lane is {shown(key[0])}, unknown.{_hint(key[0], lanes)}"
 
-    return _read(path, ("lane",), index, missing, start)
+    return _read(path, ("lane",), index, missing, dates)
 
 
 def common_periods(series: Iterable[Series], periods: int | None) -> int:
@@ -105,7 +106,7 @@ def _read(
     keys: tuple[str, ...],
     index: _Index,
     missing: Callable[[tuple[str, ...]], str],
-    start: dt.date | None,
+    dates: Dates | None,
 ) -> Series:
     periods, rows, quantities = [], [], []
     seen: dict[tuple[int, int], str] = {}
@@ -113,7 +114,7 @@ def _read(
     spelled = {_spelling(part): part for part in known} | known
     for place, cells in read_rows(path, partial(_check_columns, keys)):
         where = f"{path}, {place}"
-        period = _period(where, cells, start)
+        period = _period(where, cells, dates)
         names = [_name(where, column, cells[column]) for column in keys]
         key = tuple(spelled.get(n) or spelled.get(_spelling(n), n) for n in names)
         if key not in index:
@@ -145,9 +146,9 @@ def _check_columns(keys: tuple[str, ...], where: str, columns: list[str]) -> Non
         )
 
 
-def _period(where: str, cells: Mapping[str, Any], start: dt.date | None) -> int:
+def _period(where: str, cells: Mapping[str, Any], dates: Dates | None) -> int:
     if "date" in cells:
-        return _days_since(where, cells["date"], start)
+        return _period_of(where, cells["date"], dates)
     value = cells["period"]
     period = _number(value)
     if period is None or not 0 <= period < MOST_PERIODS or period != int(period):
@@ -158,9 +159,17 @@ def _period(where: str, cells: Mapping[str, Any], start: dt.date | None) -> int:
     return int(period)
 
 
-def _days_since(where: str, value: Any, start: dt.date | None) -> int:
-    if start is None:
-        raise DataError(f"{where}: has dates; give start=YYYY-MM-DD, the date of period 0.")
+def _period_of(where: str, value: Any, dates: Dates | None) -> int:
+    if dates is None:
+        raise DataError(
+            f"{where}: has dates; give start=YYYY-MM-DD, the date of period 0, or the network's "
+            "start_date."
+        )
+    if PERIODS_PER_DAY.get(dates.period_name, 1) > 1:
+        raise DataError(
+            f"{where}: has dates, but periods are {dates.period_name}s; expected the column "
+            "period, a number counted from 0."
+        )
     text = value.isoformat() if isinstance(value, dt.date) else value
     try:
         day = text.strip()[:10] if _MIDNIGHT.fullmatch(text.strip()[10:]) else text.strip()
@@ -170,13 +179,13 @@ def _days_since(where: str, value: Any, start: dt.date | None) -> int:
             f"{where}: date is {shown(text)}; expected YYYY-MM-DD, such as 2024-02-28, without a "
             "time. Give the column this format, and add up what a day has."
         ) from None
-    days = (date - start).days
-    if not 0 <= days < MOST_PERIODS:
+    period = dates.period_of(date)
+    if not 0 <= period < MOST_PERIODS:
         raise DataError(
-            f"{where}: date is {date}; expected a day from {start}, the start, on, and at most "
-            f"{MOST_PERIODS - 1} days later."
+            f"{where}: date is {date}; expected a day from {dates.first}, the start, on, and at "
+            f"most {MOST_PERIODS - 1} {dates.period_name}s later."
         )
-    return days
+    return period
 
 
 def _name(where: str, column: str, value: Any) -> str:

@@ -20,7 +20,7 @@ from envs.environment.batched_env import BatchedEnv
 from envs.network.demand import Demand
 from envs.network.network import SupplyNetwork
 from envs.policies.base import Policy
-from envs.scenario import Scenario
+from envs.scenario import Scenario, Split
 from envs.simulation.action_spaces import ActionSpace
 from envs.simulation.explain import Change, explain_orders
 from envs.simulation.simulator import Simulator
@@ -68,14 +68,17 @@ class Replay:
         return len(self.stocks["cost"])
 
 
-def with_given_demand(network: SupplyNetwork, demand: Floats) -> SupplyNetwork:
+def with_given_demand(network: SupplyNetwork, demand: Floats, first: int = 0) -> SupplyNetwork:
     """Return the network with the demand [T, stocks] (in units, in the order of its stocks).
 
     Stocks that have demand in the network or in the table face the table's. Forecasts start from
     the network's mean and standard deviation where it has them, else from the table's.
+    first: the calendar period of the first row.
     """
     stocks = []
-    for stock, history in zip(network.stocks, demand.T, strict=True):
+    # A history is repeated from calendar period 0 on.
+    from_0 = np.roll(demand, first, axis=0)
+    for stock, history in zip(network.stocks, from_0.T, strict=True):
         if stock.demand is not None:
             mean, sd = stock.demand.mean, stock.demand.standard_deviation
         elif history.any():
@@ -89,13 +92,14 @@ def with_given_demand(network: SupplyNetwork, demand: Floats) -> SupplyNetwork:
     return dataclasses.replace(network, stocks=tuple(stocks))
 
 
-def replay_orders(scenario: Scenario, orders: Floats, seed: int = 0) -> Replay:
+def replay_orders(scenario: Scenario, orders: Floats, seed: int = 0, first: int = 0) -> Replay:
     """Order the given quantities [T, Q] on the lanes of the scenario's network.
 
-    seed: of the lead times and regimes, where the network has random ones.
+    seed: of the lead times and regimes, where the network has random ones. first: the calendar
+    period to begin in.
     """
     simulator = Simulator(scenario.compiled, 1, scenario.smoothing)
-    simulator.reset(seed)
+    simulator.reset(seed, starts=(first, 1))
     lanes = scenario.network.lanes
     changed: list[ChangedOrder] = []
 
@@ -115,10 +119,14 @@ def replay_orders(scenario: Scenario, orders: Floats, seed: int = 0) -> Replay:
     return dataclasses.replace(table, changed=tuple(changed))
 
 
-def replay_policy(scenario: Scenario, policy: Policy, periods: int, seed: int = 0) -> Replay:
-    """Let a classical policy order on the scenario's network for so many periods."""
+def replay_policy(
+    scenario: Scenario, policy: Policy, periods: int, seed: int = 0, first: int = 0
+) -> Replay:
+    """Let a classical policy order on the scenario's network for so many periods; first: the
+    calendar period to begin in."""
     # One period more than are played: the value of what is left at the horizon is no cost here.
-    unending = dataclasses.replace(scenario, horizon=periods + 1, warm_up=0, splits=None)
+    splits = {"train": Split(first, first + periods + 1)}
+    unending = dataclasses.replace(scenario, horizon=periods + 1, warm_up=0, splits=splits)
     env = BatchedEnv(unending, 1, base_policy=policy, action_space=ActionSpace.residual)
     env.reset(seed)
     return _record(

@@ -5,7 +5,6 @@ docs/how_to/replay.md describes every column.
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from envs.dates import Dates
 from envs.errors import DataError
 from envs.types import Floats
 from evaluation.files.atomic_folder import SUMS_FILE, write_folder
@@ -41,52 +41,51 @@ _AT_THE_END = ("on_hand", "backorders", "owed", "in_transit")  # levels: no sum 
 
 
 def tables(
-    replay: Replay, discount: float = 1.0, start: dt.date | None = None
+    replay: Replay, discount: float = 1.0, dates: Dates | None = None
 ) -> dict[str, pd.DataFrame]:
     """Return the tables by name.
 
     discount: factor per period.
-    start: date of period 0, if any.
+    dates: of the periods, if any.
     """
     network = replay.net.network
     costs = [name for name in replay.stocks if name.startswith("cost")]
     stocks = _long(
         {"node": [s.node for s in network.stocks], "sku": [s.sku for s in network.stocks]},
         {name: replay.stocks[name] for name in (*_STOCK_UNITS, *costs)},
-        start,
+        dates,
     )
     lanes = network.lanes
     names = {"lane": [q.id for q in lanes], "node": [q.node for q in lanes]}
     units = {name: replay.lanes[name] for name in _LANE_UNITS}
-    by_lane = _long({**names, "sku": [q.sku for q in lanes]}, units, start)
-    return {"stocks": stocks, "lanes": by_lane, "periods": _by_period(replay, discount, start)}
+    by_lane = _long({**names, "sku": [q.sku for q in lanes]}, units, dates)
+    return {"stocks": stocks, "lanes": by_lane, "periods": _by_period(replay, discount, dates)}
 
 
 def _long(
-    names: Mapping[str, Sequence[str]], columns: Mapping[str, Floats], start: dt.date | None
+    names: Mapping[str, Sequence[str]], columns: Mapping[str, Floats], dates: Dates | None
 ) -> pd.DataFrame:
     """Stack [T, rows] arrays under one another: period, the names, the columns."""
     periods, rows = next(iter(columns.values())).shape
-    times = {name: np.repeat(values, rows) for name, values in _times(periods, start).items()}
+    times = {name: np.repeat(values, rows) for name, values in _times(periods, dates).items()}
     repeated = {name: np.tile(np.array(values, object), periods) for name, values in names.items()}
     units = {name: values.ravel() + 0.0 for name, values in columns.items()}  # + 0.0: no -0.0
     return pd.DataFrame({**times, **repeated, **units})
 
 
-def _by_period(replay: Replay, discount: float, start: dt.date | None) -> pd.DataFrame:
+def _by_period(replay: Replay, discount: float, dates: Dates | None) -> pd.DataFrame:
     costs = [name for name in replay.stocks if name.startswith("cost")]
     sums = {name: replay.stocks[name].sum(axis=1) + 0.0 for name in (*_STOCK_UNITS, *costs)}
     profit = 0.0 - sums["cost"]
     discounted = profit * discount ** np.arange(replay.periods)
     money = {"profit": profit, "discounted_profit": discounted}
-    return pd.DataFrame({**_times(replay.periods, start), **sums, **money})
+    return pd.DataFrame({**_times(replay.periods, dates), **sums, **money})
 
 
-def _times(periods: int, start: dt.date | None) -> dict[str, Any]:
+def _times(periods: int, dates: Dates | None) -> dict[str, Any]:
     times: dict[str, Any] = {"period": np.arange(periods)}
-    if start is not None:
-        days = [start + dt.timedelta(days=t) for t in range(periods)]
-        times["date"] = np.array(days, object)
+    if dates is not None:
+        times["date"] = np.array([dates.date_of(t) for t in range(periods)], object)
     return times
 
 
@@ -104,9 +103,18 @@ def summarise(replay: Replay, by_period: pd.DataFrame, about: Mapping[str, Any])
         "at_the_end": {name: float(by_period[name].iloc[-1]) for name in _AT_THE_END},
         "changed_orders": {
             "count": len(replay.changed),
-            "first": [{**change._asdict(), "rules": list(change.rules)} for change in first],
+            "first": [
+                {**_time(by_period, change.period), **change._asdict(), "rules": [*change.rules]}
+                for change in first
+            ],
         },
     }
+
+
+def _time(by_period: pd.DataFrame, period: int) -> dict[str, Any]:
+    """The period, and its date where there is one."""
+    dates = by_period.get("date")
+    return {"period": period} | ({} if dates is None else {"date": dates[period].isoformat()})
 
 
 def must_be_free(folder: Path) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from envs.network.regime import Regime, RegimeState
 from envs.scenario import Scenario
 from evaluation.comparison.rollout import Timeline
+from evaluation.comparison.time_axis import label_periods
 
 _USUAL = "#f0f0f0"
 _STATE_COLOURS = ("#eebb55", "#cc4433", "#4488bb", "#885599", "#339977")
@@ -57,7 +58,7 @@ def draw_run(scenario: Scenario, run: Timeline, colours: Mapping[str, str], titl
     for axis in panels[:-1]:
         axis.tick_params(labelbottom=axis is customers and not bands)
         axis.set_ylim(0.0, 1.1 * max(axis.dataLim.y1, 1e-9))
-    panels[-1].set_xlabel(f"{scenario.period_name}, after the warm-up")
+    label_periods(panels[-1], scenario, run.first, len(periods), ", after the warm-up")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
 

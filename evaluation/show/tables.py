@@ -16,12 +16,10 @@ from envs.network.regime import Regime
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 from evaluation.comparison.compare import estimate
+from evaluation.comparison.units import SHARE, cost_unit, unit_of
 from evaluation.show.network_plot import connect
 
 _MOST_ROWS = 12  # of resources and regimes
-
-_SHARES = ("fill_rate", "ready_rate", "cycle_service_level", "otif_", "lost_share", "_share",
-           "utilisation", "load_fill")  # fmt: skip
 
 
 def headline(scenario: Scenario) -> str:
@@ -50,18 +48,23 @@ def network_tables(scenario: Scenario) -> list[Table]:
 
 def figures_table(scenario: Scenario, policy: str, kpis: EpisodeKpis) -> Table:
     """Return the key figures of a policy."""
-    period, currency = scenario.period_name, scenario.currency
-    title = f"{policy}: {kpis.episodes} traces of {kpis.periods} {period}s"
-    table = _table(title, "key figure", "value")
+    title = f"{policy}: {kpis.episodes} traces of {kpis.periods} {scenario.period_name}s"
+    table = _table(title, "key figure", "value", "Unit")
     cost = estimate(kpis.cost.mean(axis=0))
     spread = f" ± {_number(cost.half_width)}" if np.isfinite(cost.half_width) else ""
-    table.add_row(f"cost [{currency} per {period}]", f"{_number(cost.mean)}{spread}")
+    table.add_row("cost", f"{_number(cost.mean)}{spread}", cost_unit(scenario))
     for column, value in kpis.cost_columns().items():
-        table.add_row(f"  {column.replace('_', ' ')}", _number(value))
+        table.add_row(f"  {column.replace('_', ' ')}", _number(value), cost_unit(scenario))
     for name, value in kpis.summary().items():
-        is_share = any(part in name for part in _SHARES)
-        table.add_row(name.replace("_", " "), f"{value:.1%}" if is_share else _number(value))
+        unit = unit_of(name, scenario)
+        shown = f"{100.0 * value:.1f}" if unit == SHARE else _number(value)
+        table.add_row(_called(name, scenario), shown, unit)
     return table
+
+
+def _called(figure: str, scenario: Scenario) -> str:
+    """`days_of_supply` counts periods, whatever they are."""
+    return figure.replace("days_of", f"{scenario.period_name}s_of").replace("_", " ")
 
 
 def _number(value: float) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from evaluation.value.features import FEATURES
 from evaluation.value.plots import bounds_picture, curves_picture, data_url, savings_picture
 from evaluation.value.record import ClassicalPart, Entry
-from evaluation.value.tables import HEADINGS, HOW_TO_READ, money, row_of, tree_text
+from evaluation.value.tables import HEADINGS, HOW_TO_READ, costs_text, money, row_of, tree_text
 from evaluation.value.tree import Advice, VerdictTree
 
 _STYLE = """
@@ -33,6 +33,7 @@ def as_html(
     body = [
         "<h1>Value of learning</h1>",
         f"<p>{_counts(judged, len(entries))}</p>",
+        f"<p>{_text(costs_text(entries))}</p>",
         _table(HEADINGS, [row_of(entry) for entry in entries]),
     ]
     if judged:

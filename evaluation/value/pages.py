@@ -76,7 +76,8 @@ def _block(entry: Entry, command: str, date: str, facts: Mapping[str, str]) -> s
         [
             markdown_table(_HEADINGS, [(*row_of(entry)[1:], date)]),
             f"```\n{command}\n```\n",
-            f"Measured {date}. {settings[:1].upper()}{settings[1:]}.\n",
+            f"Measured {date}. Costs in {classical.costs_in}.",
+            f"{settings[:1].upper()}{settings[1:]}.\n",
             markdown_table(("rule", "test cost", "fill rate", "parameter sets tried"), rules),
             markdown_table(
                 ("training", "test cost", "fill rate", "iteration chosen"), seeds

@@ -40,6 +40,17 @@ HOW_TO_READ = (
 )
 
 
+def costs_text(entries: Sequence[Entry]) -> str:
+    """Say what costs are counted in, and what dates periods have: once, for all scenarios."""
+    scenarios: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.classical is not None:
+            scenarios.setdefault(entry.classical.costs_in, []).append(entry.label)
+    if len(scenarios) == 1:
+        return f"Costs in {next(iter(scenarios))}."
+    return "".join(f"Costs in {unit}: {', '.join(of)}. " for unit, of in scenarios.items()).strip()
+
+
 def row_of(entry: Entry) -> tuple[str, ...]:
     """Return the cells under HEADINGS."""
     classical, judgement = entry.classical, entry.judgement
@@ -110,7 +121,8 @@ def as_markdown(
     entries: Sequence[Entry], tree: VerdictTree | None, advice: Mapping[str, Advice]
 ) -> str:
     """Return report.md: one table, the tree, how to read both."""
-    lines = ["# Value of learning", "", markdown_table(HEADINGS, map(row_of, entries))]
+    table = markdown_table(HEADINGS, map(row_of, entries))
+    lines = ["# Value of learning", "", costs_text(entries), "", table]
     judged = sum(entry.judgement is not None for entry in entries)
     lines += ["```", tree_text(tree, judged), "```", ""]
     lines += [f"- Advice for {label}: {one.text()}" for label, one in advice.items()]
@@ -155,6 +167,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
     plain |= {
         "period": classical.period_name,
         "currency": classical.currency,
+        "start_date": classical.start_date,
         "features": dict(classical.features),
         "best_rule": classical.best_rule,
         "learning_starts_from": classical.base_policy,

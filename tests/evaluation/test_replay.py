@@ -191,6 +191,52 @@ def test_csv_parquet_and_dates_say_the_same(files: dict[str, Path], tmp_path: Pa
             pd.testing.assert_frame_equal(parquet, wanted, check_dtype=False)  # 4.0 is 4 in CSV
 
 
+def test_dates_are_the_networks(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of its start date, in its periods; days of a week are one period."""
+    text = f"start_date: 2024-01-01\nperiod_name: week\n{NETWORK}"
+    files["network"].write_text(text, encoding="utf-8")
+    files["demand"].write_text(
+        "date,node,sku,quantity\n2024-01-07,shop,tea,4\n2024-01-10,shop,tea,8\n", encoding="utf-8"
+    )
+    files["orders"].write_text("date,lane,quantity\n2024-01-08,buy,7\n", encoding="utf-8")
+    assert command(files, tmp_path / "out") == 0
+    stocks, _, periods, summary = read(tmp_path / "out")
+    assert periods["date"].tolist() == ["2024-01-01", "2024-01-08"]
+    assert stocks["demand"].loc[:, "shop", "tea"].tolist() == [4, 8]
+    assert (summary["period"], summary["start"]) == ("week", "2024-01-01")
+    [changed] = summary["changed_orders"]["first"]
+    assert (changed["period"], changed["date"]) == (1, "2024-01-08")
+    assert command(files, tmp_path / "hours", "scenario.period_name=hour") == 1
+    assert "expected the column period" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["orders", "policy"])
+def test_a_history_begins_on_its_day_of_the_networks_calendar(
+    files: dict[str, Path], tmp_path: Path, given: str
+) -> None:
+    """A lane that is open on Mondays, a history from a Saturday on."""
+    text = NETWORK.replace("order_multiple: 4", "calendar: {open: [mon]}")
+    files["network"].write_text(f"start_date: 2024-01-01\n{text}", encoding="utf-8")
+    demand = "".join(f"2024-03-{d:02},shop,tea,{d}\n" for d in range(2, 13))
+    files["demand"].write_text(f"date,node,sku,quantity\n{demand}", encoding="utf-8")
+    orders = "".join(f"2024-03-{d:02},buy,4\n" for d in range(2, 13))
+    files["orders"].write_text(f"date,lane,quantity\n{orders}", encoding="utf-8")
+    more = ["start=2024-03-02"]
+    if given == "policy":
+        del files["orders"]
+        more += ["policy=base_stock", "policy_params.level=400"]
+    assert command(files, tmp_path / "out", *more) == 0
+    _, lanes, periods, summary = read(tmp_path / "out")
+    assert periods["demand"].tolist() == [*range(2, 13)]
+    bought = lanes.xs("buy", level="lane")
+    assert set(bought.loc[bought["ordered"] > 0, "date"]) == {"2024-03-04", "2024-03-11"}
+    assert summary["start"] == "2024-03-02"
+    if given == "orders":
+        assert command(files, tmp_path / "before", "start=2023-12-31") == 1
+
+
 def test_orders_that_are_not_feasible_are_executed_as_far_as_they_are_and_told(
     files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

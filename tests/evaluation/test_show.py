@@ -22,10 +22,11 @@ from envs.network.network import Node, SupplyNetwork
 from envs.network.regime import MarkovChain, Regime, RegimeState
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.comparison.rollout import Competitor, Timeline, record_timeline
+from evaluation.comparison.rollout import Competitor, Timeline, play, record_timeline
+from evaluation.comparison.units import in_words
 from evaluation.show.network_plot import OUTSIDE, connect, draw_network, kind_colours
 from evaluation.show.run_plot import draw_run
-from evaluation.show.tables import network_tables
+from evaluation.show.tables import figures_table, network_tables
 from tests.envs.networks import map_config
 from training.commands.train import TrainCommand
 
@@ -172,8 +173,65 @@ def flat_run(regimes: tuple[Regime, ...], states: NDArray[np.int64]) -> tuple[Sc
     """A shop where nothing happens but regimes. states [T, G]."""
     shop = built("lost_sales")
     flat = np.ones(len(states))
-    run = Timeline({"store": flat}, {"store": flat}, flat, 0 * flat, 0 * flat, states)
+    run = Timeline({"store": flat}, {"store": flat}, flat, 0 * flat, 0 * flat, states, 0)
     return replace(shop, network=replace(shop.network, regimes=regimes)), run
+
+
+@pytest.mark.parametrize(
+    ("period", "start", "first", "periods", "ticks"),
+    [
+        ("day", "2024-02-28", 1, 4, {1: "Fri 1 Mar", 2: "Sat 2 Mar", 3: "Sun 3 Mar"}),
+        ("day", "2024-01-01", 2, 20, {5: "8 Jan", 12: "15 Jan", 19: "22 Jan"}),
+        ("shift", "2024-01-01", 2, 8, {1: "Tue 2 Jan", 4: "Wed 3 Jan", 7: "Thu 4 Jan"}),
+        (
+            "week", "2024-01-01", 0, 26,
+            {5: "Feb 2024", 9: "Mar 2024", 13: "Apr 2024", 18: "May 2024", 22: "Jun 2024"},
+        ),
+        (
+            "day", "2024-01-01", 0, 5000,
+            {366: "2025", 1096: "2027", 1827: "2029", 2557: "2031", 3288: "2033", 4018: "2035",
+             4749: "2037"},
+        ),
+        ("month", "2024-03-31", 0, 1, {0: "Sun 31 Mar"}),
+    ],
+)  # fmt: skip
+def test_periods_of_a_plot_are_dates(
+    period: str, start: str, first: int, periods: int, ticks: dict[int, str]
+) -> None:
+    """Of days, weeks, months, years: as fine as there is room for; without a date, numbers."""
+    scenario, run = flat_run((), np.zeros((periods, 0), np.int64))
+    axis = draw_run(scenario, run, {}, "run").axes[-1]
+    assert axis.get_xlabel() == "day, after the warm-up"
+    dated = replace(scenario, start_date=start, period_name=period)
+    axis = draw_run(dated, replace(run, first=first), {}, "run").axes[-1]
+    begins = dated.date_of(first)
+    assert axis.get_xlabel() == f"{period}, after the warm-up, from {begins:%a} {begins}"
+    names = [label.get_text() for label in axis.get_xticklabels()]
+    assert dict(zip(axis.get_xticks().tolist(), names, strict=True)) == ticks
+
+
+def test_a_run_knows_its_calendar_periods() -> None:
+    """From where its trace began, past the warm-up."""
+    scenario = replace(built("lost_sales"), warm_up=5)
+    competitor = Competitor("it", "base_stock")
+    assert record_timeline(scenario, competitor, 0).first == 5
+
+
+def test_key_figures_have_units() -> None:
+    """In the scenario's currency and periods."""
+    scenario = replace(built("lost_sales"), currency="USD", period_name="week")
+    policy = Competitor("it", "base_stock").build(scenario)
+    table = figures_table(scenario, "it", play(scenario, policy, traces=2, seed=0))
+    names, _, units = ([*column.cells] for column in table.columns)
+    unit = dict(zip(names, units, strict=True))
+    assert all(unit.values())
+    assert unit["cost"] == unit["  holding"] == unit["cvar90 cost"] == "USD per week"
+    assert unit["fill rate"] == "%"
+    assert (unit["weeks of supply"], unit["turns"]) == ("weeks", "a year")
+    assert unit["lost sales"] == "units per week"
+    assert in_words(scenario) == "Costs in USD per week"
+    dated = replace(scenario, start_date="2024-01-03")
+    assert in_words(dated) == "Costs in USD per week; week 0 is Wednesday 2024-01-03"
 
 
 def test_many_regimes_become_one_curve() -> None:

@@ -133,6 +133,7 @@ def _classical(scenario: Scenario, job: Study, progress: Progress) -> ClassicalP
         traces=job.traces,
         seed=job.seed,
         bound_traces=job.bound_traces,
+        start_date=scenario.start_date,
     )
 
 
