@@ -36,8 +36,8 @@ def note_orders(world: World, period: int, lo: int, hi: int) -> None:
             state.cohorts[k, slot, b] = state.asked[k, slot, b] = flows.ordered[q, b]
             left = state.cohorts[k, known, b] - flows.cancelled[q, b]
             state.cohorts[k, known, b] = max(0.0, left)
-            if _comes_late(net, q):
-                _match(world, k, q, period, 0, b)
+        if _comes_late(net, q):
+            _match(world, k, q, period, 0, lo, hi)
 
 
 @kernel
@@ -49,17 +49,19 @@ def believe_receipts(world: World, period: int, lo: int, hi: int) -> None:
         q = net.beliefs.lane[k]
         promised = net.beliefs.promised[k] + (1 if _comes_late(net, q) else 0)
         due = (period - promised) % kept
+        if not _comes_late(net, q):
+            _match(world, k, q, period, 1, lo, hi)
         for b in range(lo, hi):
-            if not _comes_late(net, q):
-                _match(world, k, q, period, 1, b)
             asked = state.asked[k, due, b]
             if asked > 0.0:
                 there = 1.0 - min(1.0, state.cohorts[k, due, b] / asked)
                 state.in_full[k, b] += _WEIGHT * (there - state.in_full[k, b])
-            late = 0.0
-            for age in range(promised, kept + 1):
-                late += state.cohorts[k, (period - age) % kept, b]
-            state.overdue[k, b] = late
+        late = state.overdue[k, lo:hi]
+        late[:] = 0.0
+        for age in range(promised, kept + 1):
+            cohort = state.cohorts[k, (period - age) % kept, lo:hi]
+            for b in range(hi - lo):
+                late[b] += cohort[b]
 
 
 @kernel
@@ -69,29 +71,40 @@ def _comes_late(net: NetworkArrays, q: int) -> bool:
 
 
 @kernel
-def _match(world: World, k: int, q: int, period: int, youngest: int, b: int) -> None:
+def _match(world: World, k: int, q: int, period: int, youngest: int, lo: int, hi: int) -> None:
     """Take what was received from the oldest orders on; learn from how old they are."""
-    net, state, flows = world.net, world.state, world.flows
-    left = flows.received[q, b] + flows.scrapped[q, b]
-    if left <= 0.0:
-        return
+    net, state, flows, rows = world.net, world.state, world.flows, world.scratch.match
+    left, matched, in_time = rows[0, lo:hi], rows[1, lo:hi], rows[2, lo:hi]
+    age_sum, square_sum = rows[3, lo:hi], rows[4, lo:hi]
+    received, scrapped = flows.received[q, lo:hi], flows.scrapped[q, lo:hi]
+    still = 0.0
+    for b in range(hi - lo):
+        left[b] = received[b] + scrapped[b]
+        matched[b] = in_time[b] = age_sum[b] = square_sum[b] = 0.0
+        still += left[b]
     kept, promised = state.cohorts.shape[1], net.beliefs.promised[k]
-    matched = age_sum = square_sum = in_time = 0.0
     for age in range(kept - 1 + youngest, youngest - 1, -1):
-        slot = (period - age) % kept
-        part = min(left, state.cohorts[k, slot, b])
-        if part > 0.0:
-            state.cohorts[k, slot, b] -= part
-            left -= part
-            matched += part
-            age_sum += part * age
-            square_sum += part * age * age
-            if age <= promised:
-                in_time += part
-    if matched > 0.0:
-        state.lead_belief[k, b] += _WEIGHT * (age_sum / matched - state.lead_belief[k, b])
-        state.lead_square[k, b] += _WEIGHT * (square_sum / matched - state.lead_square[k, b])
-        state.on_time[k, b] += _WEIGHT * (in_time / matched - state.on_time[k, b])
+        if still <= 0.0:
+            break
+        cohort, since = state.cohorts[k, (period - age) % kept, lo:hi], float(age)
+        timely = 1.0 if age <= promised else 0.0
+        still = 0.0
+        for b in range(hi - lo):
+            part = min(left[b], cohort[b])
+            cohort[b] -= part
+            left[b] -= part
+            matched[b] += part
+            in_time[b] += timely * part
+            age_sum[b] += part * since
+            square_sum[b] += part * since * since
+            still += left[b]
+    for b in range(hi - lo):
+        if matched[b] > 0.0:
+            mean, square = age_sum[b] / matched[b], square_sum[b] / matched[b]
+            state.lead_belief[k, lo + b] += _WEIGHT * (mean - state.lead_belief[k, lo + b])
+            state.lead_square[k, lo + b] += _WEIGHT * (square - state.lead_square[k, lo + b])
+            on_time = in_time[b] / matched[b] - state.on_time[k, lo + b]
+            state.on_time[k, lo + b] += _WEIGHT * on_time
 
 
 def forget_receipts(
