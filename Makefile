@@ -31,18 +31,20 @@ train: $(STAMP)
 serve: $(STAMP)
 	$(BIN)/echelon serve $(ARGS)
 
-test nightly: export OMP_NUM_THREADS = 1 # workers side by side need no threads of their own
+# Workers side by side need no threads of their own. Files in their order: the last ones are short.
+test nightly: export OMP_NUM_THREADS = 1
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)
 	@$(MAKE) --no-print-directory -j $(WORKERS) check kernels
-	$(BIN)/python -m pytest -m "not nightly" -n $(WORKERS) --dist loadfile $(ARGS)
+	$(PYTEST) -m "not nightly" $(ARGS)
 
 # Both workers of `make test` find the simulator's machine code on the disk.
 kernels: $(STAMP)
 	@$(BIN)/python -m tests.kernels
 
 nightly: $(STAMP)
-	$(BIN)/python -m pytest -m nightly -n $(WORKERS) --dist loadfile $(ARGS)
+	$(PYTEST) -m nightly $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -172,6 +172,7 @@ def play(scenario: Scenario, traces: int) -> EpisodeKpis:
     return tally.result()
 
 
+@pytest.mark.nightly  # 8 s
 def test_a_thousand_nodes_are_built() -> None:
     """scale_1000 at its full size: 1,000 nodes, 20 SKUs, about 3,000 connections."""
     config = compose(TrainCommand, ["scenario=scale_1000"]).command.scenario

@@ -60,8 +60,8 @@ def test_formula() -> None:
 def test_published_cost(
     distribution: str, lead_time: int, penalty: float, level: float, cap: float, cost: float
 ) -> None:
-    """Within 0.3 % of the table."""
+    """Within half a percent of the table."""
     scenario = lost_sales(distribution, lead_time, penalty)
     policy = build_policy("capped_base_stock", scenario.compiled, {"level": level, "cap": cap})
-    result = play(scenario, policy, traces=2560, seed=3)
-    assert result.cost.mean() == pytest.approx(cost, rel=0.003)
+    result = play(scenario, policy, traces=1024, seed=3)
+    assert result.cost.mean() == pytest.approx(cost, rel=0.005)

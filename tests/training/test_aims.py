@@ -58,6 +58,7 @@ def test_the_price_follows_the_fill_rate() -> None:
     algorithm.stop()
 
 
+@pytest.mark.nightly  # 8 s
 def test_a_price_turns_learning_towards_service() -> None:
     """With the same seed, aiming at a fill rate above the base policy's serves more."""
     served = {}
