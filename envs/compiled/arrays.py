@@ -132,7 +132,10 @@ class OrderRules(NamedTuple):
     least_packs: Floats  # [Q] of an order that isn't 0
     most_packs: Floats  # [Q]
     rounding: Ints  # [Q] to what an order can be: 0 up, 1 nearest, 2 down
-    budgeted: Ints  # lanes that a budget limits, in the order in which they get what is left of it
+    budgets: Ints  # resources that limit orders
+    # [Q] -> what orders share: budgets, then nodes.capacitated; value: use, volume per unit
+    takes: Csr
+    limited: Ints  # lanes with such a limit, in the order in which they get what is left of it
     calendar_row: Ints  # [Q] row of the calendars, or -1: always open
 
 

@@ -96,7 +96,7 @@ def compile_network(network: SupplyNetwork) -> CompiledNetwork:
     stocks = compile_stocks(links, demand, leads)
     nodes = compile_nodes(links, stocks.volume)
     lanes = compile_lanes(links, nodes, factor_rows)
-    rules = compile_rules(links, lanes, calendars)
+    rules = compile_rules(links, nodes, lanes, calendars)
     beliefs = compile_beliefs(lanes, factor_rows, leads)
     switches = compile_switches(links, nodes, lanes, rules, factor_rows)
     longest = np.array([longest_lead(network, lane) for lane in network.lanes], np.int64)

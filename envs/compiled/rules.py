@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.compiled.arrays import FactorRows, LaneArrays, OrderRules
+from envs.compiled.arrays import Csr, FactorRows, LaneArrays, NodeArrays, OrderRules
 from envs.compiled.calendars import CalendarRows
 from envs.compiled.links import Links
+from envs.compiled.sparse import csr
 from envs.network.calendar import Calendar
 from envs.network.lane import Limits, Rounding
 from envs.network.network import Unfilled
@@ -67,9 +68,14 @@ def compile_exposures(
     )
 
 
-def compile_rules(links: Links, lanes: LaneArrays, calendars: CalendarRows) -> OrderRules:
+def compile_rules(
+    links: Links, nodes: NodeArrays, lanes: LaneArrays, calendars: CalendarRows
+) -> OrderRules:
     """Compile what kernels read of the rules for orders."""
     network = links.network
+    budgets = np.flatnonzero([r.limits is Limits.orders for r in links.resources])
+    takes = _takes(links, nodes, lanes, budgets)
+    limited = np.flatnonzero(np.diff(takes.pointer))
     steps = lanes.step.tolist()
     quantities = [q.quantities(s) for q, s in zip(network.lanes, steps, strict=True)]
 
@@ -87,7 +93,9 @@ def compile_rules(links: Links, lanes: LaneArrays, calendars: CalendarRows) -> O
         rounding=np.array(
             [list(Rounding).index(r) for r in roundings(links, quantities)], np.int64
         ),
-        budgeted=_budgeted(links, lanes),
+        budgets=budgets.astype(np.int64),
+        takes=takes,
+        limited=limited[np.argsort(lanes.turn[limited])].astype(np.int64),
         calendar_row=np.array([calendars.row(met.ordering) for met in links.calendars], np.int64),
     )
 
@@ -110,9 +118,16 @@ def roundings(links: Links, quantities: list[OrderQuantities]) -> list[Rounding]
     return found
 
 
-def _budgeted(links: Links, lanes: LaneArrays) -> Ints:
-    """Lanes that use a budget, in their turn."""
-    uses = links.uses
-    limits = np.array([r.limits is Limits.orders for r in links.resources], bool)
-    using = np.unique(uses.rows[limits[uses.index]])
-    return using[np.argsort(lanes.turn[using])].astype(np.int64)
+def _takes(links: Links, nodes: NodeArrays, lanes: LaneArrays, budgets: Ints) -> Csr:
+    """[Q] -> budgets, then nodes of limited room: what a unit ordered takes of them."""
+    limit = {int(r): k for k, r in enumerate(budgets)}
+    room = {int(n): len(budgets) + k for k, n in enumerate(nodes.capacitated)}
+    takes: list[list[tuple[int, float]]] = [[] for _ in links.network.lanes]
+    for q, r, use in zip(lanes.uses.rows, lanes.uses.index, lanes.uses.value, strict=True):
+        if int(r) in limit:
+            takes[q].append((limit[int(r)], float(use)))
+    received = nodes.receives
+    for n, q, volume in zip(received.rows, received.index, received.value, strict=True):
+        if int(n) in room:
+            takes[q].append((room[int(n)], float(volume)))
+    return csr(takes)

@@ -74,7 +74,7 @@ class Resource:
     with several limits (resources, inputs) the smallest of its parts, and what it leaves of the
     others is shared twice more (`envs.simulation.events.ship`). Orders that want more of a budget
     get their part in whole packs, and then what still fits
-    (`envs.simulation.feasibility.limit_budget`).
+    (`envs.simulation.feasibility.limit_orders`).
 
     With a load_size it is a vehicle too: what leaves in a period by the same mode from the same
     place (or outside supplier) to the same node comes together, whatever the SKU. Such lanes share

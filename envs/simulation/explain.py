@@ -13,8 +13,7 @@ from envs.simulation.feasibility import (
     execute,
     executed_quantity,
     is_open,
-    limit_budget,
-    limit_storage,
+    limit_orders,
 )
 from envs.simulation.simulator import Simulator
 from envs.types import Floats, Ints
@@ -56,12 +55,10 @@ def explain_orders(
             after[q] = 0.0
     note("calendar", after)
     note("non_negative", np.maximum(order, 0.0))
-    room = order.copy()
-    limit_storage(net, state, room, 0, 1)
-    note("storage", room)
+    wish = order.copy()
     executed = order.copy()
     for q in executing.tolist():
-        execute(net, q, room[q], executed[q])
+        execute(net, q, wish[q], executed[q])
     changed = np.flatnonzero(np.abs(executed - order)[:, 0] > _CHANGE)
     for steps, rule in enumerate(
         ("maximum_order", "minimum_order", "order_multiple", "full_loads")
@@ -70,22 +67,25 @@ def explain_orders(
         for q in changed.tolist():
             lane, step = simulator.net.network.lanes[q], float(arrays.lanes.step[q])
             rules = _quantities(lane, step, steps)
-            after[q] = executed_quantity(room[q, 0], *rules, arrays.rules.rounding[q])
+            after[q] = executed_quantity(wish[q, 0], *rules, arrays.rules.rounding[q])
         note(rule, after)
-    cut = order.copy()
     scratch = simulator.scratch
-    limit_budget(net, scratch.resource_need, scratch.wanted, trace.factor, cut, 0, 1)
-    note("budget", cut)
+    for rule, with_budgets in (("storage", False), ("budget", True)):
+        cut = executed.copy()
+        limit_orders(
+            net, state, trace.factor, scratch.limit_left, scratch.limit_need, scratch.wanted, cut,
+            with_budgets, 0, 1,
+        )  # fmt: skip
+        note(rule, cut)
     wanted = None if lanes is None else set(lanes.tolist())
     return [found if wanted is None or q in wanted else [] for q, found in enumerate(changes)]
 
 
 def _executing(arrays: NetworkArrays, lanes: Ints | None) -> Ints:
-    """The lanes, and all others that share a budget with some lane."""
+    """The lanes, and all others that may share a limit with some lane."""
     if lanes is None:
         return np.arange(len(arrays.lanes.to))
-    uses = arrays.lanes.uses
-    return np.union1d(lanes, uses.rows[arrays.resources.limits_orders[uses.index]])
+    return np.union1d(lanes, arrays.rules.limited)
 
 
 def _quantities(lane: Lane, whole: float, steps: int) -> OrderQuantities:

@@ -1,12 +1,13 @@
 """From requested to feasible orders: one layer for every policy.
 
-Rules, in order: calendar (and suppliers that take no orders), non-negative, storage, maximum
-order, minimum order, order multiple, full loads, budget. The executed quantity is what is logged,
-learned from and recommended; `envs.simulation.explain` lists which rule changed what.
+Rules, in order: calendar (and suppliers that take no orders), non-negative, maximum order, minimum
+order, order multiple, full loads, storage, budget. The executed quantity is what is logged, learned
+from and recommended; `envs.simulation.explain` lists which rule changed what.
 
 What a lane takes is nothing, or from its minimum to its maximum whole packs (where loads must be
 full: what both packs and loads fit into). An order becomes the next such quantity that is enough,
-the nearest, or the next below it, as `Lane.rounding` says; never more than the largest.
+the nearest, or the next below it, as `Lane.rounding` says; never more than the largest. Lanes share
+the room at a node and budgets, by one rule (`limit_orders`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _UP, _NEAREST = list(Rounding).index(Rounding.up), list(Rounding).index(Rounding
 _CRUMB = 1e-6  # packs: nobody's need, but what numbers leave that were added and taken away
 _LAST_DIGITS = 1e-9  # packs: half a pack is half a pack, whatever the last bits of the sum
 _SAME = 1e-14  # relative
-_SWEEPS = 3  # of giving out what is left of a budget
+_SWEEPS = 3  # of giving out what is left of a limit
 
 
 @entry
@@ -99,33 +100,6 @@ def is_open(net: NetworkArrays, factor: Floats, q: int, period: int, offset: int
 
 
 @entry
-def limit_storage(net: NetworkArrays, state: State, order: Floats, lo: int, hi: int) -> None:
-    """Scale order [Q, B] of each node with little room down to what will fit when it arrives.
-
-    Room: storage capacity - volume of the inventory position beyond the demand expected until
-    then, pair by pair.
-    """
-    for i in range(net.nodes.capacitated.size):
-        n = net.nodes.capacitated[i]
-        for b in range(lo, hi):
-            free, need = net.nodes.storage_capacity[n], 0.0
-            for j in range(net.nodes.stored.pointer[n], net.nodes.stored.pointer[n + 1]):
-                p, volume = net.nodes.stored.index[j], net.nodes.stored.value[j]
-                left = state.inventory_position[p, b] - state.forecast_mean[p, b]
-                free -= volume * max(0.0, left)
-                for k in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
-                    need += volume * max(0.0, order[net.stocks.inbound.index[k], b])
-            free = max(0.0, free)
-            if need <= free:
-                continue
-            part = free / need
-            for j in range(net.nodes.stored.pointer[n], net.nodes.stored.pointer[n + 1]):
-                p = net.nodes.stored.index[j]
-                for k in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
-                    order[net.stocks.inbound.index[k], b] *= part
-
-
-@entry
 def execute(net: NetworkArrays, q: int, raw: Floats, ordered: Floats) -> None:
     """ordered [B] = the executed quantities of raw [B] on lane q: the rules of one lane alone."""
     rules = net.rules
@@ -143,93 +117,105 @@ def execute(net: NetworkArrays, q: int, raw: Floats, ordered: Floats) -> None:
 
 
 @entry
-def limit_budget(
-    net: NetworkArrays, need: Floats, wanted: Floats, factor: Floats, ordered: Floats,
-    lo: int, hi: int,
+def limit_orders(
+    net: NetworkArrays, state: State, factor: Floats, left: Floats, need: Floats, wanted: Floats,
+    ordered: Floats, with_budgets: bool, lo: int, hi: int,
 ) -> None:  # fmt: skip
-    """Cut ordered [Q, B] where lanes use more of a budget than there is.
+    """Cut ordered [Q, B] where lanes take more of a node's room, or of a budget, than there is.
 
-    First in proportion (by the scarcest budget that a lane uses), rounded down to what the lane
-    takes. What is then left of the budgets is given out, lane by lane in the order of their
-    priority and then of their names, to those that still lack something, as far as it fits: the
-    smallest order to those that were left with nothing, then one pack more to each, then as many
-    as fit. need [R, B] and wanted [Q, B] are overwritten.
+    First in proportion (by the scarcest limit that a lane takes of), rounded down to what the lane
+    takes. What is then left is given out, lane by lane in the order of their priority and then of
+    their names, to those that still lack something, as far as it fits: the smallest order to those
+    that were left with nothing, then one pack more to each, then as many as fit. left and need [the
+    limits of OrderRules.takes, B] and wanted [Q, B] are overwritten. with_budgets: else room only.
     """
-    uses, budgeted = net.lanes.uses, net.rules.budgeted
-    for r in range(net.resources.capacity.size):
-        need[r, lo:hi] = 0.0
-    for j in range(budgeted.size):
-        q = budgeted[j]
-        for i in range(uses.pointer[q], uses.pointer[q + 1]):
+    takes, limited = net.rules.takes, net.rules.limited
+    _open_limits(net, state, factor, left, with_budgets, lo, hi)
+    need[:, lo:hi] = 0.0
+    for j in range(limited.size):
+        q = limited[j]
+        for i in range(takes.pointer[q], takes.pointer[q + 1]):
             for b in range(lo, hi):
-                need[uses.index[i], b] += uses.value[i] * ordered[q, b]
+                need[takes.index[i], b] += takes.value[i] * ordered[q, b]
     for b in range(lo, hi):
         is_over = False
-        for r in range(net.resources.capacity.size):
-            if net.resources.limits_orders[r]:
-                is_over |= need[r, b] > _budget(net, factor, r, b)
+        for k in range(need.shape[0]):
+            is_over |= need[k, b] > left[k, b]
         if is_over:
-            _cut_in_proportion(net, need, wanted, factor, ordered, b)
+            _cut_in_proportion(net, left, need, wanted, ordered, b)
             for sweep in range(_SWEEPS):
-                for j in range(budgeted.size):
-                    _give_back(net, need, wanted, ordered, budgeted[j], sweep, b)
+                for j in range(limited.size):
+                    _give_back(net, left, wanted, ordered, limited[j], sweep, b)
 
 
 @kernel
-def _budget(net: NetworkArrays, factor: Floats, r: int, b: int) -> float:
-    capacity: float = net.resources.capacity[r]
-    row = net.factor_rows.capacity[r]
-    if row >= 0:  # one without a limit is up or down
-        capacity = capacity * factor[row, b] if factor[row, b] > 0.0 else 0.0
-    return capacity
+def _open_limits(
+    net: NetworkArrays, state: State, factor: Floats, left: Floats, with_budgets: bool,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
+    """left [K, B]: budgets, times the availability of their regimes; then room at nodes: storage
+    capacity - volume of the inventory position beyond the demand expected until an order arrives,
+    pair by pair."""
+    budgets, nodes = net.rules.budgets, net.nodes
+    for k in range(budgets.size):
+        capacity = net.resources.capacity[budgets[k]] if with_budgets else np.inf
+        row = net.factor_rows.capacity[budgets[k]] if with_budgets else -1
+        left[k, lo:hi] = capacity
+        if row >= 0:  # one without a limit is up or down
+            for b in range(lo, hi):
+                left[k, b] = capacity * factor[row, b] if factor[row, b] > 0.0 else 0.0
+    for i in range(nodes.capacitated.size):
+        n, k = nodes.capacitated[i], budgets.size + i
+        left[k, lo:hi] = nodes.storage_capacity[n]
+        for j in range(nodes.stored.pointer[n], nodes.stored.pointer[n + 1]):
+            p, volume = nodes.stored.index[j], nodes.stored.value[j]
+            for b in range(lo, hi):
+                stays = state.inventory_position[p, b] - state.forecast_mean[p, b]
+                left[k, b] -= volume * max(0.0, stays)
+        for b in range(lo, hi):
+            left[k, b] = max(0.0, left[k, b])
 
 
 @kernel
 def _cut_in_proportion(
-    net: NetworkArrays, need: Floats, wanted: Floats, factor: Floats, ordered: Floats, b: int
+    net: NetworkArrays, left: Floats, need: Floats, wanted: Floats, ordered: Floats, b: int
 ) -> None:
-    """need [R, B] becomes what is left of the budgets, wanted [Q, B] what was ordered."""
-    uses, budgeted = net.lanes.uses, net.rules.budgeted
-    for j in range(budgeted.size):
-        q, part = budgeted[j], 1.0
-        for i in range(uses.pointer[q], uses.pointer[q + 1]):
-            r = uses.index[i]
-            if net.resources.limits_orders[r]:
-                capacity = _budget(net, factor, r, b)
-                if need[r, b] > capacity:
-                    part = min(part, capacity / need[r, b])
+    """wanted [Q, B] becomes what was ordered, left [K, B] what the parts leave."""
+    takes, limited = net.rules.takes, net.rules.limited
+    for j in range(limited.size):
+        q, part = limited[j], 1.0
+        for i in range(takes.pointer[q], takes.pointer[q + 1]):
+            k = takes.index[i]
+            if need[k, b] > left[k, b]:
+                part = min(part, left[k, b] / need[k, b])
         wanted[q, b] = ordered[q, b]
         if part < 1.0:
             ordered[q, b] = _largest(net, q, part * ordered[q, b])
-    for r in range(net.resources.capacity.size):
-        if net.resources.limits_orders[r]:
-            need[r, b] = _budget(net, factor, r, b)
-    for j in range(budgeted.size):
-        q = budgeted[j]
-        for i in range(uses.pointer[q], uses.pointer[q + 1]):
-            need[uses.index[i], b] -= uses.value[i] * ordered[q, b]
+    for j in range(limited.size):
+        q = limited[j]
+        for i in range(takes.pointer[q], takes.pointer[q + 1]):
+            left[takes.index[i], b] -= takes.value[i] * ordered[q, b]
 
 
 @kernel
 def _give_back(
     net: NetworkArrays, left: Floats, wanted: Floats, ordered: Floats, q: int, sweep: int, b: int
 ) -> None:
-    """Raise a cut order as far as the sweep and what is left [R, B] of its budgets allow."""
-    uses, rules, has = net.lanes.uses, net.rules, ordered[q, b]
+    """Raise a cut order as far as the sweep and what is left [K, B] of its limits allow."""
+    takes, rules, has = net.rules.takes, net.rules, ordered[q, b]
     most = wanted[q, b]
     if has >= most or (sweep == 0 and has > 0.0):
         return
     if sweep < _SWEEPS - 1:  # divisible units have no next pack
         smallest = max(rules.minimum_order[q], rules.least_packs[q] * rules.pack[q])
         most = min(most, has + rules.pack[q] if has > 0.0 else smallest)
-    for i in range(uses.pointer[q], uses.pointer[q + 1]):
-        if net.resources.limits_orders[uses.index[i]]:
-            most = min(most, has + max(left[uses.index[i], b], 0.0) / uses.value[i])
+    for i in range(takes.pointer[q], takes.pointer[q + 1]):
+        most = min(most, has + max(left[takes.index[i], b], 0.0) / takes.value[i])
     quantity = _largest(net, q, most)
     if quantity > has:
         ordered[q, b] = quantity
-        for i in range(uses.pointer[q], uses.pointer[q + 1]):
-            left[uses.index[i], b] -= uses.value[i] * (quantity - has)
+        for i in range(takes.pointer[q], takes.pointer[q + 1]):
+            left[takes.index[i], b] -= takes.value[i] * (quantity - has)
 
 
 @kernel
@@ -239,8 +225,9 @@ def _largest(net: NetworkArrays, q: int, limit: float) -> float:
     rules = net.rules
     minimum, maximum = rules.minimum_order[q], rules.maximum_order[q]
     numerator, denominator = rules.pack_numerator[q], rules.pack_denominator[q]
-    if numerator == 0.0:
-        return min(limit, maximum) if limit >= minimum * (1.0 - _LAST_DIGITS) else 0.0
+    if numerator == 0.0:  # what is left in the last digits of a limit isn't ordered
+        fits = limit > _LAST_DIGITS and limit >= minimum * (1.0 - _LAST_DIGITS)
+        return min(limit, maximum) if fits else 0.0
     whole = np.floor(limit * denominator / numerator + _LAST_DIGITS)
     least, most = rules.least_packs[q], rules.most_packs[q]
     return _in_units(whole, minimum, maximum, numerator, denominator, least, most)

@@ -119,8 +119,10 @@ class Scratch(NamedTuple):
 
     triggered: Floats  # [R, B] decide: 1 where a joint order is due
     wanted: Floats  # [Q, B] order: units, before each rule; empty where no rule limits orders
+    limit_left: Floats  # [budgets and nodes of limited room, B] order: what is left of them
+    limit_need: Floats  # [the same, B] order: what orders take of them
     need: Floats  # [P, B] ship: units that lanes want of a pair
-    resource_need: Floats  # [R, B] order, ship: use that lanes want of a resource
+    resource_need: Floats  # [R, B] ship: use that lanes want of a resource
     share: Floats  # [Q, B] ship: units in one round; empty where there is only one
     weight: Floats  # [Q, B] ship: see `allocate`; empty where all sharing is simple
     offset: Floats  # [Q, B] ship: the same
@@ -135,9 +137,12 @@ class Scratch(NamedTuple):
         """Allocate the arrays."""
         shapes, arrays = _shapes(net), net.arrays
         lanes, ruled = shapes["Q"], _ruled_lanes(net)
+        limits = len(arrays.rules.budgets) + len(arrays.nodes.capacitated)
         rows = {
             "triggered": shapes["R"],
             "wanted": lanes if arrays.switches.has_order_rules else 0,
+            "limit_left": limits,
+            "limit_need": limits,
             "need": shapes["P"],
             "resource_need": shapes["R"],
             "share": lanes if arrays.switches.ship_rounds > 1 else 0,

@@ -176,22 +176,20 @@ def nobody_orders_when_closed(run: Run) -> None:
 
 
 def orders_are_what_rules_make_of_wishes(run: Run) -> None:
-    """An order is the quantity the lane takes that its rounding chooses; where a budget isn't
-    enough for all, no more than that, and no less than what still fits."""
+    """An order is the quantity the lane takes that its rounding chooses; where a budget or the room
+    at a node isn't enough for all, no more than that, and no less than what still fits."""
     wanted = _wished(run)
     for q, lane in enumerate(run.network.lanes):
         wanted[:, q] = _rounded(run, q, lane, wanted[:, q])
-    ordered, uses, there = run.flows.ordered, run.uses, run.capacity
-    budgets = [r for r, x in enumerate(run.network.resources) if x.limits is Limits.orders]
-    left = np.stack([there[:, r] - np.einsum("q,tqb->tb", uses[r], ordered) for r in budgets]
-                    or [np.zeros(ordered[:, 0].shape)])  # fmt: skip
-    at_most("use of a budget", -left, 0.0)
-    enough = np.ones(ordered.shape, bool)
-    for r in budgets:
-        asked = np.einsum("q,tqb->tb", uses[r], wanted)
-        enough &= np.where(uses[r][:, None] > 0, (asked <= there[:, r])[:, None], True)
+    ordered, limits = run.flows.ordered, _limits_of_orders(run)
+    enough, left = np.ones(ordered.shape, bool), []
+    for use, there in limits:
+        left.append(there - np.einsum("q,tqb->tb", use, ordered))
+        at_most("use of a limit", -left[-1], 0.0)
+        asked = np.einsum("q,tqb->tb", use, wanted)
+        enough &= np.where(use[:, None] > 0, (asked <= there + 1e-9)[:, None], True)
     same("order", np.where(enough, ordered - wanted, 0.0), 0.0)
-    at_most("order that a budget cuts", ordered, wanted)
+    at_most("order that a limit cuts", ordered, wanted)
     for q, lane in enumerate(run.network.lanes):
         legal = _legal(run, q, lane)
         if legal is None:
@@ -200,9 +198,29 @@ def orders_are_what_rules_make_of_wishes(run: Run) -> None:
             place = np.searchsorted(legal, ordered[:, q] + 1e-6)
             more = legal[np.minimum(place, len(legal) - 1)] - ordered[:, q]
         fits = (more > 0) & (ordered[:, q] + more <= wanted[:, q] + 1e-9) & ~enough[:, q]
-        for k, r in enumerate(budgets):
-            fits &= uses[r][q] * more <= left[k] - 1e-6
-        assert not fits.any(), f"an order on {lane.id} was cut more than its budgets ask for"
+        for (use, _), rest in zip(limits, left, strict=True):
+            fits &= use[q] * more <= rest - 1e-6
+        assert not fits.any(), f"an order on {lane.id} was cut more than its limits ask for"
+
+
+def _limits_of_orders(run: Run) -> list[tuple[Floats, Floats]]:
+    """[Q] what a unit ordered takes, and [T, B] how much there is: of budgets, of room at nodes
+    beyond what will still lie there when an order arrives."""
+    network, state = run.network, run.opened
+    limits = [
+        (run.uses[r], run.capacity[:, r])
+        for r, resource in enumerate(network.resources)
+        if resource.limits is Limits.orders
+    ]
+    volume = np.array([[s.volume for s in network.skus if s.id == p.sku] for p in network.stocks])
+    stays = volume * np.maximum(0.0, state.inventory_position - state.forecast_mean)
+    for node in network.nodes:
+        if np.isfinite(node.storage_capacity):
+            here = np.array([[s.node == node.id] for s in network.stocks])
+            use = (run.delivers.T @ (here * volume))[:, 0]
+            room = node.storage_capacity - (here * stays).sum(axis=1)
+            limits.append((use, np.maximum(0.0, room)))
+    return limits
 
 
 def _legal(run: Run, q: int, lane: Lane) -> Floats | None:
@@ -232,7 +250,7 @@ def _rounded(run: Run, q: int, lane: Lane, wish: Floats) -> Floats:
         below = legal[np.searchsorted(legal, wish + 1e-6, side="right") - 1]
     if rounding is Rounding.nearest:
         return np.where(above - wish <= wish - below + 1e-9, above, below)
-    crumb = 1e-6 * lane.minimum_order  # what is left of a wish by a full node is no need
+    crumb = 1e-6 * lane.minimum_order
     return np.where(wish > crumb, above if rounding is Rounding.up else below, 0.0)
 
 
@@ -251,19 +269,8 @@ def _usual_rounding(run: Run, q: int, lane: Lane) -> Rounding:
 
 
 def _wished(run: Run) -> Floats:
-    """[T, Q, B] what is asked for while orders can be placed, as far as it will find room."""
-    network, state = run.network, run.opened
-    lanes, pairs = network.lanes, network.stocks
+    """[T, Q, B] what is asked for while orders can be placed."""
     order = np.maximum(run.raw, 0.0) * (run.multiplier("ordering") > 0.0)
-    volume = np.array([[s.volume for s in network.skus if s.id == p.sku] for p in pairs])
-    left = volume * np.maximum(0.0, state.inventory_position - state.forecast_mean)
-    for node in network.nodes:
-        here = np.array([[s.node == node.id] for s in pairs])
-        to = np.array([[q.node == node.id] for q in lanes])
-        room = np.maximum(0.0, node.storage_capacity - (here * left).sum(axis=1))
-        asked = (to * (run.delivers.T @ volume) * order).sum(axis=1)
-        share = np.where(asked > room, room / np.maximum(asked, 1e-300), 1.0)
-        order = np.where(to, order * share[:, None], order)
     return order
 
 

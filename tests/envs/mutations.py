@@ -344,15 +344,15 @@ MUTATIONS = (
     ),
     Mutation(
         "budgets are no limit",
-        "simulation/events/order.py",
-        "limit_budget(net, scratch.resource_need, wanted, factor, flows.ordered, lo, hi)",
-        "pass",
+        "simulation/feasibility.py",
+        "net.resources.capacity[budgets[k]] if with_budgets else np.inf",
+        "np.inf",
     ),
     Mutation(
         "orders forget that storage is full",
-        "simulation/events/order.py",
-        "limit_storage(net, state, wanted, lo, hi)",
-        "pass",
+        "simulation/feasibility.py",
+        "left[k, lo:hi] = nodes.storage_capacity[n]",
+        "left[k, lo:hi] = np.inf",
     ),
     Mutation(
         "calendars are no limit",

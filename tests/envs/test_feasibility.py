@@ -202,55 +202,71 @@ def test_usual_rounding() -> None:
         assert usual(replace(base, lanes=changed), dc) is rounding
 
 
-def budgets(random: Random) -> SupplyNetwork:
-    """Two to four lanes that one or two budgets limit."""
-    names = [f"l{i}" for i in range(random.randint(2, 4))]
+def limits(random: Random) -> SupplyNetwork:
+    """One to four lanes with minima, maxima, packs and full loads, that share the room at their
+    node and one or two budgets."""
+    names = [f"l{i}" for i in range(random.randint(1, 4))]
     resources = tuple(
-        Resource(name, random.choice([5.0, 9.0, 20.0]), Limits.orders)
-        for name in ("money", "room")[: random.randint(1, 2)]
+        Resource(name, random.choice([5.0, 9.0, 20.0, INF]), Limits.orders)
+        for name in ("money", "hours")[: random.randint(0, 2)]
     )
-    return SupplyNetwork(
-        (Node("shop"),),
-        tuple(Sku(name) for name in names),
-        tuple(Stock("shop", name) for name in names),
-        tuple(
+    lanes = []
+    for name in names:
+        load = random.choice([None, None, 2.0, 3.0])
+        lanes.append(
             Lane(
                 name, "shop", name, LeadTime(1),
-                order_multiple=random.choice([1.0, 2.0, 4.0]),
-                minimum_order=random.choice([0.0, 3.0]),
+                minimum_order=random.choice([0.0, 3.0, 5.0]),
+                maximum_order=random.choice([8.0, 13.0, INF, INF]),
+                order_multiple=random.choice([0.0, 1.0, 2.0, 4.0]) if load is None else 2.0,
+                load_size=load,
+                full_loads=load is not None,
+                rounding=random.choice(list(Rounding)),
                 priority=random.choice([0, 0, 1]),
                 resources=tuple(
                     ResourceUse(r.id, random.choice([0.5, 1.0, 2.0]))
                     for r in resources if r.id == "money" or random.random() < 0.5
                 ),
             )
-            for name in names
-        ),
+        )  # fmt: skip
+    return SupplyNetwork(
+        (Node("shop", storage_capacity=random.choice([7.0, 16.0, 25.0, INF])),),
+        tuple(Sku(n, volume=random.choice([0.0, 0.5, 1.0]), whole_units=True) for n in names),
+        tuple(Stock("shop", name, initial_stock=random.choice([0.0, 4.0])) for name in names),
+        tuple(lanes),
         resources,
-    )  # fmt: skip
+    )
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_budgets_by_enumeration(seed: int) -> None:
-    """Of all orders that keep the budgets: what is executed is one, and no lane could have more
-    of what it asked for. What fits as it is, isn't touched."""
+@pytest.mark.parametrize("seed", range(100))
+def test_limits_by_enumeration(seed: int) -> None:
+    """Of all orders that the lanes take and that keep the room and the budgets: what is executed is
+    one, and no lane could have more of what it asked for. What fits as it is, isn't touched."""
     random = Random(seed)
-    network = budgets(random)
+    network = limits(random)
+    lanes, [node] = network.lanes, network.nodes
     simulator = Simulator(compile_network(network), 8)
     simulator.reset(0)
-    arrays = simulator.net.arrays
-    raw = np.random.default_rng(seed).integers(0, 14, (len(network.lanes), 8)).astype(float)
+    raw = np.random.default_rng(seed).integers(0, 14, (len(lanes), 8)).astype(float)
     simulator.close_period_with_orders(raw)
-    use = np.zeros((len(network.resources), len(network.lanes)))
-    use[arrays.lanes.uses.index, arrays.lanes.uses.rows] = arrays.lanes.uses.value
-    there = np.array([r.capacity for r in network.resources])
+    volume = [s.volume for s in network.skus]
+    stored = sum(v * s.initial_stock for v, s in zip(volume, network.stocks, strict=True))
+    uses = [{u.resource: u.per_unit for u in q.resources} for q in lanes]
+    use = np.array([volume, *([u.get(r.id, 0.0) for u in uses] for r in network.resources)])
+    there = np.array([node.storage_capacity - stored, *(r.capacity for r in network.resources)])
+    there = np.maximum(there, 0.0)
+    legal = [
+        [0.0, *(x for x in np.arange(1.0, 40.0) if q.minimum_order <= x <= q.maximum_order
+                and x % (q.order_multiple or 1.0) == 0 and x % (q.load_size or 1.0) == 0)]
+        for q in lanes
+    ]  # fmt: skip
     for b in range(8):
-        legal = [
-            [0.0, *(x for x in np.arange(1.0, 20.0) if x % q.order_multiple == 0
-                    and x >= q.minimum_order)]
-            for q in network.lanes
-        ]  # fmt: skip
-        wanted = [min(legal[q], key=lambda x: (abs(x - raw[q, b]), -x)) for q in range(len(legal))]
+        wanted = []
+        for q, lane in enumerate(lanes):
+            above = min((x for x in legal[q] if x >= raw[q, b]), default=legal[q][-1])
+            below = max(x for x in legal[q] if x <= raw[q, b])
+            near = above if above - raw[q, b] <= raw[q, b] - below else below
+            wanted.append({UP: above, NEAREST: near, DOWN: below}[lane.rounding or NEAREST])
         got = simulator.flows.ordered[:, b]
         assert (use @ got <= there).all()
         if (use @ wanted <= there).all():
@@ -287,3 +303,17 @@ def test_what_is_left_of_a_budget_goes_round() -> None:
     assert ordered([8, 8, 8], 9) == [4, 4, 0]  # nothing each: a, then c
     assert ordered([20, 4, 0], 23) == [16, 4, 0]
     assert ordered([40, 0, 40], 37) == [20, 0, 16]
+
+
+def test_a_pack_never_exceeds_the_room() -> None:
+    """Rounded up to packs of three, eight are nine: but there is room for five."""
+    network = SupplyNetwork(
+        (Node("shop", storage_capacity=10.0),),
+        (Sku("tea"),),
+        (Stock("shop", "tea", initial_stock=5.0),),
+        (Lane("buy", "shop", "tea", LeadTime(1), order_multiple=3.0, rounding=UP),),
+    )
+    simulator = Simulator(compile_network(network), 1)
+    simulator.reset(0)
+    simulator.close_period_with_orders(np.array([[8.0]]))
+    assert simulator.flows.ordered[0, 0] == 3.0

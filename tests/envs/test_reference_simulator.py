@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from itertools import product
 from random import Random
 
@@ -13,7 +12,7 @@ import pytest
 from envs.compiled.arrays import CostColumn
 from envs.compiled.network import compile_network
 from envs.network.demand import Demand
-from envs.network.lane import Allocation, Lane, LaneInput, Resource, ResourceUse
+from envs.network.lane import Lane, LaneInput, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
 from envs.network.network import (
     InTransitPayer,
@@ -27,39 +26,51 @@ from envs.network.network import (
     Unfilled,
 )
 from envs.network.regime import MULTIPLIERS
-from tests.envs.networks import random_network
-from tests.envs.reference_simulator import ReferenceSimulator
-from tests.envs.runs import Floats, Run, play_orders, random_orders, same
+from tests.envs.reference_simulator import Given, ReferenceSimulator
+from tests.envs.runs import Run, play_orders, random_orders, random_run, same
 
 PERIODS = 20
 
 
-def agree(network: SupplyNetwork, orders: Floats, seed: int = 0) -> None:
-    """Both simulators do the same in every period, to the last cost. orders [T, Q, 1] units."""
-    run = play_orders(compile_network(network), orders, seed)
-    reference = ReferenceSimulator(network)
+def agree(run: Run) -> None:
+    """Both simulators do the same in every period, to the last cost."""
+    network = run.network
+    reference = ReferenceSimulator(network, int(run.offset[0]))
     lanes, pairs = [q.id for q in network.lanes], [s.label for s in network.stocks]
-    customers = [pairs[p] for p in run.net.customer_pair]
-    for t in range(len(orders)):
-        raw = dict(zip(lanes, orders[t, :, 0].tolist(), strict=True))
-        demand = dict(zip(customers, run.demand[t, :, 0].tolist(), strict=True))
-        lead = dict(zip(lanes, run.lead_time[t, :, 0].astype(int).tolist(), strict=True))
-        now = reference.play(raw, demand, lead, factors_of(run, t))
-        for name in ("ordered", "shipped", "cancelled", "received", "scrapped"):
-            wanted = np.array([getattr(now, name)[q] for q in lanes])
-            same(f"{name} in {t}, {lanes}", getattr(run.flows, name)[t, :, 0], wanted)
-        for name in ("owed", "orders_on_way_total", "in_transit_total"):
-            wanted = np.array([getattr(now, name)[q] for q in lanes])
-            same(f"{name} in {t}, {lanes}", getattr(run.closed, name)[t, :, 0], wanted)
-        for name in ("sold", "backlog_served", "lost"):
-            wanted = np.array([getattr(now, name)[p] for p in pairs])
-            same(f"{name} in {t}, {pairs}", getattr(run.flows, name)[t, :, 0], wanted)
-        for name in ("on_hand", "backorders"):
-            wanted = np.array([getattr(now, name)[p] for p in pairs])
-            same(f"{name} in {t}, {pairs}", getattr(run.closed, name)[t, :, 0], wanted)
+    for t in range(len(run.raw)):
+        now = reference.play(given(run, t))
+        for names, got, where in (
+            (("ordered", "shipped", "cancelled", "received", "scrapped"), run.flows, lanes),
+            (("owed", "orders_on_way_total", "in_transit_total"), run.closed, lanes),
+            (("sold", "backlog_served", "lost"), run.flows, pairs),
+            (("on_hand", "backorders"), run.closed, pairs),
+        ):
+            for name in names:
+                wanted = np.array([getattr(now, name)[place] for place in where])
+                same(f"{name} in {t}, {where}", getattr(got, name)[t, :, 0], wanted)
         for column in CostColumn:
             wanted = np.array([now.cost[column, p] for p in pairs])
             same(f"{column.name} in {t}, {pairs}", run.flows.cost[t, column, :, 0], wanted)
+
+
+def given(run: Run, t: int) -> Given:
+    """What chance and agents brought."""
+    lanes = [q.id for q in run.network.lanes]
+    pairs = [s.label for s in run.network.stocks]
+    customers = [pairs[p] for p in run.net.customer_pair]
+    weights = {
+        (pair, lane): weight
+        for p, pair in enumerate(pairs)
+        for lane, weight in zip(lanes, run.sharing_weight(p)[t, :, 0].tolist(), strict=True)
+    }
+    return Given(
+        raw=dict(zip(lanes, run.raw[t, :, 0].tolist(), strict=True)),
+        demand=dict(zip(customers, run.demand[t, :, 0].tolist(), strict=True)),
+        lead=dict(zip(lanes, run.lead_time[t, :, 0].astype(int).tolist(), strict=True)),
+        factors=factors_of(run, t),
+        forecast=dict(zip(pairs, run.opened.forecast_mean[t, :, 0].tolist(), strict=True)),
+        weights=weights,
+    )
 
 
 def factors_of(run: Run, t: int) -> dict[tuple[str, str], float]:
@@ -108,32 +119,14 @@ def test_every_order_of_events(receive: Receive, demand: ServeOrder, unfilled: U
     timing = Timing(receive, demand, unfilled, InTransitPayer.sender)
     for lead, delay in product(range(4), range(3)):
         network = chain(timing, lead, delay)
-        agree(network, random_orders(Random(lead + 4 * delay), network, PERIODS, 1))
-
-
-def known(network: SupplyNetwork) -> SupplyNetwork:
-    """The network without what the second simulator leaves out."""
-    in_turn = {Allocation.fair_share: Allocation.proportional}
-    stocks = (
-        replace(
-            s, learned_allocation=False, allocation=in_turn.get(s.allocation, s.allocation)
-        )
-        for s in network.stocks
-    )  # fmt: skip
-    return replace(
-        network,
-        skus=tuple(replace(s, whole_units=False) for s in network.skus),
-        nodes=tuple(replace(n, storage_capacity=math.inf) for n in network.nodes),
-        stocks=tuple(stocks),
-    )
+        orders = random_orders(Random(lead + 4 * delay), network, PERIODS, 1)
+        agree(play_orders(compile_network(network), orders, 0))
 
 
 def agree_on(seed: int) -> None:
-    """Both do the same on a random network, given random orders."""
-    random = Random(seed)
-    network = known(random_network(random, closes=False))
+    """Both do the same on a random network, given random orders or random actions."""
     try:
-        agree(network, random_orders(random, network, PERIODS, 1), seed)
+        agree(random_run(Random(seed), PERIODS, batch=1))
     except AssertionError as error:
         raise AssertionError(f"random network {seed}: {error}") from error
 

@@ -14,7 +14,7 @@ from envs.simulation.actions import (
     SHARE_RANGE,
     SMOOTHING_BOUNDS,
 )
-from envs.simulation.feasibility import execute, is_open, limit_budget, limit_storage
+from envs.simulation.feasibility import execute, is_open, limit_orders
 from envs.simulation.world import World
 from envs.types import Floats, Floats32
 
@@ -181,10 +181,12 @@ def _apply_order_rules(world: World, period: int, lo: int, hi: int) -> None:
         for b in range(lo, hi):
             is_on = is_open(net, factor, q, period, offset[b], b)
             wanted[q, b] = max(0.0, flows.raw_order[q, b]) if is_on else 0.0
-    limit_storage(net, state, wanted, lo, hi)
     for q in range(net.lanes.to.size):
         execute(net, q, wanted[q, lo:hi], flows.ordered[q, lo:hi])
-    limit_budget(net, scratch.resource_need, wanted, factor, flows.ordered, lo, hi)
+    limit_orders(
+        net, state, factor, scratch.limit_left, scratch.limit_need, wanted, flows.ordered, True,
+        lo, hi,
+    )  # fmt: skip
 
 
 @kernel
