@@ -264,8 +264,8 @@ class ModelInfo(Answer):
 class Guardrail(Answer):
     """A rule changed the quantity of a line [units].
 
-    rule: calendar, non_negative, storage, maximum_order, minimum_order, order_multiple,
-        full_loads or budget (`envs.simulation.explain`).
+    rule: calendar, non_negative, maximum_order, minimum_order, order_multiple, full_loads,
+        storage or budget (`envs.simulation.explain`).
     """
 
     rule: str

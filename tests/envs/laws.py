@@ -112,12 +112,13 @@ def _whole_pairs(run: Run) -> Bools:
 
 
 def whole_units_stay_whole(run: Run) -> None:
-    """No part of a unit is ordered, shipped, taken by production, received, stocked or sold."""
+    """No part of a unit is ordered, asked for, owed, shipped, taken by production, on its way, let
+    in, scrapped, stocked, sold, waited for, lost or cancelled."""
     lanes = np.array([[q.sku in run.whole] for q in run.network.lanes])
     pairs, flows = _whole_pairs(run), run.flows
     for name in ("ordered", "shipped", "cancelled", "received", "scrapped"):
         same(name, *_parts(lanes, getattr(flows, name)))
-    for name in ("demand", "sold", "backlog_served", "lost"):
+    for name in ("demand", "sold", "backlog_served", "lost", "requested"):
         same(name, *_parts(pairs, getattr(flows, name)))
     same("taken by lanes", *_parts(pairs, run.consumes @ flows.shipped))
     for state in (run.opened, run.closed):
@@ -125,7 +126,8 @@ def whole_units_stay_whole(run: Run) -> None:
             same(name, *_parts(pairs, getattr(state, name)))
         for name in ("owed", "in_transit_total", "orders_on_way_total"):
             same(name, *_parts(lanes, getattr(state, name)))
-        same("in_transit", *_parts(lanes[:, None], state.in_transit))
+        for name in ("in_transit", "orders_on_way"):
+            same(name, *_parts(lanes[:, None], getattr(state, name)))
 
 
 def _parts(is_whole: Bools, values: Floats) -> tuple[Floats, Floats]:

@@ -302,7 +302,7 @@ def _stock(
         price=random.choice([0.0, 5.0]),
         p_wait=random.choice([0.0, 0.3, 1.0]),
         initial_stock=float(random.randint(0, 20)),
-        serve_limit=random.choice([math.inf, 7.0]),
+        serve_limit=random.choice([math.inf, 7.5]),
         demand=_demand(random, drawn, divisible) if customer else None,
         demand_regimes=_some(random, regimes, 0.3) if customer else (),
         allocation=random.choice(list(Allocation)),
