@@ -223,14 +223,21 @@ def _is_whole(net: NetworkArrays, q: int) -> bool:
 
 
 @kernel
+def usable_share(net: NetworkArrays, factor: Floats, q: int, b: int) -> float:
+    """Of what arrives on a lane."""
+    share: float = net.lanes.yield_share[q]
+    if net.factor_rows.yield_share[q] >= 0:
+        share *= factor[net.factor_rows.yield_share[q], b]
+    return share
+
+
+@kernel
 def good_units(
     net: NetworkArrays, factor: Floats, q: int, quantity: float, rounding: float, b: int
 ) -> float:
     """What is usable of a receipt [units]; of whole units a whole number. Where room is limited,
     parts of a unit are no good, so that no more comes in than fits."""
-    share: float = net.lanes.yield_share[q]
-    if net.factor_rows.yield_share[q] >= 0:
-        share *= factor[net.factor_rows.yield_share[q], b]
+    share = usable_share(net, factor, q, b)
     good: float = quantity * share
     if share < 1.0 and _is_whole(net, q):
         good = whole(good, rounding)

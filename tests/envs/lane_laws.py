@@ -77,7 +77,7 @@ def _let_in(
         to = np.array([[q.node == node.id] for q in network.lanes])
         here = np.array([[s.node == node.id] for s in network.stocks])
         room = np.maximum(0.0, node.storage_capacity - (here * volume * on_hand).sum(axis=0))
-        asked = (to * takes_room * _usable(run, due, good, 0.0)).sum(axis=0)
+        asked = (to * takes_room * due * good).sum(axis=0)
         fits = np.where(asked > room, room / np.maximum(asked, 1e-300), 1.0)
         whole = _of_whole_units(run)
         lets = np.where(whole, np.floor(due * fits + 1e-9), due * fits)

@@ -129,7 +129,7 @@ class ReferenceSimulator:
             if s.node == node
         )
         lanes = [q for q in self.lanes if q.node == node and self._takes_room(q)]
-        need = sum(self._volume_of(q, due[q.id]) for q in lanes)
+        need = sum(self.volume[q.sku] * self._share(q) * due[q.id] for q in lanes)
         share = 1.0 if need <= max(room, 0.0) else max(room, 0.0) / need
         takes = {q.id: share * due[q.id] for q in lanes}
         for lane in lanes:
@@ -152,8 +152,12 @@ class ReferenceSimulator:
         """Room that the usable part of what comes in takes."""
         return self.volume[lane.sku] * self._usable(lane, units)
 
+    def _share(self, lane: Lane) -> float:
+        """Of what arrives, that is usable."""
+        return lane.yield_share * self.factors["yield_share", lane.id]
+
     def _usable(self, lane: Lane, units: float) -> float:
-        share = lane.yield_share * self.factors["yield_share", lane.id]
+        share = self._share(lane)
         if lane.sku not in self.whole or share == 1.0:
             return share * units
         return down(share * units) if self._takes_room(lane) else some_up(share * units, self.t)

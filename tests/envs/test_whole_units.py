@@ -73,6 +73,24 @@ def test_capacity_is_used_by_whole_units() -> None:
     assert shipped(replace(base, lanes=lanes, resources=hours), 3, 4) == [1, 2]
 
 
+def test_whole_and_divisible_goods_share_a_room() -> None:
+    """Two of four sets are usable and 10.5 litres due, of ten there is room for: all sets come in
+    (the last one is scrapped), and of the oil no more than its share."""
+    network = SupplyNetwork(
+        (Node("shop", storage_capacity=10.0),),
+        (Sku("oil"), Sku("set", whole_units=True)),
+        (Stock("shop", "oil"), Stock("shop", "set")),
+        (
+            Lane("oil", "shop", "oil", LeadTime(1), initial_in_transit=(10.5,)),
+            Lane("set", "shop", "set", LeadTime(1), yield_share=0.7, initial_in_transit=(4.0,)),
+        ),
+    )
+    simulator = Simulator(compile_network(network), 1)
+    simulator.reset(0)
+    oil, sets = simulator.state.on_hand[:, 0]
+    assert (oil, sets) == (pytest.approx(10.5 * 10.0 / (10.5 + 0.7 * 4.0)), 2.0)
+
+
 def test_parts_over_periods_keep_their_mean() -> None:
     """A share of 0.3 of single units: three of ten, spread over the periods."""
     ups = [np.floor(0.3 + rounding_of(t)) for t in range(1000)]

@@ -93,7 +93,7 @@ class Receiving:
         if not at_once:  # what nothing disturbs is on the shelf already
             on_hand = on_hand + tables.at_pairs(due * self._plain)
         nodes = len(self._capacity)
-        volume = self._volume[tables.to] * self._good(due, draws, 0.0) * self._needs_room
+        volume = self._volume[tables.to] * self._yield(draws) * due * self._needs_room
         need = tables.total(nodes, self._node[tables.to], volume)
         taken = tables.total(nodes, self._node, self._volume * on_hand)
         let_in = proportion((self._capacity - taken).clamp(min=0.0), need)

@@ -14,7 +14,7 @@ import numpy as np
 
 from envs.compiled.arrays import NetworkArrays
 from envs.kernel import kernel
-from envs.simulation.whole_units import good_units, let_in_whole, rounding_of
+from envs.simulation.whole_units import good_units, let_in_whole, rounding_of, usable_share
 from envs.simulation.world import World
 from envs.types import Floats
 
@@ -194,14 +194,15 @@ def _find_room(world: World, slot: int, at_once: bool, lo: int, hi: int) -> None
     net, state, scratch = world.net, world.state, world.scratch
     for i in range(net.nodes.capacitated.size):
         scratch.let_in[net.nodes.capacitated[i], lo:hi] = 0.0
-    for q in range(net.lanes.to.size):  # first: the volume of what is due
+    # First the volume of what is due; parts of whole units too, so that no share rounds up.
+    for q in range(net.lanes.to.size):
         if _is_disturbed(net, q, at_once) and _needs_room(net, q):
             to = net.lanes.to[q]
             need = scratch.let_in[net.stocks.node_of[to], lo:hi]
             due = state.in_transit[q, slot, lo:hi]
             for b in range(hi - lo):
-                good = good_units(net, world.factor, q, due[b], 0.0, lo + b)
-                need[b] += net.stocks.volume[to] * good
+                share = usable_share(net, world.factor, q, lo + b)
+                need[b] += net.stocks.volume[to] * share * due[b]
     for i in range(net.nodes.capacitated.size):
         n = net.nodes.capacitated[i]
         for b in range(lo, hi):
