@@ -104,8 +104,8 @@ class ReferenceSimulator:
         for lane in self.lanes:
             goods = self.goods[lane.id]
             if self.factors["transit", lane.id] == 0.0:
-                for due in sorted(goods, reverse=True) if lane in on_road else (self.t,):
-                    goods[due + 1] += goods.pop(due, 0.0)
+                for when in sorted(goods, reverse=True) if lane in on_road else (self.t,):
+                    goods[when + 1] += goods.pop(when, 0.0)
             if self.factors["receiving", lane.id] == 0.0:
                 goods[self.t + 1] += goods.pop(self.t, 0.0)
         due = {lane.id: self.goods[lane.id].pop(self.t, 0.0) for lane in self.lanes}
