@@ -34,7 +34,9 @@ _UNDERSTOOD = {
         "target_service", "initial_stock", "demand", "demand_regimes", "allocation",
         "learned_allocation",
     },
-    "Demand": {"mean", "standard_deviation", "process", "history", "multiplier", "correlation"},
+    "Demand": {
+        "mean", "standard_deviation", "process", "history", "multiplier", "season", "correlation",
+    },
     "Lane": {
         "id", "node", "sku", "lead_time", "inputs", "resources", "regimes", "unit_cost",
         "fixed_cost", "load_size", "load_cost", "full_loads", "base_share", "minimum_order",
@@ -193,7 +195,8 @@ class _Reader:
         _check(f"demand at '{stock.label}'", demand)
         if demand.process is None:
             raise NotCovered(f"demand at '{stock.label}' is a history")
-        if demand.multiplier is not None and (demand.multiplier != 1.0).any():
+        known = demand.multiplier
+        if demand.season is not None or (known is not None and (known != 1.0).any()):
             raise NotCovered(f"demand at '{stock.label}' moves with the calendar")
         factors = _product(regimes, lambda state: state.demand, stock.demand_regimes)
         pmfs = [_pmf(demand.process, float(f), stock.label) for f in factors]

@@ -12,9 +12,11 @@ from envs.compiled.network import CompiledNetwork
 from envs.environment.batched_env import BatchedEnv
 from envs.kpis.pairs import EpisodeKpis
 from envs.network.lane import Lane, Speed
+from envs.network.network import Stock
 from envs.network.regime import Regime
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
+from envs.simulation.actions import Group
 from evaluation.comparison.compare import estimate
 from evaluation.comparison.units import SHARE, cost_unit, unit_of
 from evaluation.show.network_plot import connect
@@ -89,22 +91,39 @@ def _nodes(scenario: Scenario) -> Table:
     policy = scenario.base_policy
     table = _table(
         f"Nodes; base policy {policy}", "kind", "nodes", "pairs", "with customers",
-        f"demand per {scenario.period_name}", "features", "Action heads",
+        f"demand per {scenario.period_name}", "Moves by", "features", "Action heads",
     )  # fmt: skip
     demand = np.zeros(len(net.network.stocks))
     demand[net.customer_pair] = net.demand.customer_mean
     groups = {group.name: group for group in env.groups}
     for kind, nodes in Counter(n.kind for n in net.network.nodes).items():
         if kind not in groups:
-            table.add_row(kind, f"{nodes:,}", "0", "", "", "", "none: no stock")
+            table.add_row(kind, f"{nodes:,}", "0", "", "", "", "", "none: no stock")
             continue
         group = groups[kind]
         own = demand[group.start : group.stop]
         table.add_row(
             kind, f"{nodes:,}", f"{own.size:,}", f"{np.count_nonzero(own):,}",
-            _number(own.sum()), str(env.observation_size), ", ".join(group.heads),
+            _number(own.sum()), ", ".join(_movements(scenario.network.stocks, group)),
+            str(env.observation_size), ", ".join(group.heads),
         )  # fmt: skip
     return table
+
+
+def _movements(stocks: Sequence[Stock], group: Group) -> Iterable[str]:
+    """What moves the demand of a kind's nodes; ahead of time, but for regimes."""
+    own = stocks[group.start : group.stop]
+    demands = [stock.demand for stock in own if stock.demand is not None]
+    seasons = [demand.season for demand in demands if demand.season is not None]
+    for what, moves in (
+        ("weekday", any(season.weekday for season in seasons)),
+        ("month", any(season.yearly for season in seasons)),
+        ("trend", any(season.trend for season in seasons)),
+        ("known factors", any(demand.multiplier is not None for demand in demands)),
+        ("regimes", any(stock.demand_regimes for stock in own)),
+    ):
+        if moves:
+            yield what
 
 
 def _lanes(net: CompiledNetwork) -> Table:

@@ -56,6 +56,19 @@ def test_the_network_is_what_its_numbers_say() -> None:
     assert not any(lane.base_share for lane in beside)
 
 
+def test_days_of_the_week_are_those_of_the_dates() -> None:
+    """A start on a Sunday begins with a Sunday's demand, of every SKU."""
+    monday, sunday = (
+        build("smoke=true", "scenario.start_date=" + day).compiled.demand.multiplier
+        for day in ("2024-01-01", "2024-01-07")
+    )
+    assert monday is not None
+    assert sunday is not None
+    # The week's season and promotions stay; only days change places.
+    np.testing.assert_allclose(sunday[:, 1:7], monday[:, :6], rtol=0.15)
+    np.testing.assert_allclose(sunday[:, 0], monday[:, 6], rtol=0.15)
+
+
 @pytest.mark.parametrize(("centres", "stores", "skus"), [(1, 1, 1), (3, 7, 2)])
 def test_its_size_is_free(centres: int, stores: int, skus: int) -> None:
     """Any number of centres, stores and SKUs; one centre has nobody to help."""
@@ -90,6 +103,7 @@ def test_the_seed_draws_the_structure() -> None:
         ("scenario.stores=0", "stores is 0"),
         ("scenario.supplies.sea.unit_cost=0.9", "sea: unit_cost is 0.9"),
         ("scenario.market.weekdays=[1,1]", "weekdays"),
+        ("scenario.period_name=week", "expected 'day': the market has days of the week"),
         ("scenario.market.swing=1", "swing is 1"),
         ("scenario.market.promotions=40", "promotions is 40"),
         ("scenario.market.lift_low=4", "lift_low 4"),

@@ -210,6 +210,19 @@ def test_periods_of_a_plot_are_dates(
     assert dict(zip(axis.get_xticks().tolist(), names, strict=True)) == ticks
 
 
+def test_what_moves_demand_is_told() -> None:
+    """In the row of the nodes whose customers it is."""
+    year = ",".join(["1"] * 6 + ["2"] * 6)
+    moves = [
+        "scenario.demand.weekday=[1,1,1,1,1,2,0]", f"scenario.demand.yearly=[{year}]",
+        "scenario.demand.trend=0.05",
+    ]  # fmt: skip
+    for arguments, told in (([], ""), (moves[:1], "weekday"), (moves, "weekday, month, trend")):
+        nodes = network_tables(built("lost_sales", *arguments))[0]
+        [column] = [column for column in nodes.columns if column.header == "moves by"]
+        assert [*column.cells] == [told]
+
+
 def test_a_run_knows_its_calendar_periods() -> None:
     """From where its trace began, past the warm-up."""
     scenario = replace(built("lost_sales"), warm_up=5)
@@ -219,7 +232,7 @@ def test_a_run_knows_its_calendar_periods() -> None:
 
 def test_key_figures_have_units() -> None:
     """In the scenario's currency and periods."""
-    scenario = replace(built("lost_sales"), currency="USD", period_name="week")
+    scenario = built("lost_sales", "scenario.currency=USD", "scenario.period_name=week")
     policy = Competitor("it", "base_stock").build(scenario)
     table = figures_table(scenario, "it", play(scenario, policy, traces=2, seed=0))
     names, _, units = ([*column.cells] for column in table.columns)
@@ -230,7 +243,8 @@ def test_key_figures_have_units() -> None:
     assert (unit["weeks of supply"], unit["turns"]) == ("weeks", "a year")
     assert unit["lost sales"] == "units per week"
     assert in_words(scenario) == "Costs in USD per week"
-    dated = replace(scenario, start_date="2024-01-03")
+    dated = built("lost_sales", "scenario.currency=USD", "scenario.period_name=week",
+                  "scenario.start_date=2024-01-03")  # fmt: skip
     assert in_words(dated) == "Costs in USD per week; week 0 is Wednesday 2024-01-03"
 
 

@@ -14,6 +14,7 @@ from envs.network.calendar import Calendar
 from envs.network.demand import DemandConfig
 from envs.network.lead_time import LeadTime
 from envs.network.network import InTransitPayer, Receive, ServeOrder, SupplyNetwork, Timing
+from envs.network.season import Season
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
@@ -272,6 +273,7 @@ PLAIN = shop(lead_time=2)
         (with_stock(PLAIN, demand=None), "has no customers"),
         (with_demand(PLAIN, process=None, history=np.ones(9)), "is a history"),
         (with_demand(PLAIN, multiplier=np.array([1.0, 2.0])), "moves with the calendar"),
+        (with_demand(PLAIN, season=Season(trend=0.1)), "moves with the calendar"),
         (shop(stock={"demand": DemandConfig("normal", 9, 2, whole_units=False)}), "whole units"),
         (shop(Timing(demand=ServeOrder.first), lead_time=0), "after customers were served"),
         (
