@@ -17,6 +17,7 @@ from envs.network.lane import Lane, LaneInput, Limits, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Receive, ServeOrder, Sku, Stock, SupplyNetwork, Timing
 from envs.network.regime import MarkovChain, Regime, RegimeState
+from envs.network.season import Season
 from envs.scenario import Scenario
 from tests.evaluation.recommendation.simulated import post_a_run, smoke
 
@@ -46,7 +47,8 @@ def test_every_scenario_gets_its_own_orders(tmp_path: Path, name: str, learned: 
 
 def moving(timing: Timing) -> Scenario:
     """All that moves at once: a hidden strike that stops orders, a price, a budget that is cut, a
-    machine seen late, weather with a forecast, days off, orders that travel, customers at a depot.
+    machine seen late, weather with a forecast, days off, orders that travel, customers at a depot,
+    others with a season.
     """
 
     def regime(name: str, struck: RegimeState, **fields: Any) -> Regime:
@@ -54,10 +56,11 @@ def moving(timing: Timing) -> Scenario:
         return Regime(name, (RegimeState("usual"), struck), chain, **fields)
 
     demand = Demand.from_config(DemandConfig("poisson", mean=6.0), 0)
+    season = Season((1.0, 1.0, 1.0, 1.5, 1.0, 2.0, 0.0), (0.5,) * 6 + (1.5,) * 6, trend=0.1)
     stocks = (
         Stock("plant", "part", 0.1, initial_stock=40.0),
         Stock("depot", "tea", 0.2, 2.0, demand=demand, initial_stock=20.0),
-        Stock("shop", "tea", 0.5, 5.0, demand=demand, initial_stock=20.0),
+        Stock("shop", "tea", 0.5, 5.0, demand=replace(demand, season=season), initial_stock=20.0),
     )
     days = Calendar(7, (0, 1, 2, 3, 4), closed_on=(8, 9))
     share: dict[str, Any] = {"order_multiple": 1.0, "base_share": 0.5}
