@@ -115,6 +115,7 @@ class Policy(ABC):
         expedite_follows: the same of `Target.expedite`, if the policy decides it.
         remembers: whether `target` learns from what it sees, one look a period; in serving it looks
             at the periods of before, too.
+        keeps_plan: whether it follows a plan of a period before, which in serving is made anew.
         by_date: whether it orders on some dates only, by a calendar of its own.
         approximate: "", or in which way orders move otherwise than declared; then training by
             slopes warns where it would else refuse.
@@ -125,6 +126,7 @@ class Policy(ABC):
     follows: ClassVar[Follows | None] = None
     expedite_follows: ClassVar[Follows | None] = None
     remembers: ClassVar[bool] = False
+    keeps_plan: bool = False
     by_date: ClassVar[bool] = False
     approximate: ClassVar[str] = ""
 

@@ -43,7 +43,6 @@ class RollingLP(Policy):
     name = "rolling_lp"
     decides = frozenset({"expedite", "lane_share"})
     approximate = "its orders solve a linear programme"
-    remembers = False  # in serving every plan is new
     suits = staticmethod(only_if_named)
 
     @classmethod
@@ -69,6 +68,7 @@ class RollingLP(Policy):
         self._cover = parameters["outage_factor"] * _cover(net)[:, None]
         self._periods = int(np.max(parameters["horizon"]))
         self._every = int(np.clip(np.max(parameters["every"]), 1, self._periods))
+        self.keeps_plan = self._every > 1
         self._end = int(np.max(parameters["end"]))
         self._expectation = Expectation(net, self._periods)
         self._safety_cost = parameters["safety_cost"] * _shortage_cost(net)[:, None]

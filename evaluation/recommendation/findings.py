@@ -23,6 +23,12 @@ _MESSAGES = {
     "they arrive, or just now where they aren't shipped",
     "MISSING_RECEIPTS": "lanes whose service varies, not in receipts: the lead time and "
     "reliability of training are believed",
+    "RECEIPTS_UNUSED": "receipts of lanes whose service never varied in training: nothing is "
+    "learned from them",
+    "PROMISE_UNUSED": "receipts promised for another time than in training: on time is what came "
+    "within the lane's promised time of training",
+    "PLANNED_ANEW": "a policy that plans for several periods at once: it plans anew, from what is "
+    "posted",
     "MISSING_STATUS": "not in lane_status or node_status: unknown, its long-run mean is used",
     "STATUS_HIDDEN": "status that the policy was trained without: it says only which lanes take "
     "orders now, and at what price",

@@ -148,10 +148,21 @@ class OrderReader:
                 received = self._names.past(row.received, request.as_of, f"{path}.received", found)
                 if received < ordered and not found.errors:
                     found.error(f"{path}.received", "is before ordered; expected it later")
-            k = -1 if q is None else int(beliefs.row[q])
-            if k < 0:
+            promised = None
+            if row.promised is not None:
+                promised = self._names.periods(
+                    row.promised, request.as_of, f"{path}.promised", found
+                )
+                if promised < ordered and not found.errors:
+                    found.error(f"{path}.promised", "is before ordered; expected it later")
+            if q is None:
                 continue
-            assert q is not None
+            k = int(beliefs.row[q])
+            if k < 0:
+                found.notice("RECEIPTS_UNUSED", self._net.network.lanes[q].id)
+                continue
+            if promised is not None and promised - ordered != beliefs.promised[k]:
+                found.notice("PROMISE_UNUSED", path)
             given.add(k)
             if received is not None and row.quantity > 0:
                 # What arrives after the period's orders is seen when the next period opens.

@@ -79,7 +79,8 @@ class Recommender:
             self.scenario, 1, base_policy=build_policy(base["name"], net, base["parameters"])
         )
         self._check_fit(artifact)
-        self._reader = SnapshotReader(self.scenario, stale_after, refuse_after)
+        policy = self._env.base_policy
+        self._reader = SnapshotReader(self.scenario, policy, stale_after, refuse_after)
         self._env.simulator.reset(0)
         self._lock = threading.Lock()
         self.info = ModelInfo(

@@ -89,7 +89,9 @@ class Receipt(OnLane):
     """What was received of an order, or won't be.
 
     ordered: when the order was placed.
-    promised: when it should have come; on time is measured by the lane's promised time of training.
+    promised: when it should have come. In training a lane promises one time, its mean lead time
+        plus a standard deviation, and by that on time, in full and overdue are measured; another
+        one changes nothing, and a warning says so.
     received: when it came; None: what is given is cancelled.
     quantity: units received, defective ones included.
     cancelled: units of the order that the sender dropped.

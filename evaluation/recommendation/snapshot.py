@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.dates import in_calendar
-from envs.policies import policy_class
+from envs.policies.base import Policy
 from envs.scenario import Scenario
 from envs.simulation.snapshot import Snapshot
 from envs.types import Bools, Floats, Ints
@@ -38,11 +38,15 @@ class SnapshotReader:
     needs_date: whether what is ordered depends on `as_of`.
     """
 
-    def __init__(self, scenario: Scenario, stale_after: int, refuse_after: int) -> None:
-        """stale_after, refuse_after: age of stock [periods] beyond which it is stale, or the
-        request is refused."""
+    def __init__(
+        self, scenario: Scenario, policy: Policy, stale_after: int, refuse_after: int
+    ) -> None:
+        """policy: the base policy.
+        stale_after, refuse_after: age of stock [periods] beyond which it is stale, or the request
+            is refused."""
         self._scenario, self._net = scenario, scenario.compiled
         self._stale_after, self._refuse_after = stale_after, refuse_after
+        self._policy = policy
         self._names = Names(scenario)
         self._orders = OrderReader(self._net, self._names)
         self._statuses = StatusReader(self._net, self._names)
@@ -50,7 +54,7 @@ class SnapshotReader:
             self._net.demand.multiplier is not None
             or any(calendar is not None for met in self._net.calendars for calendar in met)
             or any(r.calendar is not None for r in self._net.network.resources)
-            or policy_class(scenario.base_policy).by_date
+            or policy.by_date
         )
 
     def read(self, request: RecommendationRequest) -> Reading:
@@ -62,6 +66,8 @@ class SnapshotReader:
         goods, history = self._orders.read(request, today, found)
         sales, asked = self._sales(request, history.length, found)
         known = self._statuses.read(request, len(sales), found)
+        if self._policy.keeps_plan:
+            found.notice("PLANNED_ANEW", self._policy.name)
         if found.errors:
             raise RequestError(found.errors)
         # Where customers are served before orders are placed, the last sales are of the same day.

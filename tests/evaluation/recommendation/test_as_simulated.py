@@ -1,6 +1,7 @@
 """Serving sees what agents saw: a run that is posted period by period gets the run's own orders.
 
-Exceptions: none. Units are compared to 1e-6: what is reported of fractions is rounded like sums.
+Exception: a policy that follows a plan of a period before plans anew, and says so. Units are
+compared to 1e-6: what is reported of fractions is rounded like sums.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from envs.network.network import Node, Receive, ServeOrder, Sku, Stock, SupplyNe
 from envs.network.regime import MarkovChain, Regime, RegimeState
 from envs.network.season import Season
 from envs.scenario import Scenario
+from evaluation.recommendation.recommender import Recommender
+from tests.evaluation.recommendation.artifacts import request, write_artifact
 from tests.evaluation.recommendation.simulated import post_a_run, smoke
 
 SHIPPED = sorted(path.stem for path in Path("conf/scenario").glob("*.yaml"))
@@ -122,6 +125,7 @@ def test_all_that_moves_at_once(tmp_path: Path, timing: Timing, learned: bool) -
         ("sterman", {"smoothing": 0.3, "stock_weight": 0.5}),
         ("ewma_base_stock", {"smoothing": 0.3}),
         ("periodic_review", {"review_period": 3, "phase": 1}),
+        ("rolling_lp", {"horizon": 4}),
     ],
 )
 def test_a_rules_own_memory_and_dates(
@@ -131,6 +135,14 @@ def test_a_rules_own_memory_and_dates(
     difference, units = post_a_run(scenario, tmp_path / "policy", 8, learned=False)
     assert difference <= 1e-6
     assert units > 0
+
+
+def test_a_plan_of_before_is_made_anew_and_said(tmp_path: Path, chain: Scenario) -> None:
+    """Nobody posts a plan."""
+    parameters = {"rolling_lp": {"horizon": 4, "every": 3}}
+    scenario = replace(chain, base_policy="rolling_lp", policy_params=parameters)
+    answer = Recommender(write_artifact(tmp_path / "policy", scenario)).recommend(request())
+    assert "PLANNED_ANEW" in {w.code for w in answer.warnings}
 
 
 def test_neighbours_and_memory_are_seen(tmp_path: Path, chain: Scenario) -> None:

@@ -147,6 +147,25 @@ def test_receipts_become_beliefs(router: Recommender) -> None:
     assert seen(router, receipts=counted)["lane_0_lead_time"] > seen(router)["lane_0_lead_time"]
 
 
+def test_what_receipts_cannot_say_is_told(router: Recommender, recommender: Recommender) -> None:
+    """On time is measured by the promise that the policy learned with; lanes that always take as
+    long teach nothing."""
+    [usual] = router._env.net.arrays.beliefs.promised[:1].tolist()
+
+    def codes(**fields: Any) -> set[str]:
+        row = {"lane": "near", "ordered": -9, "received": -7, "quantity": 8, **fields}
+        return {w.code for w in router.recommend(request(**SHELF, receipts=[row])).warnings}
+
+    assert "PROMISE_UNUSED" not in codes() | codes(promised=usual - 9)
+    assert "PROMISE_UNUSED" in codes(promised=usual - 8)
+    with pytest.raises(RequestError, match=r"receipts\[0\].promised: is before ordered"):
+        codes(promised=-10)
+    row = {"to": "warehouse", "item": "item_00", "ordered": -3, "received": -1, "quantity": 5}
+    assert "RECEIPTS_UNUSED" in {
+        w.code for w in recommender.recommend(request(receipts=[row])).warnings
+    }
+
+
 def test_what_is_overdue_and_cancelled(router: Recommender) -> None:
     """Open orders have dates, too; what is cancelled is no longer waited for."""
     order = {"lane": "near", "quantity": 30, "ordered": -9}
