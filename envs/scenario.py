@@ -13,6 +13,7 @@ from envs.compiled.network import CompiledNetwork, compile_network
 from envs.compiled.seasons import has_trend, write_out_seasons
 from envs.dates import PERIODS_PER_YEAR, WHOLE_YEAR, date_of, parse_start_date, period_of
 from envs.errors import ConfigError, did_you_mean, shown
+from envs.network.checks import LONGEST_RUN
 from envs.network.network import SupplyNetwork
 from envs.network.plain import ADDED, plain_tree
 from envs.observation.companions import CompanionsOf
@@ -21,7 +22,6 @@ from envs.reward import Preference
 from envs.simulation.action_spaces import ActionSpace
 from envs.trace.trace import Bootstrap
 
-_MOST_PERIODS = 1_000_000
 _CURRENCY = re.compile("[A-Z]{3}")
 _LONGEST_MEMORY = 1_000
 _MOST_COMPANIONS = 256  # a row's features are as many times longer
@@ -67,10 +67,10 @@ class Scenario:
     stress_of: str = ""
 
     def __post_init__(self) -> None:
-        if self.horizon < 1 or self.warm_up < 0 or self.horizon + self.warm_up > _MOST_PERIODS:
+        if self.horizon < 1 or self.warm_up < 0 or self.horizon + self.warm_up > LONGEST_RUN:
             raise ConfigError(
                 f"scenario '{self.name}': horizon is {self.horizon} and warm_up {self.warm_up}; "
-                f"expected horizon >= 1 and warm_up >= 0, at most {_MOST_PERIODS} together."
+                f"expected horizon >= 1 and warm_up >= 0, at most {LONGEST_RUN} together."
             )
         if not 0 <= self.memory <= _LONGEST_MEMORY or not 0 <= self.companions <= _MOST_COMPANIONS:
             raise ConfigError(

@@ -40,6 +40,8 @@ class ResourceTotals(NamedTuple):
     used: Floats  # [R] capacity units
     capacity: Floats  # [R] capacity units there were; 0 where there is no limit
     loads: Floats  # [R] loads begun
+    unused: Floats  # [R] capacity units left in periods in which lanes wanted more than there was
+    unused_periods: Floats  # [R] how many periods these are
 
 
 class _Work(NamedTuple):
@@ -181,7 +183,7 @@ class LaneTally:
         )
         sizes = dict.fromkeys(LaneTotals._fields, lanes) | {"changed": pairs}
         self.totals = LaneTotals(**{name: np.zeros(size) for name, size in sizes.items()})
-        self.resources = ResourceTotals(*np.zeros((3, len(net.resource_ids))))
+        self.resources = ResourceTotals(*np.zeros((5, len(net.resource_ids))))
         self._handles = Handle(self._work), Handle(self.totals)
         self.promised, self.order = promised, self._work.order
         self.arrived, self.arrived_late = self._work.arrived, self._work.arrived_late
@@ -195,6 +197,9 @@ class LaneTally:
         self._period += 1
         if len(self._net.resource_ids):
             self._count_resources(simulator.flows.resource_used, factor)
+            unused = simulator.flows.resource_unused
+            self.resources.unused[...] += unused.sum(axis=1)
+            self.resources.unused_periods[...] += np.count_nonzero(unused, axis=1)
 
     def _count_resources(self, used: Floats, factor: Floats) -> None:
         arrays, totals = self._net.arrays, self.resources
@@ -257,7 +262,8 @@ def lane_groups(net: CompiledNetwork, totals: LaneTotals) -> dict[str, dict[str,
 
 def resource_figures(net: CompiledNetwork, totals: ResourceTotals) -> dict[str, dict[str, float]]:
     """Return of every declared resource: utilisation (used / there was), loads begun, load_fill
-    (used / loads begun x their size), as far as it has a limit or loads."""
+    (used / loads begun x their size), as far as it has a limit or loads; unused and unused_share
+    (periods) where a limit was too small and yet not used up."""
     figures = {}
     for r, resource in enumerate(net.network.resources):
         entry: dict[str, float] = {}
@@ -268,6 +274,9 @@ def resource_figures(net: CompiledNetwork, totals: ResourceTotals) -> dict[str, 
             entry["load_fill"] = float(
                 totals.used[r] / (totals.loads[r] * net.arrays.resources.load_size[r])
             )
+        if totals.unused_periods[r] > 0.0:
+            entry["unused"] = float(totals.unused[r])
+            entry["unused_share"] = float(totals.unused_periods[r])
         if entry:
             figures[resource.id] = entry
     return figures

@@ -141,7 +141,7 @@ class EpisodeKpis:
             figures["co2"] = co2 / count
         if lanes.scrapped.any():
             figures["scrap_share"] = float(lanes.scrapped.sum() / lanes.arrived.sum())
-        used, there, loads = self.resources
+        used, there, loads = self.resources[:3]
         if there.any():
             limited = there > 0.0
             figures["bottleneck_utilisation"] = float((used[limited] / there[limited]).max())
@@ -170,7 +170,8 @@ class EpisodeKpis:
         return self._per_period(lane_groups(self.net, self.lanes), "otif")
 
     def by_resource(self) -> dict[str, dict[str, float]]:
-        """Return resource -> utilisation, loads per period, load fill."""
+        """Return resource -> utilisation, loads per period, load fill, unused per period, share of
+        periods with something unused."""
         figures = resource_figures(self.net, self.resources)
         return self._per_period(figures, "utilisation", "load_fill")
 

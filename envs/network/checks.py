@@ -11,8 +11,10 @@ from envs.errors import NetworkError, did_you_mean, shown
 K = TypeVar("K", bound=Hashable)
 
 LARGEST = 1e12  # of any number of a network: beyond it there are typing errors, and sums lose units
-MOST_PERIODS = 10_000  # of a lead time or a delay: goods on the way are kept by period
+LONGEST_DELAY = 10_000  # periods, of a lead time too: goods on the way are kept by period
+LONGEST_RUN = 1_000_000  # periods, of an episode or of demand's history
 LONGEST_NAME = 200  # characters
+_DIRECTIONS = {*map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))}
 
 
 def at_least_zero(where: str, **values: float) -> None:
@@ -28,11 +30,11 @@ def at_least_zero(where: str, **values: float) -> None:
 
 
 def few_periods(where: str, **values: int) -> None:
-    """Refuse lead times and delays that are no whole periods from 0 to MOST_PERIODS."""
+    """Refuse lead times and delays that are no whole periods from 0 to LONGEST_DELAY."""
     for name, value in values.items():
-        if isinstance(value, bool) or not 0 <= value <= MOST_PERIODS or value != int(value):
+        if isinstance(value, bool) or not 0 <= value <= LONGEST_DELAY or value != int(value):
             raise NetworkError(
-                f"{where}{name} is {value}; expected an integer >= 0, at most {MOST_PERIODS} "
+                f"{where}{name} is {value}; expected an integer >= 0, at most {LONGEST_DELAY} "
                 "periods."
             )
 
@@ -64,11 +66,17 @@ def unique(what: str, ids: list[K]) -> set[K]:
 
 def _must_be_name(what: str, name: str) -> None:
     """Refuse a name that tables and terminals can't show: empty, long, or with a line's end."""
-    if not 0 < len(name) <= LONGEST_NAME or any(category(c) == "Cc" for c in name):
+    if not 0 < len(name) <= LONGEST_NAME or not is_text(name):
         raise NetworkError(
             f"The {what} {shown(name)} has {len(name)} characters; expected 1 to {LONGEST_NAME}, "
             "and none that controls a terminal. Shorten or correct the name."
         )
+
+
+def is_text(name: str) -> bool:
+    """Whether files and terminals show it as it is: no control characters, ends of lines, changes
+    of direction, or halves of a character."""
+    return not any(category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _DIRECTIONS for c in name)
 
 
 def must_know(where: str, what: str, name: str, known: Iterable[str]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from envs.errors import NetworkError
-from envs.network.checks import MOST_PERIODS, few_periods, must_know
+from envs.network.checks import LONGEST_DELAY, few_periods, must_know
 from envs.network.plain import ADDED
 
 
@@ -44,10 +44,10 @@ class LeadTime:
 
     def __post_init__(self) -> None:
         few_periods("", lead_time=self.minimum)
-        if not (0 <= self.delay_mean <= MOST_PERIODS and 0 <= self.delay_sd <= MOST_PERIODS):
+        if not (0 <= self.delay_mean <= LONGEST_DELAY and 0 <= self.delay_sd <= LONGEST_DELAY):
             raise NetworkError(
                 f"lead_time delay has mean {self.delay_mean} and sd {self.delay_sd}; expected "
-                f"numbers >= 0, at most {MOST_PERIODS}."
+                f"numbers >= 0, at most {LONGEST_DELAY}."
             )
         if (self.delay_mean == 0) != (self.delay_sd == 0):
             raise NetworkError(
@@ -55,10 +55,10 @@ class LeadTime:
                 "0 (constant) or both > 0."
             )
         must_know("lead_time", "delay", self.delay, DELAYS)
-        if not self.minimum <= self.maximum <= MOST_PERIODS:
+        if not self.minimum <= self.maximum <= LONGEST_DELAY:
             raise NetworkError(
                 f"lead_time longest is {self.maximum}; expected >= minimum, {self.minimum}, and at "
-                f"most {MOST_PERIODS}."
+                f"most {LONGEST_DELAY}."
             )
 
     @property

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from envs.network.checks import LONGEST_RUN
 from envs.network.demand import PROCESSES, Demand, process_name
 from envs.network.plain import ADDED, Reader, to_plain, wrong
 from envs.network.season import Season
 
 FORMAT = 4
 START_DATE = "calendar_start"  # of a scenario, in files of before: hashes stay what they were
-_MOST_PERIODS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def read_demand(value: Any, where: str) -> Demand:
         numbers = {key: item for key, item in stored.process.items() if key != "name"}
         process = READER.part(PROCESSES[name], numbers, f"{where}.process")
     if stored.history_length is not None:
-        if not 1 <= stored.history_length <= _MOST_PERIODS:
-            wanted = f"1 to {_MOST_PERIODS} periods"
+        if not 1 <= stored.history_length <= LONGEST_RUN:
+            wanted = f"1 to {LONGEST_RUN} periods"
             raise wrong(f"{where}.history_length", stored.history_length, wanted)
         history = np.zeros(stored.history_length)
     multiplier = None if stored.multiplier is None else np.array(stored.multiplier, float)

@@ -126,8 +126,9 @@ def limit_orders(
     First in proportion (by the scarcest limit that a lane takes of), rounded down to what the lane
     takes. What is then left is given out, lane by lane in the order of their priority and then of
     their names, to those that still lack something, as far as it fits: the smallest order to those
-    that were left with nothing, then one pack more to each, then as many as fit. left and need [the
-    limits of OrderRules.takes, B] and wanted [Q, B] are overwritten. with_budgets: else room only.
+    that were left with nothing, then one pack more to each, then as many as fit. Of limits that are
+    too small need [the limits of OrderRules.takes, B] becomes what lanes wanted, left what remains;
+    of others need is 0. wanted [Q, B] is overwritten. with_budgets: else room only.
     """
     takes, limited = net.rules.takes, net.rules.limited
     _open_limits(net, state, factor, left, with_budgets, lo, hi)
@@ -140,7 +141,10 @@ def limit_orders(
     for b in range(lo, hi):
         is_over = False
         for k in range(need.shape[0]):
-            is_over |= need[k, b] > left[k, b]
+            if need[k, b] > left[k, b]:
+                is_over = True
+            else:
+                need[k, b] = 0.0
         if is_over:
             _cut_in_proportion(net, left, need, wanted, ordered, b)
             for sweep in range(_SWEEPS):

@@ -97,6 +97,7 @@ class Flows(NamedTuple):
     total_cost: Floats  # [P, B] currency
     resource_left: Floats  # [R, B] capacity left in the period
     resource_used: Floats  # [R, B] used in the period by shipments, or orders if it limits those
+    resource_unused: Floats  # [R, B] left though lanes wanted more of it than there was; else 0
     limit: Floats  # [Q, B] units that sharing by rule left at most; empty where all is simple
 
     @classmethod
@@ -106,7 +107,7 @@ class Flows(NamedTuple):
         lane_fields = ("raw_order", "ordered", "shipped", "cancelled", "received", "scrapped")
         odd = {
             **dict.fromkeys(lane_fields, (shapes["Q"],)),
-            **dict.fromkeys(("resource_left", "resource_used"), (shapes["R"],)),
+            **dict.fromkeys(("resource_left", "resource_used", "resource_unused"), (shapes["R"],)),
             "limit": (_ruled_lanes(net),),
             "received_late": (_late_lanes(net),),
             "cost": (len(CostColumn), shapes["P"]),

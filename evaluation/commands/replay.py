@@ -175,6 +175,12 @@ def _tell(done: Replay, summary: dict[str, Any], folder: Path, console: Console)
             f"Warning: {count} order{'s' * (count > 1)} not feasible as given; the first: period "
             f"{first.period}, lane '{first.lane}', {first.asked:g} became {first.ordered:g} "
             f"({', '.join(first.rules)}). See changed_orders in summary.json.",
-            soft_wrap=True, highlight=False, markup=False,
+            soft_wrap=True, highlight=False,
         )  # fmt: skip
-    console.print(f"Wrote the tables to {folder}.", soft_wrap=True, highlight=False, markup=False)
+    for name, unused in summary["unused_limits"].items():
+        console.print(
+            f"Limit '{name}' was too small in {unused['periods']} periods and yet not used up: "
+            f"{unused['left']:g} left in all, which fitted no order. See docs/how_to/orders.md.",
+            soft_wrap=True, highlight=False,
+        )  # fmt: skip
+    console.print(f"Wrote the tables to {folder}.", soft_wrap=True, highlight=False)

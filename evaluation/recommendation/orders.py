@@ -16,7 +16,7 @@ from envs.network.lane import Lane
 from envs.types import Floats
 from evaluation.recommendation.findings import Findings
 from evaluation.recommendation.names import Names
-from evaluation.recommendation.schemas import MOST_PERIODS, OpenOrder, RecommendationRequest
+from evaluation.recommendation.schemas import LONGEST_HISTORY, OpenOrder, RecommendationRequest
 
 
 class OpenGoods(NamedTuple):
@@ -57,7 +57,7 @@ class OrderHistory:
         self.parts.append(part)
         is_late = int(-part.ordered > promised)
         since = max(is_late, 0 if part.received is None else -part.received)
-        self.length = min(max(self.length, since), MOST_PERIODS)
+        self.length = min(max(self.length, since), LONGEST_HISTORY)
 
     def tables(self, periods: int, net: CompiledNetwork) -> OrderTables:
         """Return what happened in `periods` periods; what was over before is left out."""
@@ -167,10 +167,10 @@ class OrderReader:
             if received is not None and row.quantity > 0:
                 # What arrives after the period's orders is seen when the next period opens.
                 seen = received if self._net.comes_late[q] else received - 1
-                history.add(Part(k, ordered, row.quantity, received=min(seen, -1)), MOST_PERIODS)
+                history.add(Part(k, ordered, row.quantity, received=min(seen, -1)), LONGEST_HISTORY)
             if row.cancelled > 0:
                 when = min(ordered + self._net.network.lanes[q].information_delay, -1)
-                history.add(Part(k, ordered, row.cancelled, cancelled=when), MOST_PERIODS)
+                history.add(Part(k, ordered, row.cancelled, cancelled=when), LONGEST_HISTORY)
         for k, q in enumerate(beliefs.lane):
             if k not in given:
                 found.notice("MISSING_RECEIPTS", self._net.network.lanes[q].id)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from datetime import date
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,11 +23,13 @@ from envs.simulation.explain import Change, explain_orders
 from envs.types import Bools, Floats, Floats32, Ints
 from evaluation.artifact.artifact import Artifact
 from evaluation.artifact.network_io import scenario_from_plain
+from evaluation.recommendation.findings import Findings
 from evaluation.recommendation.schemas import (
     Fallback,
     Guardrail,
     Line,
     ModelInfo,
+    Notice,
     RecommendationRequest,
     RecommendationResponse,
     Summary,
@@ -38,6 +41,14 @@ _DIGITS = 6  # of quantities between the limits, in units
 STALE_AFTER, REFUSE_AFTER = 2, 14  # periods
 
 _log = logging.getLogger(__name__)
+
+
+class _Orders(NamedTuple):
+    """What a policy orders."""
+
+    raw: Floats  # [Q] units asked for
+    quantity: Floats  # [Q] units, executed
+    unused: Floats  # [R] left of resources that are too small
 
 
 class Recommender:
@@ -103,8 +114,8 @@ class Recommender:
         reading = self._reader.read(request)
         with self._lock:
             observation = self._env.restore(reading.snapshot)
-            classical_raw, classical = self._orders(self._env.no_action)
-            raw, quantity = classical_raw, classical
+            by_policy = self._orders(self._env.no_action)
+            orders, classical = by_policy, by_policy.quantity
             by_rule, reasons = np.zeros(len(classical), bool), []
             if request.policy == "champion":
                 by_rule = reading.is_stale[self._env.net.arrays.lanes.to]
@@ -112,13 +123,14 @@ class Recommender:
                 try:
                     action = self._act(observation)
                     action[reading.is_stale] = 0.0
-                    raw, quantity = self._orders(action)
+                    orders = self._orders(action)
                 except Exception as problem:  # any failure of the model: the base policy answers
                     _log.exception("The model failed; the base policy answers.")
                     reasons = [f"{type(problem).__name__}: {problem}"[:300]]
                     by_rule[:] = True
-            lines = self._lines(raw, quantity, classical, by_rule, reading.lanes, request)
-            summary = self._summary(quantity, classical, reading.lanes)
+            lines = self._lines(orders, classical, by_rule, reading.lanes, request)
+            summary = self._summary(orders.quantity, classical, reading.lanes)
+            notices = [*reading.notices, *self._unused_budgets(orders.unused, reading.lanes)]
         share = float(by_rule[reading.lanes].mean()) if len(reading.lanes) else 0.0
         used = bool(by_rule.all() or share > 0.0)
         return RecommendationResponse(
@@ -130,7 +142,7 @@ class Recommender:
             fallback=Fallback(
                 used=used, share_lines=round(share, 6), reasons=reasons if used else []
             ),
-            warnings=reading.notices,
+            warnings=notices,
         )
 
     def _act(self, observation: Floats32) -> Floats32:
@@ -142,28 +154,42 @@ class Recommender:
             )
         return self._policy.act(observation, self._env.groups)
 
-    def _orders(self, action: Floats32) -> tuple[Floats, Floats]:
-        """Play the period with this action and undo it; returns (raw, executed) orders [Q]."""
+    def _orders(self, action: Floats32) -> _Orders:
+        """Play the period with this action and undo it."""
         env = self._env
         before = [array.copy() for array in env.state]
         try:
             env.close_period(action)
-            raw, ordered = env.flows.raw_order[:, 0].copy(), env.flows.ordered[:, 0].copy()
+            flows = env.flows
+            got = _Orders(
+                *(f[:, 0].copy() for f in (flows.raw_order, flows.ordered, flows.resource_unused))
+            )
         finally:
             for array, old in zip(env.state, before, strict=True):
                 array[...] = old
-        if not np.isfinite(ordered).all():
-            lane = env.net.network.lanes[int(np.flatnonzero(~np.isfinite(ordered))[0])]
+        if not np.isfinite(got.quantity).all():
+            lane = env.net.network.lanes[int(np.flatnonzero(~np.isfinite(got.quantity))[0])]
             raise NonFiniteError(f"the order on lane '{lane.id}' is not finite.")
-        return raw, ordered
+        return got
+
+    def _unused_budgets(self, unused: Floats, asked: Ints) -> list[Notice]:
+        """Of budgets that the lanes asked for use."""
+        resources, uses = self._env.net.arrays.resources, self._env.net.arrays.lanes.uses
+        used = np.unique(uses.index[np.isin(uses.rows, asked)])
+        found = Findings()
+        for r in used[resources.limits_orders[used] & (unused[used] > 0.0)].tolist():
+            name = self._env.net.resource_ids[r]
+            found.notice("BUDGET_NOT_USED_UP", f"{name}: {unused[r]:.{_DIGITS}g} left")
+        return found.notices()
 
     def _lines(
-        self, raw: Floats, quantity: Floats, classical: Floats, by_rule: Bools, asked: Ints,
+        self, orders: _Orders, classical: Floats, by_rule: Bools, asked: Ints,
         request: RecommendationRequest,
     ) -> list[Line]:  # fmt: skip
+        quantity = orders.quantity
         shown = (quantity > 0) | (quantity != classical) | request.include_zero
         rows = asked[shown[asked]]
-        changes = explain_orders(self._env.simulator, raw[:, None], rows)
+        changes = explain_orders(self._env.simulator, orders.raw[:, None], rows)
         lanes = self._env.net.network.lanes
         return [
             Line(

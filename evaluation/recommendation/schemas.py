@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 _MOST_UNITS = 1e9  # beyond it a number is a typing error, and float32 loses whole units
 _MOST_ROWS = 100_000
-MOST_PERIODS = 1_000  # of history; older ones no longer matter
+LONGEST_HISTORY = 1_000  # periods; older ones no longer matter
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Units = Annotated[FiniteFloat, Field(ge=0, le=_MOST_UNITS)]
@@ -164,9 +164,9 @@ class RecentSales(Strict):
 
     location: Name
     item: Name
-    quantities: Annotated[list[Units | None], Field(min_length=1, max_length=MOST_PERIODS)]
-    stockout: Annotated[list[bool], Field(max_length=MOST_PERIODS)] | bool = False
-    transfers: Annotated[list[Units], Field(max_length=MOST_PERIODS)] | None = None
+    quantities: Annotated[list[Units | None], Field(min_length=1, max_length=LONGEST_HISTORY)]
+    stockout: Annotated[list[bool], Field(max_length=LONGEST_HISTORY)] | bool = False
+    transfers: Annotated[list[Units], Field(max_length=LONGEST_HISTORY)] | None = None
 
     @model_validator(mode="after")
     def _one_mark_each(self) -> Self:
@@ -328,7 +328,7 @@ class Fallback(Answer):
 
 
 class Notice(Answer):
-    """Something assumed.
+    """Something assumed, or worth knowing.
 
     rows: how many rows it concerns.
     where: the first of them.

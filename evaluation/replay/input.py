@@ -25,7 +25,7 @@ from envs.network.plain import NUMBER
 from envs.types import Floats, Ints
 from evaluation.files.table_rows import as_written, read_rows
 
-MOST_PERIODS = 100_000
+LONGEST_REPLAY = 100_000  # periods
 _MOST_NAMED = 12  # names listed in a message
 _MIDNIGHT = re.compile(r"[ T]00:00(:00(\.0+)?)?")
 
@@ -151,10 +151,10 @@ def _period(where: str, cells: Mapping[str, Any], dates: Dates | None) -> int:
         return _period_of(where, cells["date"], dates)
     value = cells["period"]
     period = _number(value)
-    if period is None or not 0 <= period < MOST_PERIODS or period != int(period):
+    if period is None or not 0 <= period < LONGEST_REPLAY or period != int(period):
         raise DataError(
             f"{where}: period is {shown(value)}; expected a whole number from 0 to "
-            f"{MOST_PERIODS - 1} (for dates, name the column date)."
+            f"{LONGEST_REPLAY - 1} (for dates, name the column date)."
         )
     return int(period)
 
@@ -180,10 +180,10 @@ def _period_of(where: str, value: Any, dates: Dates | None) -> int:
             "time. Give the column this format, and add up what a day has."
         ) from None
     period = dates.period_of(date)
-    if not 0 <= period < MOST_PERIODS:
+    if not 0 <= period < LONGEST_REPLAY:
         raise DataError(
             f"{where}: date is {date}; expected a day from {dates.first}, the start, on, and at "
-            f"most {MOST_PERIODS - 1} {dates.period_name}s later."
+            f"most {LONGEST_REPLAY - 1} {dates.period_name}s later."
         )
     return period
 

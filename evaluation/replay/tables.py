@@ -108,6 +108,11 @@ def summarise(replay: Replay, by_period: pd.DataFrame, about: Mapping[str, Any])
                 for change in first
             ],
         },
+        "unused_limits": {
+            name: {"periods": int(np.count_nonzero(left)), "left": float(left.sum())}
+            for name, left in zip(replay.net.resource_ids, replay.unused.T, strict=True)
+            if left.any()
+        },
     }
 
 

@@ -209,6 +209,20 @@ def _costs_of_use(run: Run) -> tuple[Floats, Floats]:
     return joint, loads
 
 
+def what_a_scarce_limit_leaves_is_told(run: Run) -> None:
+    """Unused is what is left of a resource that lanes wanted more of than there was, else 0."""
+    for r, resource in enumerate(run.network.resources):
+        unused = run.flows.resource_unused[:, r]
+        left = np.where(unused > 0.0, run.capacity[:, r] - run.flows.resource_used[:, r], 0.0)
+        if resource.limits is Limits.shipments:
+            there = run.capacity[:, r]
+            need = (run.uses[r][:, None] * run.wanted_at_ship).sum(axis=1)
+            at_most(f"wanted of {resource.id}", np.where(unused > 0.0, there, 0.0), need)
+            is_scarce = need > there + 1e-6 * (1.0 + there)
+            left = np.where(is_scarce, there - run.flows.resource_used[:, r], left)
+        same(f"unused of {resource.id}", unused, left)
+
+
 LAWS: dict[str, Callable[[Run], None]] = {
     law.__name__: law
     for law in (
@@ -221,6 +235,7 @@ LAWS: dict[str, Callable[[Run], None]] = {
         whole_units_stay_whole,
         nothing_is_negative,
         costs_add_up,
+        what_a_scarce_limit_leaves_is_told,
         *LANE_LAWS,
     )
 }

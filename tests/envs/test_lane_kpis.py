@@ -11,7 +11,7 @@ from envs.compiled.network import CompiledNetwork, compile_network
 from envs.kpis.lanes import LaneTally, lane_groups, resource_figures
 from envs.network.calendar import Calendar
 from envs.network.demand import Demand
-from envs.network.lane import Lane, LaneInput, Resource, ResourceUse
+from envs.network.lane import Lane, LaneInput, Limits, Resource, ResourceUse
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Receive, Sku, Stock, SupplyNetwork, Timing, Unfilled
 from envs.network.regime import MarkovChain, Regime, RegimeState
@@ -111,6 +111,35 @@ def test_resources_are_used_and_loads_filled() -> None:
     assert figures == {
         "utilisation": pytest.approx(8 / 20), "loads": 5, "load_fill": pytest.approx(8 / 10)
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("limits", Limits)
+def test_what_is_left_of_a_limit_that_is_too_small_is_told(limits: Limits) -> None:
+    """Packs of 4 and 9 a day: of orders for 12 one unit is left, where only orders are limited;
+    shipments are divisible, and what is enough is not scarce."""
+    net, tally = count([12, 0, 8, 12], resource=Resource("cash", 9.0, limits), order_multiple=4.0)
+    figures = resource_figures(net, tally.resources)["cash"]
+    told = {name: figures.get(name) for name in ("unused", "unused_share")}
+    expected = (2.0, 2.0) if limits is Limits.orders else (None, None)
+    assert tuple(told.values()) == expected
+
+
+def test_a_second_limit_can_leave_a_part_of_the_first_one() -> None:
+    """Of 10 the line makes 8 and the lorry takes 5: of the line 3 are left, though it is too
+    small; nothing is told of what is enough for all."""
+    resources = (Resource("line", 8.0), Resource("lorry", 5.0), Resource("dock", 20.0))
+    network = SupplyNetwork(
+        (Node("shop", "store"),),
+        (Sku("item"),),
+        (Stock("shop", "item", demand=Demand(1.0, 1.0, history=np.ones(2))),),
+        (Lane("buy", "shop", "item", resources=tuple(ResourceUse(r.id) for r in resources)),),
+        resources,
+    )
+    net = compile_network(network)
+    tally = play(net, np.array([10.0, 0.0, 0.0])[:, None, None])
+    figures = resource_figures(net, tally.resources)
+    assert (figures["line"]["unused"], figures["line"]["unused_share"]) == (3.0, 1.0)
+    assert not any("unused" in figures[name] for name in ("lorry", "dock"))
 
 
 def test_lost_capacity_is_not_there_to_be_used() -> None:

@@ -6,6 +6,7 @@ them. Where a report was made public is named with its test.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -68,6 +69,17 @@ def test_a_budget_that_is_enough_for_an_order_lets_it_be(tmp_path: Path) -> None
     ordered = lanes["ordered"].unstack()
     assert ordered.loc[:, "a"].tolist()[:4] == [3, 3, 5, 9]
     assert ordered.loc[:, "c"].tolist()[:5] == [0, 4, 4, 0, 8]
+
+
+def test_what_fits_no_order_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the same budget: 2, 0, 0, 0 and 1 are left, in two periods of five."""
+    _, lanes = replayed(tmp_path, "budget_cut")
+    assert lanes["ordered"].unstack().sum(axis=1).tolist()[:5] == [3, 7, 9, 9, 8]
+    summary = json.loads((tmp_path / "out/summary.json").read_text(encoding="utf-8"))
+    assert summary["unused_limits"] == {"b": {"periods": 2, "left": 3.0}}
+    assert "Limit 'b' was too small in 2 periods and yet not used up: 3 left" in (
+        capsys.readouterr().out
+    )
 
 
 def test_an_order_ships_when_its_sender_hears_of_it(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from envs.simulation.whole_units import rounding_of, ship_whole, steps_in, whole
 from envs.simulation.world import World
 from envs.types import Floats, Floats32, Ints
 
+_CRUMB = 1e-9  # of a capacity: what sums leave
+
 
 @kernel
 def ship(world: World, action: Floats32, lead_time: Ints, period: int, lo: int, hi: int) -> None:
@@ -32,6 +34,8 @@ def ship(world: World, action: Floats32, lead_time: Ints, period: int, lo: int, 
     by_rule = flows.limit.shape[0] > 0
     for done in range(net.switches.ship_rounds):
         _sum_needs(world, shares, done > 0, lo, hi)
+        if done == 0:
+            _note_scarce(world, lo, hi)
         if by_rule:
             limit_shares(world, action, shares, lo, hi)
         _share_out(world, shares, lo, hi)
@@ -44,6 +48,7 @@ def ship(world: World, action: Floats32, lead_time: Ints, period: int, lo: int, 
             net, state.owed, world.factor, flows.shipped, state.on_hand, flows.resource_left,
             scratch.rest, scratch.row, lo, hi,
         )  # fmt: skip
+    _note_unused(world, lo, hi)
     for q in range(net.lanes.to.size):
         shipped, owed = flows.shipped[q, lo:hi], state.owed[q, lo:hi]
         for b in range(hi - lo):
@@ -112,6 +117,32 @@ def _sum_needs(world: World, shares: Floats, again: bool, lo: int, hi: int) -> N
             r = net.lanes.uses.index[i]
             if _is_limit(net, r):
                 _add_scaled(scratch.resource_need[r, lo:hi], net.lanes.uses.value[i], want)
+
+
+@kernel
+def _note_scarce(world: World, lo: int, hi: int) -> None:
+    """resource_unused [R, B] = 1 where lanes want more of a resource than there is, else 0."""
+    net, flows, scratch = world.net, world.flows, world.scratch
+    for r in range(net.resources.capacity.size):
+        for b in range(lo, hi):
+            is_scarce = scratch.resource_need[r, b] > flows.resource_left[r, b]
+            flows.resource_unused[r, b] = 1.0 if is_scarce else 0.0
+
+
+@kernel
+def _note_unused(world: World, lo: int, hi: int) -> None:
+    """resource_unused [R, B] = what is left in the end of resources and budgets that were too
+    small, crumbs apart."""
+    net, flows, scratch = world.net, world.flows, world.scratch
+    budgets, capacity = net.rules.budgets, net.resources.capacity
+    for k in range(budgets.size):
+        copy_row(flows.resource_left[budgets[k], lo:hi], scratch.limit_left[k, lo:hi])
+        copy_row(flows.resource_unused[budgets[k], lo:hi], scratch.limit_need[k, lo:hi])
+    for r in range(capacity.size):
+        for b in range(lo, hi):
+            left, was_scarce = flows.resource_left[r, b], flows.resource_unused[r, b] > 0.0
+            is_left = was_scarce and left > _CRUMB * capacity[r]
+            flows.resource_unused[r, b] = left if is_left else 0.0
 
 
 @kernel

@@ -15,6 +15,7 @@ import torch
 
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ArtifactError
+from envs.network.lane import Limits, Resource, ResourceUse
 from envs.scenario import Scenario
 from evaluation.artifact.artifact import load_artifact
 from evaluation.recommendation.recommender import Recommender
@@ -201,6 +202,24 @@ def test_the_limits_that_changed_a_quantity_are_told_in_order(seasonal: Recommen
     assert line.quantity in (0.0, 12.0, 16.0, 20.0, 24.0)
     assert line.source == ["depot"]
     assert next(n for n in answer.lines if n.lane == "mill > shop").source == []
+
+
+def test_a_budget_that_is_not_used_up_is_told(season: Scenario, tmp_path: Path) -> None:
+    """Packs of 4 in a budget of 18.5; only to those whose lanes use it."""
+    budget = Resource("cash", 18.5, Limits.orders)
+    lanes = tuple(
+        replace(lane, resources=(ResourceUse("cash"),)) if lane.id == "depot > shop" else lane
+        for lane in season.network.lanes
+    )
+    network = replace(season.network, lanes=lanes, resources=(budget,))
+    recommender = Recommender(write_artifact(tmp_path / "p", replace(season, network=network)))
+    short = [{"location": "shop", "item": "tea", "on_hand": 0, "backorders": 200}]
+    for location, told in (("shop", ["cash: 2.5 left"]), ("depot", [])):
+        answer = recommender.recommend(
+            request(as_of="2017-03-06", stock=short, scope={"locations": [location]})
+        )
+        notices = [w for w in answer.warnings if w.code == "BUDGET_NOT_USED_UP"]
+        assert [where for notice in notices for where in notice.where] == told
 
 
 def test_costs_of_the_orders(seasonal: Recommender) -> None:

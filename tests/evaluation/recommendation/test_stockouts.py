@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from conf.network_file import scenario_from_file
 from envs.network.demand import Demand, DemandConfig
 from envs.network.lane import Lane
 from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Sku, Stock, SupplyNetwork
 from envs.scenario import Scenario
+from envs.scenarios import build_scenario
+from evaluation.progress import SilentProgress
 from evaluation.recommendation.recommender import Recommender
+from evaluation.tuning.config import TuneConfig
+from evaluation.tuning.search import tune_policy
 from tests.evaluation.recommendation.artifacts import request, write_artifact
 
+NETWORK = Path(__file__).parent / "reports/stockout_sales.yaml"
+QUICK = TuneConfig(traces=8, budget=10, seed=1_000_000)
 EMPTY = [{"location": "shop", "item": "tea", "on_hand": 0}]
 
 
@@ -36,6 +45,23 @@ def ordered(shop: Recommender, quantities: list[Any], **marks: Any) -> float:
     asked = request(stock=EMPTY, recent_sales=sales, policy="classical", include_zero=True)
     [line] = shop.recommend(asked).lines
     return line.quantity
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
+    """The shop of the report, with the safety factor that a quick training finds."""
+    scenario = build_scenario(scenario_from_file(NETWORK))
+    tuned = tune_policy(scenario, "forecast_base_stock", QUICK, SilentProgress())
+    scenario = replace(scenario, policy_params={"forecast_base_stock": tuned.parameters})
+    return Recommender(write_artifact(tmp_path_factory.mktemp("report") / "policy", scenario))
+
+
+def test_as_reported(reported: Recommender) -> None:
+    """22, as with 6 a day throughout; what empty shelves would tell is 24
+    (third-culture-software/bhima#4346, OCA/stock-logistics-orderpoint#66)."""
+    assert ordered(reported, [6] * 14) == 22
+    assert ordered(reported, [6] * 7 + [0] * 7, stockout=[False] * 7 + [True] * 7) == 22
+    assert ordered(reported, [6] * 7 + [0] * 7) == 24
 
 
 DAYS: list[tuple[list[Any], dict[str, Any]]] = [
