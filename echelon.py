@@ -175,11 +175,16 @@ def _readable(error: BaseException) -> str | None:
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException) and cause is not error:
         return _readable(cause)
-    if not any(_is_instance(error, module, name) for module, name in _EXPECTED):
+    text = str(error)
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        text = f"'{error.filename}': {error.strerror}; check the path, its permissions, the disk."
+    elif isinstance(error, MemoryError):
+        text = f"out of memory ({text}); fewer traces, environments or workers take less."
+    elif not any(_is_instance(error, module, name) for module, name in _EXPECTED):
         return None
     from envs.redact import redact
 
-    lines = [line.strip().rstrip(";") for line in redact(str(error)).splitlines()]
+    lines = [line.strip().rstrip(";") for line in redact(text).splitlines()]
     kept = [line for line in lines if line and not line.startswith(_NOISE)]
     text = " ; ".join(kept) or type(error).__name__
     # What files and arguments brought must not steer the terminal, or fill it.

@@ -151,6 +151,8 @@ def _must_be_bounded(argument: str) -> None:
         depth += (character in "[{") - (character in "]}")
         deepest = max(deepest, depth)
     key = argument.partition("=")[0]
+    if any("\ud800" <= c <= "\udfff" for c in argument):  # bytes that are no UTF-8
+        raise ConfigError(f"argument {shown(argument)} is no text; expected UTF-8.")
     if len(key) > 1_000 or len(argument) > _LONGEST or deepest > _DEEPEST:
         raise ConfigError(
             f"argument {shown(argument)} has {len(argument)} characters, {deepest} deep; expected "

@@ -12,6 +12,8 @@ import copy
 import datetime as dt
 import functools
 import itertools
+import math
+import os
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import FrozenInstanceError, dataclass, fields, is_dataclass, replace
@@ -28,14 +30,22 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from conf.arguments import keep_as_typed, leaves, overrides_of, parsed, set_value
-from conf.network_file import as_plain, scenario_from_file
+from conf.network_file import as_plain, must_be_name, scenario_from_file
 from envs.errors import ConfigError, EchelonError, did_you_mean, shown
+from envs.network.checks import LONGEST_RUN
 from envs.redact import redact_tree
 from envs.scenarios import BUILDERS, ScenarioConfig
 
 _CONF = Path(__file__).parent
 _registered: dict[str, tuple[type, Any]] = {}  # command -> its class, and groups
-_RANGES = {"seed": (0, 2**63 - 1), "traces": (1, 1_000_000), "periods": (1, 1_000_000)}
+_LARGEST = 2**63 - 1  # of whole numbers
+_MANY = (1, 1_000_000)
+_RANGES = {  # by the last part of a key
+    "seed": (0, _LARGEST),
+    "periods": (1, LONGEST_RUN),
+    "workers": (1, 10_000),
+    **dict.fromkeys(("traces", "bound_traces", "trials", "hidden"), _MANY),
+}
 
 
 @dataclass(frozen=True)
@@ -192,7 +202,9 @@ def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
         resolved = OmegaConf.to_container(config, enum_to_str=True)
         assert isinstance(resolved, dict)
         _must_be_literal(resolved, "")
-        _must_be_in_range({str(key): value for key, value in resolved.items()})
+        if scenario is None and resolved.get("scenario"):
+            must_be_name(resolved["scenario"]["name"])
+        _must_be_in_range(resolved, "")
         command = OmegaConf.to_object(config)
     except EchelonError:
         raise
@@ -298,12 +310,21 @@ def _must_be_literal(values: Any, where: str) -> None:
         raise ConfigError(f"{where} has a '${{'; expected a value as it is: nothing is filled in.")
 
 
-def _must_be_in_range(values: Mapping[str, Any]) -> None:
-    """Refuse numbers of a run that no generator or memory can take."""
-    for name, (least, most) in _RANGES.items():
-        value = values.get(name)
-        if isinstance(value, int) and not least <= value <= most:
-            raise ConfigError(f"{name} is {value}; expected a whole number from {least} to {most}.")
+def _must_be_in_range(values: Any, where: str) -> None:
+    """Refuse NaN, and what no generator or memory can take."""
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            _must_be_in_range(value, f"{where}.{key}" if where else str(key))
+        return
+    if isinstance(values, list):
+        for value in values:
+            _must_be_in_range(value, where)
+        return
+    least, most = _RANGES.get(where.rpartition(".")[2], (-_LARGEST, _LARGEST))
+    if isinstance(values, float) and math.isnan(values):
+        raise ConfigError(f"{where} is NaN; expected a number.")
+    if isinstance(values, int) and not least <= values <= most:
+        raise ConfigError(f"{where} is {values}; expected a whole number from {least} to {most}.")
 
 
 def _check_key(config: DictConfig, key: str, groups: Iterable[str]) -> None:
@@ -341,15 +362,24 @@ def _merge(config: DictConfig, extra: Any, overrides: list[str], prefix: str = "
 
 def _folder(name: str, resolved: Mapping[Any, Any], suffix: str) -> Path:
     if resolved.get("out"):
-        return Path(str(resolved["out"]) + suffix)
+        return _writable(str(resolved["out"]) + suffix)
     scenario = str((resolved.get("scenario") or {}).get("name", ""))
-    if len(scenario) > 200 or re.search(r"[/\\\x00-\x1f]|^\.", scenario):
-        raise ConfigError(
-            f"scenario.name is {shown(scenario)}; expected a name that a folder can have: at most "
-            "200 characters, no slash, no dot in front. Change it, or give out=FOLDER."
-        )
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d_%H%M%S_%f")[:-3]
     return Path("outputs") / name / scenario / f"{stamp}{suffix}"
+
+
+def _writable(out: str) -> Path:
+    """Refuse a folder that can't be made or written, before anything is done that takes long."""
+    folder = Path(out)
+    try:
+        is_valid = "\0" not in out
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        is_valid &= there.is_dir() and os.access(there, os.W_OK)
+    except OSError:  # too long
+        is_valid = False
+    if not is_valid:
+        raise ConfigError(f"out is {shown(out)}; expected a folder that can be made and written.")
+    return folder
 
 
 def _one_line(error: BaseException) -> str:

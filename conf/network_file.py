@@ -17,13 +17,14 @@ from typing import Any
 from conf.arguments import leaves, parsed
 from conf.yaml_text import parse_yaml, read_text, read_yaml
 from envs.errors import ConfigError, EchelonError, shown
+from envs.json_text import parse_json
+from envs.network.checks import is_text
 from envs.network.plain import Reader, must_know_keys
 from envs.network.stored import FORMAT, START_DATE
 from envs.scenarios import BUILDERS, ScenarioConfig
 
 _DEFAULTS = Path(__file__).with_name("network.yaml")
-# What folders and registered models can be called.
-_NAME = re.compile(r"(?!\.)[^/\\:\x00-\x1f\x7f-\x9f]{1,100}")
+_NAME = re.compile(r"(?!\.)[^/\\:]{1,100}")
 
 
 def scenario_from_file(
@@ -56,6 +57,16 @@ def scenario_from_file(
     return scenario
 
 
+def must_be_name(name: object) -> None:
+    """Refuse a scenario's name that folders and registered models can't have."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or not is_text(name):
+        raise ConfigError(
+            f"scenario.name is {shown(name)}; expected 1 to 100 characters without '/', '\\', ':' "
+            "and control characters, and no '.' first: it names folders and the registered model. "
+            "Give another one, or rename the file where its name is the network's."
+        )
+
+
 def as_plain(scenario: ScenarioConfig) -> dict[str, Any]:
     """Return a configuration as dicts, lists, text and numbers."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(scenario)))
@@ -79,8 +90,10 @@ def _written(path: Path) -> dict[str, Any]:
 def _stored(path: Path) -> dict[str, Any]:
     """The keys of a network.json; JSON of the YAML's form is YAML."""
     try:
-        values = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+        values = parse_json(read_text(path))
+    except EchelonError:
+        raise
+    except ValueError as error:
         raise ConfigError(f"{path}: no JSON ({error}).") from error
     if not isinstance(values, dict) or "format_version" not in values:
         return _written(path)
@@ -95,13 +108,7 @@ def _stored(path: Path) -> dict[str, Any]:
 
 
 def _scenario(values: dict[str, Any]) -> ScenarioConfig:
-    name = values["name"]
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"name is {shown(name)}; expected up to 100 characters without '/', '\\' and ':', and "
-            "no '.' first: it names folders and the registered model. Correct it, or the file's "
-            "name where that is the network's."
-        )
+    must_be_name(values["name"])
     cls, _ = BUILDERS[values["kind"]]
     known = [f.name for f in fields(cls)]
     must_know_keys(values, known, "")

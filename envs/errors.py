@@ -20,8 +20,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from envs.redact import redact
+
 _MOST_NAMED = 40  # names listed in a message
 _MOST_SHOWN = 200  # characters of a name that are compared
+_MOST_READ = 10_000  # of a value that is shown
 
 
 class EchelonError(ValueError):
@@ -66,12 +69,15 @@ class WorkerError(EchelonError):
 
 def shown(value: object, most: int = 60) -> str:
     """Return a value that a user gave as messages show it: in quotes, control characters escaped,
-    cut to `most` characters.
+    cut to `most` characters, without the password of an address.
 
     >>> shown("\x1b[2J")
     "'\\\\x1b[2J'"
     """
-    text = repr(value[: most + 1] if isinstance(value, str) else value)
+    if isinstance(value, str):
+        text = repr(redact(value[:_MOST_READ])[: most + 1])
+    else:
+        text = redact(repr(value))
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 

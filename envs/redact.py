@@ -6,8 +6,12 @@ import os
 import re
 from typing import Any
 
-# user:password@, where passwords may have slashes that nobody escaped; or user@
-_CREDENTIALS = re.compile(r"(?<=://)(?:[^/\s'\":]*:[^\s'\"]*|[^/\s'\"]*)@")
+# An address alone, or after KEY=: all up to the last @, whatever a password has in it. What was
+# taken for a path has one slash.
+_ADDRESS = re.compile(r"(?s)\A((?:[^\s=]*=)?['\"]?\w[\w+.-]*:/{1,2}(?!/)).*@")
+# In other text user:password@, where passwords may have slashes and quotes that nobody escaped; or
+# user@
+_CREDENTIALS = re.compile(r"(:/{1,2})(?:[^/\s'\":]*:\S*|[^/\s'\"]*)@")
 _ASSIGNED = re.compile(r"(?i)\b(password|passwd|token|secret|api_?key)=[^&\s'\"]+")
 _SECRET_NAME = re.compile(r"(?i)password|passwd|token|secret|api_?key")
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
@@ -19,7 +23,7 @@ def redact(text: str) -> str:
     >>> redact("no answer from http://ann:s3cret@tracking:5000/api")
     'no answer from http://***@tracking:5000/api'
     """
-    text = _CREDENTIALS.sub("***@", text)
+    text = _CREDENTIALS.sub(r"\1***@", _ADDRESS.sub(r"\1***@", text))
     text = _ASSIGNED.sub(r"\1=***", text)
     for variable in _SECRET_VARIABLES:
         secret = os.environ.get(variable)

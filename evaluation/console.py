@@ -20,9 +20,10 @@ _QUIET_SECONDS = 15.0  # between two plain lines
 
 
 def make_console() -> Console:
-    """The terminal as it is; elsewhere (a file, a pipe) wide enough for the tables."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
+    """The terminal as it is; elsewhere (a file, a pipe) wide enough for the tables. Text is printed
+    as it is: names may have brackets or colons."""
+    console = Console(markup=False, emoji=False)
+    return console if console.is_terminal else Console(width=120, markup=False, emoji=False)
 
 
 class ConsoleProgress:
@@ -34,9 +35,9 @@ class ConsoleProgress:
         self.console = console
         self._on_metrics = on_metrics
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,

@@ -21,6 +21,7 @@ import safetensors.torch
 import torch
 
 from envs.errors import ArtifactError, ConfigError
+from envs.json_text import parse_json
 from envs.redact import redact_tree
 from evaluation.artifact.actor import Actor, TorchPolicy
 from evaluation.artifact.models import build_model
@@ -159,9 +160,9 @@ def _read_network(
     if text is None:
         return None
     try:
-        network = json.loads(text)
+        network = parse_json(text)
         digest = plain_hash(network)
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         raise _bad(folder, _NETWORK, f"it can't be read ({problem!r})") from problem
     if manifest["network_sha256"] != digest:
         raise _bad(folder, _NETWORK, f"it is not the network of {_MANIFEST} (network_sha256)")
@@ -172,9 +173,9 @@ def _read_network(
 
 def _read_manifest(folder: Path, text: bytes) -> dict[str, Any]:
     try:
-        manifest = json.loads(text)
+        manifest = parse_json(text)
         version = manifest["format_version"]
-    except (ValueError, KeyError, TypeError, RecursionError) as problem:
+    except (ValueError, KeyError, TypeError) as problem:
         raise _bad(folder, _MANIFEST, f"it can't be read ({problem!r})") from problem
     if version != FORMAT_VERSION:
         raise ArtifactError(

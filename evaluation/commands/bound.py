@@ -54,7 +54,7 @@ def _run(composed: Composed[BoundCommand]) -> None:
             "This bound is true and worthless: costs are charges, so none is below 0, and whoever "
             "knows demand ahead pays nothing here. Compare policies with each other instead: "
             f"echelon tune scenario={scenario.name}.",
-            highlight=False, soft_wrap=True, markup=False,
+            highlight=False, soft_wrap=True,
         )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.table import Table
+from rich.text import Text
 
 from conf.compose import CommandConfig, Composed, compose_runs
 from evaluation.console import ConsoleProgress, make_console
@@ -84,7 +85,7 @@ def verify_table(rows: list[Row]) -> Table:
         verdict = row.verdict if not row.note else f"{row.verdict}: {row.note}"
         style = _STYLE[row.verdict]
         table.add_row(row.case, row.quantity, *cells, f"{row.seconds:.1f}",
-                      f"[{style}]{verdict}[/]" if style else verdict)  # fmt: skip
+                      Text(verdict, style))  # fmt: skip
     return table
 
 

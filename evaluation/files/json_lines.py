@@ -59,6 +59,6 @@ def read_lines(
             offset = file.tell()
             try:
                 records.append(dict(json.loads(line)))
-            except ValueError as problem:
+            except (ValueError, TypeError, RecursionError) as problem:
                 _log.warning(f"File '{path}': a damaged line was left out ({problem}).")
     return records, offset

@@ -12,6 +12,7 @@ from typing import Any
 
 import envs
 from envs.errors import ConfigError
+from envs.json_text import read_json
 from evaluation.files.atomic_folder import write_file
 from evaluation.tuning import search
 from evaluation.tuning.search import Tuned
@@ -37,7 +38,7 @@ def load_tuned(folder: Path, key: str) -> Tuned | None:
     try:
         plain = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
         return Tuned(**{**plain, "history": [tuple(point) for point in plain["history"]]})
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None  # absent or damaged: search again
 
 
@@ -56,7 +57,7 @@ def read_policy_params(path: str | None, scenario: str) -> Mapping[str, Any]:
     if path is None:
         return {}
     try:
-        plain = json.loads(Path(path).read_text(encoding="utf-8"))
+        plain = read_json(Path(path))
         params, home = plain["policy_params"], plain["scenario"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(

@@ -133,6 +133,6 @@ def _read(path: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
         record["policies"][record["base_policy"]]["parameters"]
         record["network_sha256"]
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None  # damaged: choose again
     return dict(record)

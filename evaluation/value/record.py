@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from envs.errors import ConfigError
+from envs.json_text import read_json
 from evaluation.files.atomic_folder import write_file
 from evaluation.optima.bound import Bound, BoundKind
 from evaluation.value.measure import Played
@@ -111,10 +112,11 @@ def read_part(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = read_json(path)
+        if not isinstance(plain, dict):
+            raise ValueError("it is no mapping")
     except (OSError, ValueError) as error:
         raise ConfigError(f"'{path}' can't be read ({error}); remove it, then resume.") from error
-    assert isinstance(plain, dict)
     return plain
 
 

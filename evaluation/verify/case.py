@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import DataError
+from envs.json_text import parse_json
 from envs.network.demand import DemandConfig
 
 
@@ -122,7 +122,7 @@ def load_cases(path: Path | None = None) -> list[Case]:
             ) from None
     where = "cases.json" if path is None else f"cases={path}"
     try:
-        entries = json.loads(text)
+        entries = parse_json(text)
     except ValueError as error:
         raise DataError(f"{where}: no JSON ({error}); expected a list of cases.") from None
     if not isinstance(entries, list) or not entries:
@@ -157,8 +157,9 @@ def _case(where: str, place: int, entry: Any) -> Case:
     return Case(**values)
 
 
-_RANGE = re.compile(r"(?:u|uniform)[\[{(]?\s*(\d+)\s*(?:\.\.|-|,)\s*(\d+)\s*[\]})]?")
-_CALL = re.compile(r"(poisson|normal|n|p|geometric)\(?\s*([\d.]+)(?:\s*,\s*([\d.]+))?\s*\)?")
+_RANGE = re.compile(r"(?:u|uniform)[\[{(]?\s*([0-9]+)\s*(?:\.\.|-|,)\s*([0-9]+)\s*[\]})]?")
+_NUMBER = r"([0-9]*\.?[0-9]+)"
+_CALL = re.compile(rf"(poisson|normal|n|p|geometric)\(?\s*{_NUMBER}(?:\s*,\s*{_NUMBER})?\s*\)?")
 
 
 def demand_of(text: Any, mean: float | None = None) -> DemandConfig:

@@ -34,6 +34,9 @@ def with_demand(**numbers: Any) -> BatchedEnv:
 
 
 REFUSED = {
+    "half a character": (lambda: replace(NETWORK, skus=(Sku("a\ud800"),)), "controls a terminal"),
+    "a change of direction": (lambda: replace(NETWORK, skus=(Sku("a\u202eb"),)), "a terminal"),
+    "a line's end": (lambda: replace(NETWORK, nodes=(Node("a\u2028b"),)), "controls a terminal"),
     "a lead time of centuries": (lambda: LeadTime(2_000_000_000), "at most 10000 periods"),
     "half a lead time": (lambda: LeadTime(1.5), "expected an integer >= 0"),  # type: ignore[arg-type]
     "a delay of centuries": (lambda: LeadTime(1, 1e7, 1e6), "at most 10000"),

@@ -15,6 +15,7 @@ from evaluation.artifact.network_io import same_network
 from evaluation.recommendation.recommender import Recommender
 from evaluation.recommendation.schemas import RecommendationRequest
 from tests.test_network_file import EXAMPLES, built
+from training.commands.arguments import keep_arguments, with_resumed
 from training.commands.report import ReportCommand, _scenario_name, _train_command, _with_network
 from training.commands.train import TrainCommand, _parameters
 
@@ -85,3 +86,33 @@ def test_bound_tune_sweep_and_report_run(tmp_path: Path) -> None:
     assert (tmp_path / "sweep/base_policy.json").exists()
     assert main(["report", *own, "seeds=1", "workers=1", f"out={tmp_path / 'report'}"]) == 0
     assert "distributor" in (tmp_path / "report/report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["tea.yaml", "my tea (2).yaml"])
+def test_a_run_goes_on_with_the_network_it_began_with(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that has changed, or is gone, is told before anything is done; its copy is taken."""
+    network, run = tmp_path / name, tmp_path / "run"
+    network.write_text(EXAMPLES[0].read_text(encoding="utf-8"), encoding="utf-8")
+    run.mkdir()
+    keep_arguments(run, compose(TrainCommand, [f"network={network}", "smoke=true"]).arguments)
+    again = [f"resume={run}"]
+    assert len(with_resumed(again, "a run", ConfigError)) == 4
+    with network.open("a", encoding="utf-8") as file:
+        file.write("horizon: 90\n")
+    assert main(["train", *again]) == 1
+    told = capsys.readouterr().err
+    assert f"network={network} is gone, or not what it was when the run began" in told
+    kept = f"network={run / 'network' / name}"
+    assert f"Give {kept} to go on" in told
+    network.unlink()
+    with pytest.raises(ConfigError, match="is gone"):
+        with_resumed(again, "a run", ConfigError)
+    resumed = with_resumed([*again, kept], "a run", ConfigError)
+    composed = compose(TrainCommand, resumed)
+    assert composed.command.scenario.name == network.stem
+    keep_arguments(run, composed.arguments)
+    assert compose(TrainCommand, with_resumed(again, "a run", ConfigError)).resolved["network"] == (
+        str(run / "network" / name)
+    )

@@ -335,6 +335,6 @@ def _show(
         table.add_row(*(row[i] for i in kept))
     console.print(table)
     judged = sum(entry.judgement is not None for entry in entries)
-    console.print(tree_text(tree, judged), highlight=False, soft_wrap=True, markup=False)
+    console.print(tree_text(tree, judged), highlight=False, soft_wrap=True)
     for label, one in advice.items():
-        console.print(f"{label}: {one.text()}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"{label}: {one.text()}", highlight=False, soft_wrap=True)

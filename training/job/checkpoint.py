@@ -99,7 +99,7 @@ class CheckpointStore:
         try:
             description = json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
             saved_step, meta = description["step"], dict(description["meta"])
-        except (OSError, ValueError, KeyError, TypeError) as problem:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
             raise CheckpointError(
                 f"File '{path / _DESCRIPTION}' can't be read: {problem!r}. Use another checkpoint."
             ) from problem
@@ -126,7 +126,7 @@ class CheckpointStore:
             return None
         try:
             return int(json.loads(path.read_text(encoding="utf-8"))["step"])
-        except (OSError, ValueError, KeyError, TypeError) as problem:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
             raise CheckpointError(
                 f"File '{path}' can't be read: {problem!r}. Remove it, or mark the best again."
             ) from problem
