@@ -6,6 +6,7 @@ what has ended, so that a sweep that was stopped goes on where it was.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -140,13 +141,18 @@ def _base_parameters(
 
 def _trial(
     config: Mapping[str, Any], *, options: list[str], drawn: Callable[[int], list[str]],
-    folder: Path, parameters: Mapping[str, Any],
+    folder: Path, parameters: Mapping[str, Any], home: str,
 ) -> None:  # fmt: skip
-    """Runs in a Ray actor: one training, which reports every validation to Tune."""
+    """Runs in a Ray actor: one training, which reports every validation to Tune.
+
+    home: the working directory of the command, which paths in options count from.
+    """
     from ray import tune
 
     from training.job.train import train
 
+    with contextlib.suppress(OSError):  # another node may not have it
+        os.chdir(home)
     number, reports = int(config["trial"]), _Reports()
     own = [f"out={folder / f'trial_{number:03d}'}", "tracking.enabled=false", "test.traces=2"]
     composed = _composed([*options, *drawn(number), *own])
@@ -194,8 +200,9 @@ def _search(
     drawn = functools.partial(trial_arguments, space, train_command.seed)
     recorder = TrialRecorder(folder, tracker, progress, drawn)
     trainable = functools.partial(
-        _trial, options=options, drawn=drawn, folder=folder, parameters=parameters
-    )
+        _trial, options=options, drawn=drawn, folder=folder, parameters=parameters,
+        home=os.getcwd(),
+    )  # fmt: skip
     tuner = tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory(bundles)),
         param_space={"trial": tune.grid_search(missing)},
