@@ -34,11 +34,12 @@ def label_periods(axis: Axes, scenario: Scenario, first: int, count: int, what: 
 
 
 def _date_ticks(days: list[date]) -> tuple[list[int], list[str]]:
-    """Where days, weeks, months, quarters or years begin: the finest that leaves few ticks."""
+    """Where days, weeks, months, quarters or years begin: the finest of which all, or
+    every other, leave few ticks."""
     for unit_of, written in _UNITS:
         units = [unit_of(day) for day in days]
         ticks = [t for t in range(1, len(days)) if units[t] != units[t - 1]]
-        if len(ticks) <= _MOST or written is _UNITS[-1][1]:
+        if len(ticks) <= 2 * _MOST or written is _UNITS[-1][1]:
             break
-    ticks = ticks[:: 1 + len(ticks) // (_MOST + 1)] or [0]
+    ticks = ticks[:: max(1, -(-len(ticks) // _MOST))] or [0]
     return ticks, [written(days[t]) for t in ticks]
