@@ -118,7 +118,9 @@ class ResourceArrays(NamedTuple):
     joint_cost: Floats  # [R] currency per period of use
     load_size: Floats  # [R] capacity units per load; 0: no loads
     load_cost: Floats  # [R] currency per load
-    scarce: Ints  # pairs, and resources (behind the P pairs), that lanes of whole units share
+    scarce: Ints  # [J] pairs, and resources (behind the P pairs), that lanes of whole units share
+    takers: Csr  # [J] -> lanes of whole units that take of it, in their turn; value: use per unit
+    least_step: Floats  # [J] of the thing: the least that a step of one of them takes
 
 
 class OrderRules(NamedTuple):

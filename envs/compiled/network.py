@@ -106,7 +106,7 @@ def compile_network(network: SupplyNetwork) -> CompiledNetwork:
             stocks=stocks,
             nodes=nodes,
             lanes=lanes,
-            resources=compile_resources(links),
+            resources=compile_resources(links, lanes),
             rules=rules,
             calendars=calendars.arrays(),
             factor_rows=factor_rows,

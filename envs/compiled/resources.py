@@ -14,15 +14,17 @@ from envs.compiled.arrays import (
     Switches,
 )
 from envs.compiled.links import Links
-from envs.compiled.sparse import grouped
+from envs.compiled.sparse import csr, grouped
 from envs.network.lane import Allocation, Limits, Resource
 from envs.network.network import Receive, ServeOrder, Unfilled
 from envs.types import Bools, Floats, Ints
 
 
-def compile_resources(links: Links) -> ResourceArrays:
+def compile_resources(links: Links, lanes: LaneArrays) -> ResourceArrays:
     """Compile what kernels read of resources."""
     uses, resources = links.uses, links.resources
+    scarce = _scarce(links)
+    takers = _takers(links, lanes, scarce)
 
     def of(name: str) -> Floats:
         return np.array([getattr(r, name) or 0.0 for r in resources], float)
@@ -35,8 +37,22 @@ def compile_resources(links: Links) -> ResourceArrays:
         joint_cost=of("fixed_cost"),
         load_size=of("load_size"),
         load_cost=of("load_cost"),
-        scarce=_scarce(links),
+        scarce=scarce,
+        takers=csr(takers),
+        least_step=np.array(
+            [min((use * lanes.step[q] for q, use in row), default=np.inf) for row in takers], float
+        ),
     )
+
+
+def _takers(links: Links, lanes: LaneArrays, scarce: Ints) -> list[list[tuple[int, float]]]:
+    """[J] the lanes of whole units that take of each scarce thing, in their turn, and how much."""
+    taken: dict[int, list[tuple[int, float]]] = {int(thing): [] for thing in scarce}
+    for matrix, first in ((links.inputs, 0), (links.uses, links.pairs)):
+        for thing, q, use in zip(matrix.index, matrix.rows, matrix.value, strict=True):
+            if first + int(thing) in taken and lanes.step[q] > 0.0:
+                taken[first + int(thing)].append((int(q), float(use)))
+    return [sorted(taken[int(thing)], key=lambda entry: lanes.turn[entry[0]]) for thing in scarce]
 
 
 def _scarce(links: Links) -> Ints:

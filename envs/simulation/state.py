@@ -129,7 +129,7 @@ class Scratch(NamedTuple):
     offset: Floats  # [Q, B] ship: the same
     row: Floats  # [B] ship: units a lane wants
     rest: Floats  # [Q, B] ship: parts of whole units; 0, but while they are given out
-    match: Floats  # [5, B] believe: units received, and what they say of their orders
+    rows: Floats  # [5, B] ship: what whole units are shared by; believe: what receipts say
     let_in: Floats  # [N, B] receive: share of what is due that fits
     comes_in: Floats  # [Q, B] receive: units of what is due, where whole ones meet limited room
 
@@ -150,7 +150,7 @@ class Scratch(NamedTuple):
             "weight": ruled,
             "offset": ruled,
             "rest": lanes if arrays.switches.has_whole_units else 0,
-            "match": 5,
+            "rows": 5,
             "let_in": shapes["N"],
             "comes_in": lanes if arrays.switches.has_whole_units else 0,
         }

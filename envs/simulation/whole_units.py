@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.compiled.arrays import Csr, NetworkArrays
+from envs.compiled.arrays import NetworkArrays
 from envs.kernel import entry, kernel
 from envs.trace.random_streams import GOLDEN
 from envs.types import Floats
@@ -43,35 +43,29 @@ def steps_in(quantity: float, step: float) -> float:
 @entry
 def ship_whole(
     net: NetworkArrays, owed: Floats, factor: Floats, shipped: Floats, on_hand: Floats,
-    left: Floats, rest: Floats, touched: Floats, lo: int, hi: int,
+    left: Floats, rest: Floats, rows: Floats, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """Make shipments [Q, B] whole: by largest remainder.
 
     Each lane's share is rounded down to its step. What that leaves of a pair's stock [P, B] or of a
     resource [R, B] goes, a step each, to the lanes with the largest remainders that it fits, ties
-    in their turn (by priority, then by name). rest [Q, B]: zeros, before and after; touched [B] is
+    in their turn (by priority, then by name). rest [Q, B]: zeros, before and after; rows [3, B] are
     overwritten.
     """
-    touched[lo:hi] = 0.0
-    is_any_left = False
+    rows[0, lo:hi] = 0.0
     for q in range(net.lanes.to.size):
-        if net.lanes.step[q] > 0.0 and _is_short(owed[q, lo:hi], shipped[q, lo:hi]):
-            is_any_left |= _round_down(net, q, owed, shipped, on_hand, left, rest, touched, lo, hi)
-    if not is_any_left:
+        if net.lanes.step[q] > 0.0:
+            _round_down(net, q, owed, shipped, on_hand, left, rest, rows[0], lo, hi)
+    touched, some = rows[0, lo:hi], 0.0
+    for b in range(hi - lo):
+        some = max(some, touched[b])
+    if some == 0.0:
         return
     pairs = net.stocks.whole.size
     for j in range(net.resources.scarce.size):
         thing = net.resources.scarce[j]
-        for b in range(lo, hi):
-            if touched[b] == 0.0:
-                continue
-            if thing < pairs:
-                _give(
-                    net, net.stocks.outbound, thing, owed, factor, shipped, on_hand, left, rest, b
-                )
-            else:
-                users = net.resources.users
-                _give(net, users, thing - pairs, owed, factor, shipped, on_hand, left, rest, b)
+        there = on_hand[thing] if thing < pairs else left[thing - pairs]
+        _give(net, j, there, owed, factor, shipped, on_hand, left, rest, rows, lo, hi)
     for q in range(net.lanes.to.size):
         rest[q, lo:hi] = 0.0  # without limits there is nothing to share
     for p in range(pairs):
@@ -79,9 +73,9 @@ def ship_whole(
             net.stocks.whole[p]
             and net.stocks.outbound.pointer[p] < net.stocks.outbound.pointer[p + 1]
         ):
-            for b in range(lo, hi):
-                if touched[b] > 0.0:
-                    on_hand[p, b] = _exact(on_hand[p, b])
+            stock = on_hand[p, lo:hi]
+            for b in range(hi - lo):
+                stock[b] = _exact(stock[b]) if touched[b] > 0.0 else stock[b]
 
 
 @kernel
@@ -92,58 +86,71 @@ def _exact(quantity: float) -> float:
 
 
 @kernel
-def _is_short(owed: Floats, shipped: Floats) -> bool:
-    short = 0
-    for b in range(owed.size):
-        short += owed[b] != shipped[b]
-    return short > 0
+def _round_down(
+    net: NetworkArrays,
+    q: int,
+    owed: Floats,
+    shipped: Floats,
+    on_hand: Floats,
+    left: Floats,
+    rest: Floats,
+    touched: Floats,
+    lo: int,
+    hi: int,
+) -> None:
+    """Leave whole steps; note the rest [Q, B] as a share of a step, and put it back."""
+    step, inputs, uses, some = net.lanes.step[q], net.lanes.inputs, net.lanes.uses, 0.0
+    wanted, ships, parts, short = owed[q, lo:hi], shipped[q, lo:hi], rest[q, lo:hi], touched[lo:hi]
+    for b in range(hi - lo):
+        is_short = 1.0 if ships[b] != wanted[b] else 0.0
+        whole_steps = steps_in(ships[b], step)
+        part = (ships[b] - whole_steps) * is_short
+        ships[b] = whole_steps if is_short > 0.0 else ships[b]
+        parts[b] = part / step if part > LAST_DIGITS * step else 0.0
+        short[b] = max(short[b], is_short)
+        some = max(some, parts[b])
+    if some == 0.0:
+        return
+    for i in range(inputs.pointer[q], inputs.pointer[q + 1]):
+        _put_back(on_hand[inputs.index[i], lo:hi], inputs.value[i] * step, parts)
+    for i in range(uses.pointer[q], uses.pointer[q + 1]):
+        _put_back(left[uses.index[i], lo:hi], uses.value[i] * step, parts)
 
 
 @kernel
-def _round_down(
-    net: NetworkArrays, q: int, owed: Floats, shipped: Floats, on_hand: Floats, left: Floats,
-    rest: Floats, touched: Floats, lo: int, hi: int,
-) -> bool:  # fmt: skip
-    """Leave whole steps; note the rest [Q, B] as a share of a step, and put it back."""
-    step, inputs, uses, found = net.lanes.step[q], net.lanes.inputs, net.lanes.uses, False
-    for b in range(lo, hi):
-        if shipped[q, b] == owed[q, b]:
-            continue
-        steps = steps_in(shipped[q, b], step)
-        more = shipped[q, b] - steps
-        shipped[q, b] = steps
-        touched[b] = 1.0
-        found = True
-        if more <= LAST_DIGITS * step:
-            continue
-        rest[q, b] = more / step
-        for i in range(inputs.pointer[q], inputs.pointer[q + 1]):
-            on_hand[inputs.index[i], b] += inputs.value[i] * more
-        for i in range(uses.pointer[q], uses.pointer[q + 1]):
-            left[uses.index[i], b] += uses.value[i] * more
-    return found
+def _put_back(there: Floats, per_step: float, parts: Floats) -> None:
+    for b in range(there.size):
+        there[b] += per_step * parts[b]
 
 
 @kernel
 def _give(
-    net: NetworkArrays, takers: Csr, row: int, owed: Floats, factor: Floats, shipped: Floats,
-    on_hand: Floats, left: Floats, rest: Floats, b: int,
+    net: NetworkArrays, j: int, there: Floats, owed: Floats, factor: Floats, shipped: Floats,
+    on_hand: Floats, left: Floats, rest: Floats, rows: Floats, lo: int, hi: int,
 ) -> None:  # fmt: skip
-    """A step each to the takers of a row, as long as it fits."""
-    turn = net.lanes.turn
-    while True:
-        best = -1
-        for i in range(takers.pointer[row], takers.pointer[row + 1]):
-            q = takers.index[i]
-            if rest[q, b] > 0.0:
-                ahead = rest[q, b] - rest[best, b] if best >= 0 else 1.0
-                if ahead > LAST_DIGITS or (ahead > -LAST_DIGITS and turn[q] < turn[best]):
-                    best = q
-        if best < 0:
-            return
-        rest[best, b] = 0.0
-        if _fits(net, best, owed, factor, shipped, on_hand, left, b):
-            _take_step(net, best, shipped, on_hand, left, b)
+    """A step each to the takers of the scarce thing j, of which so much is `there` [B], as long as
+    it fits. All replications side by side: in each round the largest remainder of each."""
+    takers, least = net.resources.takers, net.resources.least_step[j]
+    touched, most, whose = rows[0], rows[1, lo:hi], rows[2, lo:hi]
+    is_over = False
+    while not is_over:
+        most[:] = 0.0
+        whose[:] = -1.0
+        for i in range(takers.pointer[j], takers.pointer[j + 1]):
+            q = takers.index[i]  # in their turn
+            parts, lane = rest[q, lo:hi], float(q)
+            for b in range(hi - lo):
+                is_more = parts[b] > most[b] + LAST_DIGITS
+                most[b] = parts[b] if is_more else most[b]
+                whose[b] = lane if is_more else whose[b]
+        is_over = True
+        for b in range(lo, hi):
+            q = int(whose[b - lo])
+            if q >= 0 and touched[b] > 0.0 and there[b] >= least - LAST_DIGITS:
+                is_over = False
+                rest[q, b] = 0.0
+                if _fits(net, q, owed, factor, shipped, on_hand, left, b):
+                    _take_step(net, q, shipped, on_hand, left, b)
 
 
 @kernel

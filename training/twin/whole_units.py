@@ -52,7 +52,7 @@ class WholeUnits:
         whole = _numbers(shipped)
         ship_whole(
             self._net, _numbers(owed), _numbers(draws.factor), whole, _numbers(on_hand), there,
-            np.zeros((rows, batch)), np.zeros(batch), 0, batch,
+            np.zeros((rows, batch)), np.zeros((3, batch)), 0, batch,
         )  # fmt: skip
         return _through(shipped, torch.as_tensor(whole, dtype=shipped.dtype, device=shipped.device))
 

@@ -73,7 +73,7 @@ def _comes_late(net: NetworkArrays, q: int) -> bool:
 @kernel
 def _match(world: World, k: int, q: int, period: int, youngest: int, lo: int, hi: int) -> None:
     """Take what was received from the oldest orders on; learn from how old they are."""
-    net, state, flows, rows = world.net, world.state, world.flows, world.scratch.match
+    net, state, flows, rows = world.net, world.state, world.flows, world.scratch.rows
     left, matched, in_time = rows[0, lo:hi], rows[1, lo:hi], rows[2, lo:hi]
     age_sum, square_sum = rows[3, lo:hi], rows[4, lo:hi]
     received, scrapped = flows.received[q, lo:hi], flows.scrapped[q, lo:hi]

@@ -46,7 +46,7 @@ def ship(world: World, action: Floats32, lead_time: Ints, period: int, lo: int, 
     if net.switches.has_whole_units:
         ship_whole(
             net, state.owed, world.factor, flows.shipped, state.on_hand, flows.resource_left,
-            scratch.rest, scratch.row, lo, hi,
+            scratch.rest, scratch.rows, lo, hi,
         )  # fmt: skip
     _note_unused(world, lo, hi)
     for q in range(net.lanes.to.size):
