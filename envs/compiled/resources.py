@@ -25,6 +25,7 @@ def compile_resources(links: Links, lanes: LaneArrays) -> ResourceArrays:
     uses, resources = links.uses, links.resources
     scarce = _scarce(links)
     takers = _takers(links, lanes, scarce)
+    takes = np.diff(links.inputs.pointer) + np.diff(uses.pointer)
 
     def of(name: str) -> Floats:
         return np.array([getattr(r, name) or 0.0 for r in resources], float)
@@ -39,6 +40,7 @@ def compile_resources(links: Links, lanes: LaneArrays) -> ResourceArrays:
         load_cost=of("load_cost"),
         scarce=scarce,
         takers=csr(takers),
+        takes_alone=np.array([takes[q] == 1 for row in takers for q, _ in row], bool),
         least_step=np.array(
             [min((use * lanes.step[q] for q, use in row), default=np.inf) for row in takers], float
         ),

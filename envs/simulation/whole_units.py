@@ -99,17 +99,18 @@ def _round_down(
     hi: int,
 ) -> None:
     """Leave whole steps; note the rest [Q, B] as a share of a step, and put it back."""
-    step, inputs, uses, some = net.lanes.step[q], net.lanes.inputs, net.lanes.uses, 0.0
+    step, inputs, uses, some = net.lanes.step[q], net.lanes.inputs, net.lanes.uses, 0
     wanted, ships, parts, short = owed[q, lo:hi], shipped[q, lo:hi], rest[q, lo:hi], touched[lo:hi]
     for b in range(hi - lo):
-        is_short = 1.0 if ships[b] != wanted[b] else 0.0
-        whole_steps = steps_in(ships[b], step)
-        part = (ships[b] - whole_steps) * is_short
-        ships[b] = whole_steps if is_short > 0.0 else ships[b]
-        parts[b] = part / step if part > LAST_DIGITS * step else 0.0
-        short[b] = max(short[b], is_short)
-        some = max(some, parts[b])
-    if some == 0.0:
+        units, is_short = ships[b], ships[b] != wanted[b]
+        steps = steps_in(units, step)
+        part = units - steps
+        ships[b] = steps if is_short else units
+        is_part = is_short and part > LAST_DIGITS * step
+        parts[b] = part / step if is_part else 0.0
+        short[b] = 1.0 if is_short else short[b]
+        some += is_part
+    if some == 0:
         return
     for i in range(inputs.pointer[q], inputs.pointer[q + 1]):
         _put_back(on_hand[inputs.index[i], lo:hi], inputs.value[i] * step, parts)
@@ -131,26 +132,54 @@ def _give(
     """A step each to the takers of the scarce thing j, of which so much is `there` [B], as long as
     it fits. All replications side by side: in each round the largest remainder of each."""
     takers, least = net.resources.takers, net.resources.least_step[j]
-    touched, most, whose = rows[0], rows[1, lo:hi], rows[2, lo:hi]
-    is_over = False
-    while not is_over:
+    touched, most, whose = rows[0, lo:hi], rows[1, lo:hi], rows[2, lo:hi]
+    there, going_on = there[lo:hi], 1
+    while going_on > 0:
         most[:] = 0.0
         whose[:] = -1.0
         for i in range(takers.pointer[j], takers.pointer[j + 1]):
             q = takers.index[i]  # in their turn
             parts, lane = rest[q, lo:hi], float(q)
             for b in range(hi - lo):
-                is_more = parts[b] > most[b] + LAST_DIGITS
-                most[b] = parts[b] if is_more else most[b]
-                whose[b] = lane if is_more else whose[b]
-        is_over = True
-        for b in range(lo, hi):
-            q = int(whose[b - lo])
-            if q >= 0 and touched[b] > 0.0 and there[b] >= least - LAST_DIGITS:
-                is_over = False
-                rest[q, b] = 0.0
-                if _fits(net, q, owed, factor, shipped, on_hand, left, b):
-                    _take_step(net, q, shipped, on_hand, left, b)
+                part, largest, owner = parts[b], most[b], whose[b]
+                is_more = part > largest + LAST_DIGITS
+                most[b] = part if is_more else largest
+                whose[b] = lane if is_more else owner
+        going_on = 0
+        for b in range(hi - lo):
+            is_on = touched[b] > 0.0 and whose[b] >= 0.0 and there[b] >= least - LAST_DIGITS
+            whose[b] = whose[b] if is_on else -1.0
+            going_on += is_on
+        for i in range(takers.pointer[j], takers.pointer[j + 1] if going_on > 0 else 0):
+            q = takers.index[i]
+            if net.resources.takes_alone[i]:
+                _take_if_fits(
+                    net, q, takers.value[i], owed, factor, shipped, there, rest, whose, lo
+                )
+                continue
+            for b in range(hi - lo):
+                if whose[b] == q:
+                    rest[q, lo + b] = 0.0
+                    if _fits(net, q, owed, factor, shipped, on_hand, left, lo + b):
+                        _take_step(net, q, shipped, on_hand, left, lo + b)
+
+
+@kernel
+def _take_if_fits(
+    net: NetworkArrays, q: int, use: float, owed: Floats, factor: Floats, shipped: Floats,
+    there: Floats, rest: Floats, whose: Floats, lo: int,
+) -> None:  # fmt: skip
+    """A step to lane q, which takes of nothing else, where it is its turn [B]."""
+    step, row, hi = net.lanes.step[q], net.factor_rows.availability[q], lo + there.size
+    wanted, ships, parts, lane = owed[q, lo:hi], shipped[q, lo:hi], rest[q, lo:hi], float(q)
+    for b in range(there.size):
+        most = wanted[b] * factor[row, lo + b] if row >= 0 else wanted[b]
+        is_mine = whose[b] == lane
+        fits = ships[b] + step <= most + LAST_DIGITS and use * step <= there[b] + LAST_DIGITS
+        takes = step if is_mine and fits else 0.0
+        parts[b] = 0.0 if is_mine else parts[b]
+        ships[b] += takes
+        there[b] = max(0.0, there[b] - use * takes)
 
 
 @kernel
