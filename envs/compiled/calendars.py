@@ -10,7 +10,7 @@ from envs.compiled.arrays import CalendarArrays
 from envs.errors import NetworkError
 from envs.kernel import kernel
 from envs.network.calendar import Calendar, LaneCalendars, joint
-from envs.network.network import SupplyNetwork
+from envs.network.network import Receive, SupplyNetwork
 
 
 class CalendarRows:
@@ -63,6 +63,7 @@ def lane_calendars(network: SupplyNetwork) -> tuple[LaneCalendars, ...]:
                 shipping=met((lane.shipping, *(n.shipping for n in senders))),
                 transit=lane.transit,
                 receiving=met((receiver.receiving, lane.receiving)),
+                leaves_before_receipts=network.timing.receive is Receive.after_ship,
             )
         except NetworkError as error:
             raise NetworkError(f"Lane '{lane.id}': {error}") from error

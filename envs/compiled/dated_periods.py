@@ -37,7 +37,7 @@ def dated_periods(rows: Sequence[Dated]) -> DatedPeriods:
     row, known = np.full(len(rows), -1, np.int64), dict[Hashable, int]()
     tables: list[tuple[Ints, int, int]] = []
     for n, one in enumerate(rows):
-        parts = [c for met in one.calendars for c in met if c is not None]
+        parts = [c for met in one.calendars for c in met.known]
         if not parts:
             continue
         if one.kind not in known:

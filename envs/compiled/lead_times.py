@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.compiled.arrays import LaneArrays
 from envs.compiled.links import Links
-from envs.network.calendar import Calendar, LaneCalendars
+from envs.network.calendar import LaneCalendars
 from envs.network.lane import Lane, Speed
 from envs.network.lead_time import LeadTime
 from envs.network.network import SupplyNetwork
@@ -78,11 +78,10 @@ def lane_lead(network: SupplyNetwork, calendars: Sequence[LaneCalendars]) -> tup
 def _calendar_wait(met: LaneCalendars, lead_time: LeadTime, delay: int) -> tuple[float, float]:
     """By how much calendars raise the mean [periods] and the variance of a lead time; exceptions
     left aside."""
-    usual = LaneCalendars(*(c and Calendar(c.cycle, c.open) for c in met))
-    closing = [c for c in (usual.shipping, usual.transit, usual.receiving) if c is not None]
-    if not closing:
+    usual = met.usual()
+    if not usual._replace(ordering=None).known:
         return 0.0, 0.0
-    cycle = math.lcm(*(c.cycle for c in usual if c is not None))
+    cycle = math.lcm(*(c.cycle for c in usual.known))
     ordered = [t for t in range(cycle) if usual.ordering is None or usual.ordering.is_open(t)]
     chance = lead_time.probabilities()
     took = np.array(

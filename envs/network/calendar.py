@@ -129,6 +129,21 @@ class LaneCalendars(NamedTuple):
     shipping: Calendar | None = None  # when goods leave
     transit: Calendar | None = None  # when they move: a lead time counts these periods alone
     receiving: Calendar | None = None  # when they are let in
+    # goods are received after they ship: what leaves in a period in which nothing moves is not yet
+    # on its way then
+    leaves_before_receipts: bool = False
+
+    @property
+    def known(self) -> tuple[Calendar, ...]:
+        """Those that are sometimes closed."""
+        calendars = (self.ordering, self.shipping, self.transit, self.receiving)
+        return tuple(calendar for calendar in calendars if calendar is not None)
+
+    def usual(self) -> LaneCalendars:
+        """Return them without exceptions."""
+        calendars = (self.ordering, self.shipping, self.transit, self.receiving)
+        cycles = (c and Calendar(c.cycle, c.open) for c in calendars)
+        return LaneCalendars(*cycles, leaves_before_receipts=self.leaves_before_receipts)
 
     def arrival(self, period: int, lead: int) -> int:
         """Return in which period goods arrive that could leave in `period`, lead periods away."""
@@ -137,6 +152,8 @@ class LaneCalendars(NamedTuple):
         if self.transit is None:
             period += lead
         else:
+            if self.leaves_before_receipts or lead == 0:
+                period = self.transit.next_open(period)
             for _ in range(lead):
                 period = self.transit.next_open(period + 1)
         return period if self.receiving is None else self.receiving.next_open(period)

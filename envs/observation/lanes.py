@@ -111,6 +111,8 @@ def _periods_until_arrival(net: NetworkArrays, arrays: ObservationArrays, q: int
     """Of what is ordered now and ships as soon as its sender does, after the usual lead time."""
     shipping, transit, receiving = arrays.closing[q, 0], arrays.closing[q, 1], arrays.closing[q, 2]
     when = _next_open(net, shipping, now + net.lanes.information_delay[q])
+    if net.switches.receive_after_ship or arrays.usual_lead[q] == 0:
+        when = _next_open(net, transit, when)  # else what leaves is on its way
     for _ in range(arrays.usual_lead[q]):
         when = _next_open(net, transit, when + 1)
     return _next_open(net, receiving, when) - now

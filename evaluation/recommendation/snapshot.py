@@ -52,7 +52,7 @@ class SnapshotReader:
         self._statuses = StatusReader(self._net, self._names)
         self.needs_date = bool(
             self._net.demand.multiplier is not None
-            or any(calendar is not None for met in self._net.calendars for calendar in met)
+            or any(met.known for met in self._net.calendars)
             or any(r.calendar is not None for r in self._net.network.resources)
             or policy.by_date
         )

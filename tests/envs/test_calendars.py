@@ -73,14 +73,15 @@ def test_a_lead_time_in_business_days(receive: Receive) -> None:
         assert arrivals(ordered, 3, timing, transit=WORKDAYS) == {came: 10}
 
 
-def test_an_arrival_is_foretold_as_it_happens() -> None:
+@pytest.mark.parametrize("receive", Receive)
+@pytest.mark.parametrize("shipping", [TUESDAYS, None])
+def test_an_arrival_is_foretold_as_it_happens(receive: Receive, shipping: Calendar | None) -> None:
     """`LaneCalendars.arrival`, from which lead times that policies plan with are taken."""
-    met = LaneCalendars(shipping=TUESDAYS, transit=WORKDAYS, receiving=Calendar(7, (0, 3)))
+    ways = {"shipping": shipping, "transit": WORKDAYS, "receiving": Calendar(7, (0, 3))}
+    met = LaneCalendars(**ways, leaves_before_receipts=receive is Receive.after_ship)
     for ordered in range(7):
-        for lead in (1, 2, 4):
-            came = arrivals(
-                ordered, lead, shipping=TUESDAYS, transit=WORKDAYS, receiving=met.receiving
-            )
+        for lead in (0, 1, 2, 4):
+            came = arrivals(ordered, lead, Timing(receive), **ways)
             assert came == {met.arrival(ordered, lead): 10}
 
 
