@@ -142,8 +142,11 @@ class LaneCalendars(NamedTuple):
     def usual(self) -> LaneCalendars:
         """Return them without exceptions."""
         calendars = (self.ordering, self.shipping, self.transit, self.receiving)
-        cycles = (c and Calendar(c.cycle, c.open) for c in calendars)
-        return LaneCalendars(*cycles, leaves_before_receipts=self.leaves_before_receipts)
+        ordering, shipping, transit, receiving = (
+            c and Calendar(c.cycle, c.open) for c in calendars
+        )
+        late = self.leaves_before_receipts
+        return LaneCalendars(ordering, shipping, transit, receiving, late)
 
     def arrival(self, period: int, lead: int) -> int:
         """Return in which period goods arrive that could leave in `period`, lead periods away."""
