@@ -213,7 +213,7 @@ MUTATIONS = (
     Mutation(
         "bad goods need room",
         "simulation/events/receive.py",
-        "need[b] += net.stocks.volume[to] * good",
+        "need[b] += net.stocks.volume[to] * share * due[b]",
         "need[b] += net.stocks.volume[to] * due[b]",
     ),
     Mutation(
@@ -405,8 +405,8 @@ MUTATIONS = (
     Mutation(
         "what whole units leave of a stock stays there",
         "simulation/whole_units.py",
-        "if _fits(net, best, owed, factor, shipped, on_hand, left, b):",
-        "if False:",
+        "takes = step if is_mine and fits else 0.0",
+        "takes = 0.0",
     ),
     Mutation(
         "what is left of a budget is given to nobody",
