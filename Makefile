@@ -6,10 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
-WORKERS ?= 2
+# One more than cores: tests wait for servers and for Ray.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install train serve test kernels nightly check format results benchmark clean
+.PHONY: help install train serve test kernels kernels-open kernels-close nightly check format results benchmark clean
 
 help:
 	@echo "make train      install if needed, then: echelon train \$$(ARGS)"
@@ -39,9 +40,11 @@ test: $(STAMP)
 	@$(MAKE) --no-print-directory -j $(WORKERS) check kernels
 	$(PYTEST) -m "not nightly" $(ARGS)
 
-# Both workers of `make test` find the simulator's machine code on the disk.
-kernels: $(STAMP)
-	@$(BIN)/python -m tests.kernels
+# All workers of `make test` find the simulator's machine code on the disk.
+KERNELS := kernels-open kernels-close
+kernels: $(KERNELS)
+$(KERNELS): $(STAMP)
+	@$(BIN)/python -m tests.kernels $(@:kernels-%=%)
 
 nightly: $(STAMP)
 	$(PYTEST) -m nightly $(ARGS)

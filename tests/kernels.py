@@ -1,6 +1,11 @@
-"""Compile what most tests call, once, before they run side by side: `python -m tests.kernels`."""
+"""Compile what most tests call, once, before they run side by side: `python -m tests.kernels PART`.
+
+The parts, `open` and `close`, are halves of a period: two processes compile them at the same time.
+"""
 
 from __future__ import annotations
+
+import sys
 
 from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
@@ -10,15 +15,18 @@ from training.commands.train import TrainCommand
 _SCENARIOS = ("two_echelon_dc", "disruption", "joint_replenishment", "beer_game")
 
 
-def main() -> None:
-    """Play a few periods of scenarios that use all of the simulator."""
+def main(part: str) -> None:
+    """Play a part of a period of scenarios that use all of the simulator."""
     for name in _SCENARIOS:
         composed = compose(TrainCommand, [f"scenario={name}", "smoke=true"])
         env = BatchedEnv(build_scenario(composed.command.scenario), 2)
-        env.reset(0, 0)
-        for _ in range(3):
-            env.step(env.no_action)
+        if part == "close":  # of an empty system: nothing else is compiled for it
+            env.simulator.close_period(env.target, env.spread, env.no_action)
+        else:
+            env.simulator.reset(0)
+            env.simulator.open_period()
+            env.observe()
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
