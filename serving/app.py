@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _ENVIRONMENT = {
     # Serve's HAProxy binds every interface, whatever the host setting says.
     "RAY_SERVE_ENABLE_HA_PROXY": "0",
+    # Seconds; with Ray's 5, the start fails on a machine that is busy.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     # No cluster: Ray's own ports are then on loopback. Without it `_node_ip_address` of 127.0.0.1
     # is turned into the machine's address, and all of them are open to the network.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",

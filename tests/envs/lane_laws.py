@@ -346,8 +346,8 @@ def whole_steps_go_to_the_largest_remainders(run: Run) -> None:
         if rule is not Allocation.proportional or (weight != 1.0).any() or not steps[users].all():
             continue
         alone = lacking & (limits[:, users] <= 1).all(axis=1)
-        need = np.einsum("q,tqb->tb", use, want)
-        share = want * (there / np.maximum(need, 1e-300))[:, None]
+        need = np.where(lacking, np.einsum("q,tqb->tb", use, want), 1.0)
+        share = want * (np.where(lacking, there, 1.0) / need)[:, None]
         whole = np.floor(share / np.maximum(steps, 1e-9) + 1e-7) * steps
         rest, got = share - whole, shipped - whole
         unused = there - np.einsum("q,tqb->tb", use, shipped)
