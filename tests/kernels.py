@@ -9,6 +9,7 @@ import sys
 
 from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
+from envs.kpis.pairs import KpiTally
 from envs.scenarios import build_scenario
 from training.commands.train import TrainCommand
 
@@ -22,6 +23,7 @@ def main(part: str) -> None:
         env = BatchedEnv(build_scenario(composed.command.scenario), 2)
         if part == "close":  # of an empty system: nothing else is compiled for it
             env.simulator.close_period(env.target, env.spread, env.no_action)
+            KpiTally(env).add()
         else:
             env.simulator.reset(0)
             env.simulator.open_period()
