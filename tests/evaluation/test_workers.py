@@ -130,6 +130,7 @@ assert "ray" not in sys.modules
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
 
 
+@pytest.mark.nightly
 def test_results_do_not_depend_on_the_workers(on_ray: Workers, shop: Scenario) -> None:
     """To the last digit: policies with and without networks, and bounds in hindsight."""
     torch.manual_seed(0)
