@@ -12,8 +12,6 @@ import copy
 import datetime as dt
 import functools
 import itertools
-import math
-import os
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import FrozenInstanceError, dataclass, fields, is_dataclass, replace
@@ -31,21 +29,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from conf.arguments import keep_as_typed, leaves, overrides_of, parsed, set_value
 from conf.network_file import as_plain, must_be_name, scenario_from_file
+from conf.values import must_be_in_range, must_be_literal, writable
 from envs.errors import ConfigError, EchelonError, did_you_mean, shown
-from envs.network.checks import LONGEST_RUN
 from envs.redact import redact_tree
 from envs.scenarios import BUILDERS, ScenarioConfig
 
 _CONF = Path(__file__).parent
 _registered: dict[str, tuple[type, Any]] = {}  # command -> its class, and groups
-_LARGEST = 2**63 - 1  # of whole numbers
-_MANY = (1, 1_000_000)
-_RANGES = {  # by the last part of a key
-    "seed": (0, _LARGEST),
-    "periods": (1, LONGEST_RUN),
-    "workers": (1, 10_000),
-    **dict.fromkeys(("traces", "bound_traces", "trials", "hidden"), _MANY),
-}
 
 
 @dataclass(frozen=True)
@@ -201,10 +191,10 @@ def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
                 _merge(config.scenario, config.scenario.smoke, overrides, "scenario.")
         resolved = OmegaConf.to_container(config, enum_to_str=True)
         assert isinstance(resolved, dict)
-        _must_be_literal(resolved, "")
+        must_be_literal(resolved, "")
         if scenario is None and resolved.get("scenario"):
             must_be_name(resolved["scenario"]["name"])
-        _must_be_in_range(resolved, "")
+        must_be_in_range(resolved)
         command = OmegaConf.to_object(config)
     except EchelonError:
         raise
@@ -298,35 +288,6 @@ def _check_choices(overrides: list[str], groups: Mapping[str, str | None]) -> No
             )
 
 
-def _must_be_literal(values: Any, where: str) -> None:
-    """Refuse interpolations such as `${oc.env:PASSWORD}`: what they stand for would be stored."""
-    if isinstance(values, Mapping):
-        for key, value in values.items():
-            _must_be_literal(value, f"{where}.{key}" if where else str(key))
-    elif isinstance(values, list):
-        for value in values:
-            _must_be_literal(value, where)
-    elif isinstance(values, str) and "${" in values:
-        raise ConfigError(f"{where} has a '${{'; expected a value as it is: nothing is filled in.")
-
-
-def _must_be_in_range(values: Any, where: str) -> None:
-    """Refuse NaN, and what no generator or memory can take."""
-    if isinstance(values, Mapping):
-        for key, value in values.items():
-            _must_be_in_range(value, f"{where}.{key}" if where else str(key))
-        return
-    if isinstance(values, list):
-        for value in values:
-            _must_be_in_range(value, where)
-        return
-    least, most = _RANGES.get(where.rpartition(".")[2], (-_LARGEST, _LARGEST))
-    if isinstance(values, float) and math.isnan(values):
-        raise ConfigError(f"{where} is NaN; expected a number.")
-    if isinstance(values, int) and not least <= values <= most:
-        raise ConfigError(f"{where} is {values}; expected a whole number from {least} to {most}.")
-
-
 def _check_key(config: DictConfig, key: str, groups: Iterable[str]) -> None:
     """Raise ConfigError with the nearest names if a dotted key doesn't exist."""
     node: Any = config
@@ -362,24 +323,10 @@ def _merge(config: DictConfig, extra: Any, overrides: list[str], prefix: str = "
 
 def _folder(name: str, resolved: Mapping[Any, Any], suffix: str) -> Path:
     if resolved.get("out"):
-        return _writable(str(resolved["out"]) + suffix)
+        return writable(str(resolved["out"]) + suffix)
     scenario = str((resolved.get("scenario") or {}).get("name", ""))
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d_%H%M%S_%f")[:-3]
     return Path("outputs") / name / scenario / f"{stamp}{suffix}"
-
-
-def _writable(out: str) -> Path:
-    """Refuse a folder that can't be made or written, before anything is done that takes long."""
-    folder = Path(out)
-    try:
-        is_valid = "\0" not in out
-        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        is_valid &= there.is_dir() and os.access(there, os.W_OK)
-    except OSError:  # too long
-        is_valid = False
-    if not is_valid:
-        raise ConfigError(f"out is {shown(out)}; expected a folder that can be made and written.")
-    return folder
 
 
 def _one_line(error: BaseException) -> str:
