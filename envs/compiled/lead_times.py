@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -35,10 +35,17 @@ class LeadTimes(NamedTuple):
 
 def expected_leads(links: Links) -> LeadTimes:
     """Expect lead times of lanes, of pairs and of the way down to customers."""
-    lane, lane_sd = lane_lead(links.network, links.calendars)
-    always = [LaneCalendars()] * len(links.calendars)
-    open_lane, open_sd = lane_lead(links.network, always)
-    delay = np.array([q.information_delay for q in links.network.lanes])
+    lanes = links.network.lanes
+    open_lane, open_sd = lane_lead(links.network)
+    wait = cache(_calendar_wait)  # many lanes, few kinds of them
+    waits = [
+        wait(met, lane.lead_time, lane.information_delay)
+        for lane, met in zip(lanes, links.calendars, strict=True)
+    ]
+    longer, wider = np.array(waits).T
+    lane = open_lane + longer
+    lane_sd = np.where(wider == 0.0, open_sd, np.sqrt(np.maximum(open_sd**2 + wider, 0.0)))
+    delay = np.array([q.information_delay for q in lanes])
     to, share, pairs = links.lane_to, links.regular, links.pairs
     mean: Floats = np.bincount(to, share * lane, minlength=pairs).astype(float)
     variance: Floats = np.bincount(to, share * lane_sd**2, minlength=pairs).astype(float)
@@ -57,21 +64,19 @@ def expected_leads(links: Links) -> LeadTimes:
     )
 
 
-def lane_lead(network: SupplyNetwork, calendars: Sequence[LaneCalendars]) -> tuple[Floats, Floats]:
-    """[Q] mean and standard deviation of lane lead times [periods], from ordering on; averaged over
-    their regimes, and over the periods in which the calendars take orders."""
+def lane_lead(network: SupplyNetwork) -> tuple[Floats, Floats]:
+    """[Q] mean and standard deviation of lane lead times [periods] with their regimes averaged,
+    from ordering on, as if all calendars were always open."""
     means, sds = [], []
-    wait = cache(_calendar_wait)  # many lanes, few kinds of them
-    for lane, met in zip(network.lanes, calendars, strict=True):
+    for lane in network.lanes:
         mean, square = lane.lead_time.mean(), lane.lead_time.mean() ** 2 + lane.lead_time.sd() ** 2
         for regime in _regimes_of(network, lane):
             mean *= regime.mean("lead_time")
             square *= regime.mean_square("lead_time")
         mean += lane.split_share * lane.split_delay
         spread = square - (mean - lane.split_share * lane.split_delay) ** 2
-        longer, wider = wait(met, lane.lead_time, lane.information_delay)
-        means.append(mean + lane.information_delay + longer)
-        sds.append(float(np.sqrt(max(0.0, spread + wider))))
+        means.append(mean + lane.information_delay)
+        sds.append(float(np.sqrt(max(0.0, spread))))
     return np.array(means), np.array(sds)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy import stats
 
-from envs.compiled.calendars import lane_calendars
 from envs.compiled.lead_times import lane_lead
 from envs.network.demand import Demand, DemandConfig
 from envs.network.lane import Lane, LaneInput
@@ -164,7 +163,7 @@ def _on_best_ways(
     """Base shares on the best fixed way to each city: the one of least freight, goods on their way
     and safety stock together (Baumol and Vinod 1970), of those that no weather closes."""
     mean, sd = demand.mean, demand.standard_deviation
-    lead, lead_sd = lane_lead(network, lane_calendars(network))
+    lead, lead_sd = lane_lead(network)
     ratio = config.delay_cost / (config.delay_cost + config.holding_cost)
     safety = (config.delay_cost + config.holding_cost) * stats.norm.pdf(stats.norm.ppf(ratio))
     on_way = config.holding_cost * (config.timing.in_transit_payer is not InTransitPayer.nobody)

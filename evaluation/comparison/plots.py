@@ -13,6 +13,7 @@ from envs.scenario import Scenario
 from evaluation.comparison.compare import Comparison
 from evaluation.comparison.rollout import Timeline, record_timeline
 from evaluation.comparison.time_axis import label_periods
+from evaluation.comparison.units import cost_unit
 
 _KPIS = ("fill_rate", "ready_rate", "cycle_service_level")
 
@@ -51,7 +52,7 @@ def draw_learning_curve(run: Curve, folder: Path) -> Path:
         axis.plot(x, cost, marker=".", label="learned")
         axis.axhline(run.base_validation_cost, linestyle="--", color="0.4", label="base policy")
         axis.set_xlabel(label)
-    left.set_ylabel(f"validation cost [{run.scenario.currency} per {run.scenario.period_name}]")
+    left.set_ylabel(f"validation cost [{cost_unit(run.scenario)}]")
     right.legend(fontsize="small")
     return save_figure(figure, folder / "learning_curve.png")
 
@@ -98,7 +99,7 @@ def _cost_by_column(comparison: Comparison) -> Figure:
         e.cost.half_width if np.isfinite(e.cost.half_width) else 0.0 for e in comparison.policies
     ]
     axis.errorbar(names, means, yerr=errors, fmt="k_", capsize=4, label="total, 95 % interval")
-    axis.set_ylabel(f"{comparison.scenario.currency} per {comparison.scenario.period_name}")
+    axis.set_ylabel(cost_unit(comparison.scenario))
     axis.tick_params(axis="x", labelrotation=15)
     axis.legend(fontsize="small")
     return figure
