@@ -51,6 +51,12 @@ class CompiledNetwork:
     resource_ids: tuple[str, ...]  # [R] declared ones, then the loads of lanes
 
     @property
+    def limit_ids(self) -> tuple[str, ...]:
+        """Rows of `Flows.limit_unused`: resources, then the storage of nodes of limited room."""
+        rooms = (self.agent_nodes[n].id for n in self.arrays.nodes.capacitated)
+        return (*self.resource_ids, *(f"storage of {node}" for node in rooms))
+
+    @property
     def base_share(self) -> Floats:
         """[Q] share of its pair's orders that a lane brings in regular use; 0: a spare lane."""
         inbound, share = self.arrays.stocks.inbound, np.zeros(len(self.network.lanes))

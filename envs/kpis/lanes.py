@@ -40,8 +40,9 @@ class ResourceTotals(NamedTuple):
     used: Floats  # [R] capacity units
     capacity: Floats  # [R] capacity units there were; 0 where there is no limit
     loads: Floats  # [R] loads begun
-    unused: Floats  # [R] capacity units left in periods in which lanes wanted more than there was
-    unused_periods: Floats  # [R] how many periods these are
+    # [U] left of resources, and of room at nodes, in periods in which lanes wanted more of them
+    unused: Floats
+    unused_periods: Floats  # [U] how many periods these are
 
 
 class _Work(NamedTuple):
@@ -183,7 +184,9 @@ class LaneTally:
         )
         sizes = dict.fromkeys(LaneTotals._fields, lanes) | {"changed": pairs}
         self.totals = LaneTotals(**{name: np.zeros(size) for name, size in sizes.items()})
-        self.resources = ResourceTotals(*np.zeros((5, len(net.resource_ids))))
+        limits = {"unused": len(net.limit_ids), "unused_periods": len(net.limit_ids)}
+        sizes = dict.fromkeys(ResourceTotals._fields, len(net.resource_ids)) | limits
+        self.resources = ResourceTotals(**{name: np.zeros(size) for name, size in sizes.items()})
         self._handles = Handle(self._work), Handle(self.totals)
         self.promised, self.order = promised, self._work.order
         self.arrived, self.arrived_late = self._work.arrived, self._work.arrived_late
@@ -197,7 +200,8 @@ class LaneTally:
         self._period += 1
         if len(self._net.resource_ids):
             self._count_resources(simulator.flows.resource_used, factor)
-            unused = simulator.flows.resource_unused
+        unused = simulator.flows.limit_unused
+        if len(unused):
             self.resources.unused[...] += unused.sum(axis=1)
             self.resources.unused_periods[...] += np.count_nonzero(unused, axis=1)
 
@@ -262,9 +266,10 @@ def lane_groups(net: CompiledNetwork, totals: LaneTotals) -> dict[str, dict[str,
 
 def resource_figures(net: CompiledNetwork, totals: ResourceTotals) -> dict[str, dict[str, float]]:
     """Return of every declared resource: utilisation (used / there was), loads begun, load_fill
-    (used / loads begun x their size), as far as it has a limit or loads; unused and unused_share
-    (periods) where a limit was too small and yet not used up."""
-    figures = {}
+    (used / loads begun x their size), as far as it has a limit or loads. Of a resource and of the
+    storage of a node, where it was too small and yet not used up: unused and unused_share
+    (periods)."""
+    figures: dict[str, dict[str, float]] = {}
     for r, resource in enumerate(net.network.resources):
         entry: dict[str, float] = {}
         if totals.capacity[r] > 0.0:
@@ -274,9 +279,10 @@ def resource_figures(net: CompiledNetwork, totals: ResourceTotals) -> dict[str, 
             entry["load_fill"] = float(
                 totals.used[r] / (totals.loads[r] * net.arrays.resources.load_size[r])
             )
-        if totals.unused_periods[r] > 0.0:
-            entry["unused"] = float(totals.unused[r])
-            entry["unused_share"] = float(totals.unused_periods[r])
         if entry:
             figures[resource.id] = entry
+    for u, name in enumerate(net.limit_ids):
+        if totals.unused_periods[u] > 0.0:
+            unused = {"unused": totals.unused[u], "unused_share": totals.unused_periods[u]}
+            figures[name] = figures.get(name, {}) | {key: float(x) for key, x in unused.items()}
     return figures

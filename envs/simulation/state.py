@@ -97,7 +97,9 @@ class Flows(NamedTuple):
     total_cost: Floats  # [P, B] currency
     resource_left: Floats  # [R, B] capacity left in the period
     resource_used: Floats  # [R, B] used in the period by shipments, or orders if it limits those
-    resource_unused: Floats  # [R, B] left though lanes wanted more of it than there was; else 0
+    # [U, B] left though lanes wanted more of it than there was, else 0: of resources, then of the
+    # room at nodes.capacitated
+    limit_unused: Floats
     limit: Floats  # [Q, B] units that sharing by rule left at most; empty where all is simple
 
     @classmethod
@@ -107,7 +109,8 @@ class Flows(NamedTuple):
         lane_fields = ("raw_order", "ordered", "shipped", "cancelled", "received", "scrapped")
         odd = {
             **dict.fromkeys(lane_fields, (shapes["Q"],)),
-            **dict.fromkeys(("resource_left", "resource_used", "resource_unused"), (shapes["R"],)),
+            **dict.fromkeys(("resource_left", "resource_used"), (shapes["R"],)),
+            "limit_unused": (len(net.limit_ids),),
             "limit": (_ruled_lanes(net),),
             "received_late": (_late_lanes(net),),
             "cost": (len(CostColumn), shapes["P"]),

@@ -38,8 +38,8 @@ _MESSAGES = {
     "PRICE_UNUSED": "lanes whose price never moved in training: that one is used",
     "CALENDAR_EXTRAPOLATED": "as_of is outside the known calendar: the same weekday and week of "
     "its nearest year is used, with that week's promotions and that year's level",
-    "BUDGET_NOT_USED_UP": "budgets that are too small for all orders, and yet not used up: what is "
-    "left fits none of them (minima, packs, a second budget)",
+    "LIMIT_NOT_USED_UP": "budgets or room at nodes, too small for all orders and yet not used up: "
+    "what is left fits none of them (minima, packs, a second limit)",
     "CALENDAR_ASSUMED": f"the network has no start_date: its calendars count from {DEFAULT_START}",
 }
 

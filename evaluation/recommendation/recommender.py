@@ -48,7 +48,7 @@ class _Orders(NamedTuple):
 
     raw: Floats  # [Q] units asked for
     quantity: Floats  # [Q] units, executed
-    unused: Floats  # [R] left of resources that are too small
+    unused: Floats  # [U] left of `net.limit_ids` that are too small
 
 
 class Recommender:
@@ -130,7 +130,7 @@ class Recommender:
                     by_rule[:] = True
             lines = self._lines(orders, classical, by_rule, reading.lanes, request)
             summary = self._summary(orders.quantity, classical, reading.lanes)
-            notices = [*reading.notices, *self._unused_budgets(orders.unused, reading.lanes)]
+            notices = [*reading.notices, *self._unused_limits(orders.unused, reading.lanes)]
         share = float(by_rule[reading.lanes].mean()) if len(reading.lanes) else 0.0
         used = bool(by_rule.all() or share > 0.0)
         return RecommendationResponse(
@@ -162,7 +162,7 @@ class Recommender:
             env.close_period(action)
             flows = env.flows
             got = _Orders(
-                *(f[:, 0].copy() for f in (flows.raw_order, flows.ordered, flows.resource_unused))
+                *(f[:, 0].copy() for f in (flows.raw_order, flows.ordered, flows.limit_unused))
             )
         finally:
             for array, old in zip(env.state, before, strict=True):
@@ -172,14 +172,17 @@ class Recommender:
             raise NonFiniteError(f"the order on lane '{lane.id}' is not finite.")
         return got
 
-    def _unused_budgets(self, unused: Floats, asked: Ints) -> list[Notice]:
-        """Of budgets that the lanes asked for use."""
-        resources, uses = self._env.net.arrays.resources, self._env.net.arrays.lanes.uses
-        used = np.unique(uses.index[np.isin(uses.rows, asked)])
-        found = Findings()
-        for r in used[resources.limits_orders[used] & (unused[used] > 0.0)].tolist():
-            name = self._env.net.resource_ids[r]
-            found.notice("BUDGET_NOT_USED_UP", f"{name}: {unused[r]:.{_DIGITS}g} left")
+    def _unused_limits(self, unused: Floats, asked: Ints) -> list[Notice]:
+        """Of budgets, and of room at nodes, that the lanes asked for take of."""
+        net, arrays, found = self._env.net, self._env.net.arrays, Findings()
+        takes, rooms = arrays.rules.takes, np.arange(len(arrays.nodes.capacitated))
+        row = np.concatenate([arrays.rules.budgets, len(net.resource_ids) + rooms])
+        by_lane = np.repeat(np.arange(len(net.network.lanes)), np.diff(takes.pointer))
+        for u in row[np.unique(takes.index[np.isin(by_lane, asked)])].tolist():
+            if unused[u] > 0.0:
+                found.notice(
+                    "LIMIT_NOT_USED_UP", f"{net.limit_ids[u]}: {unused[u]:.{_DIGITS}g} left"
+                )
         return found.notices()
 
     def _lines(

@@ -60,7 +60,7 @@ class Replay:
     net: CompiledNetwork
     stocks: dict[str, Floats]  # [T, P] units, and cost columns in currency; `cost`: their sum
     lanes: dict[str, Floats]  # [T, Q] units
-    unused: Floats  # [T, R] what was left of resources that lanes wanted more of than there was
+    unused: Floats  # [T, U] left of `net.limit_ids` that lanes wanted more of than there was
     changed: tuple[ChangedOrder, ...] = ()  # all orders that had to be changed
 
     @property
@@ -148,7 +148,7 @@ def _record(
     stocks = {name: np.zeros((periods, pairs)) for name in (*_STOCK_STATE, *_STOCK_FLOWS)}
     costs = {f"cost_{c.name.lower()}": np.zeros((periods, pairs)) for c in CostColumn}
     table = {name: np.zeros((periods, lanes)) for name in (*_LANE_FLOWS, *_LANE_STATE)}
-    unused = np.zeros((periods, len(net.resource_ids)))
+    unused = np.zeros((periods, len(net.limit_ids)))
     for t in range(periods):
         close(t)
         for kept, source, names in (
@@ -161,7 +161,7 @@ def _record(
                 kept[name][t] = getattr(source, attribute)[:, 0]
         for column, values in zip(CostColumn, costs.values(), strict=True):
             values[t] = flows.cost[column, :, 0]
-        unused[t] = flows.resource_unused[:, 0]
+        unused[t] = flows.limit_unused[:, 0]
         if t + 1 < periods:
             advance()
     total = np.sum(list(costs.values()), axis=0)

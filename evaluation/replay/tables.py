@@ -110,7 +110,7 @@ def summarise(replay: Replay, by_period: pd.DataFrame, about: Mapping[str, Any])
         },
         "unused_limits": {
             name: {"periods": int(np.count_nonzero(left)), "left": float(left.sum())}
-            for name, left in zip(replay.net.resource_ids, replay.unused.T, strict=True)
+            for name, left in zip(replay.net.limit_ids, replay.unused.T, strict=True)
             if left.any()
         },
     }

@@ -181,7 +181,7 @@ def orders_are_what_rules_make_of_wishes(run: Run) -> None:
     wanted = _wished(run)
     for q, lane in enumerate(run.network.lanes):
         wanted[:, q] = _rounded(run, q, lane, wanted[:, q])
-    ordered, limits = run.flows.ordered, _limits_of_orders(run)
+    ordered, limits = run.flows.ordered, limits_of_orders(run)
     enough, left = np.ones(ordered.shape, bool), []
     for use, there in limits:
         left.append(there - np.einsum("q,tqb->tb", use, ordered))
@@ -203,7 +203,7 @@ def orders_are_what_rules_make_of_wishes(run: Run) -> None:
         assert not fits.any(), f"an order on {lane.id} was cut more than its limits ask for"
 
 
-def _limits_of_orders(run: Run) -> list[tuple[Floats, Floats]]:
+def limits_of_orders(run: Run) -> list[tuple[Floats, Floats]]:
     """[Q] what a unit ordered takes, and [T, B] how much there is: of budgets, of room at nodes
     beyond what will still lie there when an order arrives."""
     network, state = run.network, run.opened

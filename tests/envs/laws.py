@@ -16,7 +16,7 @@ from envs.compiled.arrays import CostColumn
 from envs.network.lane import Limits
 from envs.network.network import InTransitPayer, ServeOrder, Unfilled
 from envs.simulation.whole_units import rounding_of
-from tests.envs.lane_laws import LANE_LAWS
+from tests.envs.lane_laws import LANE_LAWS, limits_of_orders
 from tests.envs.runs import Bools, Floats, Run, at_most, same
 
 __all__ = ["LAWS", "costs_add_up"]
@@ -210,9 +210,10 @@ def _costs_of_use(run: Run) -> tuple[Floats, Floats]:
 
 
 def what_a_scarce_limit_leaves_is_told(run: Run) -> None:
-    """Unused is what is left of a resource that lanes wanted more of than there was, else 0."""
+    """Unused is what is left of a resource, or of room at a node, that lanes wanted more of than
+    there was, else 0."""
     for r, resource in enumerate(run.network.resources):
-        unused = run.flows.resource_unused[:, r]
+        unused = run.flows.limit_unused[:, r]
         left = np.where(unused > 0.0, run.capacity[:, r] - run.flows.resource_used[:, r], 0.0)
         if resource.limits is Limits.shipments:
             there = run.capacity[:, r]
@@ -221,6 +222,12 @@ def what_a_scarce_limit_leaves_is_told(run: Run) -> None:
             is_scarce = need > there + 1e-6 * (1.0 + there)
             left = np.where(is_scarce, there - run.flows.resource_used[:, r], left)
         same(f"unused of {resource.id}", unused, left)
+    rooms = [n.id for n in run.network.nodes if np.isfinite(n.storage_capacity)]
+    limits = limits_of_orders(run)
+    for node, (use, there) in zip(rooms, limits[len(limits) - len(rooms) :], strict=True):
+        unused = run.flows.limit_unused[:, run.net.limit_ids.index(f"storage of {node}")]
+        rest = there - (use[:, None] * run.flows.ordered).sum(axis=1)
+        same(f"unused room at {node}", unused, np.where(unused > 0.0, rest, 0.0))
 
 
 LAWS: dict[str, Callable[[Run], None]] = {

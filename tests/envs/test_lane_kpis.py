@@ -142,6 +142,25 @@ def test_a_second_limit_can_leave_a_part_of_the_first_one() -> None:
     assert not any("unused" in figures[name] for name in ("lorry", "dock"))
 
 
+def test_room_that_fits_no_pack_is_told() -> None:
+    """Room for 10, packs of 4, nothing sold: 8 of 12 come at once, then 2 are left, twice; wishes
+    that fit leave room that isn't scarce."""
+    network = SupplyNetwork(
+        (Node("shop", "store", storage_capacity=10.0), Node("depot")),
+        (Sku("item", volume=1.0),),
+        (Stock("shop", "item"), Stock("depot", "item", initial_stock=99.0)),
+        (
+            Lane("buy", "shop", "item", inputs=(LaneInput("depot", "item"),), order_multiple=4.0),
+            Lane("fill", "depot", "item"),
+        ),
+    )
+    net = compile_network(network)
+    wished = {"buy": [4, 12, 4, 0], "fill": [0, 0, 0, 0]}
+    tally = play(net, np.array([wished[q.id] for q in net.network.lanes], float).T[:, :, None])
+    figures = resource_figures(net, tally.resources)
+    assert figures == {"storage of shop": {"unused": 4.0, "unused_share": 2.0}}
+
+
 def test_lost_capacity_is_not_there_to_be_used() -> None:
     """A regime halves the capacity: 2 of 5 units used in each period are 80 % of what there was."""
     half = Regime("half", (RegimeState("half", availability=0.5),), MarkovChain(((1.0,),)))

@@ -121,28 +121,33 @@ def _sum_needs(world: World, shares: Floats, again: bool, lo: int, hi: int) -> N
 
 @kernel
 def _note_scarce(world: World, lo: int, hi: int) -> None:
-    """resource_unused [R, B] = 1 where lanes want more of a resource than there is, else 0."""
+    """limit_unused [R, B] = 1 where lanes want more of a resource than there is, else 0."""
     net, flows, scratch = world.net, world.flows, world.scratch
     for r in range(net.resources.capacity.size):
         for b in range(lo, hi):
             is_scarce = scratch.resource_need[r, b] > flows.resource_left[r, b]
-            flows.resource_unused[r, b] = 1.0 if is_scarce else 0.0
+            flows.limit_unused[r, b] = 1.0 if is_scarce else 0.0
 
 
 @kernel
 def _note_unused(world: World, lo: int, hi: int) -> None:
-    """resource_unused [R, B] = what is left in the end of resources and budgets that were too
+    """limit_unused [U, B] = what is left in the end of resources, budgets and room that were too
     small, crumbs apart."""
     net, flows, scratch = world.net, world.flows, world.scratch
-    budgets, capacity = net.rules.budgets, net.resources.capacity
+    budgets, capacity, nodes = net.rules.budgets, net.resources.capacity, net.nodes
     for k in range(budgets.size):
         copy_row(flows.resource_left[budgets[k], lo:hi], scratch.limit_left[k, lo:hi])
-        copy_row(flows.resource_unused[budgets[k], lo:hi], scratch.limit_need[k, lo:hi])
+        copy_row(flows.limit_unused[budgets[k], lo:hi], scratch.limit_need[k, lo:hi])
     for r in range(capacity.size):
         for b in range(lo, hi):
-            left, was_scarce = flows.resource_left[r, b], flows.resource_unused[r, b] > 0.0
+            left, was_scarce = flows.resource_left[r, b], flows.limit_unused[r, b] > 0.0
             is_left = was_scarce and left > _CRUMB * capacity[r]
-            flows.resource_unused[r, b] = left if is_left else 0.0
+            flows.limit_unused[r, b] = left if is_left else 0.0
+    for i in range(nodes.capacitated.size):
+        k, crumb = budgets.size + i, _CRUMB * nodes.storage_capacity[nodes.capacitated[i]]
+        for b in range(lo, hi):
+            is_left = scratch.limit_need[k, b] > 0.0 and scratch.limit_left[k, b] > crumb
+            flows.limit_unused[capacity.size + i, b] = scratch.limit_left[k, b] if is_left else 0.0
 
 
 @kernel

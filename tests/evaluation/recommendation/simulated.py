@@ -19,7 +19,7 @@ from tests.evaluation.recommendation.artifacts import request, write_artifact
 from training.commands.train import TrainCommand
 
 LATER = {"MISSING_SALES", "MISSING_RECEIPTS"}  # nothing was sold, or received, yet
-ALWAYS = {"BUDGET_NOT_USED_UP", "CALENDAR_ASSUMED", "CALENDAR_EXTRAPOLATED", "STATUS_HIDDEN"}
+ALWAYS = {"CALENDAR_ASSUMED", "CALENDAR_EXTRAPOLATED", "LIMIT_NOT_USED_UP", "STATUS_HIDDEN"}
 
 
 def smoke(name: str) -> Scenario:

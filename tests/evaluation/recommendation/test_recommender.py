@@ -204,21 +204,27 @@ def test_the_limits_that_changed_a_quantity_are_told_in_order(seasonal: Recommen
     assert next(n for n in answer.lines if n.lane == "mill > shop").source == []
 
 
-def test_a_budget_that_is_not_used_up_is_told(season: Scenario, tmp_path: Path) -> None:
-    """Packs of 4 in a budget of 18.5; only to those whose lanes use it."""
-    budget = Resource("cash", 18.5, Limits.orders)
-    lanes = tuple(
-        replace(lane, resources=(ResourceUse("cash"),)) if lane.id == "depot > shop" else lane
-        for lane in season.network.lanes
-    )
-    network = replace(season.network, lanes=lanes, resources=(budget,))
+@pytest.mark.parametrize("limit", ["cash", "storage of shop"])
+def test_a_limit_that_is_not_used_up_is_told(season: Scenario, tmp_path: Path, limit: str) -> None:
+    """Packs of 4 in a budget, or room, of 18.5; only to those whose lanes use it."""
+    network = season.network
+    if limit == "cash":
+        uses = {"depot > shop": (ResourceUse("cash"),)}
+        lanes = tuple(replace(q, resources=uses.get(q.id, ())) for q in network.lanes)
+        budget = Resource("cash", 18.5, Limits.orders)
+        network = replace(network, lanes=lanes, resources=(budget,))
+    else:
+        rooms = {"shop": 18.5}
+        lanes = tuple(q for q in network.lanes if q.id != "mill > shop")  # orders any quantity
+        nodes = (replace(n, storage_capacity=rooms.get(n.id, np.inf)) for n in network.nodes)
+        network = replace(network, lanes=lanes, nodes=tuple(nodes))
     recommender = Recommender(write_artifact(tmp_path / "p", replace(season, network=network)))
     short = [{"location": "shop", "item": "tea", "on_hand": 0, "backorders": 200}]
-    for location, told in (("shop", ["cash: 2.5 left"]), ("depot", [])):
+    for location, told in (("shop", [f"{limit}: 2.5 left"]), ("depot", [])):
         answer = recommender.recommend(
             request(as_of="2017-03-06", stock=short, scope={"locations": [location]})
         )
-        notices = [w for w in answer.warnings if w.code == "BUDGET_NOT_USED_UP"]
+        notices = [w for w in answer.warnings if w.code == "LIMIT_NOT_USED_UP"]
         assert [where for notice in notices for where in notice.where] == told
 
 
