@@ -119,6 +119,16 @@ class Scenario:
         is_drawn = all(demand is None or demand.process is not None for demand in demands)
         return is_drawn and not has_trend(self.network)
 
+    @cached_property
+    def by_date(self) -> bool:
+        """Whether what is open, or what is wanted, depends on the date."""
+        net = self.compiled
+        return bool(
+            net.demand.multiplier is not None
+            or any(met.known for met in net.calendars)
+            or any(r.calendar is not None for r in net.network.resources)
+        )
+
     @property
     def first_date(self) -> date:
         """The date of calendar period 0."""

@@ -10,6 +10,7 @@ from rich.table import Table
 from conf.compose import Composed, ScenarioCommand, compose_runs
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
+from evaluation.comparison.units import cost_unit
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.optima.bound import Bound
 from evaluation.optima.exact import NotCovered, solve_scenario
@@ -50,17 +51,18 @@ def _run(composed: Composed[BoundCommand]) -> None:
             )  # fmt: skip
     console.print(bound_table(scenario, found))
     if found.says_nothing:
+        of = f"network={command.network}" if command.network else f"scenario={scenario.name}"
         console.print(
             "This bound is true and worthless: costs are charges, so none is below 0, and whoever "
             "knows demand ahead pays nothing here. Compare policies with each other instead: "
-            f"echelon tune scenario={scenario.name}.",
+            f"echelon tune {of}.",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
 
 
 def bound_table(scenario: Scenario, found: Bound) -> Table:
     """Return one line: cost, how far to trust it, how it was found."""
-    unit = f"{scenario.currency}/{scenario.period_name}"
+    unit = cost_unit(scenario)
     table = Table(title=f"{scenario.name}: what no policy can beat", title_justify="left")
     for heading in (unit, "kind", "method", "seconds"):
         table.add_column(heading, justify="left" if heading in ("kind", "method") else "right")

@@ -20,6 +20,7 @@ from evaluation.comparison.compare import Comparison, compare
 from evaluation.comparison.plots import draw_all
 from evaluation.comparison.rollout import Competitor
 from evaluation.comparison.tables import as_table, write_json
+from evaluation.comparison.units import name_of
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.progress import Progress
 from evaluation.tasks import Task
@@ -140,16 +141,17 @@ def _publish(comparison: Comparison, composed: Composed[EvaluateCommand], consol
                     "traces": command.traces, "seed": command.seed},
             tags={"command": "evaluate"},
         )  # fmt: skip
-        tracker.log_metrics(0, _metrics(comparison))
+        tracker.log_metrics(0, metrics_of(comparison))
         tracker.log_artifacts(folder / "evaluation.json")
         for picture in pictures:
             tracker.log_artifacts(picture, "figures")
     console.print(f"Wrote {folder}/evaluation.json and {len(pictures)} plots.")
 
 
-def _metrics(comparison: Comparison) -> dict[str, float]:
+def metrics_of(comparison: Comparison) -> dict[str, float]:
+    """Return what tracking gets, under names that say the right period."""
     return {
-        f"{e.competitor.name}/{key}": float(value)
+        f"{e.competitor.name}/{name_of(key, comparison.scenario)}": float(value)
         for e in comparison.policies
         for key, value in {"cost_per_period": e.cost.mean, **e.kpis.summary()}.items()
     }

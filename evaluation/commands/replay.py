@@ -19,6 +19,7 @@ from envs.errors import ConfigError, shown
 from envs.policies import build_policy, policy_class
 from envs.scenario import Scenario
 from envs.scenarios import ScenarioConfig, build_scenario
+from evaluation.comparison.units import first_period
 from evaluation.console import make_console
 from evaluation.replay.input import common_periods, read_demand, read_orders
 from evaluation.replay.replay import Replay, replay_orders, replay_policy, with_given_demand
@@ -74,6 +75,8 @@ def _run(composed: Composed[ReplayCommand]) -> None:
     summary = summarise(done, frames["periods"], _about(scenario, command, dates))
     write_replay(composed.folder, frames, summary)
     _tell(done, summary, composed.folder, console)
+    if dates is None and scenario.by_date:
+        console.print(f"No dates: {first_period(scenario)}.", soft_wrap=True, highlight=False)
     last = None if dates is None else dates.date_of(periods - 1)
     if last is not None and last > dt.datetime.now(dt.UTC).date():
         console.print(

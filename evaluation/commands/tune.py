@@ -16,6 +16,7 @@ from envs.errors import ConfigError
 from envs.scenarios import build_scenario
 from evaluation.comparison.compare import Comparison, compare
 from evaluation.comparison.rollout import Competitor
+from evaluation.comparison.units import cost_unit
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
 from evaluation.tasks import Task
@@ -131,7 +132,7 @@ def _run(composed: Composed[TuneCommand]) -> None:
 
 def _table(comparison: Comparison, tuned: dict[str, Tuned], cached: list[str]) -> Table:
     scenario = comparison.scenario
-    unit = f"{scenario.currency}/{scenario.period_name}"
+    unit = cost_unit(scenario)
     table = Table(title=f"{scenario.name}: tuned policies", title_justify="left")
     for heading in ("policy", f"training {unit}", f"held out {unit}", "sets", "periods",
                     "periods/s", "CPU s", "parameters"):  # fmt: skip

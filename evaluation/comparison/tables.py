@@ -11,6 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from evaluation.comparison.compare import Comparison, Evaluated, verdict
+from evaluation.comparison.units import cost_unit, in_words, name_of
 
 SCHEMA_VERSION = 1  # of evaluation.json; docs/how_to/evaluation.md describes it
 
@@ -88,10 +89,12 @@ def as_table(comparison: Comparison) -> Table:
         f"{scenario.episode_length(comparison.split)} {scenario.period_name}s, "
         f"95 % intervals over {comparison.unit}",
         title_justify="left",
+        caption=f"{in_words(scenario)}.",
+        caption_justify="left",
     )
-    for heading in ("policy", f"{scenario.currency}/{scenario.period_name}", "vs reference"):
+    for heading in ("policy", cost_unit(scenario), "vs reference"):
         table.add_column(heading, justify="left" if heading == "policy" else "right")
-    supply = f"{scenario.period_name}s of supply"
+    supply = name_of("days_of_supply", scenario).replace("_", " ")
     for heading in ("fill rate", "ready rate", supply, "verdict"):
         table.add_column(heading, justify="right")
     for e in comparison.policies:

@@ -30,6 +30,8 @@ def label_periods(axis: Axes, scenario: Scenario, first: int, count: int, what: 
         label += f", from {days[0]:%a} {days[0].isoformat()}"
         ticks, labels = _date_ticks(days)
         axis.set_xticks(ticks, labels)
+    elif scenario.by_date:
+        label += f", from {scenario.period_name} {first} (no start_date gives dates)"
     axis.set_xlabel(label)
 
 

@@ -1,8 +1,10 @@
-"""What key figures are counted in."""
+"""What key figures are counted in: the one place that spells units, for all commands."""
 
 from __future__ import annotations
 
-from envs.scenario import Scenario
+from typing import Protocol
+
+from envs.dates import parse_start_date
 
 _SHARES = (
     "fill_rate", "ready_rate", "cycle_service_level", "otif_outbound", "otif_inbound",
@@ -15,9 +17,35 @@ _PERIODS = (
 SHARE = "%"
 
 
-def unit_of(figure: str, scenario: Scenario) -> str:
+class Counted(Protocol):
+    """What has costs and periods: a `Scenario`, or a report's record of one."""
+
+    @property
+    def currency(self) -> str:
+        """Three capital letters."""
+
+    @property
+    def period_name(self) -> str:
+        """What a period is."""
+
+    @property
+    def start_date(self) -> str | None:
+        """ISO date of calendar period 0."""
+
+    @property
+    def by_date(self) -> bool:
+        """Whether anything depends on dates."""
+
+
+def name_of(figure: str, counted: Counted) -> str:
+    """Return what a figure of `EpisodeKpis.summary` is called: `days_of_supply` counts periods,
+    whatever they are."""
+    return figure.replace("days_of", f"{counted.period_name}s_of")
+
+
+def unit_of(figure: str, counted: Counted) -> str:
     """Return the unit of a figure of `EpisodeKpis.summary`, or of a cost; a share is in %."""
-    period = scenario.period_name
+    period = counted.period_name
     if figure in _SHARES or figure.endswith("_share"):
         return SHARE
     if figure in _PERIODS:
@@ -27,17 +55,27 @@ def unit_of(figure: str, scenario: Scenario) -> str:
     if figure.startswith("nervousness_"):
         return "change / mean order"
     units = {"turns": "a year", "co2": f"kg per {period}", "lost_sales": f"units per {period}"}
-    return {**units, "failures": "count"}.get(figure, cost_unit(scenario))
+    return {**units, "failures": "count"}.get(figure, cost_unit(counted))
 
 
-def cost_unit(scenario: Scenario) -> str:
+def cost_unit(counted: Counted) -> str:
     """Return the unit of costs."""
-    return f"{scenario.currency} per {scenario.period_name}"
+    return f"{counted.currency} per {counted.period_name}"
 
 
-def in_words(scenario: Scenario) -> str:
+def in_words(counted: Counted) -> str:
     """Return what a reader has to know of money and time, in one line."""
-    text = f"Costs in {cost_unit(scenario)}"
-    if scenario.start_date is None:
-        return text
-    return f"{text}; {scenario.period_name} 0 is {scenario.first_date:%A} {scenario.start_date}"
+    return "; ".join(filter(None, (f"Costs in {cost_unit(counted)}", first_period(counted))))
+
+
+def first_period(counted: Counted) -> str:
+    """Say when period 0 is, where it is known, or where calendars have to assume it; else ""."""
+    if counted.start_date is None and not counted.by_date:
+        return ""
+    first, day = (
+        f"{counted.period_name} 0 is",
+        f"{parse_start_date(counted.start_date):%A %Y-%m-%d}",
+    )
+    if counted.start_date is None:
+        return f"{first} taken as {day}, as no start_date says when it is"
+    return f"{first} {day}"

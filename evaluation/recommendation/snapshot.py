@@ -50,12 +50,7 @@ class SnapshotReader:
         self._names = Names(scenario)
         self._orders = OrderReader(self._net, self._names)
         self._statuses = StatusReader(self._net, self._names)
-        self.needs_date = bool(
-            self._net.demand.multiplier is not None
-            or any(met.known for met in self._net.calendars)
-            or any(r.calendar is not None for r in self._net.network.resources)
-            or policy.by_date
-        )
+        self.needs_date = scenario.by_date or policy.by_date
 
     def read(self, request: RecommendationRequest) -> Reading:
         """Look everything up. Raises RequestError naming every field that doesn't fit."""

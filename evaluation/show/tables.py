@@ -18,7 +18,7 @@ from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 from envs.simulation.actions import Group
 from evaluation.comparison.compare import estimate
-from evaluation.comparison.units import SHARE, cost_unit, unit_of
+from evaluation.comparison.units import SHARE, cost_unit, name_of, unit_of
 from evaluation.show.network_plot import connect
 
 _MOST_ROWS = 12  # of resources and regimes
@@ -60,13 +60,8 @@ def figures_table(scenario: Scenario, policy: str, kpis: EpisodeKpis) -> Table:
     for name, value in kpis.summary().items():
         unit = unit_of(name, scenario)
         shown = f"{100.0 * value:.1f}" if unit == SHARE else _number(value)
-        table.add_row(_called(name, scenario), shown, unit)
+        table.add_row(name_of(name, scenario).replace("_", " "), shown, unit)
     return table
-
-
-def _called(figure: str, scenario: Scenario) -> str:
-    """`days_of_supply` counts periods, whatever they are."""
-    return figure.replace("days_of", f"{scenario.period_name}s_of").replace("_", " ")
 
 
 def _number(value: float) -> str:

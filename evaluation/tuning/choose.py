@@ -15,6 +15,7 @@ from envs.scenario import Scenario
 from evaluation.artifact.network_io import network_hash
 from evaluation.comparison.compare import Comparison, compare, estimate, independent_samples
 from evaluation.comparison.rollout import Competitor
+from evaluation.comparison.units import cost_unit
 from evaluation.console import ConsoleProgress
 from evaluation.files.atomic_folder import write_file
 from evaluation.tuning.config import ChooseConfig, TuneConfig
@@ -83,8 +84,8 @@ def choose_base_policy(scenario: Scenario, folder: Path, progress: ConsoleProgre
     costs = ", ".join(f"{name} {p['cost']['mean']:,.5g}" for name, p in record["policies"].items())
     progress.console.print(
         f"Base policy: {chosen}, the best rule of a quick tuning ({QUICK.budget} parameter sets a "
-        f"policy on {QUICK.traces} episodes, compared on {CHECK.traces} others). Cost per "
-        f"{scenario.period_name}: {costs}. scenario.base_policy=NAME names another.",
+        f"policy on {QUICK.traces} episodes, compared on {CHECK.traces} others). "
+        f"{costs} {cost_unit(scenario)}. scenario.base_policy=NAME names another.",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     return Chosen(chosen, record["policies"][chosen]["parameters"])

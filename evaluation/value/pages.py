@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from evaluation.comparison.units import in_words
 from evaluation.files.atomic_folder import write_file
 from evaluation.value.record import Entry, folder_name
 from evaluation.value.tables import HEADINGS, markdown_table, money, row_of
@@ -76,7 +77,7 @@ def _block(entry: Entry, command: str, date: str, facts: Mapping[str, str]) -> s
         [
             markdown_table(_HEADINGS, [(*row_of(entry)[1:], date)]),
             f"```\n{command}\n```\n",
-            f"Measured {date}. Costs in {classical.costs_in}.",
+            f"Measured {date}. {in_words(classical)}.",
             f"{settings[:1].upper()}{settings[1:]}.\n",
             markdown_table(("rule", "test cost", "fill rate", "parameter sets tried"), rules),
             markdown_table(

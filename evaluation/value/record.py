@@ -57,16 +57,7 @@ class ClassicalPart:
     seed: int
     bound_traces: int
     start_date: str | None = None  # ISO date of calendar period 0
-
-    @property
-    def costs_in(self) -> str:
-        """What costs are counted in, and the date of period 0, where there is one."""
-        text = f"{self.currency} per {self.period_name}"
-        return (
-            text
-            if self.start_date is None
-            else f"{text}, {self.period_name} 0 being {self.start_date}"
-        )
+    by_date: bool = False  # whether anything depends on the date
 
     @property
     def best(self) -> PolicyRecord:

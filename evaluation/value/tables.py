@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from evaluation.comparison.compare import Estimate
+from evaluation.comparison.units import in_words
 from evaluation.value.features import FEATURES
 from evaluation.value.record import Entry
 from evaluation.value.tree import Advice, VerdictTree
@@ -45,10 +46,10 @@ def costs_text(entries: Sequence[Entry]) -> str:
     scenarios: dict[str, list[str]] = {}
     for entry in entries:
         if entry.classical is not None:
-            scenarios.setdefault(entry.classical.costs_in, []).append(entry.label)
+            scenarios.setdefault(in_words(entry.classical), []).append(entry.label)
     if len(scenarios) == 1:
-        return f"Costs in {next(iter(scenarios))}."
-    return "".join(f"Costs in {unit}: {', '.join(of)}. " for unit, of in scenarios.items()).strip()
+        return f"{next(iter(scenarios))}."
+    return "".join(f"{words}: {', '.join(of)}. " for words, of in scenarios.items()).strip()
 
 
 def row_of(entry: Entry) -> tuple[str, ...]:

@@ -75,7 +75,8 @@ def test_log_goes_on_after_a_line_cut_short(tmp_path: Path) -> None:
     log = TrialLog(path)
     log.append(asdict(good))
     assert log.read() == [good, poor, failed]
-    rows = as_markdown(log.read()).splitlines()[2:]
+    heading, _, *rows = as_markdown(log.read(), "USD per week").splitlines()
+    assert "best validation cost [USD per week]" in heading
     assert rows[0] == "| 2 | 7 | 2 | finished | a=3 |"
     assert rows[2] == "| 1 | - | 1 | failed: cost \\| is nan | a=2 |"
 

@@ -31,7 +31,7 @@ from evaluation.value.page import as_html
 from evaluation.value.pages import write_pages
 from evaluation.value.plots import curves_picture
 from evaluation.value.record import Entry, folder_name, load_entry, write_part
-from evaluation.value.tables import HEADINGS, as_json, as_markdown, row_of, tree_text
+from evaluation.value.tables import HEADINGS, as_json, as_markdown, costs_text, row_of, tree_text
 from evaluation.value.tree import Advice, VerdictTree, fit_tree
 from evaluation.value.verdict import Prices
 from evaluation.workers import open_workers, prepare_ray
@@ -334,6 +334,7 @@ def _show(
         row = row_of(entry)
         table.add_row(*(row[i] for i in kept))
     console.print(table)
+    console.print(costs_text(entries), highlight=False, soft_wrap=True)
     judged = sum(entry.judgement is not None for entry in entries)
     console.print(tree_text(tree, judged), highlight=False, soft_wrap=True)
     for label, one in advice.items():

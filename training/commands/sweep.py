@@ -25,6 +25,7 @@ from conf.compose import CommandConfig, Composed, compose_runs
 from envs.errors import ConfigError
 from envs.scenarios import build_scenario
 from evaluation.comparison.plots import save_figure
+from evaluation.comparison.units import cost_unit
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.progress import SilentProgress
 from evaluation.tracking.config import TrackingConfig
@@ -110,7 +111,7 @@ def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
                 with ray_session(cpus):
                     _search(composed, options, space, parameters, missing, tracker, progress)
         trials = log.read()
-        _write(folder, trials)
+        _write(folder, trials, cost_unit(build_scenario(fixed.command.scenario)))
         for name in ("sweep.json", "sweep.md", "sweep.png"):
             tracker.log_artifacts(folder / name)
         console.print((folder / "sweep.md").read_text(encoding="utf-8"), soft_wrap=True)
@@ -221,13 +222,13 @@ def _search(
     tuner.fit()
 
 
-def _write(folder: Path, trials: Sequence[Any]) -> None:
+def _write(folder: Path, trials: Sequence[Any], unit: str) -> None:
     """sweep.json, sweep.md, sweep.png: best first."""
     from training.studies.sweep import as_markdown
 
     plain = [dataclasses.asdict(trial) for trial in trials]
     (folder / "sweep.json").write_text(json.dumps(plain, indent=1), encoding="utf-8")
-    (folder / "sweep.md").write_text(as_markdown(trials), encoding="utf-8")
+    (folder / "sweep.md").write_text(as_markdown(trials, unit), encoding="utf-8")
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     for place, trial in enumerate(trials):
@@ -236,7 +237,7 @@ def _write(folder: Path, trials: Sequence[Any]) -> None:
             alpha = 1.0 if place == 0 else 0.4
             axis.plot(seconds, costs, label=f"trial {trial.number}", alpha=alpha)
     axis.set_xlabel("seconds of training")
-    axis.set_ylabel("validation cost per period")
+    axis.set_ylabel(f"validation cost [{unit}]")
     if any(trial.curve for trial in trials):
         axis.legend(fontsize="x-small", ncols=2)
     save_figure(figure, folder / "sweep.png")

@@ -134,6 +134,7 @@ def _classical(scenario: Scenario, job: Study, progress: Progress) -> ClassicalP
         seed=job.seed,
         bound_traces=job.bound_traces,
         start_date=scenario.start_date,
+        by_date=scenario.by_date,
     )
 
 

@@ -134,9 +134,12 @@ class TrialLog(JsonLines):
         return sorted(trials.values(), key=lambda trial: (trial.best_cost, trial.number))
 
 
-def as_markdown(trials: Sequence[Trial]) -> str:
-    """Return a table of trials in the order given."""
-    lines = ["| trial | best validation cost | seconds | state | options |", "|" + " --- |" * 5]
+def as_markdown(trials: Sequence[Trial], unit: str) -> str:
+    """Return a table of trials in the order given; unit: of costs."""
+    lines = [
+        f"| trial | best validation cost [{unit}] | seconds | state | options |",
+        "|" + " --- |" * 5,
+    ]
     for trial in trials:
         cost = f"{trial.best_cost:.5g}" if math.isfinite(trial.best_cost) else "-"
         seconds = f"{trial.curve[-1][0]:.0f}" if trial.curve else "-"

@@ -39,7 +39,7 @@ def test_the_command_tells(capsys: pytest.CaptureFixture[str]) -> None:
     """Cost, kind and method in a table; the reason where there is no exact optimum."""
     assert main(["bound", "scenario=lost_sales", "scenario.lead_time=2"]) == 0
     printed = capsys.readouterr().out
-    for word in ("4.3953", "exact", "value iteration", "EUR/day"):
+    for word in ("4.3953", "exact", "value iteration", "EUR per day"):
         assert word in printed
     assert main(["bound", "scenario=beer_game", "smoke=true"]) == 0
     printed = capsys.readouterr().out

@@ -62,7 +62,7 @@ def test_what_costs_are_counted_in_is_said_once() -> None:
     assert mine.classical is not None
     dollars = replace(mine.classical, currency="USD", start_date="2024-01-01")
     other = replace(mine, classical=dollars)
-    text = "Costs in EUR per day: shop. Costs in USD per day, day 0 being 2024-01-01: mine."
+    text = "Costs in EUR per day: shop. Costs in USD per day; day 0 is Monday 2024-01-01: mine."
     assert costs_text([shop, other]) == text
     assert as_markdown([shop, other], None, {}).splitlines()[2] == text
     page = as_html([shop, other], None, {}, {})
