@@ -143,7 +143,11 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _run(name: str, arguments: list[str]) -> int:
+    from envs.redact import keep_out
+
     command = COMMANDS[name]
+    for argument in arguments:
+        keep_out(argument)
     try:
         if any(argument in ("-h", "--help") for argument in arguments):
             config = _load(command.module, command.config)

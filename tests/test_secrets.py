@@ -22,11 +22,12 @@ from tests.test_network_file import TEA
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
-PASSWORD, ENVIRONMENT = f"pl4nted/p4ss'word{'-' * 100}", "pl4nted-in-the-env"
+PASSWORD, ENVIRONMENT = f"pl4nted/p4ss'wo rd{'-' * 100}", "pl4nted-in-the-env"
 ADDRESS = f"http://ann:{urllib.parse.quote(PASSWORD, safe='')}@127.0.0.1"
 NEEDLES = {
     PASSWORD, ENVIRONMENT, urllib.parse.quote(PASSWORD), urllib.parse.quote(PASSWORD, safe=""),
     base64.b64encode(f"ann:{PASSWORD}".encode()).decode(), PASSWORD.split("/")[0],
+    PASSWORD.split()[1],
 }  # fmt: skip
 
 # In this order, every command at its smallest; TRACKED ones send to a server with a password.

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.redact import keep_out
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.outbox import read_state
 
@@ -191,6 +192,7 @@ def open_client(uri: str, seconds: int) -> MlflowClient:
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    keep_out(uri)
     uri = _move_credentials(uri)
     from mlflow import MlflowClient
 
