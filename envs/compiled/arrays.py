@@ -120,7 +120,7 @@ class ResourceArrays(NamedTuple):
     load_cost: Floats  # [R] currency per load
     scarce: Ints  # [J] pairs, and resources (behind the P pairs), that lanes of whole units share
     takers: Csr  # [J] -> lanes of whole units that take of it, in their turn; value: use per unit
-    takes_alone: Bools  # per entry of takers: whether the lane takes of nothing else
+    takers_alike: Bools  # [J] they take equally much a step, and of nothing else that is scarce
     least_step: Floats  # [J] of the thing: the least that a step of one of them takes
 
 

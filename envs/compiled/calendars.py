@@ -37,14 +37,18 @@ class CalendarRows:
 
 
 @kernel
+def place_of(period: int, known_until: int, cycle: int) -> int:
+    """The place of a period in a table of the periods up to known_until, and of one cycle that goes
+    on for ever (and before period 0)."""
+    return period if 0 <= period < known_until else known_until + period % cycle
+
+
+@kernel
 def is_open_on(calendars: CalendarArrays, row: int, period: int) -> bool:
     """Whether a calendar is open in a period, counted from the network's start date."""
-    until = calendars.known_until[row]
-    known = 0 <= period < until
-    open_then: bool = calendars.is_open[
-        row, period if known else until + period % calendars.cycle[row]
-    ]
-    return open_then
+    place = place_of(period, calendars.known_until[row], calendars.cycle[row])
+    is_open: bool = calendars.is_open[row, place]
+    return is_open
 
 
 def lane_calendars(network: SupplyNetwork) -> tuple[LaneCalendars, ...]:

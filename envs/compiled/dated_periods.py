@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from envs.compiled.calendars import place_of
 from envs.kernel import kernel
 from envs.network.calendar import Calendar, LaneCalendars
 from envs.types import Ints
@@ -66,7 +67,6 @@ def longer_on(dated: DatedPeriods, n: int, period: int) -> int:
     row = dated.row[n]
     if row < 0:
         return 0
-    until = dated.known_until[row]
-    known = 0 <= period < until
-    longer: int = dated.longer[row, period if known else until + period % dated.cycle[row]]
+    place = place_of(period, dated.known_until[row], dated.cycle[row])
+    longer: int = dated.longer[row, place]
     return longer

@@ -25,7 +25,7 @@ def compile_resources(links: Links, lanes: LaneArrays) -> ResourceArrays:
     uses, resources = links.uses, links.resources
     scarce = _scarce(links)
     takers = _takers(links, lanes, scarce)
-    takes = np.diff(links.inputs.pointer) + np.diff(uses.pointer)
+    limits = _limits(links)
 
     def of(name: str) -> Floats:
         return np.array([getattr(r, name) or 0.0 for r in resources], float)
@@ -40,7 +40,7 @@ def compile_resources(links: Links, lanes: LaneArrays) -> ResourceArrays:
         load_cost=of("load_cost"),
         scarce=scarce,
         takers=csr(takers),
-        takes_alone=np.array([takes[q] == 1 for row in takers for q, _ in row], bool),
+        takers_alike=np.array([_are_alike(row, lanes, limits) for row in takers], bool),
         least_step=np.array(
             [min((use * lanes.step[q] for q, use in row), default=np.inf) for row in takers], float
         ),
@@ -55,6 +55,12 @@ def _takers(links: Links, lanes: LaneArrays, scarce: Ints) -> list[list[tuple[in
             if first + int(thing) in taken and lanes.step[q] > 0.0:
                 taken[first + int(thing)].append((int(q), float(use)))
     return [sorted(taken[int(thing)], key=lambda entry: lanes.turn[entry[0]]) for thing in scarce]
+
+
+def _are_alike(row: list[tuple[int, float]], lanes: LaneArrays, limits: Ints) -> bool:
+    """Whether all lanes that take of a thing take equally much a step, and of nothing else."""
+    steps = {use * lanes.step[q] for q, use in row}
+    return len(steps) == 1 and all(limits[q] == 1 for q, _ in row)
 
 
 def _scarce(links: Links) -> Ints:
@@ -92,11 +98,14 @@ def compile_switches(
 
 def _ship_rounds(links: Links) -> int:
     """Passes of joint allocation: one is enough where no lane has two limits."""
-    limits = np.diff(links.inputs.pointer).astype(np.int64)
-    lane = links.uses.rows
+    return 1 if (_limits(links) < 2).all() else 3
+
+
+def _limits(links: Links) -> Ints:
+    """[Q] how many things limit what a lane ships."""
     limiting = np.array([_limits_shipments(links.resources[r]) for r in links.uses.index], bool)
-    limits += np.bincount(lane[limiting], minlength=len(limits))
-    return 1 if (limits < 2).all() else 3
+    inputs = np.diff(links.inputs.pointer).astype(np.int64)
+    return inputs + np.bincount(links.uses.rows[limiting], minlength=len(inputs))
 
 
 def _limits_shipments(resource: Resource) -> bool:

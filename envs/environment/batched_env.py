@@ -170,11 +170,13 @@ class BatchedEnv:
         """Play one period. Returns (observation, reward, truncated).
 
         Raises:
-            ActionError: before `reset`, or the action has another shape, or a NaN or infinity.
+            ActionError: before `reset`, or the action has another shape, a NaN, an infinity, or
+                numbers so large that their squares have no finite sum.
         """
         if not self._begun:
             raise ActionError("step() was called before reset(); call reset(seed) first.")
-        if action.shape != self.no_action.shape or not np.isfinite(action).all():
+        # One pass: where some number isn't finite, the sum of squares isn't.
+        if action.shape != self.no_action.shape or not np.vdot(action, action) < np.inf:
             self._refuse(action)
         self.close_period(action)
         cost = self._priced(self.flows, self._cost)
@@ -197,7 +199,7 @@ class BatchedEnv:
                 f"the action has shape {list(action.shape)}; expected "
                 f"{list(self.no_action.shape)}: stocked pairs, heads, replications."
             )
-        row, head, b = np.argwhere(~np.isfinite(action))[0]
+        row, head, b = np.unravel_index(np.abs(action).argmax(), action.shape)  # a NaN, if any
         agent = self.agent_ids[self.net.arrays.stocks.node_of[row]]
         raise ActionError(
             f"agent '{agent}': the action for {self.action_name(row, head)} in replication {b} is "
@@ -213,7 +215,7 @@ class BatchedEnv:
 
     def _priced(self, flows: Flows, out: Floats) -> Floats:
         """[P, B] what a reward counts as cost."""
-        if not self.shortage_price.any():
+        if not np.count_nonzero(self.shortage_price):
             return flows.total_cost
         return add_shortage(flows.total_cost, flows, self.shortage_price, out)
 

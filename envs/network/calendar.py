@@ -160,3 +160,22 @@ class LaneCalendars(NamedTuple):
             for _ in range(lead):
                 period = self.transit.next_open(period + 1)
         return period if self.receiving is None else self.receiving.next_open(period)
+
+    def way_left(self, today: int, due_in: int) -> int:
+        """Return in how many of the periods until they arrive goods on their way still have to
+        move; today: calendar period."""
+        late = self.leaves_before_receipts
+        first, last = today + 1 - late, today + due_in
+        if self.transit is None or last < first:
+            return due_in
+        moves = sum(self.transit.is_open(t) for t in range(first, last + 1))
+        return moves - late + (not self.transit.is_open(last))
+
+    def due_in(self, today: int, way_left: int) -> int:
+        """Return in how many periods goods arrive that still have to move in `way_left` of them."""
+        if self.transit is None:
+            return way_left
+        period = today - self.leaves_before_receipts
+        for _ in range(way_left + self.leaves_before_receipts):
+            period = self.transit.next_open(period + 1)
+        return period - today

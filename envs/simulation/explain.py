@@ -37,7 +37,8 @@ def explain_orders(
     The last `after`, or the raw order where no rule speaks, is what the simulator executes.
     lanes: those that are looked at; of the others the list is empty. None: all.
     """
-    net, state = simulator.handles.net, simulator.handles.state
+    handles = simulator.handles
+    net, state, scratch = handles.net, handles.state, handles.scratch
     trace = simulator.trace
     changes: list[list[Change]] = [[] for _ in range(len(raw_order))]
     order = np.array(raw_order[:, :1], float)
@@ -69,13 +70,9 @@ def explain_orders(
             rules = _quantities(lane, step, steps)
             after[q] = executed_quantity(wish[q, 0], *rules, arrays.rules.rounding[q])
         note(rule, after)
-    scratch = simulator.scratch
     for rule, with_budgets in (("storage", False), ("budget", True)):
         cut = executed.copy()
-        limit_orders(
-            net, state, trace.factor, scratch.limit_left, scratch.limit_need, scratch.wanted, cut,
-            with_budgets, 0, 1,
-        )  # fmt: skip
+        limit_orders(net, state, trace.factor, scratch, cut, with_budgets, 0, 1)
         note(rule, cut)
     wanted = None if lanes is None else set(lanes.tolist())
     return [found if wanted is None or q in wanted else [] for q, found in enumerate(changes)]

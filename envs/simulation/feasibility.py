@@ -18,7 +18,7 @@ from envs.compiled.arrays import NetworkArrays
 from envs.compiled.calendars import is_open_on
 from envs.kernel import entry, kernel
 from envs.network.lane import Rounding
-from envs.simulation.state import State
+from envs.simulation.state import Scratch, State
 from envs.types import Floats
 
 _UP, _NEAREST = list(Rounding).index(Rounding.up), list(Rounding).index(Rounding.nearest)
@@ -118,8 +118,8 @@ def execute(net: NetworkArrays, q: int, raw: Floats, ordered: Floats) -> None:
 
 @entry
 def limit_orders(
-    net: NetworkArrays, state: State, factor: Floats, left: Floats, need: Floats, wanted: Floats,
-    ordered: Floats, with_budgets: bool, lo: int, hi: int,
+    net: NetworkArrays, state: State, factor: Floats, scratch: Scratch, ordered: Floats,
+    with_budgets: bool, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """Cut ordered [Q, B] where lanes take more of a node's room, or of a budget, than there is.
 
@@ -127,10 +127,11 @@ def limit_orders(
     takes. What is then left is given out, lane by lane in the order of their priority and then of
     their names, to those that still lack something, as far as it fits: the smallest order to those
     that were left with nothing, then one pack more to each, then as many as fit. Of limits that are
-    too small need [the limits of OrderRules.takes, B] becomes what lanes wanted, left what remains;
-    of others need is 0. wanted [Q, B] is overwritten. with_budgets: else room only.
+    too small scratch.limit_need becomes what lanes wanted, scratch.limit_left what remains; of
+    others limit_need is 0. scratch.wanted is overwritten. with_budgets: else room only.
     """
     takes, limited = net.rules.takes, net.rules.limited
+    left, need, wanted = scratch.limit_left, scratch.limit_need, scratch.wanted
     _open_limits(net, state, factor, left, with_budgets, lo, hi)
     need[:, lo:hi] = 0.0
     for j in range(limited.size):

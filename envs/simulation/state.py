@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from envs.compiled.arrays import CostColumn
-from envs.types import Floats
+from envs.types import Bools, Floats
 
 if TYPE_CHECKING:
     from envs.compiled.network import CompiledNetwork
@@ -131,7 +131,8 @@ class Scratch(NamedTuple):
     weight: Floats  # [Q, B] ship: see `allocate`; empty where all sharing is simple
     offset: Floats  # [Q, B] ship: the same
     row: Floats  # [B] ship: units a lane wants
-    rest: Floats  # [Q, B] ship: parts of whole units; 0, but while they are given out
+    is_short: Bools  # [Q] ship: lanes of whole units that ship less than is owed
+    rest: Floats  # [Q, B] ship: parts of whole units
     rows: Floats  # [5, B] ship: what whole units are shared by; believe: what receipts say
     let_in: Floats  # [N, B] receive: share of what is due that fits
     comes_in: Floats  # [Q, B] receive: units of what is due, where whole ones meet limited room
@@ -158,7 +159,7 @@ class Scratch(NamedTuple):
             "comes_in": lanes if arrays.switches.has_whole_units else 0,
         }
         fields = {name: np.zeros((count, batch_size)) for name, count in rows.items()}
-        return cls(**fields, row=np.zeros(batch_size))
+        return cls(**fields, row=np.zeros(batch_size), is_short=np.zeros(lanes, bool))
 
 
 def _ruled_lanes(net: CompiledNetwork) -> int:

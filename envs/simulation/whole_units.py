@@ -5,14 +5,17 @@ The simulator's events call these, and so does its twin in torch: one rule for b
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from envs.compiled.arrays import NetworkArrays
-from envs.kernel import entry, kernel
+from envs.kernel import copy_row, entry, kernel
 from envs.trace.random_streams import GOLDEN
-from envs.types import Floats
+from envs.types import Bools, Floats
 
 LAST_DIGITS = 1e-9  # of a unit: left by adding and taking away
+_GRID = 2.0**30  # that remainders are rounded to, so that equal ones are, to the last digits
 
 
 @entry
@@ -40,40 +43,49 @@ def steps_in(quantity: float, step: float) -> float:
     return multiple
 
 
-@entry
-def ship_whole(
-    net: NetworkArrays, owed: Floats, factor: Floats, shipped: Floats, on_hand: Floats,
-    left: Floats, rest: Floats, rows: Floats, lo: int, hi: int,
-) -> None:  # fmt: skip
-    """Make shipments [Q, B] whole: by largest remainder.
+class Shipping(NamedTuple):
+    """What lanes ship, what that leaves, and working memory (overwritten)."""
 
-    Each lane's share is rounded down to its step. What that leaves of a pair's stock [P, B] or of a
-    resource [R, B] goes, a step each, to the lanes with the largest remainders that it fits, ties
-    in their turn (by priority, then by name). rest [Q, B]: zeros, before and after; rows [3, B] are
-    overwritten.
+    owed: Floats  # [Q, B] units
+    shipped: Floats  # [Q, B] units
+    on_hand: Floats  # [P, B] units
+    resource_left: Floats  # [R, B] capacity
+    is_short: Bools  # [Q] whether the lane ships less than is owed, in any replication
+    rest: Floats  # [Q, B] where it does: the part of a step that its share has beyond whole ones
+    rows: Floats  # [3 or more, B]
+
+
+@entry
+def ship_whole(net: NetworkArrays, goods: Shipping, lo: int, hi: int) -> None:
+    """Make shipments whole: by largest remainder.
+
+    Each lane's share is rounded down to its step. What that leaves of a pair's stock or of a
+    resource goes, a step each, to the lanes with the largest remainders that it fits, ties in their
+    turn (by priority, then by name).
     """
-    rows[0, lo:hi] = 0.0
+    touched, some = goods.rows[0, lo:hi], False
+    touched[:] = 0.0
     for q in range(net.lanes.to.size):
-        if net.lanes.step[q] > 0.0:
-            _round_down(net, q, owed, shipped, on_hand, left, rest, rows[0], lo, hi)
-    touched, some = rows[0, lo:hi], 0.0
-    for b in range(hi - lo):
-        some = max(some, touched[b])
-    if some == 0.0:
+        goods.is_short[q] = net.lanes.step[q] > 0.0 and _is_short(goods, q, lo, hi)
+        if goods.is_short[q]:
+            _round_down(net, q, goods, touched, lo, hi)
+            some = True
+    if not some:
         return
     pairs = net.stocks.whole.size
     for j in range(net.resources.scarce.size):
         thing = net.resources.scarce[j]
-        there = on_hand[thing] if thing < pairs else left[thing - pairs]
-        _give(net, j, there, owed, factor, shipped, on_hand, left, rest, rows, lo, hi)
-    for q in range(net.lanes.to.size):
-        rest[q, lo:hi] = 0.0  # without limits there is nothing to share
-    for p in range(pairs):
-        if (
-            net.stocks.whole[p]
-            and net.stocks.outbound.pointer[p] < net.stocks.outbound.pointer[p + 1]
-        ):
-            stock = on_hand[p, lo:hi]
+        there = goods.on_hand[thing] if thing < pairs else goods.resource_left[thing - pairs]
+        if net.resources.takers_alike[j]:
+            _give_by_rank(net, j, goods, there[lo:hi], lo)
+        else:
+            for b in range(lo, hi):
+                if touched[b - lo] > 0.0:
+                    _give_in_turn(net, j, goods, there, b)
+    for j in range(net.resources.scarce.size):
+        p = net.resources.scarce[j]
+        if p < pairs and net.stocks.whole[p]:
+            stock = goods.on_hand[p, lo:hi]
             for b in range(hi - lo):
                 stock[b] = _exact(stock[b]) if touched[b] > 0.0 else stock[b]
 
@@ -86,21 +98,20 @@ def _exact(quantity: float) -> float:
 
 
 @kernel
+def _is_short(goods: Shipping, q: int, lo: int, hi: int) -> bool:
+    wanted, ships, short = goods.owed[q, lo:hi], goods.shipped[q, lo:hi], 0
+    for b in range(hi - lo):
+        short += ships[b] != wanted[b]
+    return short > 0
+
+
+@kernel
 def _round_down(
-    net: NetworkArrays,
-    q: int,
-    owed: Floats,
-    shipped: Floats,
-    on_hand: Floats,
-    left: Floats,
-    rest: Floats,
-    touched: Floats,
-    lo: int,
-    hi: int,
+    net: NetworkArrays, q: int, goods: Shipping, touched: Floats, lo: int, hi: int
 ) -> None:
-    """Leave whole steps; note the rest [Q, B] as a share of a step, and put it back."""
-    step, inputs, uses, some = net.lanes.step[q], net.lanes.inputs, net.lanes.uses, 0
-    wanted, ships, parts, short = owed[q, lo:hi], shipped[q, lo:hi], rest[q, lo:hi], touched[lo:hi]
+    """Leave whole steps; note the rest and put it back."""
+    step, inputs, uses = net.lanes.step[q], net.lanes.inputs, net.lanes.uses
+    wanted, ships, parts = goods.owed[q, lo:hi], goods.shipped[q, lo:hi], goods.rest[q, lo:hi]
     for b in range(hi - lo):
         units, is_short = ships[b], ships[b] != wanted[b]
         steps = steps_in(units, step)
@@ -108,14 +119,14 @@ def _round_down(
         ships[b] = steps if is_short else units
         is_part = is_short and part > LAST_DIGITS * step
         parts[b] = part / step if is_part else 0.0
-        short[b] = 1.0 if is_short else short[b]
-        some += is_part
-    if some == 0:
-        return
+        touched[b] = 1.0 if is_short else touched[b]
     for i in range(inputs.pointer[q], inputs.pointer[q + 1]):
-        _put_back(on_hand[inputs.index[i], lo:hi], inputs.value[i] * step, parts)
+        _put_back(goods.on_hand[inputs.index[i], lo:hi], inputs.value[i] * step, parts)
     for i in range(uses.pointer[q], uses.pointer[q + 1]):
-        _put_back(left[uses.index[i], lo:hi], uses.value[i] * step, parts)
+        _put_back(goods.resource_left[uses.index[i], lo:hi], uses.value[i] * step, parts)
+    for b in range(hi - lo):
+        is_owed = ships[b] + step <= wanted[b] + LAST_DIGITS
+        parts[b] = np.floor(parts[b] * _GRID + 0.5) / _GRID if is_owed else 0.0
 
 
 @kernel
@@ -125,87 +136,72 @@ def _put_back(there: Floats, per_step: float, parts: Floats) -> None:
 
 
 @kernel
-def _give(
-    net: NetworkArrays, j: int, there: Floats, owed: Floats, factor: Floats, shipped: Floats,
-    on_hand: Floats, left: Floats, rest: Floats, rows: Floats, lo: int, hi: int,
-) -> None:  # fmt: skip
-    """A step each to the takers of the scarce thing j, of which so much is `there` [B], as long as
-    it fits. All replications side by side: in each round the largest remainder of each."""
-    takers, least = net.resources.takers, net.resources.least_step[j]
-    touched, most, whose = rows[0, lo:hi], rows[1, lo:hi], rows[2, lo:hi]
-    there, going_on = there[lo:hi], 1
-    while going_on > 0:
-        most[:] = 0.0
-        whose[:] = -1.0
-        for i in range(takers.pointer[j], takers.pointer[j + 1]):
-            q = takers.index[i]  # in their turn
-            parts, lane = rest[q, lo:hi], float(q)
-            for b in range(hi - lo):
-                part, largest, owner = parts[b], most[b], whose[b]
-                is_more = part > largest + LAST_DIGITS
-                most[b] = part if is_more else largest
-                whose[b] = lane if is_more else owner
-        going_on = 0
-        for b in range(hi - lo):
-            is_on = touched[b] > 0.0 and whose[b] >= 0.0 and there[b] >= least - LAST_DIGITS
-            whose[b] = whose[b] if is_on else -1.0
-            going_on += is_on
-        for i in range(takers.pointer[j], takers.pointer[j + 1] if going_on > 0 else 0):
-            q = takers.index[i]
-            if net.resources.takes_alone[i]:
-                _take_if_fits(
-                    net, q, takers.value[i], owed, factor, shipped, there, rest, whose, lo
-                )
-                continue
-            for b in range(hi - lo):
-                if whose[b] == q:
-                    rest[q, lo + b] = 0.0
-                    if _fits(net, q, owed, factor, shipped, on_hand, left, lo + b):
-                        _take_step(net, q, shipped, on_hand, left, lo + b)
-
-
-@kernel
-def _take_if_fits(
-    net: NetworkArrays, q: int, use: float, owed: Floats, factor: Floats, shipped: Floats,
-    there: Floats, rest: Floats, whose: Floats, lo: int,
-) -> None:  # fmt: skip
-    """A step to lane q, which takes of nothing else, where it is its turn [B]."""
-    step, row, hi = net.lanes.step[q], net.factor_rows.availability[q], lo + there.size
-    wanted, ships, parts, lane = owed[q, lo:hi], shipped[q, lo:hi], rest[q, lo:hi], float(q)
+def _give_by_rank(net: NetworkArrays, j: int, goods: Shipping, there: Floats, lo: int) -> None:
+    """A step each to as many takers of the scarce thing j as it is `there` [B] for, where all take
+    the same. Their ranks are counted: replications side by side, without sorting."""
+    takers, need, hi = net.resources.takers, net.resources.least_step[j], lo + there.size
+    steps, before, most = goods.rows[1, lo:hi], goods.rows[2, lo:hi], 0.0
+    steps[:] = 0.0
+    for i in range(takers.pointer[j], takers.pointer[j + 1]):
+        if goods.is_short[takers.index[i]]:
+            parts = goods.rest[takers.index[i], lo:hi]
+            for b in range(there.size):
+                fits = parts[b] > 0.0 and need <= there[b] + LAST_DIGITS
+                there[b] = max(0.0, there[b] - need) if fits else there[b]
+                steps[b] += 1.0 if fits else 0.0
     for b in range(there.size):
-        most = wanted[b] * factor[row, lo + b] if row >= 0 else wanted[b]
-        is_mine = whose[b] == lane
-        fits = ships[b] + step <= most + LAST_DIGITS and use * step <= there[b] + LAST_DIGITS
-        takes = step if is_mine and fits else 0.0
-        parts[b] = 0.0 if is_mine else parts[b]
-        ships[b] += takes
-        there[b] = max(0.0, there[b] - use * takes)
+        most = max(most, steps[b])
+    if most == 0.0:
+        return
+    for i in range(takers.pointer[j], takers.pointer[j + 1]):
+        q = takers.index[i]
+        if not goods.is_short[q]:
+            continue
+        parts, ships, step = goods.rest[q, lo:hi], goods.shipped[q, lo:hi], net.lanes.step[q]
+        before[:] = 0.0
+        for k in range(takers.pointer[j], takers.pointer[j + 1]):
+            if k != i and goods.is_short[takers.index[k]]:
+                others = goods.rest[takers.index[k], lo:hi]
+                if k < i:
+                    for b in range(there.size):
+                        before[b] += 1.0 if others[b] >= parts[b] else 0.0
+                else:
+                    for b in range(there.size):
+                        before[b] += 1.0 if others[b] > parts[b] else 0.0
+        for b in range(there.size):
+            gets = parts[b] > 0.0 and before[b] < steps[b]
+            ships[b] += step if gets else 0.0
 
 
 @kernel
-def _fits(
-    net: NetworkArrays, q: int, owed: Floats, factor: Floats, shipped: Floats, on_hand: Floats,
-    left: Floats, b: int,
-) -> bool:  # fmt: skip
-    """Whether the lane may ship another step."""
+def _give_in_turn(net: NetworkArrays, j: int, goods: Shipping, there: Floats, b: int) -> None:
+    """The same where takers differ: one by one, as long as anything is `there` [B]."""
+    takers, least = net.resources.takers, net.resources.least_step[j] - LAST_DIGITS
+    while there[b] >= least:
+        largest, whose = 0.0, -1
+        for i in range(takers.pointer[j], takers.pointer[j + 1]):
+            q = takers.index[i]
+            if goods.is_short[q] and goods.rest[q, b] > largest:
+                largest, whose = goods.rest[q, b], q
+        if whose < 0:
+            break
+        goods.rest[whose, b] = 0.0
+        _take_if_fits(net, whose, goods, b)
+
+
+@kernel
+def _take_if_fits(net: NetworkArrays, q: int, goods: Shipping, b: int) -> None:
+    """Another step to lane q, if there is enough of all that it takes."""
     step, inputs, uses = net.lanes.step[q], net.lanes.inputs, net.lanes.uses
-    row = net.factor_rows.availability[q]
-    most = owed[q, b] * factor[row, b] if row >= 0 else owed[q, b]
-    fits = shipped[q, b] + step <= most + LAST_DIGITS
+    on_hand, left = goods.on_hand, goods.resource_left
     for i in range(inputs.pointer[q], inputs.pointer[q + 1]):
-        fits &= inputs.value[i] * step <= on_hand[inputs.index[i], b] + LAST_DIGITS
+        if inputs.value[i] * step > on_hand[inputs.index[i], b] + LAST_DIGITS:
+            return
     for i in range(uses.pointer[q], uses.pointer[q + 1]):
-        if not net.resources.limits_orders[uses.index[i]]:
-            fits &= uses.value[i] * step <= left[uses.index[i], b] + LAST_DIGITS
-    return bool(fits)
-
-
-@kernel
-def _take_step(
-    net: NetworkArrays, q: int, shipped: Floats, on_hand: Floats, left: Floats, b: int
-) -> None:
-    step, inputs, uses = net.lanes.step[q], net.lanes.inputs, net.lanes.uses
-    shipped[q, b] += step
+        limits = not net.resources.limits_orders[uses.index[i]]
+        if limits and uses.value[i] * step > left[uses.index[i], b] + LAST_DIGITS:
+            return
+    goods.shipped[q, b] += step
     for i in range(inputs.pointer[q], inputs.pointer[q + 1]):
         p = inputs.index[i]
         on_hand[p, b] = max(0.0, on_hand[p, b] - inputs.value[i] * step)
@@ -216,36 +212,40 @@ def _take_step(
 
 @entry
 def let_in_whole(
-    net: NetworkArrays, in_transit: Floats, slot: int, on_hand: Floats, factor: Floats,
-    share: Floats, let_in: Floats, at_once: bool, lo: int, hi: int,
+    net: NetworkArrays, due: Floats, on_hand: Floats, factor: Floats, share: Floats,
+    let_in: Floats, at_once: bool,
 ) -> None:  # fmt: skip
-    """let_in [Q, B] = what comes in of in_transit [Q, L, B] in a slot, at nodes of limited room.
+    """let_in [Q, B] = what comes in of what is due [Q, B], at nodes of limited room.
 
     Of whole units the node's share [N, B] rounded down, and then, lane by lane in their turn, one
-    more while it fits.
+    more while it fits. at_once: only lanes of lead time 0.
     """
     nodes = net.nodes
     for k in range(nodes.capacitated.size):
         n = nodes.capacitated[k]
-        for b in range(lo, hi):
+        first, last = nodes.receives.pointer[n], nodes.receives.pointer[n + 1]
+        for i in range(first, last):
+            q = nodes.receives.index[i]
+            if net.lanes.at_once[q] or not at_once:
+                copy_row(let_in[q], due[q])
+        for b in range(share.shape[1]):
+            if share[n, b] >= 1.0:
+                continue
             room = nodes.storage_capacity[n]
             for i in range(nodes.stored.pointer[n], nodes.stored.pointer[n + 1]):
                 room -= nodes.stored.value[i] * on_hand[nodes.stored.index[i], b]
             room = max(0.0, room)
-            for i in range(nodes.receives.pointer[n], nodes.receives.pointer[n + 1]):
+            for i in range(first, last):
                 q = nodes.receives.index[i]
                 if net.lanes.at_once[q] or not at_once:
-                    due = in_transit[q, slot, b]
-                    let_in[q, b] = due
-                    if share[n, b] < 1.0:
-                        fits = due * share[n, b]
-                        let_in[q, b] = whole(fits, 0.0) if _is_whole(net, q) else fits
+                    fits = due[q, b] * share[n, b]
+                    let_in[q, b] = whole(fits, 0.0) if _is_whole(net, q) else fits
                     used = good_units(net, factor, q, let_in[q, b], 0.0, b)
                     room -= nodes.receives.value[i] * used
-            for i in range(nodes.receives.pointer[n], nodes.receives.pointer[n + 1]):
+            for i in range(first, last):
                 q = nodes.receives.index[i]
                 if _is_whole(net, q) and (net.lanes.at_once[q] or not at_once):
-                    one_more = min(let_in[q, b] + 1.0, in_transit[q, slot, b])
+                    one_more = min(let_in[q, b] + 1.0, due[q, b])
                     used = good_units(net, factor, q, one_more, 0.0, b)
                     used -= good_units(net, factor, q, let_in[q, b], 0.0, b)
                     if nodes.receives.value[i] * used <= room + LAST_DIGITS:

@@ -123,7 +123,7 @@ class OrderReader:
                 found.notice("ETA_ASSUMED", path)
                 due = round(lane.lead_time.mean())
             else:
-                due = self._way_left(q, due, today)
+                due = self._net.calendars[q].way_left(today, due)
             due = self._slot(due, path, found)
             goods.in_transit[q, due] += order.quantity
         k = self._net.arrays.beliefs.row[q]
@@ -174,15 +174,6 @@ class OrderReader:
         for k, q in enumerate(beliefs.lane):
             if k not in given:
                 found.notice("MISSING_RECEIPTS", self._net.network.lanes[q].id)
-
-    def _way_left(self, q: int, due: int, today: int) -> int:
-        """Return in how many of the periods until they are due goods still have to move."""
-        transit, late = self._net.calendars[q].transit, self._net.arrays.switches.receive_after_ship
-        first, last = today + 1 - late, today + due
-        if transit is None or last < first:
-            return due
-        moves = sum(transit.is_open(t) for t in range(first, last + 1))
-        return moves - late + (not transit.is_open(last))
 
     def _slot(self, due: int, path: str, found: Findings) -> int:
         """Periods from now within the pipeline; goods due now are on the shelf already, except

@@ -145,9 +145,10 @@ class RunRecord:
                 for order in ordered:
                     order[1] -= units if order[0] == when else 0.0
         due: list[tuple[dict[str, int], float]] = []
+        today = now + int(self._env.simulator.trace.offset[0])
         for way in range(slots):
             units = float(state.in_transit[q, (now + way) % slots, 0])
-            due.append(({"due_in_periods": self._due_in(q, way)}, units))
+            due.append(({"due_in_periods": net.calendars[q].due_in(today, way)}, units))
         due.append(({}, float(state.owed[q, 0])))
         waiting = deque(order for order in ordered if order[1] > _DUST)
         for when_due, units in due:
@@ -164,17 +165,6 @@ class RunRecord:
                 rows.append({"lane": lane.id, "quantity": part, **when_due, **known})
                 units -= part
         return rows
-
-    def _due_in(self, q: int, way: int) -> int:
-        """Return in how many periods goods arrive that still have to move in `way` of them."""
-        transit, late = self._net.calendars[q].transit, self._net.arrays.switches.receive_after_ship
-        if transit is None:
-            return way
-        today = self._env.simulator.period + int(self._env.simulator.trace.offset[0])
-        period = today - late
-        for _ in range(way + late):
-            period = transit.next_open(period + 1)
-        return period - today
 
     def _sales(self, p: int) -> dict[str, list[float]]:
         customers, lanes = ([float(row[p]) for row in t] for t in (self._customers, self._lanes))

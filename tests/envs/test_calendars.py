@@ -191,6 +191,17 @@ def test_calendars_that_meet(calendars: tuple[Calendar | None, ...], wanted: Cal
         assert met.is_open(t) == all(c is None or c.is_open(t) for c in calendars)
 
 
+@pytest.mark.parametrize("leaves_before_receipts", [False, True])
+def test_the_way_left_of_goods_tells_when_they_come(leaves_before_receipts: bool) -> None:
+    transit = replace(WORKDAYS, closed_on=(9,), open_on=(12,))
+    calendars = LaneCalendars(transit=transit, leaves_before_receipts=leaves_before_receipts)
+    for today in range(14):
+        came = [calendars.due_in(today, way) for way in range(6)]
+        assert came == sorted(set(came))
+        assert all(transit.is_open(today + due) for due in came[not leaves_before_receipts :])
+        assert [calendars.way_left(today, due) for due in came] == list(range(6))
+
+
 def test_calendars_that_never_meet_are_refused() -> None:
     with pytest.raises(NetworkError, match=r"Lane 'road': calendars with open .* never open"):
         arrivals(0, shipping=None, receiving=Calendar(7, (0,)), node_receiving=TUESDAYS)

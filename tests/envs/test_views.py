@@ -3,6 +3,7 @@ with the batched environment."""
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -231,9 +232,11 @@ def test_the_batched_environment_refuses_impossible_steps(scenario: Scenario) ->
     action = env.no_action.copy()
     with pytest.raises(ActionError, match=r"shape \[8, 1\]; expected \[8, 1, 3\]"):
         env.step(action[..., 0])
-    action[7, 0, 2] = -np.inf
-    with pytest.raises(ActionError, match=r"agent 'store_002': .* level of .* 2 is -inf"):
-        env.step(action)
+    for value in (-np.inf, np.nan, 1e30):
+        action[7, 0, 2] = value
+        shown = re.escape(f"replication 2 is {action[7, 0, 2]};")
+        with pytest.raises(ActionError, match=f"agent 'store_002': .* level of .* {shown}"):
+            env.step(action)
     assert np.isfinite(env.step(env.no_action)[0]).all()
 
 

@@ -92,7 +92,7 @@ class Shipping:
             on_hand = _less(on_hand, self._inputs, share, tables)
             left = None if left is None else _less(left, self._limits, share, tables)
         if flows is None and self._whole.any:
-            shipped = self._whole.shipped(owed, draws, shipped, on_hand, left)
+            shipped = self._whole.shipped(owed, shipped, on_hand, left)
             on_hand = _less(state.on_hand, self._inputs, shipped, tables)
         shipped = anchor(None if flows is None else flows.shipped, shipped)
         owed = owed - shipped

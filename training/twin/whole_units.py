@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from envs.kernel import Handle
-from envs.simulation.whole_units import LAST_DIGITS, let_in_whole, ship_whole
+from envs.simulation.whole_units import LAST_DIGITS, Shipping, let_in_whole, ship_whole
 from envs.types import Floats
 from training.twin.state import Draws
 from training.twin.tables import Tables
@@ -43,17 +43,18 @@ class WholeUnits:
         return torch.where(self._is_whole, _through(units, torch.floor(units + rounding)), units)
 
     def shipped(
-        self, owed: Tensor, draws: Draws, shipped: Tensor, on_hand: Tensor, left: Tensor | None
+        self, owed: Tensor, shipped: Tensor, on_hand: Tensor, left: Tensor | None
     ) -> Tensor:
         """[Q, B] units, whole, by largest remainder. on_hand, left: after `shipped` has gone."""
         rows, batch = shipped.shape
         resources = len(self._tables.net.arrays.resources.capacity)
         there = np.full((resources, batch), np.inf) if left is None else _numbers(left)
         whole = _numbers(shipped)
-        ship_whole(
-            self._net, _numbers(owed), _numbers(draws.factor), whole, _numbers(on_hand), there,
-            np.zeros((rows, batch)), np.zeros((3, batch)), 0, batch,
+        goods = Shipping(
+            _numbers(owed), whole, _numbers(on_hand), there, np.zeros(rows, bool),
+            np.zeros((rows, batch)), np.zeros((3, batch)),
         )  # fmt: skip
+        ship_whole(self._net, goods, 0, batch)
         return _through(shipped, torch.as_tensor(whole, dtype=shipped.dtype, device=shipped.device))
 
     def let_in(
@@ -62,8 +63,8 @@ class WholeUnits:
         """[Q, B] units of what is due that come in at full nodes; share [N, B]."""
         comes = _numbers(due)
         let_in_whole(
-            self._net, comes[:, None].copy(), 0, _numbers(on_hand), _numbers(draws.factor),
-            _numbers(share), comes, at_once, 0, due.shape[1],
+            self._net, _numbers(due), _numbers(on_hand), _numbers(draws.factor), _numbers(share),
+            comes, at_once,
         )  # fmt: skip
         fits = (
             due * share[self._tables.index(self._tables.net.arrays.stocks.node_of)][self._tables.to]

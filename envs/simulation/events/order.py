@@ -183,10 +183,7 @@ def _apply_order_rules(world: World, period: int, lo: int, hi: int) -> None:
             wanted[q, b] = max(0.0, flows.raw_order[q, b]) if is_on else 0.0
     for q in range(net.lanes.to.size):
         execute(net, q, wanted[q, lo:hi], flows.ordered[q, lo:hi])
-    limit_orders(
-        net, state, factor, scratch.limit_left, scratch.limit_need, wanted, flows.ordered, True,
-        lo, hi,
-    )  # fmt: skip
+    limit_orders(net, state, factor, scratch, flows.ordered, True, lo, hi)
 
 
 @kernel

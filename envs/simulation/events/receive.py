@@ -145,8 +145,8 @@ def _receive_disturbed(
         _find_room(world, slot, at_once, lo, hi)
         if net.switches.has_whole_units:
             let_in_whole(
-                net, state.in_transit, slot, state.on_hand, factor, scratch.let_in,
-                scratch.comes_in, at_once, lo, hi,
+                net, state.in_transit[:, slot, lo:hi], state.on_hand[:, lo:hi], factor[:, lo:hi],
+                scratch.let_in[:, lo:hi], scratch.comes_in[:, lo:hi], at_once,
             )  # fmt: skip
     later = (slot + 1) % state.in_transit.shape[1]
     for q in range(net.lanes.to.size):

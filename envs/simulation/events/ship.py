@@ -14,7 +14,7 @@ import numpy as np
 from envs.compiled.arrays import NetworkArrays
 from envs.kernel import copy_row, kernel
 from envs.simulation.events.allocate import limit_shares
-from envs.simulation.whole_units import rounding_of, ship_whole, steps_in, whole
+from envs.simulation.whole_units import Shipping, rounding_of, ship_whole, steps_in, whole
 from envs.simulation.world import World
 from envs.types import Floats, Floats32, Ints
 
@@ -44,10 +44,11 @@ def ship(world: World, action: Floats32, lead_time: Ints, period: int, lo: int, 
                 _lower(shares[q, lo:hi], flows.limit[q, lo:hi])
         _take_inputs(world, shares, lo, hi)
     if net.switches.has_whole_units:
-        ship_whole(
-            net, state.owed, world.factor, flows.shipped, state.on_hand, flows.resource_left,
-            scratch.rest, scratch.rows, lo, hi,
+        goods = Shipping(
+            state.owed, flows.shipped, state.on_hand, flows.resource_left, scratch.is_short,
+            scratch.rest, scratch.rows,
         )  # fmt: skip
+        ship_whole(net, goods, lo, hi)
     _note_unused(world, lo, hi)
     for q in range(net.lanes.to.size):
         shipped, owed = flows.shipped[q, lo:hi], state.owed[q, lo:hi]
