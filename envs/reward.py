@@ -129,7 +129,15 @@ def compute_reward(
     if config.network_share > 0.0:
         out *= np.float32(1.0 - config.network_share)
         out += (config.network_share * total_cost.mean(axis=0)).astype(np.float32)
-    np.divide(out, -cost_scale, out=out, casting="same_kind")
+    _scale(out, cost_scale)
+
+
+@entry
+def _scale(out: Floats32, cost_scale: Floats) -> None:
+    for p in range(out.shape[0]):
+        reward, scale = out[p], -cost_scale[p, 0]
+        for b in range(reward.size):
+            reward[b] = reward[b] / scale
 
 
 @entry

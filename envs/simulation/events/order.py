@@ -45,7 +45,8 @@ def decide(
             quick = _expedite_quantity(world, p, b, spread[p, b], act)
             regular = _regular_quantity(world, p, b, target[p, b], spread[p, b], quick, act)
             _split_over_lanes(world, p, b, False, regular, act)
-            _split_over_lanes(world, p, b, True, quick, act)
+            if net.stocks.expedite_periods[p] >= 0:
+                _split_over_lanes(world, p, b, True, quick, act)
 
 
 @kernel
@@ -176,13 +177,15 @@ def _apply_order_rules(world: World, period: int, lo: int, hi: int) -> None:
     """Calendars, storage and budgets: rules beyond a lane's own quantities."""
     net, state, flows = world.net, world.state, world.flows
     scratch, factor, offset = world.scratch, world.factor, world.offset
-    wanted = scratch.wanted
     for q in range(net.lanes.to.size):
-        for b in range(lo, hi):
-            is_on = is_open(net, factor, q, period, offset[b], b)
-            wanted[q, b] = max(0.0, flows.raw_order[q, b]) if is_on else 0.0
-    for q in range(net.lanes.to.size):
-        execute(net, q, wanted[q, lo:hi], flows.ordered[q, lo:hi])
+        raw, wanted = flows.raw_order[q, lo:hi], scratch.wanted[q, lo:hi]
+        for b in range(hi - lo):
+            wanted[b] = max(0.0, raw[b])
+        if net.rules.calendar_row[q] >= 0 or net.factor_rows.ordering[q] >= 0:
+            for b in range(lo, hi):
+                if not is_open(net, factor, q, period, offset[b], b):
+                    wanted[b - lo] = 0.0
+        execute(net, q, wanted, flows.ordered[q, lo:hi])
     limit_orders(net, state, factor, scratch, flows.ordered, True, lo, hi)
 
 
