@@ -363,8 +363,8 @@ MUTATIONS = (
     Mutation(
         "calendars know no holidays",
         "compiled/calendars.py",
-        "known = 0 <= period < until",
-        "known = False",
+        "return period if 0 <= period < known_until else known_until + period % cycle",
+        "return known_until + period % cycle",
     ),
     Mutation(
         "what is closed goes on",
@@ -405,8 +405,14 @@ MUTATIONS = (
     Mutation(
         "what whole units leave of a stock stays there",
         "simulation/whole_units.py",
-        "takes = step if is_mine and fits else 0.0",
-        "takes = 0.0",
+        "fits = parts[b] > 0.0 and need <= there[b] + LAST_DIGITS",
+        "fits = False",
+    ),
+    Mutation(
+        "the largest remainder comes last",
+        "simulation/whole_units.py",
+        "before[b] += 1.0 if others[b] > parts[b] else 0.0",
+        "before[b] += 1.0 if others[b] < parts[b] else 0.0",
     ),
     Mutation(
         "what is left of a budget is given to nobody",
