@@ -199,7 +199,8 @@ class BatchedEnv:
                 f"the action has shape {list(action.shape)}; expected "
                 f"{list(self.no_action.shape)}: stocked pairs, heads, replications."
             )
-        row, head, b = np.unravel_index(np.abs(action).argmax(), action.shape)  # a NaN, if any
+        largest = np.abs(action).argmax()  # a NaN, if any
+        row, head, b = map(int, np.unravel_index(largest, action.shape))
         agent = self.agent_ids[self.net.arrays.stocks.node_of[row]]
         raise ActionError(
             f"agent '{agent}': the action for {self.action_name(row, head)} in replication {b} is "
