@@ -72,9 +72,20 @@ def recorder() -> Recorder:
 
 
 @pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database: tests copy it, which takes 1 ms; to make one takes seconds."""
+    from mlflow import MlflowClient  # takes seconds, and most tests do without
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """Ray with room for the driver and two runners; its start-up is retried once.
 
+    For all tests of RLlib: without it, it starts a Ray of its own, with a dashboard, that is slow.
     The workers' path holds the repository, so that they import the tests' simulators too.
     """
     import ray  # takes seconds, and most tests do without

@@ -79,6 +79,7 @@ def test_stable_baselines_trains(scenario: Scenario) -> None:
     assert env.action_space.contains(action)
 
 
+@pytest.mark.usefixtures("ray_cluster")
 def test_rllibs_own_ppo_trains(scenario: Scenario) -> None:
     """Its default modules, sampler and learner on the multi-agent view, without any of ours."""
     from ray.rllib.algorithms.ppo import PPOConfig

@@ -13,13 +13,6 @@ from envs.errors import ArtifactError
 from evaluation.artifact.registry import current_version, resolve_artifact
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
 def uri(tmp_path: Path, migrated: Path) -> str:
     """A registry with two versions of `echelon`: 1 challenger, 2 champion."""

@@ -106,8 +106,8 @@ def test_same_seed_same_result_within_the_budget(dual: Scenario) -> None:
 def test_finer_classes_go_on_from_the_node_kinds(classes: str) -> None:
     """They start where one value per kind ended, so they never cost more; every pair has one."""
     scenario = build("scenario=joint_replenishment", "smoke=true")
-    coarse = tune_policy(scenario, "s_s", TuneConfig(4, 400, 1))
-    fine = tune_policy(scenario, "s_s", TuneConfig(4, 400, 1), classes=classes)
+    coarse = tune_policy(scenario, "s_s", TuneConfig(2, 100, 1))
+    fine = tune_policy(scenario, "s_s", TuneConfig(2, 100, 1), classes=classes)
     assert fine.cost <= coarse.cost
     build_policy("s_s", scenario.compiled, fine.parameters)
     groups = stock_classes(scenario, classes)

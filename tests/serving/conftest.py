@@ -13,18 +13,8 @@ from tests.serving.registry import Registry
 __all__ = ["artifact_folder", "chain"]
 
 
-@pytest.fixture(scope="session")
-def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database without models: copying it takes 1 ms, making one 6 s."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def registry(tmp_path: Path, empty_registry: Path) -> Registry:
+def registry(tmp_path: Path, migrated: Path) -> Registry:
     """A model registry of this test alone."""
-    shutil.copy(empty_registry, tmp_path / "mlflow.db")
+    shutil.copy(migrated, tmp_path / "mlflow.db")
     return Registry(tmp_path)

@@ -185,7 +185,7 @@ def serving(registry: Registry) -> Iterator[Server]:
 def test_a_champion_is_served_replaced_and_stopped(
     registry: Registry, chain: Scenario, tmp_path: Path
 ) -> None:
-    """Ray Serve for real: requests without a pause through a promotion and a broken promotion."""
+    """Ray Serve for real: requests all the while, through a promotion and a broken promotion."""
     for seed in (1, 2, 3):
         write_artifact(tmp_path / f"policy_{seed}", chain, seed=seed)
     registry.register(tmp_path / "policy_1")
@@ -196,7 +196,7 @@ def test_a_champion_is_served_replaced_and_stopped(
 
         def ask() -> None:
             with httpx.Client() as client:
-                while not done.is_set():
+                while not done.wait(0.01):  # a rest for what is waited for
                     got = client.post(url, json=SNAPSHOT)
                     answers.append((got.status_code, got.json()["model"]["version"]))
 

@@ -23,6 +23,8 @@ from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.env_factory import ScenarioEnvFactory, with_central_view
 from training.rllib.trainer import build_algorithm, iteration_metrics, trained_actors
 
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
 
 def scenario_of(name: str) -> Scenario:
     """As on the command line."""

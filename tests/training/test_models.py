@@ -29,6 +29,8 @@ from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.modules import seen_by
 from training.rllib.trainer import build_algorithm, trained_actors
 
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
 FILES = sorted(path.stem for path in Path("conf/model").glob("*.yaml"))
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "ppo": {"minibatch_rows": 64, "epochs": 2, "discount": 0.99},

@@ -21,6 +21,8 @@ from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.pathwise import Pathwise
 from training.rllib.trainer import build_algorithm, iteration_metrics, trained_actors
 
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
 
 def lost_sales() -> Scenario:
     """Tuned base-stock on the textbook problem: 5.2 where 4.73 is possible."""
@@ -49,11 +51,11 @@ def weights(algorithm: Pathwise) -> torch.Tensor:
 
 
 def test_learns_what_base_stock_misses() -> None:
-    """40 steps close more than half of the gap to the optimum, 4.7285 (Zipkin 2008)."""
+    """20 steps close more than half of the gap to the optimum, 4.7285 (Zipkin 2008)."""
     scenario = lost_sales()
     algorithm = built(scenario)
-    for step in range(40):
-        algorithm.progress = step / 40
+    for step in range(20):
+        algorithm.progress = step / 20
         numbers = iteration_metrics(algorithm.train())
     actors = trained_actors(algorithm)
     algorithm.stop()
@@ -64,7 +66,7 @@ def test_learns_what_base_stock_misses() -> None:
     ]
     classical, learned = (float(cost.sum(axis=0).mean()) for cost in costs)
     assert classical - learned > 0.5 * (classical - 4.7285 * scenario.horizon)
-    assert numbers["sampling/num_env_steps_sampled_lifetime"] == 40 * 32 * 64
+    assert numbers["sampling/num_env_steps_sampled_lifetime"] == 20 * 32 * 64
     assert numbers["sampling/base_policy_cost_per_period"] == pytest.approx(5.2, abs=0.15)
 
 
@@ -103,7 +105,7 @@ def test_price_rises_until_service_is_there() -> None:
     """The fill rate of the tuned policy is 88 %: a target of 97 % makes missing units dear."""
     reward = cost_alone(salvage_share=0.0, target_fill_rate=0.97)
     algorithm = built(lost_sales(), reward)
-    rates = [iteration_metrics(algorithm.train()) for _ in range(40)]
+    rates = [iteration_metrics(algorithm.train()) for _ in range(16)]
     algorithm.stop()
     assert rates[0]["sampling/shortage_price"] == 0.0
     assert rates[-1]["sampling/shortage_price"] > 1.0
@@ -118,7 +120,7 @@ def test_bad_settings_are_named() -> None:
 
 
 @pytest.mark.nightly
-def test_two_learners_agree(ray_cluster: None) -> None:
+def test_two_learners_agree() -> None:
     """Each plays its own episodes; the averaged slope keeps their weights equal."""
     algorithm = built(lost_sales(), learners=2)
     numbers = [iteration_metrics(algorithm.train()) for _ in range(3)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,20 +15,22 @@ from evaluation.value.verdict import Verdict
 
 ARGUMENTS = [
     "smoke=true",
-    # The second can't be built, in the process that tries to.
+    # The second can't be built.
     "scenarios=[lost_sales,'lost_sales scenario.horizon=0']",
     "classical.lost_sales=[base_stock]",
     "train=['resources.envs_per_runner=4']",
     "seeds=1",
     "tracking.system_metrics=false",
+    "workers=1",
     "pages=pages",
 ]
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
+def workplace(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None, migrated: Path) -> Path:
     """A folder in which a report on one scenario that works and one that fails was made."""
     folder = tmp_path_factory.mktemp("report")
+    shutil.copy(migrated, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert main(["report", *ARGUMENTS, "out=run"]) == 1
@@ -92,17 +95,37 @@ def test_resume_keeps_what_is_finished(workplace: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(workplace)
     records = [workplace / "run" / "lost_sales" / f"{n}.json" for n in ("classical", "seed_0")]
     before = [(r.stat().st_mtime_ns, r.read_text()) for r in records]
-    assert main(["report", "resume=run", "scenarios=[lost_sales]"]) == 0
+    assert main(["report", "resume=run", "workers=1", "scenarios=[lost_sales]"]) == 0
     assert [(r.stat().st_mtime_ns, r.read_text()) for r in records] == before
     report = json.loads((workplace / "run" / "report.json").read_text())
     assert [entry["scenario"] for entry in report["scenarios"]] == ["lost_sales"]
     policy = workplace / "run" / "lost_sales" / "seed_0" / "policy"
     records[1].unlink()
-    arguments = ["resume=run", "scenarios=[lost_sales]", f"artifacts.lost_sales=[{policy}]"]
+    arguments = [
+        "resume=run",
+        "workers=1",
+        "scenarios=[lost_sales]",
+        f"artifacts.lost_sales=[{policy}]",
+    ]
     assert main(["report", *arguments]) == 0
     again = json.loads((workplace / "run" / "lost_sales" / "seed_0.json").read_text())
     first = json.loads(before[1][1])
     assert again["played"]["trace_cost"] == pytest.approx(first["played"]["trace_cost"])
+
+
+@pytest.mark.nightly
+def test_side_by_side_is_the_same(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each scenario in a process of its own: the same costs, and the same failure."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", *ARGUMENTS, "workers=2", "out=run"]) == 1
+    good, bad = json.loads((tmp_path / "run" / "report.json").read_text())["scenarios"]
+    one, wrong = json.loads((workplace / "run" / "report.json").read_text())["scenarios"]
+    assert good["classical_cost_per_period"] == one["classical_cost_per_period"]
+    assert good["bound"]["cost"] == one["bound"]["cost"]
+    assert len(good["seeds"]) == 1
+    assert bad["error"] == wrong["error"]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from training.rllib.ppo import BatchedPPO
 from training.rllib.ppo_learner import LearningSchedule
 from training.rllib.trainer import build_algorithm
 
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
 FALLING: dict[str, Any] = {
     "final_share": 0.1, "final_std": 0.05, "entropy_weight": 0.02, "learning_rate": 1e-3
 }  # fmt: skip
