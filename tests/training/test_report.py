@@ -117,12 +117,12 @@ def test_resume_keeps_what_is_finished(workplace: Path, monkeypatch: pytest.Monk
 def test_side_by_side_is_the_same(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each scenario in a process of its own: the same costs, and the same failure."""
+    """Each scenario in a process of its own: the same rule, bound and failure."""
     monkeypatch.chdir(tmp_path)
     assert main(["report", *ARGUMENTS, "workers=2", "out=run"]) == 1
     good, bad = json.loads((tmp_path / "run" / "report.json").read_text())["scenarios"]
     one, wrong = json.loads((workplace / "run" / "report.json").read_text())["scenarios"]
-    assert good["classical_cost_per_period"] == one["classical_cost_per_period"]
+    assert good["best_rule"] == one["best_rule"]  # what it costs depends on the seconds to tune
     assert good["bound"]["cost"] == one["bound"]["cost"]
     assert len(good["seeds"]) == 1
     assert bad["error"] == wrong["error"]
