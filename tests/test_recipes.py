@@ -258,16 +258,22 @@ def test_feature(tree: Tree) -> None:
     put = "            _put(target[p, lo:hi], scale, out[at.base_order, lo:hi])"
     seen = "state.inventory_position[p, lo:hi], scale, out[at.inventory_position, lo:hi]"
     tree.insert("envs/observation/pairs.py", put, f"            _put_signed({seen})")
+    backwards = "envs/observation/slopes.py"
+    column, by = "seen[arrays.at.inventory_position, lo:hi]", "by[at.inventory_position, lo:hi]"
     tree.insert(
-        "training/twin/observation.py", "UNITS",
-        '    "inventory_position": lambda slopes, now: now.positions.inventory_position,',
+        backwards, "            if at.owed_by_me >= 0:",
+        f"""            _by_units({column}, {by}, scale, unit)
+            _add(slopes.inventory_position[p, lo:hi], 1.0, unit)
+""",
+        before=True,
     )  # fmt: skip
+    tree.insert(backwards, '    "on_hand", "backorders",', '    "inventory_position",')
     shutil.copytree(ROOT / "tests", tree.root / "tests")
     shutil.copy2(ROOT / "pyproject.toml", tree.root)
     names = '    "critical_ratio", "lead_time", "lead_time_sd", "demand_cv",'
     tree.insert("tests/envs/test_features.py", names, '    "inventory_position", "review",')
-    twin = "tests/training/test_twin.py::test_features_move_as_their_slopes_say"
-    tree.python("-m", "pytest", "-q", "tests/envs/test_features.py", twin)
+    slopes = "tests/envs/test_reverse.py::test_features_move_as_their_slopes_say"
+    tree.python("-m", "pytest", "-q", "tests/envs/test_features.py", slopes)
     tree.train("scenario=single_backlog")
     manifest = json.loads((tree.root / "run/policy/manifest.json").read_text(encoding="utf-8"))
     assert [one["name"] for one in manifest["observation"]][-2:] == ["inventory_position", "review"]

@@ -59,6 +59,7 @@ class BatchedEnv:
         target: [P, B] units that its order is, negative where stock is above its level.
         spread: [P, B] units: half of what action 1 adds to the order.
         no_action: [P, A, B] zeros: the base policy.
+        observed: what observations are made of, for kernels.
         inverse_scale: [P] 1 / mean demand per period: what observed quantities are multiplied by.
         preference: [B] in 0..1, of service against cost.
         shortage_price: [B] currency per unit not served at once.
@@ -99,8 +100,8 @@ class BatchedEnv:
             net, self.state, 0, trace.seen, trace.forecast, trace.calendar, trace.offset, False
         )
         self.layout, self.companions, self.feature_names = _compile_features(scenario)
-        self._observed = Handle(compile_observation(net, self.layout, trace, scenario.period_name))
-        self.inverse_scale: Floats32 = self._observed.value.inverse_scale
+        self.observed = Handle(compile_observation(net, self.layout, trace, scenario.period_name))
+        self.inverse_scale: Floats32 = self.observed.value.inverse_scale
         self._central = None
         if central:
             kinds = {group.name: slice(group.start, group.stop) for group in self.groups}
@@ -223,10 +224,12 @@ class BatchedEnv:
     def close_period(self, action: Floats32) -> None:
         """Events 3-6 of the period; `flows` then holds all that happened in it."""
         self.elapsed += 1
-        last = self.elapsed == self.horizon
-        self.simulator.close_period(
-            self.target, self.spread, action, self.reward_config.salvage_share if last else 0.0
-        )
+        self.simulator.close_period(self.target, self.spread, action, self.salvage_share)
+
+    @property
+    def salvage_share(self) -> float:
+        """Share of its salvage value that stock counts for in the period just closed."""
+        return self.reward_config.salvage_share if self.elapsed == self.horizon else 0.0
 
     def open_period(self) -> None:
         """Move on to the next period and let the base policy look at it."""
@@ -238,7 +241,7 @@ class BatchedEnv:
         """Write and return the observation [P, F, B]."""
         simulator, parts = self.simulator, self.simulator.handles
         write_observation(
-            parts.net, parts.forecast, self._observed, parts.state, self.target,
+            parts.net, parts.forecast, self.observed, parts.state, self.target,
             simulator.period, self._observation,
         )  # fmt: skip
         write_companions(self.companions, self._observation)

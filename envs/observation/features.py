@@ -1,7 +1,7 @@
 """The table of what an agent sees: one entry a feature, in the order of the observation.
 
 `Columns` is the table. The column at which each feature begins follows from it, for kernels, for
-the features that never change and for the twin alike; a feature is found by its name everywhere.
+the features that never change and for the slopes alike; a feature is found by its name everywhere.
 To add one, see docs/how_to/add_a_feature.md.
 """
 
@@ -137,8 +137,8 @@ class Feature:
         together.
     scale: how the quantity is scaled.
     flow: every setting has it; companions see it too, and a centralised critic its means.
-    slope: it moves with earlier orders, and training/twin/observation.py has its slope; not for
-        scale none.
+    slope: it moves with earlier orders, and envs/observation/slopes.py has its slope; not for scale
+        none.
     fixed: [P], of a lane [Q]: its value wherever no kernel of pairs.py or lanes.py writes another.
     """
 

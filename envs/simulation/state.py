@@ -62,7 +62,7 @@ class State(NamedTuple):
     def empty(cls, net: CompiledNetwork, batch_size: int, memory: int = 0) -> State:
         """Allocate the arrays; `envs.simulation.simulator.reset` fills them. memory: periods of
         history."""
-        shapes = _shapes(net)
+        shapes = shapes_of(net)
         odd = {
             "history": (shapes["P"], memory),
             "in_transit": (shapes["Q"], net.slots),
@@ -105,7 +105,7 @@ class Flows(NamedTuple):
     @classmethod
     def empty(cls, net: CompiledNetwork, batch_size: int) -> Flows:
         """Allocate the arrays."""
-        shapes = _shapes(net)
+        shapes = shapes_of(net)
         lane_fields = ("raw_order", "ordered", "shipped", "cancelled", "received", "scrapped")
         odd = {
             **dict.fromkeys(lane_fields, (shapes["Q"],)),
@@ -135,12 +135,13 @@ class Scratch(NamedTuple):
     rest: Floats  # [Q, B] ship: parts of whole units
     rows: Floats  # [5, B] ship: what whole units are shared by; believe: what receipts say
     let_in: Floats  # [N, B] receive: share of what is due that fits
+    due: Floats  # [Q, B] receive: units that take room; empty where no room is limited
     comes_in: Floats  # [Q, B] receive: units of what is due, where whole ones meet limited room
 
     @classmethod
     def empty(cls, net: CompiledNetwork, batch_size: int) -> Scratch:
         """Allocate the arrays."""
-        shapes, arrays = _shapes(net), net.arrays
+        shapes, arrays = shapes_of(net), net.arrays
         lanes, ruled = shapes["Q"], _ruled_lanes(net)
         limits = len(arrays.rules.budgets) + len(arrays.nodes.capacitated)
         rows = {
@@ -156,6 +157,7 @@ class Scratch(NamedTuple):
             "rest": lanes if arrays.switches.has_whole_units else 0,
             "rows": 5,
             "let_in": shapes["N"],
+            "due": lanes if arrays.nodes.capacitated.size > 0 else 0,
             "comes_in": lanes if arrays.switches.has_whole_units else 0,
         }
         fields = {name: np.zeros((count, batch_size)) for name, count in rows.items()}
@@ -176,7 +178,8 @@ def _late_lanes(net: CompiledNetwork) -> int:
     return len(arrays.lanes.to) if comes_first and arrays.lanes.at_once.any() else 0
 
 
-def _shapes(net: CompiledNetwork) -> dict[str, int]:
+def shapes_of(net: CompiledNetwork) -> dict[str, int]:
+    """Return the length of each dimension, by its letter."""
     return {
         "P": len(net.network.stocks),
         "Q": len(net.network.lanes),

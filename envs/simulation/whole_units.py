@@ -1,6 +1,6 @@
 """Goods that come in whole units stay whole: shared, split, let in, or left by customers.
 
-The simulator's events call these, and so does its twin in torch: one rule for both.
+One rule for all events.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.compiled.arrays import NetworkArrays
-from envs.kernel import copy_row, entry, kernel
+from envs.kernel import copy_row, kernel
 from envs.trace.random_streams import GOLDEN
 from envs.types import Bools, Floats
 
@@ -18,7 +18,7 @@ LAST_DIGITS = 1e-9  # of a unit: left by adding and taking away
 _GRID = 2.0**30  # that remainders are rounded to, so that equal ones are, to the last digits
 
 
-@entry
+@kernel
 def rounding_of(period: int) -> float:
     """Return what a part of a unit must lack at most of a whole one to become one today.
 
@@ -55,7 +55,7 @@ class Shipping(NamedTuple):
     rows: Floats  # [3 or more, B]
 
 
-@entry
+@kernel
 def ship_whole(net: NetworkArrays, goods: Shipping, lo: int, hi: int) -> None:
     """Make shipments whole: by largest remainder.
 
@@ -210,7 +210,7 @@ def _take_if_fits(net: NetworkArrays, q: int, goods: Shipping, b: int) -> None:
         left[r, b] = max(0.0, left[r, b] - uses.value[i] * step)
 
 
-@entry
+@kernel
 def let_in_whole(
     net: NetworkArrays, due: Floats, on_hand: Floats, factor: Floats, share: Floats,
     let_in: Floats, at_once: bool,

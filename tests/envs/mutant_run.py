@@ -1,9 +1,9 @@
 """Run the property checks on copies of `envs`, without compiling anything.
 
-`python -m tests.envs.mutant_run SEEDS CLEAN FOLDER...` checks the `envs` of every folder in turn,
-each in a process of its own that begins with the libraries loaded, and prints a JSON line for each:
-which copy it looked at and what it found (null: nothing). The clean copy comes last, with as many
-networks as the others needed.
+`python -m tests.envs.mutant_run CHECK SEEDS CLEAN FOLDER...` checks the `envs` of every folder in
+turn, each in a process of its own that begins with the libraries loaded, and prints a JSON line for
+each: which copy it looked at and what it found (null: nothing). The clean copy comes last, with as
+many networks as the others needed. CHECK: `laws` of periods, or `slopes` of them.
 """
 
 from __future__ import annotations
@@ -25,43 +25,65 @@ import scipy.sparse
 import scipy.stats  # noqa: F401
 
 
-def check(seeds: int, folder: str, used: Any) -> None:
+def check(what: str, seeds: int, folder: str, used: Any) -> None:
     """Check random networks with the folder's `envs`; the first broken check ends the run.
 
-    seeds: how many networks. folder: holds `envs`. used: shared counter, the most networks needed.
+    what: laws or slopes. seeds: how many networks. folder: holds `envs`. used: shared counter, the
+    most networks needed.
     """
     sys.path.insert(0, folder)
     envs = importlib.import_module("envs")
     trace: Any = importlib.import_module("envs.trace.trace")
-    laws = importlib.import_module("tests.envs.laws").LAWS
-    comparisons = importlib.import_module("tests.envs.comparisons").COMPARISONS
-    random_run = importlib.import_module("tests.envs.runs").random_run
     trace._BLOCK_VALUES = 64  # draws the same, but hardly more than is played
+    checks: Any = {"laws": check_laws, "slopes": check_slopes}[what]()
     found = None
     try:
         for seed in range(seeds):
             used.value = max(used.value, seed + 1)
-            run = random_run(Random(seed), periods=12)
-            for law in laws.values():
-                law(run)
-            if seed % 6 == 0:  # they take longer, and find what no law can
-                for compare in comparisons.values():
-                    compare(Random(seed))
+            checks(seed)
     except AssertionError as error:
         found = f"{error}" or "a check without a message"
     print(json.dumps([str(Path(str(envs.__file__)).parent), found]), flush=True)
 
 
-def main(seeds: int, clean: str, folders: list[str]) -> None:
+def check_laws() -> Any:
+    """The laws of a random run; of some networks comparisons of runs."""
+    laws = importlib.import_module("tests.envs.laws").LAWS
+    comparisons = importlib.import_module("tests.envs.comparisons").COMPARISONS
+    random_run = importlib.import_module("tests.envs.runs").random_run
+
+    def check_network(seed: int) -> None:
+        run = random_run(Random(seed), periods=12)
+        for law in laws.values():
+            law(run)
+        if seed % 6 == 0:  # they take longer, and find what no law can
+            for compare in comparisons.values():
+                compare(Random(seed))
+
+    return check_network
+
+
+def check_slopes() -> Any:
+    """Slopes of a random network, by differences."""
+    judge = importlib.import_module("tests.envs.reverse_judge").Judge
+
+    def check_network(seed: int) -> None:
+        wrong = [one for one in judge(seed, periods=5, most=10).judge() if not one.is_right]
+        assert len(wrong) <= 2, wrong  # of a full node's lanes some may lie on a bend
+
+    return check_network
+
+
+def main(what: str, seeds: int, clean: str, folders: list[str]) -> None:
     """Check every folder. A check that breaks otherwise prints its traceback and no line."""
     context = multiprocessing.get_context("fork")
     used = context.Value("i", 1)
     for folder in [*folders, clean]:
-        args = (used.value if folder == clean else seeds, folder, used)
+        args = (what, used.value if folder == clean else seeds, folder, used)
         process = context.Process(target=check, args=args)
         process.start()
         process.join()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4:])

@@ -9,15 +9,19 @@ __all__ = ["MUTATIONS", "Mutation"]
 
 @dataclass(frozen=True)
 class Mutation:
-    """A bug: in `file`, `source` (which stands there exactly once) becomes `bug`."""
+    """A bug: in `file`, `source` (which stands there exactly once) becomes `bug`.
+
+    check: what finds it, as `mutant_run` names it.
+    """
 
     name: str
     file: str
     source: str
     bug: str
+    check: str = "laws"
 
 
-MUTATIONS = (
+_OF_PERIODS = (
     Mutation(
         "arrivals never reach the shelf",
         "simulation/events/receive.py",
@@ -80,31 +84,31 @@ MUTATIONS = (
     ),
     Mutation(
         "first come, first served instead of sharing",
-        "simulation/events/ship.py",
-        "proportional = want[b] * available[b] / max(need[b], 1e-300)",
-        "proportional = available[b]",
+        "simulation/events/share.py",
+        "proportional = want[b] * available[b] / max(need[b], 1e-300)\n        share",
+        "proportional = available[b]\n        share",
     ),
     Mutation(
         "everybody who shares gets all there is",
-        "simulation/events/ship.py",
+        "simulation/events/share.py",
         "proportional = share[b] * available[b] / max(need[b], 1e-300)",
         "proportional = available[b]",
     ),
     Mutation(
         "bills of materials take one of each part",
-        "simulation/events/ship.py",
+        "simulation/events/share.py",
         "available[b] = max(0.0, available[b] - factor * values[b])",
         "available[b] = max(0.0, available[b] - values[b])",
     ),
     Mutation(
         "capacity is there again in every pass",
-        "simulation/events/ship.py",
+        "simulation/events/share.py",
         "_take(flows.resource_left[r, lo:hi], net.lanes.uses.value[i], share)",
         "pass",
     ),
     Mutation(
         "regimes don't limit what ships",
-        "simulation/events/ship.py",
+        "simulation/events/share.py",
         "want[b] = owed[b] * usable[b]",
         "want[b] = owed[b]",
     ),
@@ -242,13 +246,13 @@ MUTATIONS = (
     ),
     Mutation(
         "regimes don't move capacities",
-        "simulation/events/ship.py",
+        "simulation/events/share.py",
         "capacity * factor[row, lo + b] if factor[row, lo + b] > 0.0 else 0.0",
         "capacity",
     ),
     Mutation(
         "budgets hold shipments back",
-        "simulation/events/ship.py",
+        "simulation/events/share.py",
         "bool(limited and not net.resources.limits_orders[r])",
         "bool(limited)",
     ),
@@ -260,7 +264,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a second pass ships again what was shipped",
-        "simulation/events/ship.py",
+        "simulation/events/share.py",
         "want[b] = max(0.0, want[b] - shipped[b])",
         "want[b] = max(0.0, want[b])",
     ),
@@ -291,8 +295,8 @@ MUTATIONS = (
     Mutation(
         "more weight gets less",
         "simulation/events/allocate.py",
-        "weight *= math.exp",
-        "weight /= math.exp",
+        "            weight *= math.exp",
+        "            weight /= math.exp",
     ),
     Mutation(
         "the level stops rising too early",
@@ -339,8 +343,8 @@ MUTATIONS = (
     Mutation(
         "expedite lanes get the regular order once more",
         "simulation/events/order.py",
-        "True, quick, act",
-        "True, regular, act",
+        "_split_over_lanes(world, p, b, True, quick, act)",
+        "_split_over_lanes(world, p, b, True, regular, act)",
     ),
     Mutation(
         "budgets are no limit",
@@ -427,3 +431,358 @@ MUTATIONS = (
         "np.uint64(b)",
     ),
 )
+
+_OF_SLOPES = (
+    Mutation(
+        "holding costs have no slope",
+        "simulation/events/account.py",
+        "slopes.on_hand[p, lo:hi], net.stocks.holding_cost[p] - at_horizon",
+        "slopes.on_hand[p, lo:hi], 0.0 - at_horizon",
+        "slopes",
+    ),
+    Mutation(
+        "lost sales pay",
+        "simulation/events/account.py",
+        "lost[b] = loss * rated[b]",
+        "lost[b] = -loss * rated[b]",
+        "slopes",
+    ),
+    Mutation(
+        "sales earn nothing",
+        "simulation/events/account.py",
+        "sold[b] = -(price + shortage_price[lo + b]) * rated[b]",
+        "sold[b] = -shortage_price[lo + b] * rated[b]",
+        "slopes",
+    ),
+    Mutation(
+        "goods on their way cost nothing",
+        "simulation/events/account.py",
+        "_add_rate(slopes.in_transit_total[q, lo:hi], net.lanes.in_transit_cost[q], rated)",
+        "pass",
+        "slopes",
+    ),
+    Mutation(
+        "regimes don't move the slope of prices",
+        "simulation/events/account.py",
+        "shipped[b] = by_size * factored - lanes.price[q] * weight[b]",
+        "shipped[b] = by_size * weight[b] - lanes.price[q] * weight[b]",
+        "slopes",
+    ),
+    Mutation(
+        "what is unfilled costs nothing",
+        "simulation/events/account.py",
+        "cancelled[b] = unfilled * weight[b]",
+        "cancelled[b] = 0.0 * weight[b]",
+        "slopes",
+    ),
+    Mutation(
+        "stock doesn't sell",
+        "simulation/events/serve.py",
+        "of_today, by_stock = 0.5 * (mark % 3), 0.5 * (mark // 3 % 3)",
+        "of_today, by_stock = 0.0, 0.5 * (mark // 3 % 3)",
+        "slopes",
+    ),
+    Mutation(
+        "sold stock stays on the shelf",
+        "simulation/events/serve.py",
+        "by_sold = sold[b] - on_hand[b] - p_wait",
+        "by_sold = sold[b] - p_wait",
+        "slopes",
+    ),
+    Mutation(
+        "served backlog stays in the backlog",
+        "simulation/events/serve.py",
+        "by_older = older[b] - on_hand[b] - backorders[b] - by_sold",
+        "by_older = older[b] - on_hand[b] - by_sold",
+        "slopes",
+    ),
+    Mutation(
+        "more stock is served beyond the limit of a period",
+        "simulation/events/serve.py",
+        "0.5 * (mark // 9 % 3), 1.0 if mark < 27 else 0.0",
+        "0.5 * (mark // 9 % 3), 1.0",
+        "slopes",
+    ),
+    Mutation(
+        "arrivals are worth their way",
+        "simulation/events/receive.py",
+        "here[b] = on_hand[b] - total[b]",
+        "here[b] = on_hand[b]",
+        "slopes",
+    ),
+    Mutation(
+        "defective goods are worth all",
+        "simulation/events/receive.py",
+        "by_due = usable_share(net, world.factor, q, lo + b) * on_hand[b] - total[b]",
+        "by_due = on_hand[b] - total[b]",
+        "slopes",
+    ),
+    Mutation(
+        "what is kept out is lost",
+        "simulation/events/receive.py",
+        "by_due = share * by_due + (1.0 - share) * waits[b]",
+        "by_due = share * by_due",
+        "slopes",
+    ),
+    Mutation(
+        "a full node's stock is in nobody's way",
+        "simulation/events/receive.py",
+        "slopes.on_hand[nodes.stored.index[i], b] -= by_stock",
+        "slopes.on_hand[nodes.stored.index[i], b] -= 0.0 * by_stock",
+        "slopes",
+    ),
+    Mutation(
+        "what is due takes no room",
+        "simulation/events/receive.py",
+        "slopes.in_transit[q, slot, b] -= by_share * share / need * volume",
+        "slopes.in_transit[q, slot, b] -= 0.0 * by_share * share / need * volume",
+        "slopes",
+    ),
+    Mutation(
+        "paused goods come a period early",
+        "simulation/events/receive.py",
+        "here[b] = later[b] if factor[lo + b] == 0.0 else here[b]",
+        "here[b] = here[b]",
+        "slopes",
+    ),
+    Mutation(
+        "delayed orders are never heard of",
+        "simulation/events/receive.py",
+        "due[b] = owed[b] - total[b]",
+        "due[b] = 0.0 - total[b]",
+        "slopes",
+    ),
+    Mutation(
+        "shipments arrive a period late",
+        "simulation/events/ship.py",
+        "add_scaled(shipped, 1.0 - late, in_transit[(period + lead) % slots, lo:hi])",
+        "add_scaled(shipped, 1.0 - late, in_transit[(period + lead + 1) % slots, lo:hi])",
+        "slopes",
+    ),
+    Mutation(
+        "the late part of a drawn delivery is lost",
+        "simulation/events/ship.py",
+        "shipped[b - lo] += late * in_transit[(slot + delay) % slots, b]",
+        "shipped[b - lo] += 0.0 * in_transit[(slot + delay) % slots, b]",
+        "slopes",
+    ),
+    Mutation(
+        "what is shipped is still owed",
+        "simulation/events/ship.py",
+        "shipped[b] += total[b] - owed[b]",
+        "shipped[b] += total[b]",
+        "slopes",
+    ),
+    Mutation(
+        "cancelled orders are owed on",
+        "simulation/events/ship.py",
+        "copy_row(owed, slopes.cancelled[q, lo:hi])",
+        "pass",
+        "slopes",
+    ),
+    Mutation(
+        "shipments take nothing",
+        "simulation/events/share.py",
+        "add_scaled(by_share, -net.lanes.inputs.value[i], left)",
+        "pass",
+        "slopes",
+    ),
+    Mutation(
+        "resources are never used up",
+        "simulation/events/share.py",
+        "add_scaled(by_share, -net.lanes.uses.value[i], rounds.by_left[r, lo:hi])",
+        "pass",
+        "slopes",
+    ),
+    Mutation(
+        "more stock is shared out by nobody",
+        "simulation/events/share.py",
+        "by_available[b] += moved",
+        "by_available[b] += 0.0 * moved",
+        "slopes",
+    ),
+    Mutation(
+        "who wants more takes from nobody",
+        "simulation/events/share.py",
+        "by_need[b] -= moved * part",
+        "by_need[b] -= 0.0 * moved * part",
+        "slopes",
+    ),
+    Mutation(
+        "regimes don't move what is wanted",
+        "simulation/events/share.py",
+        "owed[b] += by_full[b] * factor[row, b] if row >= 0 else by_full[b]",
+        "owed[b] += by_full[b]",
+        "slopes",
+    ),
+    Mutation(
+        "a later round wants all again",
+        "simulation/events/share.py",
+        "by_shipped[b] -= by_want[b]",
+        "by_shipped[b] -= 0.0 * by_want[b]",
+        "slopes",
+    ),
+    Mutation(
+        "a later round wants what isn't there",
+        "simulation/events/share.py",
+        "by_there[b] += by_want[b] / quantity",
+        "by_there[b] += 0.0 * by_want[b] / quantity",
+        "slopes",
+    ),
+    Mutation(
+        "stock that is shared by a rule moves no share",
+        "simulation/events/allocate.py",
+        "                    slopes.on_hand[p, b] += by_there",
+        "                    slopes.on_hand[p, b] += 0.0 * by_there",
+        "slopes",
+    ),
+    Mutation(
+        "capacity that is shared by priority moves no share",
+        "simulation/events/allocate.py",
+        "rounds.by_left[r, b] += by_there",
+        "rounds.by_left[r, b] += 0.0 * by_there",
+        "slopes",
+    ),
+    Mutation(
+        "who has enough leaves nothing to others",
+        "simulation/events/allocate.py",
+        "            by_want[q, b] += by_part",
+        "            by_want[q, b] += 0.0 * by_part",
+        "slopes",
+    ),
+    Mutation(
+        "the receiver's stock moves no share",
+        "simulation/events/allocate.py",
+        "rounds.by_weight[q, b], rounds.by_offset[q, b] = level * by_part, -by_part",
+        "rounds.by_weight[q, b], rounds.by_offset[q, b] = level * by_part, 0.0",
+        "slopes",
+    ),
+    Mutation(
+        "weights of agents move no share",
+        "simulation/events/allocate.py",
+        "slopes.action[p, head, b] += SHARE_RANGE * moved",
+        "slopes.action[p, head, b] += 0.0 * moved",
+        "slopes",
+    ),
+    Mutation(
+        "what is on the way to a receiver doesn't count",
+        "simulation/events/allocate.py",
+        "slopes.in_transit_total[q, b] += by_stock",
+        "slopes.in_transit_total[q, b] += 0.0 * by_stock",
+        "slopes",
+    ),
+    Mutation(
+        "orders are owed by nobody",
+        "simulation/events/order.py",
+        "raw[b] = (raw[b] + owed[b]) * moves[b]",
+        "raw[b] = raw[b] * moves[b]",
+        "slopes",
+    ),
+    Mutation(
+        "delayed orders get lost",
+        "simulation/events/order.py",
+        "raw[b] = (raw[b] + on_way[b] + total[b]) * moves[b]",
+        "raw[b] = (raw[b] + total[b]) * moves[b]",
+        "slopes",
+    ),
+    Mutation(
+        "orders beyond the maximum go on growing",
+        "simulation/events/order.py",
+        "moves[b] = 0 if refused or raw[b] > most else 1",
+        "moves[b] = 0 if refused else 1",
+        "slopes",
+    ),
+    Mutation(
+        "levels have half their slope",
+        "simulation/events/order.py",
+        "by_level[b] += LEVEL_RANGE * sd[b] * order[b]",
+        "by_level[b] += sd[b] * order[b]",
+        "slopes",
+    ),
+    Mutation(
+        "what is expedited is ordered regularly too",
+        "simulation/events/order.py",
+        "slopes.expedite[p, b] = by_quick - by_moved",
+        "slopes.expedite[p, b] = by_quick",
+        "slopes",
+    ),
+    Mutation(
+        "lane shares don't add up to one",
+        "simulation/events/order.py",
+        "gain = slopes.raw_order[q, b] - heads.yields[q] * by_quantity",
+        "gain = slopes.raw_order[q, b]",
+        "slopes",
+    ),
+    Mutation(
+        "orders don't allow for yields",
+        "simulation/events/order.py",
+        "by_quantity += per_unit[q, b] * slopes.raw_order[q, b]",
+        "by_quantity += per_unit[q, b] * slopes.raw_order[q, b] * heads.yields[q]",
+        "slopes",
+    ),
+    Mutation(
+        "caps have no slope",
+        "simulation/events/order.py",
+        "slopes.action[p, head, b] += CAP_RANGE * cap * by_quantity",
+        "pass",
+        "slopes",
+    ),
+    Mutation(
+        "smoothing has no slope",
+        "simulation/events/order.py",
+        "slopes.action[p, heads.smoothing[p], b] += (moved - quick) * slope * by_quantity",
+        "pass",
+        "slopes",
+    ),
+    Mutation(
+        "smoothing changes no order",
+        "simulation/events/order.py",
+        "return rho * by_quantity",
+        "return by_quantity",
+        "slopes",
+    ),
+    Mutation(
+        "customers who wait don't move the level",
+        "simulation/events/observe.py",
+        "_add(slopes.backorders[p, lo:hi], -1.0, level)",
+        "pass",
+        "slopes",
+    ),
+    Mutation(
+        "what is owed to lanes doesn't move the level",
+        "simulation/events/observe.py",
+        "_add(waiting, -1.0, level)",
+        "pass",
+        "slopes",
+    ),
+    Mutation(
+        "suppliers' debts don't move the position",
+        "simulation/events/observe.py",
+        "_add(slopes.owed[q, lo:hi], good, on_order)",
+        "pass",
+        "slopes",
+    ),
+    Mutation(
+        "stock below doesn't move the echelon",
+        "simulation/events/observe.py",
+        "_add(slopes.on_hand[below, lo:hi], weight, echelon)",
+        "pass",
+        "slopes",
+    ),
+    Mutation(
+        "goods on their way below don't move the echelon",
+        "simulation/events/observe.py",
+        "            _add(slopes.in_transit_total[q, lo:hi], good, echelon)",
+        "            pass",
+        "slopes",
+    ),
+    Mutation(
+        "what arrives soon doesn't move what is expedited",
+        "simulation/events/observe.py",
+        "_add(due, net.lanes.expected_yield[q], position[lo:hi])",
+        "pass",
+        "slopes",
+    ),
+)
+
+MUTATIONS = (*_OF_PERIODS, *_OF_SLOPES)

@@ -20,8 +20,8 @@ import pytest
 from tests.envs.mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 240
 CLEAN = "clean"
+CHECKS = {"laws": 240, "slopes": 40}  # networks at most
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +32,28 @@ def found(
     chosen: set[Any] = {item.callspec.params["planted"] for item in request.session.items
               if isinstance(item, pytest.Function) and hasattr(item, "callspec")
               and "planted" in item.callspec.params}  # fmt: skip
-    folders = {CLEAN: tmp_path_factory.mktemp("clean")}
-    for mutation in chosen:
-        folders[mutation.name] = tmp_path_factory.mktemp("mutant")
-    for folder in folders.values():
-        shutil.copytree(
-            ROOT / "envs", folder / "envs", ignore=shutil.ignore_patterns("__pycache__")
-        )
-    for mutation in chosen:
-        file = folders[mutation.name] / "envs" / mutation.file
-        file.write_text(file.read_text().replace(mutation.source, mutation.bug))
+    found: dict[str, str | None] = {}
+    for what in CHECKS:
+        planted = {m.name: m for m in chosen if m.check == what}
+        folders = {f"{CLEAN} {what}": tmp_path_factory.mktemp("clean")}
+        folders |= {name: tmp_path_factory.mktemp("mutant") for name in planted}
+        for name, folder in folders.items():
+            shutil.copytree(
+                ROOT / "envs", folder / "envs", ignore=shutil.ignore_patterns("__pycache__")
+            )
+            if name in planted:
+                mutation = planted[name]
+                file = folder / "envs" / mutation.file
+                file.write_text(file.read_text().replace(mutation.source, mutation.bug))
+        found |= run(what, folders)
+    return found
+
+
+def run(what: str, folders: dict[str, Path]) -> dict[str, str | None]:
+    """What the checks find in the folders, the clean one first."""
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.envs.mutant_run", str(SEEDS)]
-        + [str(folder) for folder in folders.values()],  # the clean one first
+        [sys.executable, "-W", "ignore", "-m", "tests.envs.mutant_run", what, str(CHECKS[what])]
+        + [str(folder) for folder in folders.values()],
         cwd=ROOT,
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
         capture_output=True,
@@ -58,9 +67,10 @@ def found(
     }
 
 
-def test_clean_copy_passes(found: dict[str, str | None]) -> None:
+@pytest.mark.parametrize("what", CHECKS)
+def test_clean_copy_passes(found: dict[str, str | None], what: str) -> None:
     """Without a planted bug the checks find nothing in as many networks."""
-    assert found[CLEAN] is None
+    assert found[f"{CLEAN} {what}"] is None
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name)

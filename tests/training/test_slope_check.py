@@ -25,9 +25,9 @@ from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.tuning.choose import unfit
 from evaluation.value.candidates import candidates
 from tests.settings import as_shipped, training
+from training.pathwise.slope_check import Mismatch, check_slopes, find_mismatch
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.trainer import build_algorithm
-from training.twin.slope_check import Mismatch, check_slopes, find_mismatch
 
 # Echelons; information delays; expedite lanes below echelons; machines and parts; and what the
 # approximate policies are approximate in: lots, trucks, suspects, senders, lost sales.

@@ -28,16 +28,16 @@ from ray.rllib.utils.metrics import (
     TIMERS,
 )
 from ray.util.debug import log_once
-from torch import Tensor
 
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import NonFiniteError
 from envs.types import Floats
 from training.objective import moved_price
+from training.pathwise.networks import NetworkSlopes, network_slopes
+from training.pathwise.trajectory import Trajectories, Trajectory, horizon_of
 from training.rllib.learners import on_learners
 from training.rllib.modules import NodeKindModule
 from training.rllib.sampler import BaseRun, Roller, stream_seed
-from training.twin.trajectory import Trajectories, horizon_of
 
 _ALL_KINDS = "all_kinds"
 
@@ -100,15 +100,17 @@ class PathwiseLearner(TorchLearner):
         Raises:
             NonFiniteError: the cost or its slope is NaN or infinite.
         """
-        if self._trajectories is None or self._trajectories.next_episode < first_episode:
-            self._trajectories = Trajectories(
-                self._env, self._seed, first_episode, str(self._device)
-            )
+        if self._trajectories is None:
+            periods, _ = self._size
+            self._trajectories = Trajectories(self._env, self._seed, periods)
+            self._networks = self._begin_networks(self._trajectories)
+        self._trajectories.go_on(first_episode)
         if price is not None:
             self._env.shortage_price[:] = price
-        actors = {kind: self.module[kind].unwrapped().actor for kind in self.module._rl_modules}
-        trajectory = self._trajectories.play(actors, *self._size)
-        slopes = self._slopes(self._highest_cost(trajectory.cost).mean() / self._unit)
+        _, tail = self._size
+        trajectory = self._trajectories.play(self._networks, tail)
+        self._trajectories.reverse(self._networks, self._loss_weights(trajectory))
+        slopes = self._slopes()
         norm = float(torch.stack([slope.square().sum() for slope in slopes.values()]).sum().sqrt())
         for optimizer in self._named_optimizers.values():
             for group in optimizer.param_groups:
@@ -120,10 +122,32 @@ class PathwiseLearner(TorchLearner):
             float(self._env.shortage_price.mean()),
         )  # fmt: skip
 
-    def _slopes(self, loss: Tensor) -> dict[Any, Tensor]:
+    def _begin_networks(self, trajectories: Trajectories) -> dict[str, NetworkSlopes]:
+        moving, batch = trajectories.moving.columns, self._env.batch_size
+        return {
+            group.name: network_slopes(
+                self.module[group.name].unwrapped().actor, group.stop - group.start, batch, moving
+            )
+            for group in self._env.groups
+        }
+
+    def _loss_weights(self, trajectory: Trajectory) -> Floats:
+        """[B] of the cost of a period, for the mean of the episodes that `reward.tail_share` learns
+        from: those of the highest cost."""
+        cost, share = trajectory.cost, self._env.reward_config.tail_share
+        count = max(1, round(share * cost.size))
+        weights = np.zeros_like(cost)
+        weights[np.argsort(cost)[-count:]] = 1.0 / (count * trajectory.periods * self._unit)
+        return weights
+
+    def _slopes(self) -> dict[Any, torch.Tensor]:
         """Of the loss, by parameter, averaged over all learners: each played other episodes."""
-        found = self.compute_gradients({_ALL_KINDS: loss})
-        slopes = {name: slope for name, slope in found.items() if slope is not None}
+        found = {
+            parameter: slope
+            for network in self._networks.values()
+            for parameter, slope in network.gradients().items()
+        }
+        slopes = {ref: found[p] for ref, p in self._params.items() if p in found}
         for slope in slopes.values():
             if self.config.num_learners > 1:
                 torch.distributed.all_reduce(slope)
@@ -135,12 +159,7 @@ class PathwiseLearner(TorchLearner):
                 )
         return slopes
 
-    def _highest_cost(self, cost: Tensor) -> Tensor:
-        """The share of the replications [B] that `reward.tail_share` learns from."""
-        share = self._env.reward_config.tail_share
-        return cost if share == 1.0 else cost.topk(max(1, round(share * len(cost)))).values
-
-    def compute_loss_for_module(self, **batch: Any) -> Tensor:
+    def compute_loss_for_module(self, **batch: Any) -> torch.Tensor:
         """RLlib's way in for batches of samples.
 
         Raises:

@@ -6,6 +6,7 @@ import math
 
 from envs.compiled.arrays import CostColumn
 from envs.kernel import kernel
+from envs.simulation.slopes import Slopes
 from envs.simulation.world import World
 from envs.types import Floats
 
@@ -157,3 +158,69 @@ def _charge_use(world: World, is_load: bool, q: int, lo: int, hi: int) -> None:
                     charge *= factor[row, b]
                 flows.cost[column, p, b] += charge
                 flows.total_cost[p, b] += charge
+
+
+@kernel
+def reverse_account(
+    world: World, slopes: Slopes, weight: Floats, shortage_price: Floats, salvage_share: float,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
+    """Slopes of all that is charged: the rates, times the weight [B] of a replication's cost.
+
+    shortage_price [B]: currency per unit not served at once, on top. Fees per order are flat; a
+    load costs by its use.
+    """
+    net, rated = world.net, weight[lo:hi]
+    for p in range(net.stocks.holding_cost.size):
+        at_horizon = salvage_share * net.stocks.salvage[p]
+        _add_rate(slopes.on_hand[p, lo:hi], net.stocks.holding_cost[p] - at_horizon, rated)
+        _add_rate(slopes.backorders[p, lo:hi], net.stocks.backlog_cost[p], rated)
+        for i in range(net.stocks.outbound.pointer[p], net.stocks.outbound.pointer[p + 1]):
+            owed = slopes.owed[net.stocks.outbound.index[i], lo:hi]
+            _add_rate(owed, net.stocks.waiting_cost[i], rated)
+        for i in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
+            q = net.stocks.inbound.index[i]
+            on_way = slopes.in_transit_total[q, lo:hi]
+            _add_rate(on_way, -at_horizon * net.lanes.expected_yield[q], rated)
+        sold, older = slopes.sold[p, lo:hi], slopes.backlog_served[p, lo:hi]
+        lost, price, loss = slopes.lost[p, lo:hi], net.stocks.price[p], net.stocks.lost_sale_cost[p]
+        for b in range(hi - lo):
+            older[b] = -price * rated[b]
+            sold[b] = -(price + shortage_price[lo + b]) * rated[b]
+            lost[b] = loss * rated[b]
+    for q in range(net.lanes.to.size):
+        _add_rate(slopes.in_transit_total[q, lo:hi], net.lanes.in_transit_cost[q], rated)
+        _reverse_flows(world, slopes, q, rated, lo, hi)
+
+
+@kernel
+def _add_rate(slope: Floats, rate: float, weight: Floats) -> None:
+    if rate != 0.0:
+        for b in range(slope.size):
+            slope[b] += rate * weight[b]
+
+
+@kernel
+def _reverse_flows(world: World, slopes: Slopes, q: int, weight: Floats, lo: int, hi: int) -> None:
+    """What a lane's shipments and orders cost."""
+    net, factor, lanes = world.net, world.factor, world.net.lanes
+    shipped, ordered = slopes.shipped[q, lo:hi], slopes.raw_order[q, lo:hi]
+    by_size = lanes.unit_cost[q]  # what regimes move of the cost of a unit shipped
+    by_order = 0.0
+    for i in range(lanes.uses.pointer[q], lanes.uses.pointer[q + 1]):
+        r = lanes.uses.index[i]
+        if net.resources.load_size[r] > 0.0:
+            load = net.resources.load_cost[r] / net.resources.load_size[r] * lanes.uses.value[i]
+            if net.resources.limits_orders[r]:
+                by_order += load
+            else:
+                by_size += load
+    row = net.factor_rows.cost[q]
+    for b in range(hi - lo):
+        factored = weight[b] * factor[row, lo + b] if row >= 0 else weight[b]
+        shipped[b] = by_size * factored - lanes.price[q] * weight[b]
+        ordered[b] = by_order * factored
+    cancelled, unfilled = slopes.cancelled[q, lo:hi], lanes.unfilled_cost[q]
+    for b in range(hi - lo):
+        cancelled[b] = unfilled * weight[b]
+    _add_rate(slopes.owed[q, lo:hi], unfilled, weight)

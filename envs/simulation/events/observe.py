@@ -6,6 +6,7 @@ import math
 
 from envs.compiled.dated_periods import longer_on
 from envs.kernel import copy_row, kernel
+from envs.simulation.slopes import Slopes
 from envs.simulation.state import State
 from envs.simulation.world import World
 from envs.types import Floats
@@ -207,3 +208,74 @@ def _add_lead_time_spread(mean: Floats, variance: Floats, spread: float) -> None
     for b in range(mean.size):
         lead = mean[b] * spread
         variance[b] = math.sqrt(variance[b] + lead * lead)
+
+
+@kernel
+def reverse_positions(world: World, slopes: Slopes, period: int, lo: int, hi: int) -> None:
+    """Slopes of stock and of what is on its way, by those of positions, which are 0 afterwards."""
+    net = world.net
+    pairs = net.stocks.holding_cost.size
+    for p in range(pairs):
+        _reverse_echelon_position(world, slopes, p, lo, hi)
+    for p in range(pairs):
+        level, position = slopes.inventory_level[p, lo:hi], slopes.inventory_position[p, lo:hi]
+        on_order, quick = slopes.on_order[p, lo:hi], slopes.expedite_position[p, lo:hi]
+        _add(level, 1.0, position)
+        _add(on_order, 1.0, position)
+        if net.stocks.expedite_periods[p] >= 0:
+            _reverse_expedite_position(world, slopes, p, period, lo, hi)
+        _add(slopes.on_hand[p, lo:hi], 1.0, level)
+        _add(slopes.backorders[p, lo:hi], -1.0, level)
+        waiting = slopes.owed_to_lanes[p, lo:hi]
+        _add(waiting, -1.0, level)
+        for i in range(net.stocks.outbound.pointer[p], net.stocks.outbound.pointer[p + 1]):
+            owed = slopes.owed[net.stocks.outbound.index[i], lo:hi]
+            _add(owed, net.stocks.outbound.value[i], waiting)
+        for i in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
+            q = net.stocks.inbound.index[i]
+            good = net.lanes.expected_yield[q]
+            _add(slopes.owed[q, lo:hi], good, on_order)
+            _add(slopes.in_transit_total[q, lo:hi], good, on_order)
+            if net.lanes.information_delay[q] > 0:
+                _add(slopes.orders_on_way_total[q, lo:hi], good, on_order)
+        level[:] = 0.0
+        position[:] = 0.0
+        on_order[:] = 0.0
+        quick[:] = 0.0
+        waiting[:] = 0.0
+
+
+@kernel
+def _reverse_expedite_position(
+    world: World, slopes: Slopes, p: int, period: int, lo: int, hi: int
+) -> None:
+    net, slots = world.net, slopes.in_transit.shape[1]
+    first, position = 0 if net.switches.receive_after_ship else 1, slopes.expedite_position[p]
+    _add(slopes.inventory_level[p, lo:hi], 1.0, position[lo:hi])
+    for ahead in range(first, min(net.stocks.expedite_periods[p], slots - 1) + 1):
+        for i in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
+            q = net.stocks.inbound.index[i]
+            due = slopes.in_transit[q, (period + ahead) % slots, lo:hi]
+            _add(due, net.lanes.expected_yield[q], position[lo:hi])
+
+
+@kernel
+def _reverse_echelon_position(world: World, slopes: Slopes, p: int, lo: int, hi: int) -> None:
+    net, echelon = world.net, slopes.echelon_inventory_position[p, lo:hi]
+    largest = 0.0
+    for b in range(hi - lo):
+        largest = max(largest, abs(echelon[b]))
+    if largest == 0.0:  # most policies follow another position
+        return
+    _add(slopes.on_hand[p, lo:hi], 1.0, echelon)
+    _add(slopes.on_order[p, lo:hi], 1.0, echelon)
+    _add(slopes.backorders[p, lo:hi], -1.0, echelon)
+    for i in range(net.stocks.downstream.pointer[p], net.stocks.downstream.pointer[p + 1]):
+        below, weight = net.stocks.downstream.index[i], net.stocks.downstream.value[i]
+        _add(slopes.on_hand[below, lo:hi], weight, echelon)
+        _add(slopes.backorders[below, lo:hi], -weight, echelon)
+        for k in range(net.stocks.inbound.pointer[below], net.stocks.inbound.pointer[below + 1]):
+            q = net.stocks.inbound.index[k]
+            good = weight * net.lanes.expected_yield[q]
+            _add(slopes.in_transit_total[q, lo:hi], good, echelon)
+    echelon[:] = 0.0

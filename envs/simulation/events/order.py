@@ -15,6 +15,7 @@ from envs.simulation.actions import (
     SMOOTHING_BOUNDS,
 )
 from envs.simulation.feasibility import execute, is_open, limit_orders
+from envs.simulation.slopes import Marks, Slopes
 from envs.simulation.world import World
 from envs.types import Floats, Floats32
 
@@ -210,3 +211,134 @@ def _place(world: World, q: int, period: int, lo: int, hi: int) -> None:
         quantity = net.lanes.inputs.value[i]
         for b in range(hi - lo):
             requested[b] += quantity * ordered[b]
+
+
+@kernel
+def note_orders_placed(world: World, owed: Floats, marks: Marks, lo: int, hi: int) -> None:
+    """owed [Q, B] += what was ordered and is known; moves: not beyond a maximum, not refused."""
+    net, flows = world.net, world.flows
+    for q in range(net.lanes.to.size):
+        raw, ordered = flows.raw_order[q, lo:hi], flows.ordered[q, lo:hi]
+        moves, most = marks.moves[q, lo:hi], net.rules.maximum_order[q]
+        for b in range(hi - lo):
+            refused = net.switches.has_order_rules and ordered[b] <= 0.0 and raw[b] > 0.0
+            moves[b] = 0 if refused or raw[b] > most else 1
+        if net.lanes.information_delay[q] == 0:
+            for b in range(hi - lo):
+                owed[q, lo + b] += ordered[b]
+
+
+@kernel
+def reverse_order(
+    world: World, slopes: Slopes, marks: Marks, period: int, lo: int, hi: int
+) -> None:
+    """Slopes of raw orders: of what they cost at once, which is there already, and of what is owed;
+    rounding to what can be ordered is passed straight through."""
+    net = world.net
+    for q in range(net.lanes.to.size):
+        raw, moves = slopes.raw_order[q, lo:hi], marks.moves[q, lo:hi]
+        owed, total = slopes.owed[q, lo:hi], slopes.orders_on_way_total[q, lo:hi]
+        delay = net.lanes.information_delay[q]
+        if delay > 0:
+            slot = (period + delay) % slopes.orders_on_way.shape[1]
+            on_way = slopes.orders_on_way[q, slot, lo:hi]
+            for b in range(hi - lo):
+                raw[b] = (raw[b] + on_way[b] + total[b]) * moves[b]
+        else:
+            for b in range(hi - lo):
+                raw[b] = (raw[b] + owed[b]) * moves[b]
+
+
+@kernel
+def reverse_decide(
+    world: World, slopes: Slopes, target: Floats, spread: Floats, action: Floats32, lo: int,
+    hi: int,
+) -> None:  # fmt: skip
+    """Slopes of the base policy's order and of the action's heads, those of weights apart; whether
+    a gate is open and which lanes have negligible shares stays as it was."""
+    net, heads = world.net, world.heads
+    if heads.joint:
+        _find_triggers(world, target, spread, action, lo, hi)
+    for p in range(target.shape[0]):
+        order, by_level = slopes.order[p, lo:hi], slopes.action[p, LEVEL, lo:hi]
+        if heads.simple[p]:
+            want, sd, level = target[p, lo:hi], spread[p, lo:hi], action[p, LEVEL, lo:hi]
+            q = net.stocks.inbound.index[net.stocks.inbound.pointer[p]]
+            raw = slopes.raw_order[q, lo:hi]
+            for b in range(hi - lo):
+                is_moving = want[b] + LEVEL_RANGE * level[b] * sd[b] >= 0.0
+                order[b] = raw[b] if is_moving else 0.0
+            for b in range(hi - lo):
+                by_level[b] += LEVEL_RANGE * sd[b] * order[b]
+            continue
+        for b in range(lo, hi):
+            act, sd = action[p, :, b], spread[p, b]
+            quick = _expedite_quantity(world, p, b, sd, act)
+            regular = _regular_quantity(world, p, b, target[p, b], sd, quick, act)
+            by_regular = _reverse_split(world, slopes, p, b, False, regular, act)
+            by_quick = _reverse_split(world, slopes, p, b, True, quick, act)
+            by_moved = _reverse_regular(
+                world, slopes, p, b, target[p, b], sd, quick, by_regular, act
+            )
+            slopes.order[p, b] = by_moved
+            slopes.action[p, LEVEL, b] += LEVEL_RANGE * sd * by_moved
+            slopes.expedite[p, b] = 0.0
+            head = heads.expedite[p]
+            if head >= 0:
+                scale = LEVEL_RANGE * sd * heads.expedite_scale[p]
+                if world.decision.expedite[p, b] + act[head] * scale >= 0.0:
+                    slopes.expedite[p, b] = by_quick - by_moved
+                    slopes.action[p, head, b] += scale * (by_quick - by_moved)
+
+
+@kernel
+def _reverse_split(
+    world: World, slopes: Slopes, p: int, b: int, expedite: bool, quantity: float, act: Floats32
+) -> float:
+    """How the loss moves with the quantity that the lanes of one speed share; adds the slopes of
+    their heads."""
+    net, heads, per_unit = world.net, world.heads, world.flows.raw_order
+    first, last = net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]
+    _split_over_lanes(world, p, b, expedite, 1.0, act)
+    by_quantity = 0.0
+    for i in range(first, last):
+        q = net.stocks.inbound.index[i]
+        if net.lanes.expedite[q] == expedite:
+            by_quantity += per_unit[q, b] * slopes.raw_order[q, b]
+    for i in range(first, last):
+        q = net.stocks.inbound.index[i]
+        if net.lanes.expedite[q] == expedite and heads.share_head[q] >= 0:
+            gain = slopes.raw_order[q, b] - heads.yields[q] * by_quantity
+            by_share = SHARE_RANGE * quantity * per_unit[q, b] * gain
+            slopes.action[p, heads.share_head[q], b] += by_share
+    return by_quantity
+
+
+@kernel
+def _reverse_regular(
+    world: World, slopes: Slopes, p: int, b: int, want: float, sd: float, quick: float,
+    by_quantity: float, act: Floats32,
+) -> float:  # fmt: skip
+    """How the loss moves with the target; adds the slopes of smoothing and cap."""
+    heads, decision = world.heads, world.decision
+    moved = want + LEVEL_RANGE * act[LEVEL] * sd
+    if not _is_triggered(world, p, b, moved, sd, act) or moved - quick < 0.0:
+        return 0.0
+    usual = decision.smoothing[p, b] if decision.smoothing.size > 0 else 1.0
+    rho, a = usual, 0.0
+    if heads.smoothing[p] >= 0:
+        a = act[heads.smoothing[p]]
+        rho += a * (_FASTEST - rho) if a > 0.0 else a * (rho - _SLOWEST)
+    if decision.cap.size > 0:
+        head = heads.cap[p]
+        cap = decision.cap[p, b] * (math.exp(CAP_RANGE * act[head]) if head >= 0 else 1.0)
+        if (moved - quick) * rho > cap:
+            if head >= 0:
+                slopes.action[p, head, b] += CAP_RANGE * cap * by_quantity
+            return 0.0
+    if heads.smoothing[p] >= 0:
+        up, down = _FASTEST - usual, usual - _SLOWEST
+        slope = up if a > 0.0 else down
+        slope = 0.5 * (up + down) if a == 0.0 else slope  # in the middle of the bend
+        slopes.action[p, heads.smoothing[p], b] += (moved - quick) * slope * by_quantity
+    return rho * by_quantity

@@ -13,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from envs.compiled.arrays import NetworkArrays
-from envs.kernel import kernel
+from envs.kernel import copy_row, kernel
+from envs.simulation.slopes import CRUMB_UNITS, Slopes
 from envs.simulation.whole_units import good_units, let_in_whole, rounding_of, usable_share
 from envs.simulation.world import World
 from envs.types import Floats
@@ -200,6 +201,7 @@ def _find_room(world: World, slot: int, at_once: bool, lo: int, hi: int) -> None
             to = net.lanes.to[q]
             need = scratch.let_in[net.stocks.node_of[to], lo:hi]
             due = state.in_transit[q, slot, lo:hi]
+            copy_row(scratch.due[q, lo:hi], due)
             for b in range(hi - lo):
                 share = usable_share(net, world.factor, q, lo + b)
                 need[b] += net.stocks.volume[to] * share * due[b]
@@ -211,3 +213,113 @@ def _find_room(world: World, slot: int, at_once: bool, lo: int, hi: int) -> None
                 free -= net.nodes.stored.value[j] * state.on_hand[net.nodes.stored.index[j], b]
             need, free = scratch.let_in[n, b], max(0.0, free)
             scratch.let_in[n, b] = 1.0 if need <= free else free / need
+
+
+@kernel
+def reverse_hear(world: World, slopes: Slopes, period: int, lo: int, hi: int) -> None:
+    """Orders due now are owed."""
+    if world.state.orders_on_way.shape[1] > 1:
+        for q in range(world.net.lanes.to.size):
+            if world.net.lanes.information_delay[q] > 0:
+                due = slopes.orders_on_way[q, period % slopes.orders_on_way.shape[1], lo:hi]
+                owed, total = slopes.owed[q, lo:hi], slopes.orders_on_way_total[q, lo:hi]
+                for b in range(hi - lo):
+                    due[b] = owed[b] - total[b]
+
+
+@kernel
+def reverse_receive(
+    world: World, slopes: Slopes, due: Floats, let_in: Floats, period: int, at_once: bool, lo: int,
+    hi: int,
+) -> None:  # fmt: skip
+    """What is due is on the shelf, as far as nothing keeps it out.
+
+    due [Q, B] units, let_in [N, B]: what `Marks` has of it. at_once: only lanes of lead time 0.
+    """
+    net, slots = world.net, slopes.in_transit.shape[1]
+    slot = period % slots
+    for q in range(net.lanes.to.size):
+        if _is_disturbed(net, q, at_once):
+            _reverse_usable(world, slopes, q, let_in, slot, lo, hi)
+    if due.size > 0:
+        _reverse_room(world, slopes, due, let_in, slot, at_once, lo, hi)
+    for q in range(net.lanes.to.size):
+        if _is_disturbed(net, q, at_once):
+            _reverse_pauses(world, slopes, q, slot, at_once, lo, hi)
+        elif net.lanes.plain_receipt[q] and (net.lanes.at_once[q] or not at_once):
+            here, total = slopes.in_transit[q, slot, lo:hi], slopes.in_transit_total[q, lo:hi]
+            on_hand = slopes.on_hand[net.lanes.to[q], lo:hi]
+            for b in range(hi - lo):
+                here[b] = on_hand[b] - total[b]
+
+
+@kernel
+def _reverse_usable(
+    world: World, slopes: Slopes, q: int, let_in: Floats, slot: int, lo: int, hi: int
+) -> None:
+    """What is let in is on the shelf, if it isn't defective; what isn't is due in the next slot."""
+    net, to = world.net, world.net.lanes.to[q]
+    here, on_hand = slopes.in_transit[q, slot, lo:hi], slopes.on_hand[to, lo:hi]
+    waits = slopes.in_transit[q, (slot + 1) % slopes.in_transit.shape[1], lo:hi]
+    total, needs_room = slopes.in_transit_total[q, lo:hi], _needs_room(net, q)
+    for b in range(hi - lo):
+        by_due = usable_share(net, world.factor, q, lo + b) * on_hand[b] - total[b]
+        if needs_room:
+            share = let_in[net.stocks.node_of[to], lo + b]
+            by_due = share * by_due + (1.0 - share) * waits[b]
+        here[b] = by_due
+
+
+@kernel
+def _reverse_pauses(
+    world: World, slopes: Slopes, q: int, slot: int, at_once: bool, lo: int, hi: int
+) -> None:
+    """Pauses of receiving, and before them of transit, from the slot due now on."""
+    rows, slots = world.net.factor_rows, slopes.in_transit.shape[1]
+    if rows.receiving[q] >= 0:
+        _reverse_wait(slopes, world.factor[rows.receiving[q]], q, slot, lo, hi)
+    if rows.transit[q] >= 0:
+        for ahead in range(1 if at_once else slots - 1):
+            _reverse_wait(slopes, world.factor[rows.transit[q]], q, (slot + ahead) % slots, lo, hi)
+
+
+@kernel
+def _reverse_wait(slopes: Slopes, factor: Floats, q: int, slot: int, lo: int, hi: int) -> None:
+    """Where the factor is 0, what was in the slot is in the next one."""
+    here = slopes.in_transit[q, slot, lo:hi]
+    later = slopes.in_transit[q, (slot + 1) % slopes.in_transit.shape[1], lo:hi]
+    for b in range(hi - lo):
+        here[b] = later[b] if factor[lo + b] == 0.0 else here[b]
+
+
+@kernel
+def _reverse_room(
+    world: World, slopes: Slopes, due: Floats, let_in: Floats, slot: int, at_once: bool, lo: int,
+    hi: int,
+) -> None:  # fmt: skip
+    """How the share that is let in moves, with stock and with what is due: free / need, where less
+    is free than is needed."""
+    net, factor, nodes = world.net, world.factor, world.net.nodes
+    later = (slot + 1) % slopes.in_transit.shape[1]
+    for k in range(nodes.capacitated.size):
+        n = nodes.capacitated[k]
+        for b in range(lo, hi):
+            share, need, by_share = let_in[n, b], 0.0, 0.0
+            for i in range(nodes.receives.pointer[n], nodes.receives.pointer[n + 1]):
+                q = nodes.receives.index[i]
+                if not _is_disturbed(net, q, at_once):
+                    continue
+                usable, to = usable_share(net, factor, q, b), net.lanes.to[q]
+                need += nodes.receives.value[i] * usable * due[q, b]
+                by_good = usable * slopes.on_hand[to, b] - slopes.in_transit_total[q, b]
+                by_share += due[q, b] * (by_good - slopes.in_transit[q, later, b])
+            if share == 1.0 or share == 0.0 or need <= CRUMB_UNITS:
+                continue
+            for i in range(nodes.receives.pointer[n], nodes.receives.pointer[n + 1]):
+                q = nodes.receives.index[i]
+                if _is_disturbed(net, q, at_once):
+                    volume = nodes.receives.value[i] * usable_share(net, factor, q, b)
+                    slopes.in_transit[q, slot, b] -= by_share * share / need * volume
+            for i in range(nodes.stored.pointer[n], nodes.stored.pointer[n + 1]):
+                by_stock = by_share / need * nodes.stored.value[i]
+                slopes.on_hand[nodes.stored.index[i], b] -= by_stock

@@ -54,6 +54,6 @@ class PathwiseConfig(AlgorithmConfig):
 
     def check_problem(self, factory: EnvFactory) -> None:
         """The base policy has to say how its orders move with stock."""
-        from training.twin.slope_check import check_slopes
+        from training.pathwise.slope_check import check_slopes
 
         check_slopes(factory(_REPLICATIONS))

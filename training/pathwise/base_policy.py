@@ -1,17 +1,10 @@
-"""How a base policy's orders move with stock, in torch: as the policy itself says.
-
-The value is always the policy's own.
-"""
+"""How a base policy's orders move with stock: as the policy itself says."""
 
 from __future__ import annotations
-
-import torch
-from torch import Tensor
 
 from envs.errors import ConfigError
 from envs.policies.base import Follows, Policy, View, Weights
 from envs.simulation.action_spaces import ActionSpace
-from training.twin.physics import Positions
 
 
 def declared_weights(policy: Policy, space: ActionSpace, view: View) -> dict[str, Weights]:
@@ -44,23 +37,3 @@ def declared_weights(policy: Policy, space: ActionSpace, view: View) -> dict[str
 def class_path(policy: Policy) -> str:
     """Return where a policy's class is, for messages."""
     return f"{type(policy).__module__}.{type(policy).__qualname__}"
-
-
-class BasePolicySlopes:
-    """Of one policy, which has passed `training.twin.slope_check`."""
-
-    def __init__(self, policy: Policy, space: ActionSpace) -> None:
-        self._policy, self._space = policy, space
-
-    def of(self, positions: Positions, view: View) -> dict[str, Tensor]:
-        """[P, B] units each: `order`, and `expedite` if the policy expedites; they move as the
-        fields of `Target` do."""
-        declared = declared_weights(self._policy, self._space, view)
-        return {field: self._moving(weights, positions) for field, weights in declared.items()}
-
-    def _moving(self, weights: Weights, positions: Positions) -> Tensor:
-        total = torch.zeros_like(positions.inventory_position)
-        for name, weight in weights.items():
-            factor = torch.as_tensor(weight, dtype=total.dtype, device=total.device)
-            total = total - factor * getattr(positions, name)
-        return total

@@ -18,7 +18,7 @@ from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
 from envs.policies.base import Follows, Policy, Weights
 from envs.types import Floats
-from training.twin.base_policy import class_path, declared_weights
+from training.pathwise.base_policy import class_path, declared_weights
 
 _MOMENTS = 4  # of an episode, at which it is tried
 _APART = 5  # periods between them

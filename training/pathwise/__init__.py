@@ -1,0 +1,2 @@
+"""Pathwise gradients: trajectories, played forwards by the simulator and backwards by its
+reverse."""

@@ -1,1 +1,0 @@
-"""The simulator's period in torch, for pathwise gradients."""
