@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.compiled.arrays import NetworkArrays
-from envs.kernel import copy_row, kernel
+from envs.kernel import copy_row, entry, kernel
 from envs.trace.random_streams import GOLDEN
 from envs.types import Bools, Floats
 
@@ -18,7 +18,7 @@ LAST_DIGITS = 1e-9  # of a unit: left by adding and taking away
 _GRID = 2.0**30  # that remainders are rounded to, so that equal ones are, to the last digits
 
 
-@kernel
+@entry
 def rounding_of(period: int) -> float:
     """Return what a part of a unit must lack at most of a whole one to become one today.
 
