@@ -9,7 +9,7 @@ ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install train serve test kernels kernels-open kernels-close nightly check format results benchmark clean
+.PHONY: help install train serve test kernels kernels-reverse kernels-open kernels-close nightly check format results benchmark clean
 
 help:
 	@echo "make train      install if needed, then: echelon train \$$(ARGS)"
@@ -40,7 +40,7 @@ test: $(STAMP)
 	$(PYTEST) -m "not nightly" $(ARGS)
 
 # All workers of `make test` find the simulator's machine code on the disk.
-KERNELS := kernels-open kernels-close
+KERNELS := kernels-reverse kernels-open kernels-close
 kernels: $(KERNELS)
 $(KERNELS): $(STAMP)
 	@$(BIN)/python -m tests.kernels $(@:kernels-%=%)

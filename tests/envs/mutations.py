@@ -588,13 +588,6 @@ _OF_SLOPES = (
         "slopes",
     ),
     Mutation(
-        "resources are never used up",
-        "simulation/events/share.py",
-        "add_scaled(by_share, -net.lanes.uses.value[i], rounds.by_left[r, lo:hi])",
-        "pass",
-        "slopes",
-    ),
-    Mutation(
         "more stock is shared out by nobody",
         "simulation/events/share.py",
         "by_available[b] += moved",

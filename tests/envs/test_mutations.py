@@ -21,7 +21,12 @@ from tests.envs.mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[2]
 CLEAN = "clean"
-CHECKS = {"laws": 240, "slopes": 40}  # networks at most
+CHECKS = {"laws": 240, "slopes": 240}  # networks at most
+# The first bug of slopes is found soon.
+QUICK = [
+    *[mutation for mutation in MUTATIONS if mutation.check == "laws"][::18],
+    *[mutation for mutation in MUTATIONS if mutation.check == "slopes"][:1],
+]
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +91,10 @@ def test_mutation_applies(mutation: Mutation) -> None:
 @pytest.mark.parametrize(
     "planted",
     [
-        pytest.param(mutation, id=mutation.name, marks=[pytest.mark.nightly] if i % 18 else [])
-        for i, mutation in enumerate(MUTATIONS)
+        pytest.param(
+            mutation, id=mutation.name, marks=[] if mutation in QUICK else [pytest.mark.nightly]
+        )
+        for mutation in MUTATIONS
     ],
 )
 def test_mutation_is_caught(planted: Mutation, found: dict[str, str | None]) -> None:
