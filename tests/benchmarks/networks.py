@@ -21,10 +21,9 @@ import torch
 
 from conf.compose import compose
 from envs.environment.batched_env import BatchedEnv
-from envs.observation.companions import COMPANION_FLAGS
-from envs.observation.features import FEATURES
+from envs.observation.slopes import MovingFeatures
 from envs.scenarios import build_scenario
-from envs.types import Floats32, Ints
+from envs.types import Floats32
 from evaluation.artifact.actor import Actor
 from training.commands.train import TrainCommand
 from training.pathwise.networks import ModuleSlopes, NetworkSlopes, TanhSlopes
@@ -72,21 +71,11 @@ class Kind:
         return play
 
 
-def moving_columns(env: BatchedEnv) -> Ints:
-    """Those of features that say how they move with what was done, companions' too."""
-    names = {name for name, feature in FEATURES.items() if feature.slope}
-    own = [getattr(env.layout.at, name) for name in names]
-    seen = len(env.companions.seen) + len(COMPANION_FLAGS)
-    begins = [env.companions.first + k * seen for k in range(env.companions.row.shape[1])]
-    others = [begin + i for begin in begins for i in range(len(env.companions.seen))]
-    return np.array(sorted(at for at in (*own, *others) if at >= 0))
-
-
 def measure(scenario: str, batch: int, periods: int) -> dict[str, float]:
     """CPU seconds of a period by who takes them."""
     command: Any = compose(TrainCommand, [f"scenario={scenario}"]).command
     env = BatchedEnv(build_scenario(command.scenario), 1)
-    features, moving = env.observation_size, moving_columns(env)
+    features, moving = env.observation_size, MovingFeatures(env.layout, env.companions).columns
     ways: dict[str, list[Callable[[], None]]] = {}
     for group in env.groups:
         rows = group.stop - group.start

@@ -72,6 +72,13 @@ class Trajectories:
         self._node_of_row = np.concatenate([group.node_of_row for group in env.groups])
         self._observation: Floats32 | None = None
 
+    @property
+    def bytes_per_period(self) -> int:
+        """What is kept of a period, of all replications; networks keep their own."""
+        kept = self._tape.periods[0]
+        arrays = [part for part in kept if isinstance(part, np.ndarray)]
+        return sum(array.nbytes for array in (*arrays, *kept.decision, *kept.marks, self._seen[0]))
+
     def go_on(self, first_episode: int) -> None:
         """Begin no episode before this one; those that were begun by then are left."""
         if self.next_episode < first_episode:
