@@ -630,13 +630,6 @@ _OF_SLOPES = (
         "slopes",
     ),
     Mutation(
-        "capacity that is shared by priority moves no share",
-        "simulation/events/allocate.py",
-        "rounds.by_left[r, b] += by_there",
-        "rounds.by_left[r, b] += 0.0 * by_there",
-        "slopes",
-    ),
-    Mutation(
         "who has enough leaves nothing to others",
         "simulation/events/allocate.py",
         "            by_want[q, b] += by_part",
@@ -648,20 +641,6 @@ _OF_SLOPES = (
         "simulation/events/allocate.py",
         "rounds.by_weight[q, b], rounds.by_offset[q, b] = level * by_part, -by_part",
         "rounds.by_weight[q, b], rounds.by_offset[q, b] = level * by_part, 0.0",
-        "slopes",
-    ),
-    Mutation(
-        "weights of agents move no share",
-        "simulation/events/allocate.py",
-        "slopes.action[p, head, b] += SHARE_RANGE * moved",
-        "slopes.action[p, head, b] += 0.0 * moved",
-        "slopes",
-    ),
-    Mutation(
-        "what is on the way to a receiver doesn't count",
-        "simulation/events/allocate.py",
-        "slopes.in_transit_total[q, b] += by_stock",
-        "slopes.in_transit_total[q, b] += 0.0 * by_stock",
         "slopes",
     ),
     Mutation(
@@ -721,13 +700,6 @@ _OF_SLOPES = (
         "slopes",
     ),
     Mutation(
-        "smoothing has no slope",
-        "simulation/events/order.py",
-        "slopes.action[p, heads.smoothing[p], b] += (moved - quick) * slope * by_quantity",
-        "pass",
-        "slopes",
-    ),
-    Mutation(
         "smoothing changes no order",
         "simulation/events/order.py",
         "return rho * by_quantity",
@@ -752,13 +724,6 @@ _OF_SLOPES = (
         "suppliers' debts don't move the position",
         "simulation/events/observe.py",
         "_add(slopes.owed[q, lo:hi], good, on_order)",
-        "pass",
-        "slopes",
-    ),
-    Mutation(
-        "stock below doesn't move the echelon",
-        "simulation/events/observe.py",
-        "_add(slopes.on_hand[below, lo:hi], weight, echelon)",
         "pass",
         "slopes",
     ),
