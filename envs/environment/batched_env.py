@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
@@ -32,10 +32,21 @@ from envs.reward import COST_ALONE, RewardConfig, add_shortage, compute_reward
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace, replace_level
 from envs.simulation.actions import Group, compile_heads
+from envs.simulation.simulator import Moment as SimulatorMoment
 from envs.simulation.simulator import Simulator
 from envs.simulation.snapshot import Snapshot
 from envs.simulation.state import Flows
 from envs.types import Floats, Floats32
+
+
+class Moment(NamedTuple):
+    """All that an environment goes on from."""
+
+    simulated: SimulatorMoment
+    elapsed: int
+    target: Floats  # [P, B] units
+    spread: Floats  # [P, B] units
+    base_policy: Policy
 
 
 class BatchedEnv:
@@ -248,6 +259,27 @@ class BatchedEnv:
         if self._central is not None:
             self._central.write(simulator.trace, self._observation)
         return self._observation
+
+    def mark(self) -> Moment:
+        """Return what `return_to` needs: between `close_period` and `open_period`, or before
+        agents first act."""
+        target, spread = self.target.copy(), self.spread.copy()
+        return Moment(self.simulator.mark(), self.elapsed, target, spread, self._memory())
+
+    def return_to(self, moment: Moment) -> None:
+        """Be where the environment was when it was marked, in the same episodes."""
+        self.simulator.return_to(moment.simulated)
+        self.elapsed, self.view.period = moment.elapsed, self.simulator.period
+        self.target, self.spread = moment.target.copy(), moment.spread.copy()
+        self.base_policy = moment.base_policy
+        self.base_policy = self._memory()
+
+    def _memory(self) -> Policy:
+        """The base policy, a copy if it remembers what it saw."""
+        policy = self.base_policy
+        if policy.remembers or policy.keeps_plan:
+            return copy.deepcopy(policy, {id(self.net): self.net})
+        return policy
 
     def refresh(self) -> Floats32:
         """Recompute what is derived after the state was set from outside; return observations."""

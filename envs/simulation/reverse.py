@@ -111,6 +111,26 @@ def _reverse_open(world: World, slopes: Slopes, marks: Marks, period: int, plays
             reverse_hear(world, slopes, period, lo, hi)  # 1
 
 
+def new_period(simulator: Simulator, heads: int) -> Period:
+    """Allocate what is kept of a period; heads: of an action."""
+    net, batch, trace = simulator.net, simulator.batch_size, simulator.trace
+    pairs, lanes = simulator.state.on_hand, simulator.state.owed
+    ruled = len(simulator.flows.limit) > 0
+    return Period(
+        on_hand=np.zeros_like(pairs),
+        owed=np.zeros_like(lanes),
+        inventory_level=np.zeros_like(pairs if ruled else pairs[:0]),
+        in_transit_total=np.zeros_like(lanes if ruled else lanes[:0]),
+        target=np.zeros_like(pairs),
+        spread=np.zeros_like(pairs),
+        action=np.zeros((len(pairs), heads, batch), np.float32),
+        factor=np.zeros_like(trace.factor),
+        lead_time=np.zeros_like(trace.lead_time),
+        decision=Decision(*(np.zeros_like(part) for part in simulator.decision)),
+        marks=Marks.empty(net, batch),
+    )
+
+
 class Tape:
     """Of one simulator, for so many periods.
 
@@ -124,28 +144,7 @@ class Tape:
         self._simulator, self._net = simulator, net
         ruled = len(simulator.flows.limit)
         self._is_ruled = ruled > 0
-        pairs, lanes = len(state.on_hand), len(state.owed)
-        trace, simple = simulator.trace, simulator.decision
-
-        def empty(rows: int) -> Floats:
-            return np.zeros((rows, batch))
-
-        self.periods = [
-            Period(
-                empty(pairs),
-                empty(lanes),
-                empty(pairs if ruled else 0),
-                empty(lanes if ruled else 0),
-                empty(pairs),
-                empty(pairs),
-                np.zeros((pairs, heads, batch), np.float32),
-                np.zeros_like(trace.factor),
-                np.zeros_like(trace.lead_time),
-                Decision(*(np.zeros_like(part) for part in simple)),
-                Marks.empty(net, batch),
-            )
-            for _ in range(periods)
-        ]
+        self.periods = [new_period(simulator, heads) for _ in range(periods)]
         self.slopes = Slopes.empty(net, heads, batch)
         self.slopes_handle = Handle(self.slopes)
         self._rounds = Handle(Rounds.empty(net, ruled, batch))
@@ -168,13 +167,18 @@ class Tape:
             self._worlds.append(Handle(World(**(known._asdict() | then))))
         self.marks = [Handle(one.marks) for one in self.periods]
         self._world = Handle(known)
-        self._backorders = empty(pairs)
+        self._backorders = np.zeros_like(state.backorders)
         self.first_period = self._count = 0
 
     def begin(self) -> None:
-        """Agents have just seen the first period of the tape."""
+        """Agents see the first period of the tape now: how it was opened isn't kept."""
         self.first_period, self._count = self._simulator.period, 0
         _note_opened(self._world, self._backorders, self.marks[0])
+
+    def begin_closed(self) -> None:
+        """The period before the first one of the tape was closed."""
+        self.first_period, self._count = self._simulator.period + 1, 0
+        self._backorders[...] = self._simulator.state.backorders
 
     def note_decision(self, target: Floats, spread: Floats, action: Floats32) -> None:
         """Agents decided: before the period closes."""
@@ -234,8 +238,7 @@ class Tape:
             self.first_period + t,
         )  # fmt: skip
 
-    def reverse_open(self, t: int) -> None:
-        """Events 2 and 1 of the tape's period t, of the first one event 2 alone."""
-        _reverse_open(
-            self._worlds[t], self.slopes_handle, self.marks[t], self.first_period + t, t > 0
-        )
+    def reverse_open(self, t: int, *, plays: bool = True) -> None:
+        """Events 2 and 1 of the tape's period t; plays: else event 2 alone."""
+        period = self.first_period + t
+        _reverse_open(self._worlds[t], self.slopes_handle, self.marks[t], period, plays)

@@ -15,7 +15,7 @@ Agents act between 2 and 3, so `open_period` runs up to 2 and `close_period` fro
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from envs.simulation.forecast import compile_forecast
 from envs.simulation.snapshot import Snapshot, split_sales
 from envs.simulation.state import Flows, Scratch, State
 from envs.simulation.world import World
-from envs.trace.trace import Bootstrap, Trace
+from envs.trace.trace import Bootstrap, Drawn, Trace
 from envs.types import Floats, Floats32, Ints
 
 _TILE = 256  # replications worked on together: their state fits the L2 cache
@@ -110,6 +110,14 @@ def _plain(array: NDArray[Any], dtype: type) -> NDArray[Any]:
 
 _NO_TARGET = np.zeros((0, 0))
 _NO_ACTION = np.zeros((0, 0, 0), np.float32)
+
+
+class Moment(NamedTuple):
+    """All that a simulator goes on from."""
+
+    period: int
+    drawn: Drawn
+    arrays: tuple[Floats, ...]
 
 
 class Simulator:
@@ -196,6 +204,23 @@ class Simulator:
         self.period += 1
         self.trace.advance()
         self._open(self.period, plays=True, first=False, seen=True)
+
+    def mark(self) -> Moment:
+        """Return what `return_to` needs to be here again, in the same episodes."""
+        arrays = tuple(array.copy() for array in self._going_on())
+        return Moment(self.period, self.trace.mark(), arrays)
+
+    def return_to(self, moment: Moment) -> None:
+        """Be where the simulator was when it was marked."""
+        self.period = moment.period
+        self.trace.return_to(moment.drawn)
+        for array, kept in zip(self._going_on(), moment.arrays, strict=True):
+            array[...] = kept
+
+    def _going_on(self) -> tuple[Floats, ...]:
+        """What one period leaves to the next."""
+        flows = self.flows._replace(cost=self.flows.cost[:0], raw_order=self.flows.raw_order[:0])
+        return (*self.state, *flows, *self.decision)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put the snapshot's goods and orders into every replication.

@@ -49,6 +49,15 @@ class Bootstrap(NamedTuple):
     stop: int
 
 
+class Drawn(NamedTuple):
+    """Where a trace stands: what its block was drawn from."""
+
+    first: int  # period of the block
+    period: int
+    paths: Ints  # [rows, G, B]
+    lead_before: Ints  # [S, B]
+
+
 class Trace:
     """The chance of B episodes, materialised block by block.
 
@@ -91,6 +100,7 @@ class Trace:
         self._tells = bool(self._ahead or (self._tables.seen_after >= 0).any())
         self._moves = bool(exposed or regimes)
         self._first, self._period = 0, 0
+        self._before = self._paths.copy(), self._block.lead_before.copy()  # the block was drawn
 
     def reset(
         self,
@@ -126,6 +136,22 @@ class Trace:
         if self._moves:
             self._look()
 
+    def mark(self) -> Drawn:
+        """Return what `return_to` needs to be at the current period again."""
+        paths, lead_before = self._before
+        return Drawn(self._first, self._period, paths.copy(), lead_before.copy())
+
+    def return_to(self, drawn: Drawn) -> None:
+        """Be where the trace was when it was marked; episodes are the same."""
+        if drawn.first != self._first:
+            self._first = self._period = drawn.first
+            self._paths[...], self._block.lead_before[...] = drawn.paths, drawn.lead_before
+            self._fill()
+        self._period = drawn.period
+        self.calendar[:] = (drawn.period + self.offset) % self._net.demand.calendar_length
+        if self._moves:
+            self._look()
+
     def draw_preference(self, out: Floats) -> None:
         """Fill out [B] with a number in [0, 1) per episode; no other draw knows of it."""
         _draw_preference(self._block.keys, out)
@@ -154,6 +180,7 @@ class Trace:
         return today
 
     def _fill(self) -> None:
+        self._before = self._paths.copy(), self._block.lead_before.copy()
         length, keys = self._net.demand.calendar_length, self._block.keys
         self.calendar[:] = (self._first + self.offset) % length
         if self.seen.size:

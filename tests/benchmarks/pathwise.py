@@ -25,7 +25,7 @@ from envs.scenarios import build_scenario
 from tests.benchmarks.networks import Kind
 from training.commands.train import TrainCommand
 from training.pathwise.networks import network_slopes
-from training.pathwise.trajectory import Trajectories
+from training.pathwise.trajectory import Trajectories, period_bytes
 
 __all__ = ["main"]
 
@@ -70,7 +70,7 @@ def measure(scenario: str, batch: int) -> dict[str, float]:
             start = time.process_time()
             way()
             best[name] = min(best[name], (time.process_time() - start) / PERIODS)
-    return best | {"MB": trajectories.bytes_per_period / batch / 1e6}
+    return best | {"MB": period_bytes(env, hidden=0) / batch / 1e6}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

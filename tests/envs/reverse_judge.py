@@ -180,7 +180,7 @@ class Judge:
                 for position, per_unit in weights.items():
                     by_position = getattr(slopes, position)
                     by_position -= per_unit * getattr(slopes, field)
-            tape.reverse_open(t)
+            tape.reverse_open(t, plays=t > 0)
         state = {name: getattr(slopes, name)[..., 0].copy() for name in _STATE}
         state["in_transit"] += slopes.in_transit_total
         return actions, state

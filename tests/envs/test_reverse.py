@@ -102,7 +102,7 @@ def test_features_move_as_their_slopes_say(companions: int) -> None:
             for position, per_unit in (env.base_policy.order_weights(env.view) or {}).items():
                 by_position = getattr(slopes, position)
                 by_position -= per_unit * slopes.order
-            tape.reverse_open(0)
+            tape.reverse_open(0, plays=False)
             slopes.in_transit[...] += slopes.in_transit_total[:, None]
             slopes.orders_on_way[...] += slopes.orders_on_way_total[:, None]
             wanted = sum(

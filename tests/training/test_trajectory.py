@@ -23,7 +23,7 @@ from evaluation.commands.evaluate import EvaluateCommand
 from tests.envs.networks import one_warehouse
 from tests.settings import cost_alone
 from training.pathwise.networks import NetworkSlopes, network_slopes
-from training.pathwise.trajectory import Trajectories, Trajectory, horizon_of
+from training.pathwise.trajectory import Trajectories, Trajectory, horizon_of, periods_kept
 
 Actors = dict[str, Actor]
 
@@ -58,10 +58,15 @@ def last_bias(actor: Actor) -> nn.Parameter:
 
 
 def play(
-    env: BatchedEnv, actors: Actors, periods: int, tail: int = 0, seed: int = 3
+    env: BatchedEnv,
+    actors: Actors,
+    periods: int,
+    tail: int = 0,
+    seed: int = 3,
+    kept: int | None = None,
 ) -> tuple[Trajectory, dict[torch.Tensor, torch.Tensor]]:
     """A trajectory, and the slopes of its mean cost per period."""
-    trajectories = Trajectories(env, seed, periods)
+    trajectories = Trajectories(env, seed, periods, kept)
     networks: dict[str, NetworkSlopes] = {
         group.name: network_slopes(
             actors[group.name], group.stop - group.start, env.batch_size,
@@ -140,6 +145,31 @@ def test_costs_are_the_simulators() -> None:
         cost += env.flows.total_cost.sum(axis=0)
     assert played.cost == pytest.approx(cost / 20)
     assert played.node_cost.sum() == pytest.approx(cost.mean() / 20)
+
+
+@pytest.mark.parametrize(
+    "name", ["one_warehouse_n_stores", "beer_game", "disruption", "omni_fulfilment"]
+)
+def test_a_short_tape_finds_the_same(name: str) -> None:
+    """Stretches that are played twice cost the same, teach the same, and leave the same behind."""
+    ends: list[list[np.ndarray]] = []
+    for kept in (None, 5, 7):
+        env = BatchedEnv(scenario_of(name), 4)
+        torch.manual_seed(0)
+        actors = plain_actors(env)
+        for actor in actors.values():
+            nn.init.normal_(actor.layers[-1].get_parameter("weight"), std=0.1)
+        trajectory, slopes = play(env, actors, 17, 4, kept=kept)
+        ends.append([trajectory.cost, env.observe().copy(), *(s.numpy() for s in slopes.values())])
+    for other in ends[1:]:
+        assert len(other) == len(ends[0])
+        for one, two in zip(ends[0], other, strict=True):
+            assert np.array_equal(one, two)
+
+
+def test_all_is_kept_where_there_is_room() -> None:
+    assert periods_kept(64, 1_000, room=64_000) == 64
+    assert periods_kept(64, 1_000, room=63_999) == 8
 
 
 def test_tail_teaches_nothing() -> None:

@@ -7,16 +7,17 @@ function of the models.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from envs.environment.batched_env import BatchedEnv
+from envs.environment.batched_env import BatchedEnv, Moment
 from envs.kernel import Handle
 from envs.observation.slopes import MovingFeatures, reverse_observation
 from envs.policies.base import Weights
-from envs.simulation.reverse import Tape
+from envs.simulation.reverse import Tape, new_period
 from envs.types import Floats, Floats32
 from training.pathwise.base_policy import declared_weights
 from training.pathwise.networks import NetworkSlopes
@@ -47,52 +48,65 @@ def horizon_of(env: BatchedEnv, periods: int | None, tail: int | None) -> tuple[
     return periods, min(tail, periods // 2)
 
 
+def period_bytes(env: BatchedEnv, hidden: int) -> int:
+    """Return what the tape and networks of so many hidden units keep of a period."""
+    kept = new_period(env.simulator, env.action_size)
+    arrays = [part for part in kept if isinstance(part, np.ndarray)]
+    units = (env.observation_size + hidden) * env.num_rows * env.batch_size
+    return sum(array.nbytes for array in (*arrays, *kept.decision, *kept.marks)) + 4 * units
+
+
+def periods_kept(periods: int, bytes_of_one: int, room: int) -> int:
+    """Return all of them if they fit into so many bytes, else as many as make the tape, and the
+    starts of its stretches, shortest."""
+    return periods if periods * bytes_of_one <= room else math.ceil(math.sqrt(periods))
+
+
 class Trajectories:
     """Plays fragments of episodes of one simulator under the networks of its node kinds.
 
     periods: of a fragment.
+    kept: of these, on the tape at once. Where it is less than all, they are played twice: once to
+        find where every stretch of so many begins, and once more, stretch by stretch and the last
+        one first, to go back (Griewank and Walther 2008, "Evaluating derivatives", chapter 12).
     next_episode: the number of the next one to begin.
     moving: which columns of an observation have slopes.
     """
 
-    def __init__(self, env: BatchedEnv, seed: int, periods: int) -> None:
-        self.env, self._seed = env, seed
+    def __init__(self, env: BatchedEnv, seed: int, periods: int, kept: int | None = None) -> None:
+        """kept: None: all."""
+        self.env, self._seed, self.periods = env, seed, periods
+        self.kept = kept = min(kept or periods, periods)
         self.next_episode = self._first_episode = 0
-        self._tape = Tape(env.simulator, env.action_size, periods)
+        self._tape = Tape(env.simulator, env.action_size, kept)
         shape = (env.num_rows, env.observation_size, env.batch_size)
-        self._seen = np.zeros((periods, *shape), np.float32)
+        self._seen = np.zeros((kept, *shape), np.float32)
         self.moving = MovingFeatures(env.layout, env.companions)
         self._at = Handle(self.moving.at)
         moving = (env.num_rows, len(self.moving.columns), env.batch_size)
         self._by_features = np.zeros(moving, np.float32)
         self._by_mean = np.zeros((env.num_rows, env.action_size, env.batch_size), np.float32)
         self._tiles = np.zeros((5, env.batch_size))
-        self._weights: list[dict[str, Weights]] = []
-        self._salvage = np.zeros(periods)
+        self._weights: list[dict[str, Weights]] = [{}] * kept
+        self._salvage = np.zeros(kept)
+        self._starts: list[Moment] = []  # of the stretches, and the end
         self._node_of_row = np.concatenate([group.node_of_row for group in env.groups])
-        self._observation: Floats32 | None = None
-
-    @property
-    def bytes_per_period(self) -> int:
-        """What is kept of a period, of all replications; networks keep their own."""
-        kept = self._tape.periods[0]
-        arrays = [part for part in kept if isinstance(part, np.ndarray)]
-        return sum(array.nbytes for array in (*arrays, *kept.decision, *kept.marks, self._seen[0]))
+        self._is_begun = False
+        self._tail = 0
 
     def go_on(self, first_episode: int) -> None:
         """Begin no episode before this one; those that were begun by then are left."""
         if self.next_episode < first_episode:
-            self.next_episode, self._observation = first_episode, None
+            self.next_episode, self._is_begun = first_episode, False
 
-    def _begin(self, periods: int) -> Floats32:
+    def _begin(self) -> None:
         """Go on where the last trajectory ended, or begin new episodes."""
         env = self.env
-        if self._observation is None or env.elapsed + periods > env.horizon:
+        if not self._is_begun or env.elapsed + self.periods > env.horizon:
             self._first_episode = self.next_episode
             self.next_episode += env.batch_size
-            self._observation = env.reset(self._seed, self._first_episode)
-            self._check(self._observation)
-        return self._observation
+            env.reset(self._seed, self._first_episode)
+            self._is_begun = True
 
     def _check(self, observation: Floats32) -> None:
         check_step(
@@ -101,7 +115,7 @@ class Trajectories:
         )  # fmt: skip
 
     def play(self, networks: Mapping[str, NetworkSlopes], tail: int) -> Trajectory:
-        """Play as many periods as there is tape for; the last `tail` teach the networks nothing.
+        """Play the periods; the last `tail` teach the networks nothing.
 
         What is ordered shortly before the end has costs and no benefits yet: without the tail, the
         policy would learn to stop ordering.
@@ -109,45 +123,65 @@ class Trajectories:
         Raises:
             NonFiniteError: the simulator gave a NaN or an infinity.
         """
-        env, tape, periods = self.env, self._tape, len(self._seen)
-        observation = self._begin(periods)
+        env, periods = self.env, self.periods
+        self._tail = tail
+        self._begin()
         for network in networks.values():
             network.begin()
-        self._weights.clear()
-        tape.begin()
+        self._starts = [env.mark()] if self.kept < periods else []
         total, cost = np.zeros(env.batch_size), np.zeros(env.num_rows)
         demand = sold = 0.0
         for t in range(periods):
-            self._seen[t] = observation
-            action = self._act(networks, self._seen[t], learns=t < periods - tail)
-            self._weights.append(self._declared())
-            tape.note_decision(env.target, env.spread, action)
-            env.close_period(action)
-            self._salvage[t] = env.salvage_share
-            tape.note_closed()
+            if t > 0 and t % self.kept == 0:
+                self._starts.append(env.mark())
+            self._play_period(networks, t, keeps=t >= self._last_start)
+            self._check(self._seen[t % self.kept])
             flows = env.flows
             total += flows.total_cost.sum(axis=0)
             total += env.shortage_price * (flows.demand - flows.sold).sum(axis=0)
             cost += flows.total_cost.sum(axis=1)
             demand += float(flows.demand.sum())
             sold += float(flows.sold.sum())
-            env.open_period()
-            tape.note_opened()
-            observation = env.observe()
-            self._check(observation)
-        self._observation = observation
+        if self._starts:
+            self._starts.append(env.mark())
+        env.open_period()
         node_cost = np.zeros(len(env.agent_ids))
         np.add.at(node_cost, self._node_of_row, cost / (periods * env.batch_size))
         return Trajectory(total / periods, node_cost, demand, sold, periods)
 
-    def _act(
-        self, networks: Mapping[str, NetworkSlopes], observation: Floats32, *, learns: bool
-    ) -> Floats32:
+    @property
+    def _last_start(self) -> int:
+        """The period at which the last stretch begins."""
+        return (self.periods - 1) // self.kept * self.kept
+
+    def _play_period(self, networks: Mapping[str, NetworkSlopes], t: int, *, keeps: bool) -> None:
+        """Open and close period t; keeps: on the tape."""
+        env, tape, place = self.env, self._tape, t % self.kept
+        if keeps and t == 0:
+            tape.begin()
+        elif keeps and place == 0:
+            tape.begin_closed()
+        if t > 0:
+            env.open_period()
+        if keeps and t > 0:
+            tape.note_opened()
+        self._seen[place] = env.observe()
+        action = self._act(networks, t, keeps=keeps)
+        if keeps:
+            self._weights[place] = self._declared()
+            tape.note_decision(env.target, env.spread, action)
+        env.close_period(action)
+        if keeps:
+            self._salvage[place] = env.salvage_share
+            tape.note_closed()
+
+    def _act(self, networks: Mapping[str, NetworkSlopes], t: int, *, keeps: bool) -> Floats32:
         """[P, F, B] -> mean actions [P, A, B] in [-1, 1], 0 for heads that a kind lacks."""
-        action = np.zeros_like(self._by_mean)
+        action, seen = np.zeros_like(self._by_mean), self._seen[t % self.kept]
         for group in self.env.groups:
             rows = slice(group.start, group.stop)
-            mean = networks[group.name].forward(observation[rows], learns)
+            learns = t < self.periods - self._tail
+            mean = networks[group.name].forward(seen[rows], learns, keeps)
             np.clip(mean, -1.0, 1.0, out=action[rows, : group.action_size])
         return action
 
@@ -164,25 +198,40 @@ class Trajectories:
 
         weight [B]: what a currency unit of a replication's cost in any period adds to the loss.
         """
-        env, tape, slopes = self.env, self._tape, self._tape.slopes
-        parts = env.simulator.handles
-        tape.begin_reverse()
-        for t in reversed(range(len(self._seen))):
-            tape.reverse_close(t, weight, env.shortage_price, self._salvage[t])
-            self._reverse_networks(networks, tape.periods[t].action)
-            if t == 0:
-                continue
-            reverse_observation(
-                parts.net, parts.forecast, env.observed, self._at, self._seen[t],
-                self._by_features, tape.periods[t].target, tape.marks[t], tape.slopes_handle,
-                self._tiles, tape.first_period + t,
-            )  # fmt: skip
-            for field, weights in self._weights[t].items():
-                by_field = getattr(slopes, field)
-                for position, per_unit in weights.items():
-                    by_position = getattr(slopes, position)
-                    by_position -= per_unit * by_field
-            tape.reverse_open(t)
+        env = self.env
+        self._tape.begin_reverse()
+        for first in range(self._last_start, -1, -self.kept):
+            end = min(first + self.kept, self.periods)
+            if first < self._last_start:
+                env.return_to(self._starts[first // self.kept])
+                for t in range(first, end):
+                    self._play_period(networks, t, keeps=True)
+            for t in reversed(range(first, end)):
+                self._reverse_period(networks, t, weight)
+        if self._starts:
+            env.return_to(self._starts[-1])
+            env.open_period()
+
+    def _reverse_period(
+        self, networks: Mapping[str, NetworkSlopes], t: int, weight: Floats
+    ) -> None:
+        env, tape, slopes, place = self.env, self._tape, self._tape.slopes, t % self.kept
+        parts, kept = env.simulator.handles, tape.periods[place]
+        tape.reverse_close(place, weight, env.shortage_price, self._salvage[place])
+        self._reverse_networks(networks, kept.action)
+        if t == 0:
+            return
+        reverse_observation(
+            parts.net, parts.forecast, env.observed, self._at, self._seen[place],
+            self._by_features, kept.target, tape.marks[place], tape.slopes_handle, self._tiles,
+            tape.first_period + place,
+        )  # fmt: skip
+        for field, weights in self._weights[place].items():
+            by_field = getattr(slopes, field)
+            for position, per_unit in weights.items():
+                by_position = getattr(slopes, position)
+                by_position -= per_unit * by_field
+        tape.reverse_open(place)
 
     def _reverse_networks(self, networks: Mapping[str, NetworkSlopes], action: Floats32) -> None:
         """by_features, by the slopes of actions; beyond the bounds of an action only the part of

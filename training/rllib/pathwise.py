@@ -8,11 +8,13 @@ their cost: no critic, no exploration, no advantage. Modules, checkpoints and ar
 
 from __future__ import annotations
 
+import logging
 import math
 from operator import methodcaller
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import torch
 import torch.distributed
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -34,12 +36,21 @@ from envs.errors import NonFiniteError
 from envs.types import Floats
 from training.objective import moved_price
 from training.pathwise.networks import NetworkSlopes, network_slopes
-from training.pathwise.trajectory import Trajectories, Trajectory, horizon_of
+from training.pathwise.trajectory import (
+    Trajectories,
+    Trajectory,
+    horizon_of,
+    period_bytes,
+    periods_kept,
+)
 from training.rllib.learners import on_learners
 from training.rllib.modules import NodeKindModule
 from training.rllib.sampler import BaseRun, Roller, stream_seed
 
 _ALL_KINDS = "all_kinds"
+_SHARE_OF_MEMORY = 0.5  # of what is free: for what is kept of a trajectory
+
+_log = logging.getLogger(__name__)
 
 
 class Played(NamedTuple):
@@ -101,8 +112,7 @@ class PathwiseLearner(TorchLearner):
             NonFiniteError: the cost or its slope is NaN or infinite.
         """
         if self._trajectories is None:
-            periods, _ = self._size
-            self._trajectories = Trajectories(self._env, self._seed, periods)
+            self._trajectories = self._begin_trajectories()
             self._networks = self._begin_networks(self._trajectories)
         self._trajectories.go_on(first_episode)
         if price is not None:
@@ -121,6 +131,23 @@ class PathwiseLearner(TorchLearner):
             trajectory.periods * self._env.batch_size, self._trajectories.next_episode, norm,
             float(self._env.shortage_price.mean()),
         )  # fmt: skip
+
+    def _begin_trajectories(self) -> Trajectories:
+        """With all periods on the tape, if there is memory for it."""
+        periods, _ = self._size
+        hidden = max(
+            sum(self.module[kind].unwrapped().actor.hidden) for kind in self.module._rl_modules
+        )
+        one = period_bytes(self._env, hidden)
+        learners = max(1, self.config.num_learners)
+        room = int(_SHARE_OF_MEMORY * psutil.virtual_memory().available / learners)
+        kept = periods_kept(periods, one, room)
+        _log.info(
+            "pathwise: %d periods of %d environments at %.2f MB a period, %d of them kept at once: "
+            "%.0f MB; there is room for %.0f MB.",
+            periods, self._env.batch_size, one / 1e6, kept, kept * one / 1e6, room / 1e6,
+        )  # fmt: skip
+        return Trajectories(self._env, self._seed, periods, kept)
 
     def _begin_networks(self, trajectories: Trajectories) -> dict[str, NetworkSlopes]:
         moving, batch = trajectories.moving.columns, self._env.batch_size
