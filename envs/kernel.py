@@ -90,6 +90,13 @@ def copy_row(row: NDArray[Any], values: NDArray[Any]) -> None:
         row[b] = values[b]
 
 
+@kernel
+def add_scaled(total: NDArray[Any], factor: float, values: NDArray[Any]) -> None:
+    """total += factor x values."""
+    for b in range(total.size):
+        total[b] += factor * values[b]
+
+
 class _HandleType(types.Type):
     """A pointer to the 8-byte words of a named tuple: numbers, arrays, named tuples, handles."""
 

@@ -263,7 +263,7 @@ def test_feature(tree: Tree) -> None:
     tree.insert(
         backwards, "            if at.owed_by_me >= 0:",
         f"""            _by_units({column}, {by}, scale, unit)
-            _add(slopes.inventory_position[p, lo:hi], 1.0, unit)
+            add_scaled(slopes.inventory_position[p, lo:hi], 1.0, unit)
 """,
         before=True,
     )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.compiled.arrays import NetworkArrays
 from envs.errors import ConfigError
-from envs.kernel import entry, kernel
+from envs.kernel import add_scaled, entry, kernel
 from envs.observation.arrays import ObservationArrays
 from envs.observation.companions import COMPANION_FLAGS, CompanionArrays
 from envs.observation.features import ARRIVALS, FEATURES, Columns, Layout
@@ -94,22 +94,22 @@ def reverse_observation(
             seen, by, scale = observation[p], by_features[p], arrays.inverse_scale[p]
             unit = tiles[0, lo:hi]
             _by_units(seen[arrays.at.on_hand, lo:hi], by[at.on_hand, lo:hi], scale, unit)
-            _add(slopes.on_hand[p, lo:hi], 1.0, unit)
+            add_scaled(slopes.on_hand[p, lo:hi], 1.0, unit)
             _by_units(seen[arrays.at.backorders, lo:hi], by[at.backorders, lo:hi], scale, unit)
-            _add(slopes.backorders[p, lo:hi], 1.0, unit)
+            add_scaled(slopes.backorders[p, lo:hi], 1.0, unit)
             _reverse_arrivals(net, arrays, at, slopes, seen, by, p, period, tiles, lo, hi)
             order, wanted = slopes.order[p, lo:hi], target[p, lo:hi]
             horizon = np.float32(max(forecast.path_horizon[p], 1))
             gap = by[at.stock_gap, lo:hi]
             _by_units(seen[arrays.at.stock_gap, lo:hi], gap, scale / horizon, unit)
-            _add(order, 1.0, unit)
+            add_scaled(order, 1.0, unit)
             _by_units(seen[arrays.at.base_order, lo:hi], by[at.base_order, lo:hi], scale, unit)
             for b in range(hi - lo):
                 order[b] += unit[b] if wanted[b] >= 0.0 else 0.0
             if at.expedite_position >= 0 and net.stocks.expedite_periods[p] >= 0:
                 position = seen[arrays.at.expedite_position, lo:hi]
                 _by_units(position, by[at.expedite_position, lo:hi], scale, unit)
-                _add(slopes.expedite_position[p, lo:hi], 1.0, unit)
+                add_scaled(slopes.expedite_position[p, lo:hi], 1.0, unit)
             if at.owed_by_me >= 0:
                 _reverse_neighbours(net, arrays, at, marks.short, slopes, seen, by, p, unit, lo, hi)
 
@@ -137,16 +137,16 @@ def _reverse_arrivals(
     _by_units(seen[arrays.at.owed_to_me, lo:hi], by[at.owed_to_me, lo:hi], scale, owed)
     for i in range(first, last):
         q = net.stocks.inbound.index[i]
-        _add(slopes.owed[q, lo:hi], 1.0, owed)
+        add_scaled(slopes.owed[q, lo:hi], 1.0, owed)
         if net.lanes.information_delay[q] > 0:
-            _add(slopes.orders_on_way_total[q, lo:hi], 1.0, owed)
+            add_scaled(slopes.orders_on_way_total[q, lo:hi], 1.0, owed)
         if used > 0:
-            _add(slopes.in_transit_total[q, lo:hi], 1.0, tiles[used, lo:hi])
+            add_scaled(slopes.in_transit_total[q, lo:hi], 1.0, tiles[used, lo:hi])
         for bucket in range(used - 1):
             for ahead in range(_BUCKETS[bucket], _BUCKETS[bucket + 1]):
                 due = slopes.in_transit[q, (period + ahead - late) % slots, lo:hi]
-                _add(due, 1.0, tiles[1 + bucket, lo:hi])
-                _add(due, -1.0, tiles[used, lo:hi])
+                add_scaled(due, 1.0, tiles[1 + bucket, lo:hi])
+                add_scaled(due, -1.0, tiles[used, lo:hi])
 
 
 @kernel
@@ -160,7 +160,7 @@ def _reverse_neighbours(
     if first < last:
         scale, column = inverse_scale[p], arrays.at.owed_by_me
         _by_units(seen[column, lo:hi], by[at.owed_by_me, lo:hi], scale, unit)
-        _add(slopes.owed_to_lanes[p, lo:hi], 1.0, unit)
+        add_scaled(slopes.owed_to_lanes[p, lo:hi], 1.0, unit)
         column = arrays.at.downstream_shortage_sum
         _by_units(seen[column, lo:hi], by[at.downstream_shortage_sum, lo:hi], scale, unit)
         for i in range(first, last):
@@ -175,10 +175,4 @@ def _reverse_neighbours(
         for k in range(net.lanes.inputs.pointer[q], net.lanes.inputs.pointer[q + 1]):
             above = net.lanes.inputs.index[k]
             cover = net.stocks.inbound.value[i] * inverse_scale[above]
-            _add(slopes.on_hand[above, lo:hi], cover, unit)
-
-
-@kernel
-def _add(total: Floats, weight: float, values: Floats) -> None:
-    for b in range(total.size):
-        total[b] += weight * values[b]
+            add_scaled(slopes.on_hand[above, lo:hi], cover, unit)

@@ -23,13 +23,11 @@ from envs.simulation.events.order import note_orders_placed, reverse_decide, rev
 from envs.simulation.events.receive import reverse_hear, reverse_receive
 from envs.simulation.events.serve import note_served, reverse_serve
 from envs.simulation.events.ship import reverse_ship
-from envs.simulation.simulator import Simulator
+from envs.simulation.simulator import TILE, Simulator
 from envs.simulation.slopes import Marks, Rounds, Slopes
 from envs.simulation.state import Flows
 from envs.simulation.world import World
 from envs.types import Floats, Floats32, Ints
-
-_TILE = 256  # replications worked on together
 
 
 class Period(NamedTuple):
@@ -51,8 +49,8 @@ class Period(NamedTuple):
 @entry
 def _note_closed(world: World, owed: Floats, backorders: Floats, marks: Marks) -> None:
     batch = world.offset.size
-    for lo in range(0, batch, _TILE):
-        hi = min(lo + _TILE, batch)
+    for lo in range(0, batch, TILE):
+        hi = min(lo + TILE, batch)
         note_orders_placed(world, owed, marks, lo, hi)
         if not world.net.switches.demand_first:
             note_served(world, marks, backorders, lo, hi)
@@ -61,8 +59,8 @@ def _note_closed(world: World, owed: Floats, backorders: Floats, marks: Marks) -
 @entry
 def _note_opened(world: World, backorders: Floats, marks: Marks) -> None:
     state, batch = world.state, world.offset.size
-    for lo in range(0, batch, _TILE):
-        hi = min(lo + _TILE, batch)
+    for lo in range(0, batch, TILE):
+        hi = min(lo + TILE, batch)
         if world.net.switches.demand_first:
             note_served(world, marks, backorders, lo, hi)
         for p in range(world.net.stocks.whole.size):
@@ -80,8 +78,8 @@ def _reverse_close(
     """Events 6 to 3."""
     switches, batch = world.net.switches, world.offset.size
     slopes.action[:] = 0.0
-    for lo in range(0, batch, _TILE):
-        hi = min(lo + _TILE, batch)
+    for lo in range(0, batch, TILE):
+        hi = min(lo + TILE, batch)
         reverse_account(world, slopes, weight, shortage_price, salvage, lo, hi)  # 6
         if not switches.demand_first:
             reverse_serve(world, slopes, marks, lo, hi)  # 5
@@ -100,8 +98,8 @@ def _reverse_close(
 def _reverse_open(world: World, slopes: Slopes, marks: Marks, period: int, plays: bool) -> None:
     """Events 2 and 1 (and 5, where customers come first); plays: else only 2."""
     switches, batch = world.net.switches, world.offset.size
-    for lo in range(0, batch, _TILE):
-        hi = min(lo + _TILE, batch)
+    for lo in range(0, batch, TILE):
+        hi = min(lo + TILE, batch)
         reverse_positions(world, slopes, period, lo, hi)  # 2
         if plays and switches.demand_first:
             reverse_serve(world, slopes, marks, lo, hi)  # 5

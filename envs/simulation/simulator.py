@@ -37,7 +37,7 @@ from envs.simulation.world import World
 from envs.trace.trace import Bootstrap, Drawn, Trace
 from envs.types import Floats, Floats32, Ints
 
-_TILE = 256  # replications worked on together: their state fits the L2 cache
+TILE = 256  # replications worked on together: their state fits the L2 cache
 
 # What `observe` learns: of a pair from all demand on it, of its customers from theirs.
 _LEARNED_OF_PAIRS = ("incoming", "mean_7", "mean_28", "square_28", "zero_share_28", "history")
@@ -51,8 +51,8 @@ def _close_period(
 ) -> None:  # fmt: skip
     """Events 3-6. Orders come from target and action, or are in flows.raw_order (target empty)."""
     switches, batch = world.net.switches, world.offset.size
-    for lo in range(0, batch, _TILE):
-        hi = min(lo + _TILE, batch)
+    for lo in range(0, batch, TILE):
+        hi = min(lo + TILE, batch)
         if target.size > 0:
             decide(world, target, spread, action, lo, hi)
         order(world, period, lo, hi)  # 3
@@ -76,8 +76,8 @@ def _open_period(
     first, seen: see `observe`.
     """
     switches, batch = world.net.switches, world.offset.size
-    for lo in range(0, batch, _TILE):
-        hi = min(lo + _TILE, batch)
+    for lo in range(0, batch, TILE):
+        hi = min(lo + TILE, batch)
         if plays:
             hear(world, period, lo, hi)  # 1
         if plays and not switches.receive_after_ship:
@@ -93,8 +93,8 @@ def _open_period(
 def _recall_period(world: World, period: int) -> None:
     """What is learned when a period opens, of the last one's flows."""
     batch = world.offset.size
-    for lo in range(0, batch, _TILE):
-        hi = min(lo + _TILE, batch)
+    for lo in range(0, batch, TILE):
+        hi = min(lo + TILE, batch)
         note_orders(world, period - 1, lo, hi)
         believe_receipts(world, period, lo, hi)
         observe(world, period, True, True, lo, hi)

@@ -18,23 +18,11 @@ from evaluation.comparison.compare import compare
 from evaluation.comparison.rollout import Competitor
 from evaluation.comparison.time_axis import label_periods
 from evaluation.comparison.units import in_words
+from tests.test_network_file import TEA
 
-WEEKLY = """
-period_name: week
-currency: USD
-start_date: 2024-01-03
-nodes: {shop: store}
-skus: {tea: {}}
-stocks:
-  tea:
-    node: shop
-    sku: tea
-    holding_cost: 1
-    backlog_cost: 9
-    demand: {distribution: poisson, mean: 5}
-lanes:
-  buy: {node: shop, sku: tea, lead_time: 2, calendar: {cycle: 2, open: [0]}}
-"""
+WEEKLY = "period_name: week\ncurrency: USD\nstart_date: 2024-01-03\n" + TEA.replace(
+    "lead_time: 2}", "lead_time: 2, calendar: {cycle: 2, open: [0]}}"
+)
 ASSUMED = "week 0 is taken as Monday 2000-01-03, as no start_date says when it is"
 COMMANDS = {
     "show": ["smoke=true", "policy=base_stock"],

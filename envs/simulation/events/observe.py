@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from envs.compiled.dated_periods import longer_on
-from envs.kernel import copy_row, kernel
+from envs.kernel import add_scaled, copy_row, kernel
 from envs.simulation.slopes import Slopes
 from envs.simulation.state import State
 from envs.simulation.world import World
@@ -92,8 +92,8 @@ def _positions(world: World, period: int, lo: int, hi: int) -> None:
             owed_to_lanes[:] = 0.0
             for i in range(first, last):
                 owed = state.owed[net.stocks.outbound.index[i], lo:hi]
-                _add(owed_to_lanes, net.stocks.outbound.value[i], owed)
-            _add(level, -1.0, owed_to_lanes)
+                add_scaled(owed_to_lanes, net.stocks.outbound.value[i], owed)
+            add_scaled(level, -1.0, owed_to_lanes)
         on_order[:] = 0.0
         for i in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
             q = net.stocks.inbound.index[i]
@@ -102,7 +102,7 @@ def _positions(world: World, period: int, lo: int, hi: int) -> None:
             for b in range(hi - lo):
                 on_order[b] += good * (owed[b] + on_way[b])
             if net.lanes.information_delay[q] > 0:
-                _add(on_order, good, state.orders_on_way_total[q, lo:hi])
+                add_scaled(on_order, good, state.orders_on_way_total[q, lo:hi])
         for b in range(hi - lo):
             position[b] = level[b] + on_order[b]
         if net.stocks.expedite_periods[p] >= 0:
@@ -122,7 +122,7 @@ def _expedite_position(world: World, p: int, period: int, lo: int, hi: int) -> N
         for i in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
             q = net.stocks.inbound.index[i]
             due = state.in_transit[q, (period + ahead) % slots, lo:hi]
-            _add(position, net.lanes.expected_yield[q], due)
+            add_scaled(position, net.lanes.expected_yield[q], due)
 
 
 @kernel
@@ -142,13 +142,9 @@ def _echelon_position(world: World, p: int, lo: int, hi: int) -> None:
             echelon[b] += weight * (stock[b] - waiting[b])
         for k in range(net.stocks.inbound.pointer[below], net.stocks.inbound.pointer[below + 1]):
             q = net.stocks.inbound.index[k]
-            _add(echelon, weight * net.lanes.expected_yield[q], state.in_transit_total[q, lo:hi])
-
-
-@kernel
-def _add(total: Floats, weight: float, values: Floats) -> None:
-    for b in range(total.size):
-        total[b] += weight * values[b]
+            add_scaled(
+                echelon, weight * net.lanes.expected_yield[q], state.in_transit_total[q, lo:hi]
+            )
 
 
 @kernel
@@ -197,8 +193,8 @@ def _forecast(
                 mean[b] += weight * level[b] * factor
                 variance[b] += weight * weight * spread[b] * factor
         else:
-            _add(mean, weight * horizon, level)
-            _add(variance, weight * weight * horizon, spread)
+            add_scaled(mean, weight * horizon, level)
+            add_scaled(variance, weight * weight * horizon, spread)
 
 
 @kernel
@@ -220,24 +216,24 @@ def reverse_positions(world: World, slopes: Slopes, period: int, lo: int, hi: in
     for p in range(pairs):
         level, position = slopes.inventory_level[p, lo:hi], slopes.inventory_position[p, lo:hi]
         on_order, quick = slopes.on_order[p, lo:hi], slopes.expedite_position[p, lo:hi]
-        _add(level, 1.0, position)
-        _add(on_order, 1.0, position)
+        add_scaled(level, 1.0, position)
+        add_scaled(on_order, 1.0, position)
         if net.stocks.expedite_periods[p] >= 0:
             _reverse_expedite_position(world, slopes, p, period, lo, hi)
-        _add(slopes.on_hand[p, lo:hi], 1.0, level)
-        _add(slopes.backorders[p, lo:hi], -1.0, level)
+        add_scaled(slopes.on_hand[p, lo:hi], 1.0, level)
+        add_scaled(slopes.backorders[p, lo:hi], -1.0, level)
         waiting = slopes.owed_to_lanes[p, lo:hi]
-        _add(waiting, -1.0, level)
+        add_scaled(waiting, -1.0, level)
         for i in range(net.stocks.outbound.pointer[p], net.stocks.outbound.pointer[p + 1]):
             owed = slopes.owed[net.stocks.outbound.index[i], lo:hi]
-            _add(owed, net.stocks.outbound.value[i], waiting)
+            add_scaled(owed, net.stocks.outbound.value[i], waiting)
         for i in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
             q = net.stocks.inbound.index[i]
             good = net.lanes.expected_yield[q]
-            _add(slopes.owed[q, lo:hi], good, on_order)
-            _add(slopes.in_transit_total[q, lo:hi], good, on_order)
+            add_scaled(slopes.owed[q, lo:hi], good, on_order)
+            add_scaled(slopes.in_transit_total[q, lo:hi], good, on_order)
             if net.lanes.information_delay[q] > 0:
-                _add(slopes.orders_on_way_total[q, lo:hi], good, on_order)
+                add_scaled(slopes.orders_on_way_total[q, lo:hi], good, on_order)
         level[:] = 0.0
         position[:] = 0.0
         on_order[:] = 0.0
@@ -251,12 +247,12 @@ def _reverse_expedite_position(
 ) -> None:
     net, slots = world.net, slopes.in_transit.shape[1]
     first, position = 0 if net.switches.receive_after_ship else 1, slopes.expedite_position[p]
-    _add(slopes.inventory_level[p, lo:hi], 1.0, position[lo:hi])
+    add_scaled(slopes.inventory_level[p, lo:hi], 1.0, position[lo:hi])
     for ahead in range(first, min(net.stocks.expedite_periods[p], slots - 1) + 1):
         for i in range(net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]):
             q = net.stocks.inbound.index[i]
             due = slopes.in_transit[q, (period + ahead) % slots, lo:hi]
-            _add(due, net.lanes.expected_yield[q], position[lo:hi])
+            add_scaled(due, net.lanes.expected_yield[q], position[lo:hi])
 
 
 @kernel
@@ -267,15 +263,15 @@ def _reverse_echelon_position(world: World, slopes: Slopes, p: int, lo: int, hi:
         largest = max(largest, abs(echelon[b]))
     if largest == 0.0:  # most policies follow another position
         return
-    _add(slopes.on_hand[p, lo:hi], 1.0, echelon)
-    _add(slopes.on_order[p, lo:hi], 1.0, echelon)
-    _add(slopes.backorders[p, lo:hi], -1.0, echelon)
+    add_scaled(slopes.on_hand[p, lo:hi], 1.0, echelon)
+    add_scaled(slopes.on_order[p, lo:hi], 1.0, echelon)
+    add_scaled(slopes.backorders[p, lo:hi], -1.0, echelon)
     for i in range(net.stocks.downstream.pointer[p], net.stocks.downstream.pointer[p + 1]):
         below, weight = net.stocks.downstream.index[i], net.stocks.downstream.value[i]
-        _add(slopes.on_hand[below, lo:hi], weight, echelon)
-        _add(slopes.backorders[below, lo:hi], -weight, echelon)
+        add_scaled(slopes.on_hand[below, lo:hi], weight, echelon)
+        add_scaled(slopes.backorders[below, lo:hi], -weight, echelon)
         for k in range(net.stocks.inbound.pointer[below], net.stocks.inbound.pointer[below + 1]):
             q = net.stocks.inbound.index[k]
             good = weight * net.lanes.expected_yield[q]
-            _add(slopes.in_transit_total[q, lo:hi], good, echelon)
+            add_scaled(slopes.in_transit_total[q, lo:hi], good, echelon)
     echelon[:] = 0.0

@@ -67,21 +67,39 @@ def _regular_quantity(
     world: World, p: int, b: int, want: float, sd: float, quick: float, act: Floats32
 ) -> float:
     """q_reg = min(cap, rho [S_reg - (IP + q_exp)]+), where a gate is open."""
-    heads, decision = world.heads, world.decision
     moved = want + LEVEL_RANGE * act[LEVEL] * sd
     if not _is_triggered(world, p, b, moved, sd, act):
         return 0.0
-    quantity: float = max(0.0, moved - quick)
-    rho = decision.smoothing[p, b] if decision.smoothing.size > 0 else 1.0
-    if heads.smoothing[p] >= 0:
-        a = act[heads.smoothing[p]]
-        rho += a * (_FASTEST - rho) if a > 0.0 else a * (rho - _SLOWEST)
-    quantity *= rho
-    if decision.cap.size > 0:
-        head = heads.cap[p]
-        factor = math.exp(CAP_RANGE * act[head]) if head >= 0 else 1.0
-        quantity = min(quantity, decision.cap[p, b] * factor)
+    quantity: float = max(0.0, moved - quick) * _smoothing(world, p, b, act)
+    if world.decision.cap.size > 0:
+        quantity = min(quantity, _cap(world, p, b, act))
     return quantity
+
+
+@kernel
+def _smoothing(world: World, p: int, b: int, act: Floats32) -> float:
+    """Share of the gap that is ordered at once."""
+    head, rho = world.heads.smoothing[p], _usual_smoothing(world, p, b)
+    if head >= 0:
+        a = act[head]
+        rho += a * (_FASTEST - rho) if a > 0.0 else a * (rho - _SLOWEST)
+    return rho
+
+
+@kernel
+def _usual_smoothing(world: World, p: int, b: int) -> float:
+    smoothing = world.decision.smoothing
+    usual: float = smoothing[p, b] if smoothing.size > 0 else 1.0
+    return usual
+
+
+@kernel
+def _cap(world: World, p: int, b: int, act: Floats32) -> float:
+    """Units of a regular order at most, where the base policy has a cap."""
+    head, cap = world.heads.cap[p], world.decision.cap[p, b]
+    factor = math.exp(CAP_RANGE * act[head]) if head >= 0 else 1.0
+    capped: float = cap * factor
+    return capped
 
 
 @kernel
@@ -320,23 +338,19 @@ def _reverse_regular(
     by_quantity: float, act: Floats32,
 ) -> float:  # fmt: skip
     """How the loss moves with the target; adds the slopes of smoothing and cap."""
-    heads, decision = world.heads, world.decision
+    heads = world.heads
     moved = want + LEVEL_RANGE * act[LEVEL] * sd
     if not _is_triggered(world, p, b, moved, sd, act) or moved - quick < 0.0:
         return 0.0
-    usual = decision.smoothing[p, b] if decision.smoothing.size > 0 else 1.0
-    rho, a = usual, 0.0
-    if heads.smoothing[p] >= 0:
-        a = act[heads.smoothing[p]]
-        rho += a * (_FASTEST - rho) if a > 0.0 else a * (rho - _SLOWEST)
-    if decision.cap.size > 0:
-        head = heads.cap[p]
-        cap = decision.cap[p, b] * (math.exp(CAP_RANGE * act[head]) if head >= 0 else 1.0)
+    rho = _smoothing(world, p, b, act)
+    if world.decision.cap.size > 0:
+        cap = _cap(world, p, b, act)
         if (moved - quick) * rho > cap:
-            if head >= 0:
-                slopes.action[p, head, b] += CAP_RANGE * cap * by_quantity
+            if heads.cap[p] >= 0:
+                slopes.action[p, heads.cap[p], b] += CAP_RANGE * cap * by_quantity
             return 0.0
     if heads.smoothing[p] >= 0:
+        a, usual = act[heads.smoothing[p]], _usual_smoothing(world, p, b)
         up, down = _FASTEST - usual, usual - _SLOWEST
         slope = up if a > 0.0 else down
         slope = 0.5 * (up + down) if a == 0.0 else slope  # in the middle of the bend

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.compiled.arrays import NetworkArrays
-from envs.kernel import copy_row, kernel
+from envs.kernel import add_scaled, copy_row, kernel
 from envs.simulation.events.allocate import limit_shares, reverse_limits
 from envs.simulation.slopes import CRUMB_UNITS, Rounds, Slopes
 from envs.simulation.whole_units import steps_in
@@ -90,19 +90,23 @@ def _share_in_proportion(world: World, shares: Floats, lo: int, hi: int) -> None
             if not net.stocks.shares_simply[p]:
                 continue
             available, need = state.on_hand[p, lo:hi], scratch.need[p, lo:hi]
-            if net.switches.ship_rounds > 1:
-                _limit(share, want, available, need)
-            else:
-                _limit_once(share, available, need)
+            _limit_by(net, share, want, available, need)
         for i in range(net.lanes.uses.pointer[q], net.lanes.uses.pointer[q + 1]):
             r = net.lanes.uses.index[i]
             if net.resources.by_priority[r] or not _is_limit(net, r):
                 continue
             available, need = flows.resource_left[r, lo:hi], scratch.resource_need[r, lo:hi]
-            if net.switches.ship_rounds > 1:
-                _limit(share, want, available, need)
-            else:
-                _limit_once(share, available, need)
+            _limit_by(net, share, want, available, need)
+
+
+@kernel
+def _limit_by(
+    net: NetworkArrays, share: Floats, want: Floats, available: Floats, need: Floats
+) -> None:
+    if net.switches.ship_rounds > 1:
+        _limit(share, want, available, need)
+    else:
+        _limit_once(share, available, need)
 
 
 @kernel
@@ -161,13 +165,6 @@ def _is_limit(net: NetworkArrays, r: int) -> bool:
     """Whether the resource limits shipments: by its capacity, or when its regimes are down."""
     limited = net.resources.capacity[r] < np.inf or net.factor_rows.capacity[r] >= 0
     return bool(limited and not net.resources.limits_orders[r])
-
-
-@kernel
-def add_scaled(total: Floats, factor: float, values: Floats) -> None:
-    """total [B] += factor x values [B]."""
-    for b in range(total.size):
-        total[b] += factor * values[b]
 
 
 @kernel

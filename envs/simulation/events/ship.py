@@ -7,9 +7,8 @@ each lane gets is then made whole (`envs.simulation.whole_units`).
 from __future__ import annotations
 
 from envs.compiled.arrays import NetworkArrays
-from envs.kernel import copy_row, kernel
+from envs.kernel import add_scaled, copy_row, kernel
 from envs.simulation.events.share import (
-    add_scaled,
     open_resources,
     reverse_sharing,
     share_out,
