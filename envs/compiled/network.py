@@ -63,6 +63,13 @@ class CompiledNetwork:
         share[inbound.index] = inbound.value
         return share
 
+    @cached_property
+    def brings(self) -> Matrix:
+        """[P, Q] 1 where a lane brings goods to a pair."""
+        to = self.arrays.lanes.to
+        shape = len(self.network.stocks), len(to)
+        return sparse.csr_matrix((np.ones(len(to)), (to, np.arange(len(to)))), shape=shape)
+
     @property
     def echelon_weight(self) -> Matrix:
         """[P, P] units of a pair (row) in one unit at a pair (column), itself included."""

@@ -128,12 +128,9 @@ class BatchedEnv:
         self._begun = self._learning = False
         self.preference = np.full(batch_size, 0.5)
         self.shortage_price = np.zeros(batch_size)
-        self._observation = np.zeros((self.num_rows, self.observation_size, batch_size), np.float32)
-        write_fixed(net, self.layout, self._observation)
-        write_static_companions(self.companions, self._observation)
+        self._observation = self.new_observation()
         if scenario.preference is not None and scenario.preference.at is not None:
             self.preference[:] = scenario.preference.at
-        write_preference(self.layout, self.preference, self._observation)
         self._reward = np.zeros((self.num_rows, batch_size), np.float32)
         self._cost = np.zeros((self.num_rows, batch_size))
         self._baseline_cost = np.zeros((self.num_rows, batch_size))
@@ -176,7 +173,6 @@ class BatchedEnv:
         if wanted.at is not None:
             self.preference[:] = wanted.at
         self.shortage_price[:] = wanted.price(self.preference)
-        write_preference(self.layout, self.preference, self._observation)
 
     def step(self, action: Floats32) -> tuple[Floats32, Floats32, bool]:
         """Play one period. Returns (observation, reward, truncated).
@@ -248,17 +244,28 @@ class BatchedEnv:
         self.view.has_news = True
         self._decide()
 
-    def observe(self) -> Floats32:
-        """Write and return the observation [P, F, B]."""
+    def new_observation(self) -> Floats32:
+        """Return an array for `observe` to write into: with what never changes."""
+        shape = self.num_rows, self.observation_size, self.batch_size
+        observation = np.zeros(shape, np.float32)
+        write_fixed(self.net, self.layout, observation)
+        write_static_companions(self.companions, observation)
+        return observation
+
+    def observe(self, into: Floats32 | None = None) -> Floats32:
+        """Write and return the observation [P, F, B]; into: one of `new_observation`, or None: the
+        environment's own."""
         simulator, parts = self.simulator, self.simulator.handles
+        observation = self._observation if into is None else into
         write_observation(
             parts.net, parts.forecast, self.observed, parts.state, self.target,
-            simulator.period, self._observation,
+            simulator.period, observation,
         )  # fmt: skip
-        write_companions(self.companions, self._observation)
+        write_companions(self.companions, observation)
+        write_preference(self.layout, self.preference, observation)
         if self._central is not None:
-            self._central.write(simulator.trace, self._observation)
-        return self._observation
+            self._central.write(simulator.trace, observation)
+        return observation
 
     def mark(self) -> Moment:
         """Return what `return_to` needs: between `close_period` and `open_period`, or before

@@ -38,7 +38,7 @@ class ObservationArrays(NamedTuple):
     forecast: Ints  # [F, G, B] of the trace
     calendar: Ints  # [B] of the trace
     offset: Ints  # [B] of the trace
-    scratch: Floats  # [B]
+    scratch: Floats  # [2, B]
 
 
 def compile_observation(
@@ -76,7 +76,7 @@ def compile_observation(
         forecast=trace.forecast,
         calendar=trace.calendar,
         offset=trace.offset,
-        scratch=np.zeros(trace.offset.size),
+        scratch=np.zeros((2, trace.offset.size)),
     )
 
 

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from envs.compiled.arrays import NetworkArrays
-from envs.kernel import entry, kernel
+from envs.kernel import add_scaled, copy_row, entry, kernel
 from envs.observation.arrays import ObservationArrays
 from envs.observation.features import ARRIVALS, Layout
 from envs.observation.lanes import write_lanes, write_limits
@@ -44,6 +44,7 @@ def write_observation(
     memory = state.history.shape[1]
     for lo in range(0, batch, _TILE):
         hi = min(lo + _TILE, batch)
+        known = (-1, -1)
         for p in range(pairs):
             at, out = arrays.at, observation[p]
             scale = arrays.inverse_scale[p]
@@ -58,12 +59,7 @@ def write_observation(
             if at.owed_by_me >= 0:
                 _neighbours(net, arrays, state, p, lo, hi, out)
             if at.promotion_ahead >= 0:
-                today = arrays.calendar[lo:hi]
-                _promotion_ahead(net, forecast, p, today, out[at.promotion_ahead, lo:hi])
-                _put_day(arrays.week_sin, today, out[at.week_sin, lo:hi])
-                _put_day(arrays.week_cos, today, out[at.week_cos, lo:hi])
-                _put_day(arrays.year_sin, today, out[at.year_sin, lo:hi])
-                _put_day(arrays.year_cos, today, out[at.year_cos, lo:hi])
+                known = _calendar_seen(net, forecast, arrays, p, known, lo, hi, observation)
             for ago in range(1, memory):  # `demand_last` is the first
                 asked = state.history[p, (period - ago) % memory, lo:hi]
                 _put(asked, scale, out[at.demand_ago + ago - 1, lo:hi])
@@ -100,7 +96,8 @@ def _own_stock(
     hi: int, out: Floats32,
 ) -> None:  # fmt: skip
     """Stock, backorders, arrivals by periods ahead, what suppliers owe."""
-    at, scale, tile = arrays.at, arrays.inverse_scale[p], arrays.scratch[lo:hi]
+    at, scale = arrays.at, arrays.inverse_scale[p]
+    tile, later = arrays.scratch[0, lo:hi], arrays.scratch[1, lo:hi]
     _put(state.on_hand[p, lo:hi], scale, out[at.on_hand, lo:hi])
     _put(state.backorders[p, lo:hi], scale, out[at.backorders, lo:hi])
     first, last = net.stocks.inbound.pointer[p], net.stocks.inbound.pointer[p + 1]
@@ -109,9 +106,12 @@ def _own_stock(
     slots = state.in_transit.shape[1]
     # Where goods are received after shipping, today's are still to come: they count as next.
     late = 1 if net.switches.receive_after_ship else 0
-    last_ahead, ahead = slots + late, 1
-    for bucket in range(4):
-        end = min(_BUCKETS[bucket], last_ahead) if bucket < 3 else last_ahead
+    last_ahead, ahead, column = slots + late, 1, at.arriving_in_1  # ARRIVALS stand together
+    for i in range(first, last):
+        _collect(later, i == first, state.in_transit_total[net.stocks.inbound.index[i], lo:hi])
+    for end in _BUCKETS:
+        if end >= last_ahead:
+            break  # nothing travels longer
         begin = ahead
         while ahead < end:
             slot = (period + ahead - late) % slots
@@ -119,8 +119,11 @@ def _own_stock(
                 due = state.in_transit[net.stocks.inbound.index[i], slot, lo:hi]
                 _collect(tile, ahead == begin and i == first, due)
             ahead += 1
-        if begin < end:  # else nothing ever travels that long
-            _put(tile, scale, out[at.arriving_in_1 + bucket, lo:hi])  # ARRIVALS stand together
+        _put(tile, scale, out[column, lo:hi])
+        add_scaled(later, -1.0, tile)
+        column += 1
+    if ahead < last_ahead:
+        _put(later, scale, out[column, lo:hi])
     for i in range(first, last):
         q = net.stocks.inbound.index[i]
         _collect(tile, i == first, state.owed[q, lo:hi])
@@ -169,7 +172,7 @@ def _neighbours(
     The worst shortage is in periods of that neighbour's demand, stock above in periods of what
     draws on it: neither changes with the number of neighbours.
     """
-    at, inverse_scale, tile = arrays.at, arrays.inverse_scale, arrays.scratch[lo:hi]
+    at, inverse_scale, tile = arrays.at, arrays.inverse_scale, arrays.scratch[0, lo:hi]
     scale = inverse_scale[p]
     first, last = net.stocks.outbound.pointer[p], net.stocks.outbound.pointer[p + 1]
     if first < last:
@@ -205,19 +208,39 @@ def _neighbours(
 
 
 @kernel
-def _promotion_ahead(
-    net: NetworkArrays, forecast: ForecastArrays, p: int, calendar: Ints, out: Floats32
-) -> None:
-    """The known multiplier of demand over the pair's horizon, of its first customer."""
+def _calendar_seen(
+    net: NetworkArrays, forecast: ForecastArrays, arrays: ObservationArrays, p: int,
+    known: tuple[int, int], lo: int, hi: int, observation: Floats32,
+) -> tuple[int, int]:  # fmt: skip
+    """The day, and the known multiplier of demand over the pair's horizon, of its first customer.
+
+    What is the same for the pair before is copied from there. known: season and horizon of that
+    one; those of this one are returned.
+    """
+    at, today, out = arrays.at, arrays.calendar[lo:hi], observation[p]
+    first_day = at.week_sin  # the four stand together
+    if p == 0:
+        _put_day(arrays.week_sin, today, out[at.week_sin, lo:hi])
+        _put_day(arrays.week_cos, today, out[at.week_cos, lo:hi])
+        _put_day(arrays.year_sin, today, out[at.year_sin, lo:hi])
+        _put_day(arrays.year_cos, today, out[at.year_cos, lo:hi])
+    else:
+        for column in range(first_day, first_day + 4):
+            copy_row(out[column, lo:hi], observation[p - 1, column, lo:hi])
     leaf = net.stocks.leaves.pointer[p]
     d = net.stocks.leaves.index[leaf] if leaf < net.stocks.leaves.pointer[p + 1] else 0
-    cumulative, horizon = forecast.cumulative[d], forecast.horizon[p]
-    first_ahead = forecast.first_ahead
-    one = np.float32(1.0)
-    divisor = max(np.float32(horizon), one)
-    for b in range(out.size):
-        start = calendar[b] + first_ahead
-        out[b] = np.float32(cumulative[start + horizon] - cumulative[start]) / divisor - one
+    seen = forecast.season[d], forecast.horizon[p]
+    promotion = out[at.promotion_ahead, lo:hi]
+    if seen == known:
+        copy_row(promotion, observation[p - 1, at.promotion_ahead, lo:hi])
+        return seen
+    cumulative, horizon = forecast.cumulative[seen[0]], seen[1]
+    one, divisor = np.float32(1.0), np.float32(max(horizon, 1))
+    for b in range(hi - lo):
+        start = today[b] + forecast.first_ahead
+        total = cumulative[start + horizon] - cumulative[start]
+        promotion[b] = np.float32(total) / divisor - one
+    return seen
 
 
 @kernel

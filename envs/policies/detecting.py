@@ -51,8 +51,8 @@ class DetectingBaseStock(Policy):
         super().__init__(net, parameters)
         arrays, share = net.arrays, net.base_share
         self._lateral = lateral_lanes(net)
-        self._regular = np.flatnonzero(~(arrays.lanes.expedite | self._lateral))
-        self._in_use = np.flatnonzero((share > 0.0) & ~arrays.lanes.expedite)
+        self._regular = net.brings.multiply(~(arrays.lanes.expedite | self._lateral)).tocsr()
+        self._in_use = net.brings.multiply((share > 0.0) & ~arrays.lanes.expedite).tocsr()
         part = np.where(share > 0.0, share, 1.0)  # an alternative lane may have to bring all
         flow = (part * net.demand.mean[arrays.lanes.to])[:, None]  # units per period
         self._unshipped = flow * parameters["patience"][arrays.lanes.to]
@@ -63,13 +63,10 @@ class DetectingBaseStock(Policy):
         arrays, state, p = view.net.arrays, view.state, self._parameters
         suspected = state.owed > self._unshipped
         suspected[arrays.beliefs.lane] |= state.overdue > self._overdue
-        alarm, helped = np.zeros((2, *state.on_hand.shape), bool)
-        np.logical_or.at(alarm, arrays.lanes.to[self._in_use], suspected[self._in_use])
-        np.logical_or.at(helped, arrays.lanes.to[self._regular], ~suspected[self._regular])
-        stuck = np.zeros_like(state.on_hand)
+        alarm, helped = self._in_use @ suspected > 0, self._regular @ ~suspected > 0
         # Not where nothing helps: it would be ordered again and again.
         gone = np.where(suspected & helped[arrays.lanes.to], state.owed, 0.0)
-        np.add.at(stuck, arrays.lanes.to, gone * arrays.lanes.expected_yield[:, None])
+        stuck = view.net.brings @ (gone * arrays.lanes.expected_yield[:, None])
         level = np.where(alarm, p["level_suspected"], p["level"])
         order = level - (state.inventory_position - stuck)
         share = lane_weights(view.net, ~suspected, self._lateral)

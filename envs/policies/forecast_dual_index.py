@@ -97,7 +97,11 @@ class _Cover:
             for rows in (np.flatnonzero(periods == h),)
         ]
         self._first = int(net.arrays.switches.demand_first)  # today's demand is served already
-        self._sums = None if net.demand.multiplier is None else _running_sums(net, periods)
+        self._sums = None
+        if net.demand.multiplier is not None:
+            # Most streams have a season in common.
+            seasons, season = np.unique(net.demand.multiplier, axis=0, return_inverse=True)
+            self._season, self._sums = season.ravel(), _running_sums(seasons, periods)
 
     def forecast(self, view: View) -> tuple[Floats, Floats]:
         """Return mean and spread [pairs, B] of demand, as `State.echelon_forecast_mean` has it for
@@ -109,15 +113,14 @@ class _Cover:
             factor: Floats | float = float(periods)
             if self._sums is not None:
                 start = view.calendar + self._first
-                factor = self._sums[:, start + periods] - self._sums[:, start]
+                factor = (self._sums[:, start + periods] - self._sums[:, start])[self._season]
             mean[rows] = units @ (level * factor)
             square[rows] = squares @ (variance * factor)
         return mean, np.sqrt(square + (mean * self._lead_share) ** 2)
 
 
-def _running_sums(net: CompiledNetwork, periods: Ints) -> Floats:
-    """[D, C + longest + 2] sums of the multiplier up to each period of the calendar, wrapped."""
-    assert net.demand.multiplier is not None
-    length = net.demand.calendar_length + int(periods.max(initial=0)) + 2
-    wrapped = net.demand.multiplier[:, np.arange(length) % net.demand.calendar_length]
+def _running_sums(seasons: Floats, periods: Ints) -> Floats:
+    """[U, C + longest + 2] sums of seasons [U, C] up to each period of the calendar, wrapped."""
+    length = seasons.shape[1] + int(periods.max(initial=0)) + 2
+    wrapped = seasons[:, np.arange(length) % seasons.shape[1]]
     return np.concatenate([np.zeros((len(wrapped), 1)), np.cumsum(wrapped, axis=1)], axis=1)

@@ -10,13 +10,15 @@ sender, whose stock is shared in proportion; then from the second, for the rest.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from envs.compiled.network import CompiledNetwork
 from envs.policies.base import Parameter, Target, View, only_if_named
 from envs.policies.base_stock import BaseStock, newsvendor, orders_multiples
-from envs.types import Bools, Floats, Ints
+from envs.types import Bools, Floats, Ints, Matrix
 
 
 def fulfilling_pairs(net: CompiledNetwork) -> Bools:
@@ -56,28 +58,33 @@ class NearestWithStock(NearestAlways):
 
     def target(self, view: View) -> Target:
         order = self._parameters["level"] - view.state.inventory_position
-        arrays, there = view.net.arrays, view.state.on_hand.copy()
+        there = view.state.on_hand.copy()
         share = np.repeat(self._base, there.shape[1], axis=1)
         wanted = np.maximum(order, 0.0)
-        for lanes in self._ranks:
-            to, first = arrays.lanes.to[lanes], arrays.lanes.inputs.pointer[lanes]
-            inputs = arrays.lanes.inputs
-            sender, per_unit = inputs.index[first], inputs.value[first][:, None]
-            requested = np.zeros_like(there)
-            np.add.at(requested, sender, wanted[to] * per_unit)
-            part = wanted[to] * np.minimum(there / np.maximum(requested, 1e-12), 1.0)[sender]
-            share[lanes] = np.floor(part + 1e-9) if self._whole else part
-            np.add.at(there, sender, -share[lanes] * per_unit)
-            wanted[to] -= share[lanes]
+        for rank in self._ranks:
+            ordered = wanted[rank.to]
+            filled = np.minimum(there / np.maximum(rank.takes @ ordered, 1e-12), 1.0)
+            part = ordered * filled[rank.sender]
+            part = np.floor(part + 1e-9) if self._whole else part
+            there -= rank.takes @ part
+            share[rank.lanes], wanted[rank.to] = part, ordered - part
         if self._ranks:  # what no sender has is ordered later
             cheapest = self._ranks[0]
-            share[cheapest] += 1e-9
-            to = arrays.lanes.to[cheapest]
-            order[to] -= wanted[to]
+            share[cheapest.lanes] += 1e-9
+            order[cheapest.to] -= wanted[cheapest.to]
         return Target(order, lane_share=share)
 
 
-def _lanes_by_cost(net: CompiledNetwork) -> list[Ints]:
+class _Rank(NamedTuple):
+    """Lanes, at most one to a pair."""
+
+    lanes: Ints  # [L]
+    to: Ints  # [L] pairs
+    sender: Ints  # [L] pairs
+    takes: Matrix  # [P, L] units of a pair in one unit on a lane
+
+
+def _lanes_by_cost(net: CompiledNetwork) -> list[_Rank]:
     """Of the pairs that fulfil orders: their cheapest lanes, their second cheapest, ..."""
     arrays = net.arrays
     through = fulfilling_pairs(net)
@@ -88,4 +95,12 @@ def _lanes_by_cost(net: CompiledNetwork) -> list[Ints]:
             if rank == len(ranks):
                 ranks.append([])
             ranks[rank].append(int(q))
-    return [np.array(lanes, np.int64) for lanes in ranks]
+    return [_rank(net, np.array(lanes)) for lanes in ranks]
+
+
+def _rank(net: CompiledNetwork, lanes: Ints) -> _Rank:
+    inputs = net.arrays.lanes.inputs
+    first = inputs.pointer[lanes]
+    sender, shape = inputs.index[first], (len(net.network.stocks), len(lanes))
+    takes = sparse.csr_matrix((inputs.value[first], (sender, np.arange(len(lanes)))), shape=shape)
+    return _Rank(lanes, net.arrays.lanes.to[lanes], sender, takes)

@@ -30,9 +30,7 @@ def lane_weights(net: CompiledNetwork, up: Bools, lateral: Bools) -> Floats:
     spare = ~(arrays.lanes.expedite | lateral)
     share = net.base_share
     weights = share[:, None] * up
-    pairs = len(net.network.stocks)
-    served = np.zeros((pairs, up.shape[1]))
-    np.add.at(served, arrays.lanes.to, np.where(arrays.lanes.expedite[:, None], 0.0, weights))
+    served = net.brings @ np.where(arrays.lanes.expedite[:, None], 0.0, weights)
     for q in np.argsort(arrays.lanes.unit_cost, kind="stable"):  # the cheapest that is up steps in
         if share[q] > 0.0 or not spare[q]:
             continue

@@ -24,8 +24,9 @@ class ForecastArrays(NamedTuple):
     smoothing: float  # weight of the newest period, 0..1
     customer_pair: Ints  # [D]
     has_multiplier: bool
-    multiplier: Floats  # [D, C]
-    cumulative: Floats  # [D, C + longest horizon + 2] sums of the multiplier
+    season: Ints  # [D] which multiplier a stream has: most have one in common
+    multiplier: Floats  # [seasons, C]
+    cumulative: Floats  # [seasons, C + longest horizon + 2] sums of the multiplier
     seen_lag: int  # periods between the calendar and the demand just seen
     first_ahead: int  # periods until the first demand not seen yet
     horizon: Ints  # [P] periods an order must cover, as usual
@@ -43,13 +44,14 @@ def compile_forecast(net: CompiledNetwork, smoothing: float) -> ForecastArrays:
     horizon = np.round(net.leads.pair).astype(np.int64) + net.review
     path_horizon = np.round(net.leads.path).astype(np.int64) + net.review
     known = net.demand.multiplier
-    factors = np.ones((len(net.customer_pair), 1)) if known is None else known
+    every = np.ones((len(net.customer_pair), 1)) if known is None else known
+    factors, season = np.unique(every, axis=0, return_inverse=True)
     dates = dated_periods([_dated(net, p, int(usual)) for p, usual in enumerate(horizon)])
     length = factors.shape[1] + int(path_horizon.max()) + int(dates.longer.max()) + 2
     wrapped = factors[:, np.arange(length) % factors.shape[1]]
     cumulative = np.concatenate([np.zeros((len(factors), 1)), np.cumsum(wrapped, axis=1)], axis=1)
     return ForecastArrays(
-        smoothing, net.customer_pair, known is not None, factors, cumulative,
+        smoothing, net.customer_pair, known is not None, season.ravel(), factors, cumulative,
         0 if demand_first else 1, 1 if demand_first else 0,
         horizon, path_horizon, dates, *_lead_sd(net, dates),
     )  # fmt: skip

@@ -24,7 +24,12 @@ from envs.compiled.network import CompiledNetwork
 from envs.kernel import Handle, entry
 from envs.simulation.actions import Decision, compile_heads
 from envs.simulation.events.account import account
-from envs.simulation.events.believe import believe_receipts, forget_receipts, note_orders
+from envs.simulation.events.believe import (
+    believe_receipts,
+    forget_receipts,
+    note_orders,
+    overdue_units,
+)
 from envs.simulation.events.observe import observe
 from envs.simulation.events.order import decide, order
 from envs.simulation.events.receive import hear, receive, receive_at_once
@@ -255,6 +260,7 @@ class Simulator:
         for age, units in enumerate(before[::-1], start=1):
             state.cohorts[:, (first - min(age, net.cohorts)) % net.cohorts] += units[:, None]
         state.asked[...] = state.cohorts
+        state.overdue[...] = overdue_units(net, state, first)
 
     def learn(self, snapshot: Snapshot, ago: int) -> None:
         """Show a row of the snapshot's history to forecasts, statistics and beliefs; the oldest row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from envs.network.lead_time import LeadTime
 from envs.network.network import Node, Receive, Sku, Stock, SupplyNetwork, Timing, Unfilled
 from envs.network.regime import EventWindow, MarkovChain, Regime, RegimeState
 from envs.scenario import Scenario
+from envs.simulation.events.believe import overdue_units
 from envs.simulation.simulator import Simulator
+from tests.envs.networks import random_network
 
 
 def event(first: int, duration: int | None = None, **struck: float) -> Regime:
@@ -52,6 +55,21 @@ def play(network: SupplyNetwork, periods: int, batch: int = 1) -> Simulator:
 def test_lanes_that_never_vary_have_no_beliefs() -> None:
     """Nothing is kept for them."""
     assert Simulator(compile_network(shop()), 2).state.lead_belief.shape == (0, 2)
+
+
+def test_what_is_overdue_is_the_sum_of_late_orders() -> None:
+    """It is kept up to date by what becomes late and what comes: on networks with everything."""
+    late = 0
+    for seed in range(12):
+        scenario = Scenario("random", random_network(Random(seed)), 40, base_policy="base_stock")
+        env, numbers = BatchedEnv(scenario, 4), np.random.default_rng(seed)
+        env.reset(seed)
+        for _ in range(40):
+            env.step(numbers.uniform(-1.0, 1.0, env.no_action.shape).astype(np.float32))
+            wanted = overdue_units(env.net, env.state, env.simulator.period)
+            np.testing.assert_allclose(env.state.overdue, wanted, atol=1e-6)
+            late += np.count_nonzero(wanted > 1.0)
+    assert late > 1000
 
 
 @pytest.mark.parametrize("receive", Receive)

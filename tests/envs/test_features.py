@@ -18,7 +18,6 @@ from envs.observation.features import (
     compile_layout,
     write_fixed,
 )
-from envs.observation.pairs import write_preference
 from envs.reward import Preference
 from envs.scenario import Scenario
 from tests.envs.networks import random_network
@@ -74,19 +73,27 @@ def test_names_and_their_order() -> None:
 
 
 def test_every_feature_is_written() -> None:
-    """By a kernel in every period, once by `fixed`, or by the episode's preference."""
+    """In every period, or once by `fixed`."""
     env = full()
     observation = env.observe()
     observation[:] = np.nan
     env.observe()
-    by_kernel = {field for field in FEATURES if is_written(env, field)}
+    by_period = {field for field in FEATURES if is_written(env, field)}
     write_fixed(env.net, env.layout, observation)
-    write_preference(env.layout, env.preference, observation)
     for field, feature in FEATURES.items():
         assert is_written(env, field), f"nobody writes {field}"
         if not feature.of_lane:  # of some lanes kernels write what is fixed for others
-            own = feature.fixed is not None or field == "preference"
-            assert own != (field in by_kernel), f"{field} is written twice"
+            is_fixed = feature.fixed is not None
+            assert is_fixed != (field in by_period), f"{field} is written twice"
+
+
+def test_agents_see_the_same_in_any_array() -> None:
+    """What `new_observation` gave is as good as the environment's own, whatever it held before."""
+    env, numbers = full(), np.random.default_rng(0)
+    arrays = [env.new_observation() for _ in range(2)]
+    for t in range(6):
+        env.step(numbers.uniform(-1.0, 1.0, env.no_action.shape).astype(np.float32))
+        np.testing.assert_array_equal(env.observe(into=arrays[t % 2]), env.observe())
 
 
 def is_written(env: BatchedEnv, field: str) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.environment.batched_env import BatchedEnv, Moment
-from envs.kernel import Handle
+from envs.kernel import Handle, entry
 from envs.observation.slopes import MovingFeatures, reverse_observation
 from envs.policies.base import Weights
 from envs.simulation.reverse import Tape, new_period
@@ -79,13 +79,12 @@ class Trajectories:
         self.kept = kept = min(kept or periods, periods)
         self.next_episode = self._first_episode = 0
         self._tape = Tape(env.simulator, env.action_size, kept)
-        shape = (env.num_rows, env.observation_size, env.batch_size)
-        self._seen = np.zeros((kept, *shape), np.float32)
+        self._seen = [env.new_observation() for _ in range(kept)]
         self.moving = MovingFeatures(env.layout, env.companions)
         self._at = Handle(self.moving.at)
         moving = (env.num_rows, len(self.moving.columns), env.batch_size)
         self._by_features = np.zeros(moving, np.float32)
-        self._by_mean = np.zeros((env.num_rows, env.action_size, env.batch_size), np.float32)
+        self._action, self._by_mean = env.no_action.copy(), env.no_action.copy()
         self._tiles = np.zeros((5, env.batch_size))
         self._weights: list[dict[str, Weights]] = [{}] * kept
         self._salvage = np.zeros(kept)
@@ -129,25 +128,24 @@ class Trajectories:
         for network in networks.values():
             network.begin()
         self._starts = [env.mark()] if self.kept < periods else []
-        total, cost = np.zeros(env.batch_size), np.zeros(env.num_rows)
-        demand = sold = 0.0
+        cost, demand, sold = np.zeros((3, env.num_rows, env.batch_size))
         for t in range(periods):
             if t > 0 and t % self.kept == 0:
                 self._starts.append(env.mark())
             self._play_period(networks, t, keeps=t >= self._last_start)
             self._check(self._seen[t % self.kept])
-            flows = env.flows
-            total += flows.total_cost.sum(axis=0)
-            total += env.shortage_price * (flows.demand - flows.sold).sum(axis=0)
-            cost += flows.total_cost.sum(axis=1)
-            demand += float(flows.demand.sum())
-            sold += float(flows.sold.sum())
+            cost += env.flows.total_cost
+            demand += env.flows.demand
+            sold += env.flows.sold
         if self._starts:
             self._starts.append(env.mark())
         env.open_period()
         node_cost = np.zeros(len(env.agent_ids))
-        np.add.at(node_cost, self._node_of_row, cost / (periods * env.batch_size))
-        return Trajectory(total / periods, node_cost, demand, sold, periods)
+        np.add.at(node_cost, self._node_of_row, cost.sum(axis=1) / (periods * env.batch_size))
+        paid = cost.sum(axis=0) + env.shortage_price * (demand - sold).sum(axis=0)
+        return Trajectory(
+            paid / periods, node_cost, float(demand.sum()), float(sold.sum()), periods
+        )
 
     @property
     def _last_start(self) -> int:
@@ -165,7 +163,7 @@ class Trajectories:
             env.open_period()
         if keeps and t > 0:
             tape.note_opened()
-        self._seen[place] = env.observe()
+        env.observe(into=self._seen[place])
         action = self._act(networks, t, keeps=keeps)
         if keeps:
             self._weights[place] = self._declared()
@@ -176,8 +174,8 @@ class Trajectories:
             tape.note_closed()
 
     def _act(self, networks: Mapping[str, NetworkSlopes], t: int, *, keeps: bool) -> Floats32:
-        """[P, F, B] -> mean actions [P, A, B] in [-1, 1], 0 for heads that a kind lacks."""
-        action, seen = np.zeros_like(self._by_mean), self._seen[t % self.kept]
+        """Mean actions [P, A, B] in [-1, 1], 0 for heads that a kind lacks; the next overwrite."""
+        action, seen = self._action, self._seen[t % self.kept]
         for group in self.env.groups:
             rows = slice(group.start, group.stop)
             learns = t < self.periods - self._tail
@@ -234,15 +232,23 @@ class Trajectories:
         tape.reverse_open(place)
 
     def _reverse_networks(self, networks: Mapping[str, NetworkSlopes], action: Floats32) -> None:
-        """by_features, by the slopes of actions; beyond the bounds of an action only the part of
-        a slope that leads back inside."""
+        """by_features, by the slopes of actions."""
         by_mean = self._by_mean
-        by_mean[...] = self._tape.slopes.action
-        by_mean[(action >= 1.0) & (by_mean < 0.0)] = 0.0
-        by_mean[(action <= -1.0) & (by_mean > 0.0)] = 0.0
+        lead_inside(self._tape.slopes.action, action, by_mean)
         for group in self.env.groups:
             rows = slice(group.start, group.stop)
             networks[group.name].backward(
                 by_mean[rows, : group.action_size], self._by_features[rows]
             )
         self.moving.gather(self._by_features)
+
+
+@entry
+def lead_inside(by_action: Floats, action: Floats32, by_mean: Floats32) -> None:
+    """by_mean [P, A, B] = by_action; of an action at a bound only what leads back inside."""
+    for p in range(action.shape[0]):
+        for head in range(action.shape[1]):
+            for b in range(action.shape[2]):
+                slope, at = by_action[p, head, b], action[p, head, b]
+                leads_out = (at >= 1.0 and slope < 0.0) or (at <= -1.0 and slope > 0.0)
+                by_mean[p, head, b] = 0.0 if leads_out else slope

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from envs.compiled.network import CompiledNetwork
 
 _WEIGHT = 0.15  # of the newest receipts, or the newest due date
+_CRUMB_UNITS = 1e-9  # what rounding leaves of an overdue order that has come
 
 
 @kernel
@@ -42,7 +43,7 @@ def note_orders(world: World, period: int, lo: int, hi: int) -> None:
 
 @kernel
 def believe_receipts(world: World, period: int, lo: int, hi: int) -> None:
-    """Match what was received since the last look; see what is overdue."""
+    """Match what was received since the last look; see what is overdue now."""
     net, state = world.net, world.state
     kept = state.cohorts.shape[1]
     for k in range(net.beliefs.lane.size):
@@ -52,16 +53,11 @@ def believe_receipts(world: World, period: int, lo: int, hi: int) -> None:
         if not _comes_late(net, q):
             _match(world, k, q, period, 1, lo, hi)
         for b in range(lo, hi):
-            asked = state.asked[k, due, b]
+            asked, missing = state.asked[k, due, b], state.cohorts[k, due, b]
             if asked > 0.0:
-                there = 1.0 - min(1.0, state.cohorts[k, due, b] / asked)
+                there = 1.0 - min(1.0, missing / asked)
                 state.in_full[k, b] += _WEIGHT * (there - state.in_full[k, b])
-        late = state.overdue[k, lo:hi]
-        late[:] = 0.0
-        for age in range(promised, kept + 1):
-            cohort = state.cohorts[k, (period - age) % kept, lo:hi]
-            for b in range(hi - lo):
-                late[b] += cohort[b]
+            state.overdue[k, b] += missing
 
 
 @kernel
@@ -105,6 +101,8 @@ def _match(world: World, k: int, q: int, period: int, youngest: int, lo: int, hi
             state.lead_square[k, lo + b] += _WEIGHT * (square - state.lead_square[k, lo + b])
             on_time = in_time[b] / matched[b] - state.on_time[k, lo + b]
             state.on_time[k, lo + b] += _WEIGHT * on_time
+            late = state.overdue[k, lo + b] - (matched[b] - in_time[b])
+            state.overdue[k, lo + b] = late if late > _CRUMB_UNITS else 0.0
 
 
 def forget_receipts(
@@ -138,3 +136,13 @@ def forget_receipts(
     if received is not None:
         ordered(np.where(net.comes_late[lane][:, None], received[lane], 0.0), period - usual)
     state.asked[...] = state.cohorts
+    state.overdue[...] = overdue_units(net, state, period)
+
+
+def overdue_units(net: CompiledNetwork, state: State, period: int) -> Floats:
+    """[K, B] units ordered longer ago than promised, as seen when `period` has opened."""
+    beliefs = net.arrays.beliefs
+    promised = beliefs.promised + net.comes_late[beliefs.lane]
+    age = 1 + (period - 1 - np.arange(net.cohorts)) % net.cohorts  # of the cohort in each slot
+    late: Floats = np.einsum("kmb,km->kb", state.cohorts, age >= promised[:, None])
+    return late

@@ -11,6 +11,8 @@ from envs.simulation.state import State
 from envs.simulation.world import World
 from envs.types import Floats
 
+Sums = tuple[int, int, int]  # of a multiplier: pair if it has dates of its own, season, horizon
+
 _WEIGHT_7, _WEIGHT_28 = 2.0 / 8.0, 2.0 / 29.0  # exponential weights of 7- and 28-period spans
 
 
@@ -38,16 +40,20 @@ def _learn_level(world: World, lo: int, hi: int) -> None:
     """Smooth customer demand at multiplier 1."""
     forecast, state, flows, calendar = world.forecast, world.state, world.flows, world.calendar
     weight, lag, has_multiplier = forecast.smoothing, forecast.seen_lag, forecast.has_multiplier
+    factor, known = world.scratch.row[lo:hi], -1  # whose season it holds
     for d in range(forecast.customer_pair.size):
         demand = flows.demand[forecast.customer_pair[d], lo:hi]
         level, variance = state.demand_level[d, lo:hi], state.demand_variance[d, lo:hi]
-        multiplier = forecast.multiplier[d]
+        if forecast.season[d] != known:
+            known = forecast.season[d]
+            for b in range(hi - lo):
+                day = calendar[lo + b] - lag if has_multiplier else 0
+                factor[b] = forecast.multiplier[known, day]
         for b in range(hi - lo):
-            factor = multiplier[calendar[lo + b] - lag] if has_multiplier else 1.0
-            if factor > 0.0:
-                error = demand[b] - factor * level[b]
-                variance[b] += weight * (error * error / factor - variance[b])
-                level[b] += weight * error / factor
+            if factor[b] > 0.0:
+                error = demand[b] - factor[b] * level[b]
+                variance[b] += weight * (error * error / factor[b] - variance[b])
+                level[b] += weight * error / factor[b]
 
 
 @kernel
@@ -150,10 +156,11 @@ def _echelon_position(world: World, p: int, lo: int, hi: int) -> None:
 @kernel
 def _forecasts(world: World, period: int, lo: int, hi: int) -> None:
     net, forecast, state = world.net, world.forecast, world.state
+    known = (-1, -1, -1)
     for p in range(net.stocks.holding_cost.size):
         mean, sd = state.forecast_mean[p, lo:hi], state.forecast_sd[p, lo:hi]
         horizon, lead_sd = forecast.horizon[p], forecast.lead_sd[p]
-        _forecast(world, p, horizon, period, lo, hi, mean, sd)
+        known = _forecast(world, p, horizon, period, known, lo, hi, mean, sd)
         _add_lead_time_spread(mean, sd, lead_sd / max(horizon, 1))
         path_mean = state.echelon_forecast_mean[p, lo:hi]
         path_sd = state.echelon_forecast_sd[p, lo:hi]
@@ -162,39 +169,56 @@ def _forecasts(world: World, period: int, lo: int, hi: int) -> None:
             copy_row(path_sd, sd)
             continue
         horizon, lead_sd = forecast.path_horizon[p], forecast.path_lead_sd[p]
-        _forecast(world, p, horizon, period, lo, hi, path_mean, path_sd)
+        known = _forecast(world, p, horizon, period, known, lo, hi, path_mean, path_sd)
         _add_lead_time_spread(path_mean, path_sd, lead_sd / max(horizon, 1))
 
 
 @kernel
 def _forecast(
-    world: World, p: int, horizon: int, period: int, lo: int, hi: int, mean: Floats,
+    world: World, p: int, horizon: int, period: int, known: Sums, lo: int, hi: int, mean: Floats,
     variance: Floats,
-) -> None:  # fmt: skip
+) -> Sums:  # fmt: skip
     """Fill the mean and the variance of demand over `horizon` periods, or as many as the date
-    wants, summed over leaves."""
-    net, forecast, state, calendar = world.net, world.forecast, world.state, world.calendar
-    dates, offset = forecast.dates, world.offset
-    is_dated = dates.row[p] >= 0
+    wants, summed over leaves.
+
+    Sums of the multiplier stay in the scratch row for the next leaf, which most often has the same
+    season; known: which they are, and so is what is returned.
+    """
+    net, forecast, state = world.net, world.forecast, world.state
+    is_dated, factor = forecast.dates.row[p] >= 0, world.scratch.row[lo:hi]
     mean[:] = 0.0
     variance[:] = 0.0
     for i in range(net.stocks.leaves.pointer[p], net.stocks.leaves.pointer[p + 1]):
         d, weight = net.stocks.leaves.index[i], net.stocks.leaves.value[i]
         level, spread = state.demand_level[d, lo:hi], state.demand_variance[d, lo:hi]
         if forecast.has_multiplier or is_dated:
-            cumulative, ahead = forecast.cumulative[d], forecast.first_ahead
+            wanted = (p if is_dated else -1, forecast.season[d], horizon)  # dates are the pair's
+            if wanted != known:
+                known = wanted
+                _sum_multipliers(world, p, forecast.season[d], horizon, period, lo, hi)
             for b in range(hi - lo):
-                factor = float(horizon)
-                if is_dated:
-                    factor += longer_on(dates, p, period + offset[lo + b])
-                if forecast.has_multiplier:
-                    start = calendar[lo + b] + ahead
-                    factor = cumulative[start + int(factor)] - cumulative[start]
-                mean[b] += weight * level[b] * factor
-                variance[b] += weight * weight * spread[b] * factor
+                mean[b] += weight * level[b] * factor[b]
+                variance[b] += weight * weight * spread[b] * factor[b]
         else:
             add_scaled(mean, weight * horizon, level)
             add_scaled(variance, weight * weight * horizon, spread)
+    return known
+
+
+@kernel
+def _sum_multipliers(
+    world: World, p: int, season: int, horizon: int, period: int, lo: int, hi: int
+) -> None:
+    """Fill the scratch row with the multiplier's sum over the periods that pair p covers."""
+    forecast, factor, dates = world.forecast, world.scratch.row, world.forecast.dates
+    cumulative = forecast.cumulative[season]
+    for b in range(lo, hi):
+        periods = horizon + longer_on(dates, p, period + world.offset[b])
+        if forecast.has_multiplier:
+            start = world.calendar[b] + forecast.first_ahead
+            factor[b] = cumulative[start + periods] - cumulative[start]
+        else:
+            factor[b] = periods
 
 
 @kernel
