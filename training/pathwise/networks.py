@@ -19,7 +19,7 @@ from envs.kernel import entry
 from envs.types import Ints
 from evaluation.artifact.actor import Actor
 
-_SAMPLES = 2048  # rows x replications at a time: what layers of 64 units put out stays in the cache
+_SAMPLES = 4096  # rows x replications at a time: what layers of 64 units put out stays in the cache
 _NARROW = 16  # replications; with fewer, products for each row cost more than to copy rows together
 
 Array = NDArray[Any]
