@@ -68,7 +68,7 @@ def test_what_is_overdue_is_the_sum_of_late_orders() -> None:
             env.step(numbers.uniform(-1.0, 1.0, env.no_action.shape).astype(np.float32))
             wanted = overdue_units(env.net, env.state, env.simulator.period)
             np.testing.assert_allclose(env.state.overdue, wanted, atol=1e-6)
-            late += np.count_nonzero(wanted > 1.0)
+            late += int((wanted > 1.0).sum())
     assert late > 1000
 
 
