@@ -56,7 +56,8 @@ class ForecastDualIndex(Policy):
         self._has = net.arrays.stocks.expedite_periods >= 0
         self._cover = _Cover(net, np.flatnonzero(self._has))
         periods = np.maximum(np.round(net.leads.path).astype(np.int64) + net.review, 1)
-        self._review_share = (np.maximum(net.review, 1) / periods)[:, None]
+        review_share = (np.maximum(net.review, 1) / periods)[:, None]
+        self._cap = parameters["cap_factor"] * review_share  # of the forecast
 
     def target(self, view: View) -> Target:
         p, state = self._parameters, view.state
@@ -64,10 +65,12 @@ class ForecastDualIndex(Policy):
         expedite = np.zeros_like(level)
         if self._has.any():
             mean, sd = self._cover.forecast(view)
-            below = state.echelon_inventory_position - state.inventory_position
-            soon = (state.expedite_position + below)[self._has]
+            below = (
+                state.echelon_inventory_position[self._has] - state.inventory_position[self._has]
+            )
+            soon = state.expedite_position[self._has] + below
             expedite[self._has] = mean + p["expedite_factor"][self._has] * sd - soon
-        cap = p["cap_factor"] * self._review_share * state.echelon_forecast_mean
+        cap = self._cap * state.echelon_forecast_mean
         return Target(level - state.echelon_inventory_position, expedite=expedite, cap=cap)
 
     def expedite_weights(self, view: View) -> Weights:

@@ -4,8 +4,9 @@ Forward and back through T periods of a scenario as pathwise training plays them
 networks alone: all periods in one graph of torch's, one backward, on random observations. Process
 CPU time of one core, the best of repeats that alternate; a ratio of 1 means that simulator, reverse
 pass and written-out networks together take what the networks take by automatic differentiation.
-MB: what the tape keeps of an environment and a period, networks apart. The last line is one JSON
-object.
+MB: what the tape keeps of an environment and a period, networks apart. ns a row: to open a period,
+ask the base policy and write what agents see; chance: to draw it, not among them. The last line is
+one JSON object.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -39,7 +41,7 @@ REPEATS = 5
 
 
 def measure(scenario: str, batch: int) -> dict[str, float]:
-    """CPU seconds of a period: networks alone, forward, back; and MB."""
+    """CPU seconds of a period: networks alone, forward, back, its opening, chance; and MB."""
     command: Any = compose(TrainCommand, [f"scenario={scenario}"]).command
     env = BatchedEnv(build_scenario(command.scenario), batch)
     trajectories = Trajectories(env, 0, PERIODS)
@@ -64,13 +66,36 @@ def measure(scenario: str, batch: int) -> dict[str, float]:
         "forward": lambda: trajectories.play(networks, TAIL),
         "back": lambda: trajectories.reverse(networks, weight),
     }
-    best = dict.fromkeys(ways, float("inf"))
+    best = dict.fromkeys((*ways, "look", "chance"), float("inf"))
     for _ in range(REPEATS):
         for name, way in ways.items():
             start = time.process_time()
             way()
             best[name] = min(best[name], (time.process_time() - start) / PERIODS)
-    return best | {"MB": period_bytes(env, hidden=0) / batch / 1e6}
+        for name, seconds in looking(env).items():
+            best[name] = min(best[name], seconds / PERIODS)
+    return best | {"rows": env.num_rows * batch, "MB": period_bytes(env, hidden=0) / batch / 1e6}
+
+
+def looking(env: BatchedEnv) -> dict[str, float]:
+    """CPU seconds of opening periods up to where agents act, and of their chance."""
+    spent, advance = {"look": 0.0, "chance": 0.0}, env.simulator.trace.advance
+
+    def draw() -> None:
+        start = time.process_time()
+        advance()
+        spent["chance"] += time.process_time() - start
+
+    env.reset(0)
+    with patch.object(env.simulator.trace, "advance", draw):
+        for _ in range(PERIODS):
+            env.close_period(env.no_action)
+            start = time.process_time()
+            env.open_period()
+            env.observe()
+            spent["look"] += time.process_time() - start
+    spent["look"] -= spent["chance"]
+    return spent
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -84,11 +109,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for scenario in options.scenarios:
         for batch in options.batches:
             found = measure(scenario, batch)
+            rows = 1e-9 * found["rows"]
             ratio = found["networks"] / (found["forward"] + found["back"])
             print(
                 f"{scenario} {batch}: networks alone / all of it {ratio:.2f}; ms a period: "
                 f"networks {1e3 * found['networks']:.2f}, forward {1e3 * found['forward']:.2f}, "
-                f"back {1e3 * found['back']:.2f}; {found['MB']:.4f} MB",
+                f"back {1e3 * found['back']:.2f}; {found['MB']:.4f} MB; ns a row: "
+                f"look {found['look'] / rows:.0f}, chance {found['chance'] / rows:.0f}",
                 flush=True,
             )
             numbers[f"{scenario}_{batch}"] = round(ratio, 3)
