@@ -104,7 +104,8 @@ _NOISE = ("object_type=", "reference_type=", "Set the environment variable HYDRA
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 2 for wrong usage, 1 for errors, 130 for Ctrl-C."""
+    """Run one command and return the exit code: 2 for wrong usage, 1 for errors, 130 for Ctrl-C, 75
+    for a training that SIGTERM ended and that can go on."""
     try:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -164,7 +165,7 @@ def _run(name: str, arguments: list[str]) -> int:
         if message is None:
             raise
         print(f"echelon {name}: error: {message}", file=sys.stderr)
-        return 1
+        return getattr(error, "exit_code", 1)
 
 
 def _load(module: str, name: str) -> Callable[..., Any]:

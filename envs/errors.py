@@ -9,6 +9,7 @@ EchelonError
 ├── CheckpointError    a training checkpoint does not verify
 ├── NonFiniteError     a NaN or an infinity came out of a simulation
 ├── TrainingStopped    training can't make progress any more
+├── Interrupted        a signal ended a training; what it had learned is saved
 └── WorkerError        the process of a task ended before its work did
 
 Each message says what, where, what was got, what was wanted and what to do, on one line:
@@ -18,6 +19,7 @@ the commands print it as it is.
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 from envs.redact import redact
@@ -28,7 +30,12 @@ _MOST_READ = 10_000  # of a value that is shown
 
 
 class EchelonError(ValueError):
-    """Root of all errors that a user can cause or fix."""
+    """Root of all errors that a user can cause or fix.
+
+    exit_code: of the command that it ends.
+    """
+
+    exit_code = 1
 
 
 class ConfigError(EchelonError):
@@ -61,6 +68,18 @@ class NonFiniteError(EchelonError):
 
 class TrainingStopped(EchelonError):
     """Training can't make progress any more."""
+
+
+class Interrupted(EchelonError):
+    """A signal ended a training; what it had learned is saved.
+
+    exit_code: 75 (sysexits.h: try again later) after SIGTERM, 130 after Ctrl-C.
+    """
+
+    def __init__(self, number: signal.Signals, text: str = "") -> None:
+        super().__init__(text or f"stopped by {number.name}")
+        self.number = number
+        self.exit_code = 130 if number == signal.SIGINT else 75
 
 
 class WorkerError(EchelonError):

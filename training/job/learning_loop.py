@@ -8,7 +8,7 @@ import time
 import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from envs.errors import TrainingStopped
+from envs.errors import Interrupted, TrainingStopped
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
@@ -18,8 +18,11 @@ from evaluation.comparison.rollout import play
 from evaluation.progress import Progress
 from training.config import Settings
 from training.job.checkpoint import Checkpoint, CheckpointStore
+from training.job.stopping import Stopping, stopped_by_signals
 from training.objective import objective
 from training.rllib.trainer import iteration_metrics, trained_actors
+
+_LONG_ITERATION = 5.0  # seconds: each that takes longer is saved, since none can be waited for
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +51,8 @@ class LearningLoop:
         self.base_cost = self._best_cost = base_cost
         self.best_iteration = self.iteration = 0
         self.has_best = False
+        self._is_whole = False  # whether the models are those of the end of an iteration
+        self._untold: dict[str, float] | None = None
         self.seconds = 0.0
         self.curve: list[tuple[int, float, float, float]] = [(0, 0.0, 0.0, base_cost)]
 
@@ -63,28 +68,62 @@ class LearningLoop:
             self._begin(algorithm)
         iterations, limit = settings.algorithm.iterations, settings.time_limit
         self._progress.phase("learn", limit if limit is not None else iterations)
+        with stopped_by_signals() as stopping:
+            try:
+                self._learn(algorithm, stopping)
+            except Interrupted as interrupted:
+                raise self._left(algorithm, interrupted) from None
+
+    def _learn(self, algorithm: Algorithm, stopping: Stopping) -> None:
+        settings = self._settings
+        iterations, limit = settings.algorithm.iterations, settings.time_limit
         already, start = self.seconds, time.monotonic()
-        last_cost, metrics = self._best_cost, {}
+        last_cost, metrics = self._best_cost, dict[str, float]()
         while self.iteration < iterations and (limit is None or self.seconds < limit):
             # By it schedules fall; algorithms without any don't look.
             algorithm.progress = max(
                 self.iteration / iterations, 0.0 if limit is None else self.seconds / limit
             )
-            metrics = self._iterate(algorithm)
+            begun = time.monotonic()
+            metrics = self._untold = self._iterate(algorithm)
             self.seconds = already + time.monotonic() - start
+            if time.monotonic() - begun > _LONG_ITERATION:
+                self._save(algorithm)
             if self.iteration % settings.validation.every == 0 or self.iteration == iterations:
                 last_cost = self._validate(algorithm, metrics)
             if self.iteration % settings.checkpoint_every == 0:
                 self._save(algorithm)
-            metrics |= {"time/train_seconds": self.seconds, "time/iteration": self.iteration}
-            self._progress.metrics(self.iteration, metrics)
+            self._tell()
             text = (
                 f"iteration {self.iteration}, validation {last_cost / self.base_cost - 1:+.2%}, "
                 f"best {self._best_cost / self.base_cost - 1:+.2%} vs base policy"
             )
             self._progress.update(self.seconds if limit is not None else self.iteration, text)
+            stopping.check()
         if self.iteration % settings.validation.every:
             self._validate(algorithm, metrics)
+
+    def _tell(self) -> None:
+        """Report the numbers of the iteration, once."""
+        if self._untold is not None:
+            own = {"time/train_seconds": self.seconds, "time/iteration": self.iteration}
+            self._progress.metrics(self.iteration, self._untold | own)
+            self._untold = None
+
+    def _left(self, algorithm: Algorithm, interrupted: Interrupted) -> Interrupted:
+        """Save what is learned; return what to tell. An iteration left half done is lost."""
+        if self._is_whole:
+            self._tell()
+            self._save(algorithm)
+        saved = self._store.latest_good()
+        if saved is None:
+            how = "nothing was learned yet"
+        else:
+            how = (
+                f"iteration {saved.step} is saved; go on with: "
+                f"echelon train resume={self._store.folder.parent}"
+            )
+        return Interrupted(interrupted.number, f"{interrupted}; {how}.")
 
     def _begin(self, algorithm: Algorithm) -> None:
         """Validate and keep what learning begins with: it may be the best there will be."""
@@ -110,8 +149,10 @@ class LearningLoop:
         return trained_actors(algorithm)
 
     def _iterate(self, algorithm: Algorithm) -> dict[str, float]:
+        self._is_whole = False
         result = algorithm.train()
         self.iteration += 1
+        self._is_whole = True
         return iteration_metrics(result)
 
     def _validate(self, algorithm: Algorithm, metrics: dict[str, float]) -> float:
