@@ -15,11 +15,13 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from envs.errors import ConfigError, WorkerError
+from envs.errors import ConfigError, WorkerError, shown
+from evaluation.loopback import require_loopback
 from evaluation.progress import Progress, TextProgress
 from evaluation.tasks import Ended, Task
 
 T = TypeVar("T")
+_OPEN = "ECHELON_ALLOW_OPEN_RAY"  # in the environment, 1: Ray may do without a token
 _log = logging.getLogger(__name__)
 
 
@@ -133,7 +135,11 @@ def start_local_ray(cpus: int) -> None:
     """Start Ray on loopback only, without a dashboard.
 
     It is tried twice: on a loaded machine Ray gives up after a fixed half minute.
+
+    Raises:
+        ConfigError: Ray would take jobs without a token, or listens beyond loopback.
     """
+    _require_token()
     for attempt in (1, 2):
         try:
             ray.init(
@@ -144,9 +150,23 @@ def start_local_ray(cpus: int) -> None:
                 logging_level="ERROR",
                 _node_ip_address="127.0.0.1",
             )
-            return
+            break
         except Exception as error:
             if attempt == 2:
                 raise
             _log.warning("Ray did not start (%s); trying once more.", error)
             ray.shutdown()
+    try:
+        require_loopback()
+    except ConfigError:
+        ray.shutdown()
+        raise
+
+
+def _require_token() -> None:
+    mode = os.environ.get("RAY_AUTH_MODE", "token")
+    if mode.lower() != "token" and os.environ.get(_OPEN) != "1":
+        raise ConfigError(
+            f"RAY_AUTH_MODE is {shown(mode)}: any user of this machine could run code in this "
+            f"Ray; expected token, or nothing; unset it, or set {_OPEN}=1 if that is what you want."
+        )

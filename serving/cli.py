@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import ClassVar
 
-import psutil
-
 from conf.compose import NetworkCommand, compose
 from envs.errors import ArtifactError, ConfigError
 from envs.scenarios import build_scenario
 from evaluation.artifact.network_io import same_network
 from evaluation.artifact.registry import model_name, resolve_artifact
+from evaluation.loopback import require_loopback
 from evaluation.tracking.config import TrackingConfig
-from serving.config import ServeConfig, is_loopback
+from serving.config import ServeConfig
 from serving.live import LivePolicy, Source
 
 _EXAMPLE = """curl -s {url}/v1/recommendations -H 'Content-Type: application/json' -d '{body}'"""
@@ -77,7 +76,7 @@ def _run(source: Source, host: str, port: int, example: str) -> None:
     try:
         with _stop_signals(stopped):
             app.start(source, host, port)
-            _require_loopback()
+            require_loopback()
             with _stop_signals(stopped):  # again: Ray has put its own handlers in their place
                 url = f"http://{host}:{port}"
                 print(f"Serving {source.model} ({source.artifact}) at {url}; Ctrl-C ends it. Try:")
@@ -113,22 +112,6 @@ def _free_port(host: str, port: int) -> int:
                 "one: serve.port=8001."
             ) from problem
         return int(probe.getsockname()[1])
-
-
-def _require_loopback() -> None:
-    """Raise ConfigError if this process or one of its children listens beyond loopback."""
-    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
-        try:
-            connections = process.net_connections("tcp")
-        except psutil.Error:  # ended meanwhile
-            continue
-        for connection in connections:
-            if connection.status == psutil.CONN_LISTEN and not is_loopback(connection.laddr.ip):
-                raise ConfigError(
-                    f"'{process.name()}' listens on {connection.laddr.ip} port "
-                    f"{connection.laddr.port}, open to the network; expected loopback only. "
-                    "Unset the RAY_* variables of your environment, then try again."
-                )
 
 
 @contextmanager

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 
 from envs.errors import ConfigError
+from evaluation.loopback import is_loopback
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,3 @@ class ServeConfig:
             raise ConfigError(
                 f"serve.poll_seconds is {self.poll_seconds}; expected 0.1 to 86400 seconds."
             )
-
-
-def is_loopback(text: str) -> bool:
-    """Whether an IP address only reaches this machine; False for what is no address."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback

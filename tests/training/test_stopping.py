@@ -31,7 +31,7 @@ def test_a_signal_saves_the_iteration(
     iterate = LearningLoop._iterate
 
     def signalled(loop: LearningLoop, *arguments: object) -> dict[str, float]:
-        numbers = iterate(loop, *arguments)  # type: ignore[arg-type]
+        numbers = iterate(loop, *arguments)
         if loop.iteration == 3:
             os.kill(os.getpid(), signal.SIGTERM)
         return numbers

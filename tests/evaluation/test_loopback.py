@@ -1,0 +1,39 @@
+"""Ray is started with a token and on loopback, or not at all."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from envs.errors import ConfigError
+from evaluation.loopback import is_loopback, require_loopback
+from evaluation.ray_workers import start_local_ray
+
+
+@pytest.mark.parametrize("mode", ["disabled", "DISABLED", "k8s-none", ""])
+def test_ray_without_a_token_is_refused(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it starts, with the way out."""
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    with pytest.raises(ConfigError, match=r"RAY_AUTH_MODE is .*; unset it, or set ECHELON_ALLOW"):
+        start_local_ray(1)
+
+
+def test_a_listener_for_others_is_found() -> None:
+    """Of this process: on all addresses; on loopback it is none."""
+    with socket.create_server(("127.0.0.1", 0)):
+        require_loopback()
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"listens on 0\.0\.0\.0 port {port}, open"):
+            require_loopback()
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("127.0.0.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("10.0.0.1", False),
+     ("0.0.0.0", False), ("::", False), ("shop", False)],
+)  # fmt: skip
+def test_loopback_addresses(text: str, wanted: bool) -> None:
+    """By number, mapped ones too; a name is none."""
+    assert is_loopback(text) is wanted
