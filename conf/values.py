@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from envs.errors import ConfigError, shown
 from envs.network.checks import LONGEST_RUN
 
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 _LARGEST = 2**63 - 1  # of whole numbers
 _MANY = (1, 1_000_000)
 _RANGES = {  # by the last part of a key
@@ -42,6 +44,11 @@ def must_be_in_range(values: Any) -> None:
 
 def writable(out: str) -> Path:
     """Refuse a folder that can't be made or written, before anything is done that takes long."""
+    if scheme := _SCHEME.match(out):
+        raise ConfigError(
+            f"out is {shown(out)}; expected a folder of this machine: '{scheme[1]}:' isn't known. "
+            "Give a path, such as outputs/mine, or /mnt/shared/mine."
+        )
     folder = Path(out)
     try:
         is_valid = "\0" not in out

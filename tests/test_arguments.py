@@ -181,6 +181,8 @@ HOSTILE = {  # what is typed, what is told
     "a folder that is a file": ("out=/dev/null/x", "expected a folder that can be made"),
     "a folder that can't be": ("out=" + "x" * 300, "out is 'xxx"),
     "a zero byte": ("out=a\x00b", r"out is 'a\x00b'"),
+    "another machine": ("out=s3://bucket/run", "expected a folder of this machine: 's3:' isn't"),
+    "a slash too few": ("out=file:/run", "expected a folder of this machine: 'file:' isn't"),
     "a direction": ("scenario.name=a\u202eb", r"scenario.name is 'a\u202eb'"),
     "a terminal": ("scenario.name=\x1b[2J", r"scenario.name is '\x1b[2J'"),
     "a terminal in a key": ("\x1b[2J=1", r"\x1b[2J"),
@@ -227,20 +229,23 @@ def test_a_password_is_kept_nowhere(name: str, tmp_path: Path) -> None:
     from echelon import COMMANDS
     from envs.errors import ConfigError
     from envs.redact import redact_tree
-    from training.commands.arguments import keep_arguments, with_resumed
+    from training.commands.arguments import keep_record, record_of, with_resumed
 
     command = COMMANDS[name]
     schema = getattr(importlib.import_module(command.module), command.config)
     uri = f"tracking.uri=http://ann:{SECRET}@tracking.example:5000"
     composed = compose(schema, [uri, f"out={tmp_path / 'run'}"])
+    keep_record(
+        composed.folder,
+        record_of(composed.folder, name, composed.arguments, composed.resolved, ()),
+    )
     composed.write()
-    keep_arguments(composed.folder, composed.arguments)
     written = [path.read_text("utf-8") for path in composed.folder.iterdir()]
     assert len(written) == 2
     for text in [*written, repr(composed.command), str(redact_tree(composed.resolved))]:
         assert "p4ss" not in text
         assert "w0rd" not in text
     with pytest.raises(ConfigError, match=r"tracking.uri had a password, .* give tracking.uri="):
-        with_resumed([f"resume={composed.folder}"], "a run", ConfigError)
-    again = with_resumed([f"resume={composed.folder}", uri], "a run", ConfigError)
+        with_resumed([f"resume={composed.folder}"], name, "a run", ConfigError)
+    again = with_resumed([f"resume={composed.folder}", uri], name, "a run", ConfigError)
     assert uri in again

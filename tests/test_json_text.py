@@ -31,7 +31,9 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "tuned parameters": lambda path: read_policy_params(str(path), "tea"),
     "a part of a report": read_part,
     "cases": load_cases,
-    "arguments": lambda path: with_resumed([f"resume={path.parent}"], "a run", ConfigError),
+    "arguments": lambda path: with_resumed(
+        [f"resume={path.parent}"], "train", "a run", ConfigError
+    ),
 }
 
 

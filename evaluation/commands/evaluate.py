@@ -25,7 +25,7 @@ from evaluation.console import ConsoleProgress, make_console
 from evaluation.progress import Progress
 from evaluation.tasks import Task
 from evaluation.tracking.config import TrackingConfig
-from evaluation.tracking.tracker import Tracker
+from evaluation.tracking.tracker import Tracker, must_be_unused
 from evaluation.tuning.cache import read_policy_params
 from evaluation.tuning.config import TuneConfig
 from evaluation.tuning.search import tune_policy
@@ -64,6 +64,7 @@ def _run(composed: Composed[EvaluateCommand]) -> None:
             f"traces is {command.traces} and policies {command.policies}; expected at least one of "
             "each."
         )
+    must_be_unused(composed.folder)
     scenario = build_scenario(command.scenario)
     unused = [name for name in command.policy_params if name not in command.policies]
     if unused:
@@ -87,7 +88,6 @@ def _run(composed: Composed[EvaluateCommand]) -> None:
             workers=workers,
             progress=progress,
         )
-    composed.write()
     _publish(comparison, composed, console)
 
 
@@ -131,10 +131,11 @@ def _artifact(scenario: Scenario, command: EvaluateCommand) -> Artifact:
 
 def _publish(comparison: Comparison, composed: Composed[EvaluateCommand], console: Console) -> None:
     folder, command = composed.folder, composed.command
-    write_json(comparison, folder / "evaluation.json")
-    console.print(as_table(comparison))
-    pictures = draw_all(comparison, folder / "plots")
     with Tracker(command.tracking, folder) as tracker:
+        composed.write()
+        write_json(comparison, folder / "evaluation.json")
+        console.print(as_table(comparison))
+        pictures = draw_all(comparison, folder / "plots")
         tracker.start(
             f"evaluate {comparison.scenario.name}",
             params={"scenario": comparison.scenario.name, "policies": ",".join(command.policies),

@@ -21,7 +21,7 @@ from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
 from evaluation.tasks import Task
 from evaluation.tracking.config import TrackingConfig
-from evaluation.tracking.tracker import Tracker
+from evaluation.tracking.tracker import Tracker, must_be_unused
 from evaluation.tuning.cache import digest, load_tuned, source_digest, store_tuned
 from evaluation.tuning.choose import best_rule, unfit
 from evaluation.tuning.config import ChooseConfig, TuneConfig
@@ -61,6 +61,7 @@ def tune(argv: list[str]) -> int:
 
 def _run(composed: Composed[TuneCommand]) -> None:
     command, console = composed.command, make_console()
+    must_be_unused(composed.folder)
     scenario = build_scenario(command.scenario)
     stock_classes(scenario, command.classes)  # mistakes fail before anything long starts
     if min(command.traces, command.budget, command.check.traces, command.workers) < 1:
@@ -112,12 +113,12 @@ def _run(composed: Composed[TuneCommand]) -> None:
         )
     best = best_rule(comparison)
     record = _record(comparison, tuned, cached, best, digest(facts), command)
-    composed.write()
     path = composed.folder / "tuned.json"
-    write_file(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
-    console.print(_table(comparison, tuned, cached))
-    console.print(f"Best rule: {names[best]}.", highlight=False)
     with Tracker(command.tracking, composed.folder) as tracker:
+        composed.write()
+        write_file(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
+        console.print(_table(comparison, tuned, cached))
+        console.print(f"Best rule: {names[best]}.", highlight=False)
         tracker.start(
             f"tune {scenario.name}",
             params={"scenario": scenario.name, "policies": ",".join(names), "seed": command.seed,

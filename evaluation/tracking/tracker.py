@@ -41,15 +41,27 @@ _log = logging.getLogger(__name__)
 class Tracker:
     """One tracked run. No method waits for the server, save register_model and finish, briefly.
 
-    A second Tracker on the folder of an ended run goes on with the same MLflow run.
+    From its construction to its end the folder belongs to this process. ConfigError where it is
+    another's, or holds a run that isn't resumed; nothing in it has changed then.
+    resumed: go on with the run in the folder, if there is one, and with its MLflow run.
     """
 
     def __init__(
-        self, config: TrackingConfig, run_folder: Path, *, parent: Path | None = None
+        self,
+        config: TrackingConfig,
+        run_folder: Path,
+        *,
+        parent: Path | None = None,
+        resumed: bool = False,
     ) -> None:
+        if not resumed:
+            must_be_unused(run_folder)
         self.folder = Path(run_folder).absolute()
         self._config, self._parent = config, parent
         self._outbox = Outbox(self.folder)
+        if not resumed and self._outbox.events.size:  # another process was faster
+            self._outbox.close()
+            must_be_unused(run_folder)
         self._destination = MlflowDestination(config)
         self._sender = Sender(self._outbox, self._destination)
         self._sampler = threading.Thread(target=self._sample, name="system metrics", daemon=True)
@@ -115,7 +127,7 @@ class Tracker:
 
     def child(self, name: str) -> Tracker:
         """A run of its own below this one, in the folder ``name`` of this run's folder."""
-        return Tracker(self._config, self.folder / name, parent=self.folder)
+        return Tracker(self._config, self.folder / name, parent=self.folder, resumed=True)
 
     @property
     def run_id(self) -> str | None:
@@ -180,6 +192,16 @@ class Tracker:
                     return
                 log.record(step, next(samples))
                 self._sender.wake()
+
+
+def must_be_unused(run_folder: Path) -> None:
+    """Raise ConfigError where a run was recorded in the folder."""
+    events = run_folder / EVENTS
+    if events.exists() and events.stat().st_size:
+        raise ConfigError(
+            f"out={run_folder} holds a run already; expected one run per folder. Give another "
+            "folder, or none; train, sweep and report go on with a run by resume=FOLDER."
+        )
 
 
 def resend(run_folder: Path, config: TrackingConfig | None = None) -> int:

@@ -166,7 +166,9 @@ def test_killed_run_is_resumed_without_gap_or_double(tmp_path: Path, local: Trac
     """The driver dies after step 5, its checkpoint is of step 3: one run, each step once."""
     folder = tmp_path / "run"
     run_and_kill(local, folder)
-    with Tracker(local, folder) as tracker:
+    with pytest.raises(ConfigError, match="holds a run already"):
+        Tracker(local, folder)
+    with Tracker(local, folder, resumed=True) as tracker:
         tracker.start("killed", {"seed": 1, "resume": True})
         for step in range(4, 9):
             tracker.log_metrics(step, {"a": float(step)})

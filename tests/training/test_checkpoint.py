@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from envs.errors import CheckpointError
+from evaluation.files.atomic_folder import write_folder
 from training.job.checkpoint import CheckpointStore
 
 WRITER = """
 import os, sys
 from pathlib import Path
 from training.job.checkpoint import CheckpointStore
-store = CheckpointStore(Path(sys.argv[1]), keep=3)
+store = CheckpointStore(Path(sys.argv[1]), "run", keep=3)
 step = int(sys.argv[2])
 def write(folder):
     (folder / "learner").mkdir()
@@ -34,11 +36,11 @@ while True:
 """
 
 
-def save(store: CheckpointStore, step: int) -> Path:
+def save(store: CheckpointStore, step: int, cost: float | None = None) -> Path:
     def write(folder: Path) -> None:
         (folder / "weights").write_bytes(bytes([step]) * 1000)
 
-    return store.save(step, write, {"value": step})
+    return store.save(step, write, {"value": step}, cost)
 
 
 def harm(path: Path) -> None:
@@ -49,7 +51,7 @@ def harm(path: Path) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "checkpoints", keep=3)
+    return CheckpointStore(tmp_path / "checkpoints", "run", keep=3)
 
 
 def steps(store: CheckpointStore) -> list[int]:
@@ -105,20 +107,63 @@ def test_swapped_folders_are_found(store: CheckpointStore) -> None:
     os.rename(store.folder / "aside", second)
     with pytest.raises(CheckpointError, match="holds the checkpoint of step 1; expected step 2"):
         store.load(2)
-    assert store.latest_good() is None
+    with pytest.raises(CheckpointError, match="None of the 2 checkpoints"):
+        store.latest_good()
 
 
 def test_pruning_keeps_the_best_and_the_newest(store: CheckpointStore) -> None:
     """keep=3 and the best one."""
-    for step in range(1, 4):
-        save(store, step)
-    store.mark_best(2)
-    for step in range(4, 9):
-        save(store, step)
+    for step, cost in enumerate([9.0, 4.0, 5.0, 4.0, 6.0, None, None, 5.0], start=1):
+        save(store, step, cost)
     assert steps(store) == [2, 6, 7, 8]
     best = store.best()
     assert best is not None
+    assert (best.step, best.cost) == (2, 4.0)
+
+
+def test_a_damaged_best_gives_way_to_the_next(
+    store: CheckpointStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By its own cost, with a warning; none that was not validated takes its place."""
+    for step, cost in enumerate([2.0, 3.0, 4.0, None], start=1):
+        save(store, step, cost)
+    harm(store.folder / "step_000000001" / "checkpoint.json")
+    best = store.best()
+    assert best is not None
     assert best.step == 2
+    assert "Checkpoint of step 1 passed over" in caplog.text
+    for step in (2, 3):
+        shutil.rmtree(store.folder / f"step_{step:09d}")
+    assert store.best() is None
+
+
+def test_another_runs_checkpoint_is_refused(
+    tmp_path: Path, store: CheckpointStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Though it is whole, and better; where there is no other, nothing begins anew in silence."""
+    save(store, 1, 5.0)
+    other = CheckpointStore(tmp_path / "other", "other")
+    shutil.copytree(save(other, 2, 1.0), store.folder / "step_000000002")
+    for found in (store.latest_good(), store.best()):
+        assert found is not None
+        assert found.step == 1
+    assert "step_000000002' holds a checkpoint of another run, other; expected" in caplog.text
+    shutil.rmtree(store.folder / "step_000000001")
+    with pytest.raises(CheckpointError, match=r"None of the 1 checkpoints .* begin a new run"):
+        store.latest_good()
+    save(store, 3)
+    assert steps(store) == [2, 3]  # nor is it thrown away
+
+
+def test_a_checkpoint_of_before_is_told(store: CheckpointStore) -> None:
+    """It didn't say whose it is."""
+
+    def fill(folder: Path) -> None:
+        (folder / "checkpoint.json").write_text('{"step": 1, "time": 0.0, "meta": {}}')
+
+    write_folder(store.folder / "step_000000001", fill)
+    with pytest.raises(CheckpointError, match="was written by an earlier version of Echelon"):
+        store.load(1)
 
 
 def test_pruning_counts_only_good_ones(store: CheckpointStore) -> None:
@@ -133,7 +178,7 @@ def test_pruning_counts_only_good_ones(store: CheckpointStore) -> None:
 
 def test_resume_below_a_damaged_one_keeps_what_it_saves(tmp_path: Path) -> None:
     """The checkpoint just saved stays, though a damaged one has a higher step."""
-    store = CheckpointStore(tmp_path, keep=1)
+    store = CheckpointStore(tmp_path, "run", keep=1)
     save(store, 5)
     save(store, 9)
     harm(store.folder / "step_000000009" / "state" / "weights")
@@ -160,12 +205,12 @@ def test_failed_save_leaves_the_others(store: CheckpointStore) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda s: s.mark_best(7), "does not exist"),
+        (lambda s: s.load(7), "does not exist"),
         (lambda s: s.save(-1, lambda f: None), "expected an integer >= 0"),
         (lambda s: s.save(1, lambda f: None, {"x": object()}), "meta is not plain JSON"),
-        (lambda s: CheckpointStore(s.folder, keep=0), "expected at least 1"),
+        (lambda s: CheckpointStore(s.folder, "run", keep=0), "expected at least 1"),
     ],
-    ids=["unknown best", "negative step", "meta", "keep"],
+    ids=["unknown step", "negative step", "meta", "keep"],
 )
 def test_wrong_use_is_refused(store: CheckpointStore, call: object, message: str) -> None:
     """With what was wanted."""
@@ -177,7 +222,7 @@ def test_wrong_use_is_refused(store: CheckpointStore, call: object, message: str
 def test_acknowledged_checkpoint_survives_kills(tmp_path: Path) -> None:
     """25 SIGKILLs at random moments of saving: the last acknowledged step is there and whole."""
     chance = random.Random(3)
-    store = CheckpointStore(tmp_path, keep=3)
+    store = CheckpointStore(tmp_path, "run", keep=3)
     acknowledged = 0
     kills = 0
     while kills < 25:

@@ -15,9 +15,9 @@ from evaluation.artifact.network_io import same_network
 from evaluation.recommendation.recommender import Recommender
 from evaluation.recommendation.schemas import RecommendationRequest
 from tests.test_network_file import EXAMPLES, built
-from training.commands.arguments import keep_arguments, with_resumed
+from training.commands.arguments import keep_record, record_of, with_resumed
 from training.commands.report import ReportCommand, _scenario_name, _train_command, _with_network
-from training.commands.train import TrainCommand, _parameters
+from training.commands.train import MAY_DIFFER, TrainCommand, _parameters
 
 
 def report(*arguments: str) -> Composed[ReportCommand]:
@@ -96,9 +96,10 @@ def test_a_run_goes_on_with_the_network_it_began_with(
     network, run = tmp_path / name, tmp_path / "run"
     network.write_text(EXAMPLES[0].read_text(encoding="utf-8"), encoding="utf-8")
     run.mkdir()
-    keep_arguments(run, compose(TrainCommand, [f"network={network}", "smoke=true"]).arguments)
+    begun = compose(TrainCommand, [f"network={network}", "smoke=true"])
+    keep_record(run, record_of(run, "train", begun.arguments, begun.resolved, MAY_DIFFER))
     again = [f"resume={run}"]
-    assert len(with_resumed(again, "a run", ConfigError)) == 4
+    assert len(with_resumed(again, "train", "a run", ConfigError)) == 4
     with network.open("a", encoding="utf-8") as file:
         file.write("horizon: 90\n")
     assert main(["train", *again]) == 1
@@ -108,11 +109,13 @@ def test_a_run_goes_on_with_the_network_it_began_with(
     assert f"Give {kept} to go on" in told
     network.unlink()
     with pytest.raises(ConfigError, match="is gone"):
-        with_resumed(again, "a run", ConfigError)
-    resumed = with_resumed([*again, kept], "a run", ConfigError)
+        with_resumed(again, "train", "a run", ConfigError)
+    resumed = with_resumed([*again, kept], "train", "a run", ConfigError)
     composed = compose(TrainCommand, resumed)
     assert composed.command.scenario.name == network.stem
-    keep_arguments(run, composed.arguments)
-    assert compose(TrainCommand, with_resumed(again, "a run", ConfigError)).resolved["network"] == (
-        str(run / "network" / name)
-    )
+    keep_record(run, record_of(run, "train", composed.arguments, composed.resolved, MAY_DIFFER))
+    resumed = with_resumed(again, "train", "a run", ConfigError)
+    assert compose(TrainCommand, resumed).resolved["network"] == str(run / "network" / name)
+    (run / "network" / name).write_text("nodes: {}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="Bring it back, or begin a new run"):
+        with_resumed(again, "train", "a run", ConfigError)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +15,12 @@ from conf.arguments import leaves
 from conf.compose import compose
 from echelon import main
 from envs.errors import ConfigError
+from evaluation.progress import SilentProgress
+from evaluation.tracking.tracker import Tracker
+from tests.settings import as_shipped
 from training.commands.train import TrainCommand
 from training.studies.sweep import Trial, TrialLog, as_markdown, read_space, trial_arguments
+from training.studies.trial_recorder import TrialRecorder
 
 _RATE = {"low": 1e-4, "high": 1e-2, "scale": "log"}
 
@@ -79,6 +84,25 @@ def test_log_goes_on_after_a_line_cut_short(tmp_path: Path) -> None:
     assert "best validation cost [USD per week]" in heading
     assert rows[0] == "| 2 | 7 | 2 | finished | a=3 |"
     assert rows[2] == "| 1 | - | 1 | failed: cost \\| is nan | a=2 |"
+
+
+@pytest.mark.parametrize(
+    ("reached", "state"), [(3, "stopped early"), (4, "finished")], ids=["on the way", "at the end"]
+)
+def test_a_trial_that_came_to_its_end_is_finished(reached: int, state: str, tmp_path: Path) -> None:
+    """Though ASHA, which judges it there with grace=1, stopped it before it could say so."""
+    with Tracker(as_shipped("tracking", enabled=False), tmp_path) as tracker:
+        tracker.start("sweep")
+        recorder = TrialRecorder(
+            tmp_path, tracker, SilentProgress(), lambda _: ["a=1"], ("iteration", 4)
+        )
+        trial = SimpleNamespace(config={"trial": 0})
+        for iteration in range(1, reached + 1):
+            result = {"iteration": iteration, "seconds": 0.1 * iteration, "cost": 5.0}
+            recorder.on_trial_result(iteration, [], trial, {**result, "ended": False})
+        recorder.on_trial_complete(reached, [], trial)
+    [ended] = TrialLog(tmp_path / "trials.jsonl").read()
+    assert (ended.state, len(ended.curve)) == (state, reached)
 
 
 @pytest.mark.nightly

@@ -13,7 +13,7 @@ from echelon import main
 from envs.environment.batched_env import BatchedEnv
 from evaluation.artifact.artifact import load_artifact
 from evaluation.artifact.network_io import scenario_from_plain
-from training.job.checkpoint import CheckpointStore
+from training.job.run_record import checkpoints_of
 
 SMALL = [
     "scenario=one_warehouse_n_stores",
@@ -80,7 +80,7 @@ def test_resume_goes_on_from_the_last_checkpoint(
     monkeypatch.chdir(workplace)
     assert main(["train", *SMALL, "out=again", "algorithm.iterations=2", "checkpoint_every=1",
                  "register=false"]) == 0  # fmt: skip
-    store = CheckpointStore(workplace / "again" / "checkpoints")
+    store = checkpoints_of(workplace / "again")
     last = store.latest_good()
     assert last is not None
     assert last.step == 2
@@ -103,7 +103,7 @@ def test_a_corrupt_checkpoint_is_passed_over(
     monkeypatch.chdir(workplace)
     assert main(["train", *SMALL, "out=flipped", "algorithm.iterations=2", "checkpoint_every=1",
                  "register=false"]) == 0  # fmt: skip
-    store = CheckpointStore(workplace / "flipped" / "checkpoints")
+    store = checkpoints_of(workplace / "flipped")
     newest = store.latest_good()
     assert newest is not None
     victim = max((p for p in newest.path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)

@@ -18,7 +18,7 @@ from evaluation.artifact.artifact import load_artifact
 from tests.settings import as_shipped, training
 from tests.training.conftest import small_config, small_factory
 from training.commands.train import TrainCommand
-from training.job.checkpoint import CheckpointStore
+from training.job.run_record import checkpoints_of
 from training.job.warm_start import load_start
 from training.rllib.trainer import build_algorithm, set_actors, trained_actors
 
@@ -62,7 +62,7 @@ def test_an_imitated_policy_is_where_learning_begins(workplace: Path) -> None:
     assert teacher < base
     assert imitated < 0.5 * (teacher + base)
     assert first["imitation/error"] < 0.2
-    best = CheckpointStore(workplace / "first" / "checkpoints").best()
+    best = checkpoints_of(workplace / "first").best()
     assert best is not None
     assert best.meta["best_cost"] <= imitated
 
@@ -83,7 +83,7 @@ def test_a_start_is_kept_when_nothing_beats_it(
             assert torch.equal(tensor, after.policy.actors[kind].state_dict()[name])
     numbers = metrics_of(workplace / "kept")
     assert numbers[1]["validation/cost_per_period"] > numbers[0]["validation/cost_per_period"]
-    best = CheckpointStore(workplace / "kept" / "checkpoints").best()
+    best = checkpoints_of(workplace / "kept").best()
     assert best is not None
     assert best.step == 0
 
@@ -98,7 +98,7 @@ def test_resume_needs_the_start_no_more(workplace: Path, monkeypatch: pytest.Mon
     shutil.rmtree("gone")
     shutil.rmtree("resumed/checkpoints/step_000000002", ignore_errors=True)
     assert main(["train", "resume=resumed", "algorithm.iterations=3"]) == 0
-    store = CheckpointStore(workplace / "resumed" / "checkpoints")
+    store = checkpoints_of(workplace / "resumed")
     best = store.best()
     assert best is not None
     assert best.step == 0

@@ -1,51 +1,94 @@
-"""The arguments of a run, kept in its folder, so that `resume=FOLDER` can go on with them."""
+"""What a run was begun with, kept in its folder, so that `resume=FOLDER` can go on with it."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from conf.arguments import parsed
-from envs.errors import EchelonError
-from envs.json_text import read_json
+from conf.arguments import leaves, parsed
+from envs.errors import ConfigError, EchelonError
 from envs.redact import redact_tree
+from training.job.run_record import RECORD, RunRecord
 
-_ARGUMENTS = "arguments.json"
 _NETWORK = "network"  # a folder with a copy of the network file, where there is one
+_MOST_NAMED = 4  # differences in a message
 
 
-def keep_arguments(folder: Path, arguments: Sequence[str]) -> None:
-    """Write the arguments, but for the folders, and without credentials; copy the network file."""
+def record_of(
+    folder: Path,
+    command: str,
+    arguments: Sequence[str],
+    resolved: Mapping[str, Any],
+    may_differ: Sequence[str] | None,
+) -> RunRecord:
+    """Return what to keep of a run in `folder`, which this process owns; nothing is written yet.
+
+    resolved: the configuration, by key.
+    may_differ: keys, or groups of keys, that a resumed run may have other values of (None: all).
+    Raises ConfigError where a run lives in the folder that isn't resumed, and where one is resumed
+    with another configuration.
+    """
     kept = redact_tree([a for a in arguments if not a.startswith(("resume=", "out="))])
-    (folder / _ARGUMENTS).write_text(json.dumps(kept), encoding="utf-8")
+    config = {key: json.dumps(value, default=str) for key, value in leaves(redact_tree(resolved))}
     network = _network_of(arguments)
+    record = RunRecord(
+        command=command, arguments=kept, config=config,
+        network=None if network is None else _file_hash(network),
+    )  # fmt: skip
+    if _resumed(arguments) is None:
+        for name in (RECORD, "config.yaml"):
+            if (folder / name).exists():
+                raise ConfigError(
+                    f"out={folder} holds {name} of another run; expected one run per folder. Give "
+                    f"resume={folder} to go on with it, or another folder."
+                )
+        return record
+    before = RunRecord.read(folder, error=ConfigError)
+    if may_differ is not None:
+        _must_be_alike(folder, before.config, config, may_differ)
+    return dataclasses.replace(record, run=before.run)
+
+
+def keep_record(folder: Path, record: RunRecord) -> None:
+    """Write the record; copy the network file."""
+    record.write(folder)
+    network = _network_of(record.arguments)
     if network is not None and not (folder / _NETWORK).exists():
         (folder / _NETWORK).mkdir()
         shutil.copyfile(network, folder / _NETWORK / network.name)
 
 
-def with_resumed(argv: list[str], expected: str, error: type[EchelonError]) -> list[str]:
+def with_resumed(
+    argv: list[str], command: str, expected: str, error: type[EchelonError]
+) -> list[str]:
     """Put the arguments of the run to go on with in front; its folder is the folder again.
 
+    command: that must have begun it.
     expected: what `resume` should have been the folder of, with an example. Raises `error` where
     the arguments can't be read, or the network file has changed since.
     """
-    folder = next((a.split("=", 1)[1] for a in argv if a.startswith("resume=")), None)
+    folder = _resumed(argv)
     if folder is None:
         return argv
-    path = Path(folder) / _ARGUMENTS
+    for argument in argv:
+        if argument.startswith("out=") or argument in ("-m", "--multirun"):
+            raise error(
+                f"resume={folder} and {argument} are both given; expected resume alone: one run "
+                "goes on, in its folder."
+            )
     try:
-        saved = read_json(path)
-        if not isinstance(saved, list) or not all(isinstance(a, str) for a in saved):
-            raise ValueError("it is no list of texts")
-    except (OSError, ValueError) as problem:
-        raise error(
-            f"resume={folder}: can't read '{path}' ({problem}); expected the folder of {expected}."
-        ) from problem
+        record = RunRecord.read(Path(folder), error=error)
+        if record.command != command:
+            raise error(f"'{record.command or 'a sweep or a report'}' began it, not '{command}'.")
+    except error as problem:
+        raise error(f"resume={folder}: {problem} Expected the folder of {expected}.") from problem
     new = {a.split("=", 1)[0] for a in argv}
-    old = [a for a in saved if a.split("=", 1)[0] not in new]
+    old = [a for a in record.arguments if a.split("=", 1)[0] not in new]
     for argument in old:
         if "***" in argument:
             key = argument.split("=", 1)[0]
@@ -53,8 +96,14 @@ def with_resumed(argv: list[str], expected: str, error: type[EchelonError]) -> l
                 f"resume={folder}: {key} had a password, which isn't kept; expected it again: give "
                 f"{key}=..."
             )
-    _must_be_as_it_was(folder, _network_of([*old, *argv]), error)
+    network = _network_of([*old, *argv])
+    if network is not None and record.network is not None:
+        _must_be_as_it_was(Path(folder), network, record.network, error)
     return [*old, *argv, f"out={folder}"]
+
+
+def _resumed(arguments: Sequence[str]) -> str | None:
+    return next((a.split("=", 1)[1] for a in arguments if a.startswith("resume=")), None)
 
 
 def _network_of(arguments: Sequence[str]) -> Path | None:
@@ -66,13 +115,36 @@ def _network_of(arguments: Sequence[str]) -> Path | None:
     return None if value is None else Path(value if isinstance(value, str) else text)
 
 
-def _must_be_as_it_was(folder: str, network: Path | None, error: type[EchelonError]) -> None:
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _must_be_as_it_was(folder: Path, network: Path, wanted: str, error: type[EchelonError]) -> None:
     """Refuse to go on with another network than the run began with."""
-    for kept in (Path(folder) / _NETWORK).glob("*") if network is not None else ():
-        assert network is not None
-        if not network.is_file() or network.read_bytes() != kept.read_bytes():
-            raise error(
-                f"resume={folder}: network={network} is gone, or not what it was when the run "
-                f"began. Give network={kept} to go on with the network of then, or begin a new run "
-                "with the new one."
-            )
+    if network.is_file() and _file_hash(network) == wanted:
+        return
+    kept = [path for path in (folder / _NETWORK).glob("*") if _file_hash(path) == wanted]
+    way = f"Give network={kept[0]} to go on with the network of then" if kept else "Bring it back"
+    raise error(
+        f"resume={folder}: network={network} is gone, or not what it was when the run began. "
+        f"{way}, or begin a new run with the new one."
+    )
+
+
+def _must_be_alike(
+    folder: Path, before: Mapping[str, str], now: Mapping[str, str], may_differ: Sequence[str]
+) -> None:
+    nothing = "not there"
+    differences = [
+        f"{key} was {before.get(key, nothing)[:60]} and is {now.get(key, nothing)[:60]}"
+        for key in dict.fromkeys([*now, *before])
+        if before.get(key) != now.get(key)
+        and not any(key == free or key.startswith(f"{free}.") for free in may_differ)
+    ]
+    if differences:
+        more = len(differences) - _MOST_NAMED
+        named = ", ".join(differences[:_MOST_NAMED]) + (f", and {more} more" if more > 0 else "")
+        raise ConfigError(
+            f"resume={folder}: {named}; expected the configuration that the run began with, but "
+            f"for {', '.join(may_differ)}. Leave out what differs, or begin a new run."
+        )

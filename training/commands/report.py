@@ -35,7 +35,7 @@ from evaluation.value.tables import HEADINGS, as_json, as_markdown, costs_text, 
 from evaluation.value.tree import Advice, VerdictTree, fit_tree
 from evaluation.value.verdict import Prices
 from evaluation.workers import open_workers, prepare_ray
-from training.commands.arguments import keep_arguments, with_resumed
+from training.commands.arguments import keep_record, record_of, with_resumed
 from training.commands.train import TrainCommand
 
 _log = logging.getLogger(__name__)
@@ -79,10 +79,8 @@ def report(argv: list[str]) -> int:
     # Scenarios share the cores: more threads in each would only stall the others.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     prepare_ray()
-    failed = [
-        _run(composed)
-        for composed in compose_runs(ReportCommand, with_resumed(argv, _RESUMED, ConfigError))
-    ]
+    argv = with_resumed(argv, "report", _RESUMED, ConfigError)
+    failed = [_run(composed) for composed in compose_runs(ReportCommand, argv)]
     return int(any(failed))
 
 
@@ -132,9 +130,11 @@ def _run(composed: Composed[ReportCommand]) -> bool:
     command = composed.command
     _check(command)
     report = _Report(composed)
-    composed.write()
-    keep_arguments(composed.folder, composed.arguments)
-    with Tracker(command.tracking, composed.folder) as tracker:
+    with Tracker(command.tracking, composed.folder, resumed=command.resume is not None) as tracker:
+        # Its parts say themselves what they were made with.
+        record = record_of(composed.folder, "report", composed.arguments, composed.resolved, None)
+        keep_record(composed.folder, record)
+        composed.write()
         tracker.start(
             f"report {len(report.studies)} scenarios",
             params={"scenarios": ",".join(command.scenarios), "seeds": command.seeds,

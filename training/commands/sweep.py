@@ -27,15 +27,20 @@ from envs.scenarios import build_scenario
 from evaluation.comparison.plots import save_figure
 from evaluation.comparison.units import cost_unit
 from evaluation.console import ConsoleProgress, make_console
+from evaluation.files.atomic_folder import write_file
 from evaluation.progress import SilentProgress
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.choose import choose_base_policy
 from evaluation.workers import prepare_ray
-from training.commands.arguments import keep_arguments, with_resumed
-from training.commands.train import TrainCommand, publish
+from training.commands.arguments import keep_record, record_of, with_resumed
+from training.commands.train import MAY_DIFFER, TrainCommand, publish
 
 _RESUMED = "a sweep, such as outputs/sweep/20260101_120000_000"
+_MAY_DIFFER = (
+    "trials", "workers", "grace", "register", "tracking", "resume", "out",
+    *(f"training.{key}" for key in MAY_DIFFER if not key.startswith(("algorithm.", "time_"))),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def sweep(argv: list[str]) -> int:
     ):
         os.environ.setdefault(name, value)
     prepare_ray()
-    argv = with_resumed(argv, _RESUMED, ConfigError)
+    argv = with_resumed(argv, "sweep", _RESUMED, ConfigError)
     own, options = [a for a in argv if _is_own(a)], [a for a in argv if not _is_own(a)]
     composed = next(compose_runs(SweepCommand, own))
     return int(not _run(composed, options))
@@ -86,9 +91,11 @@ def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
         command.space, lambda extra: dict(leaves(_composed([*options, *extra]).resolved))
     )
     fixed = _composed(options)
-    composed.write()
-    keep_arguments(folder, [*composed.arguments, *options])
-    with Tracker(command.tracking, folder) as tracker:
+    with Tracker(command.tracking, folder, resumed=command.resume is not None) as tracker:
+        resolved = {**composed.resolved, "training": fixed.resolved}
+        arguments = [*composed.arguments, *options]
+        keep_record(folder, record_of(folder, "sweep", arguments, resolved, _MAY_DIFFER))
+        composed.write()
         tracker.start(
             f"sweep {fixed.command.scenario.name}",
             params={"space": json.dumps(command.space), "trials": command.trials},
@@ -135,7 +142,7 @@ def _base_parameters(
     if not path.exists():
         scenario = build_scenario(fixed.command.scenario)
         prepared, _ = prepare_scenario(scenario, fixed.command.tune, progress)
-        path.write_text(json.dumps(prepared.policy_params), encoding="utf-8")
+        write_file(path, json.dumps(prepared.policy_params).encode())
     parameters: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return parameters
 
@@ -199,7 +206,7 @@ def _search(
         ("iteration", train_command.algorithm.iterations) if limit is None else ("seconds", limit)
     )
     drawn = functools.partial(trial_arguments, space, train_command.seed)
-    recorder = TrialRecorder(folder, tracker, progress, drawn)
+    recorder = TrialRecorder(folder, tracker, progress, drawn, end=(unit, most))
     trainable = functools.partial(
         _trial, options=options, drawn=drawn, folder=folder, parameters=parameters,
         home=os.getcwd(),

@@ -21,11 +21,17 @@ from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.choose import choose_base_policy
 from evaluation.workers import prepare_ray
-from training.commands.arguments import keep_arguments, with_resumed
+from training.commands.arguments import keep_record, record_of, with_resumed
 from training.config import Settings
+from training.job.run_record import checkpoints_of
 from training.rllib.algorithms import ALGORITHMS
 
 _RESUMED = "a run, such as outputs/train/retail/20260101_120000_000"
+# What a resumed run may have other values of: when it ends, and where and how it runs.
+MAY_DIFFER = (
+    "algorithm.iterations", "algorithm.learning_rate", "time_limit", "checkpoint_every", "test",
+    "resources", "tracking", "register", "network", "resume", "out",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,9 @@ class TrainCommand(Settings, ScenarioCommand):
 def train(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
     prepare_ray()
-    for composed in compose_runs(TrainCommand, with_resumed(argv, _RESUMED, CheckpointError)):
+    for composed in compose_runs(
+        TrainCommand, with_resumed(argv, "train", _RESUMED, CheckpointError)
+    ):
         _run(composed)
     return 0
 
@@ -51,18 +59,26 @@ def train(argv: list[str]) -> int:
 def _run(composed: Composed[TrainCommand]) -> None:
     command, console = composed.command, make_console()
     scenario = build_scenario(command.scenario)
-    if command.scenario.base_policy is None:
-        with ConsoleProgress(console) as progress:
-            chosen = choose_base_policy(scenario, composed.folder, progress)
-        # Its parameters are tuned as those of any other base policy: with the whole budget.
-        scenario = dataclasses.replace(scenario, base_policy=chosen.name)
-    command.imitate.teacher(scenario)
-    from evaluation.ray_workers import ray_session  # Ray takes seconds to import
-    from training.job.train import train as run_training
+    if command.scenario.base_policy is not None:
+        command.imitate.teacher(scenario)  # mistakes fail before there is a folder
+    resumed = command.resume is not None
+    with Tracker(command.tracking, composed.folder, resumed=resumed) as tracker:
+        record = record_of(
+            composed.folder, "train", composed.arguments, composed.resolved, MAY_DIFFER
+        )
+        if resumed and checkpoints_of(composed.folder).latest_good() is None:
+            console.print("No checkpoint was saved yet: training begins at iteration 0.")
+        if command.scenario.base_policy is None:
+            with ConsoleProgress(console) as progress:
+                chosen = choose_base_policy(scenario, composed.folder, progress)
+            # Its parameters are tuned as those of any other base policy: with the whole budget.
+            scenario = dataclasses.replace(scenario, base_policy=chosen.name)
+            command.imitate.teacher(scenario)
+        keep_record(composed.folder, record)
+        composed.write()
+        from evaluation.ray_workers import ray_session  # Ray takes seconds to import
+        from training.job.train import train as run_training
 
-    composed.write()
-    keep_arguments(composed.folder, composed.arguments)
-    with Tracker(command.tracking, composed.folder) as tracker:
         tracker.start(
             f"{scenario.name} seed {command.seed}",
             params=_parameters(composed),

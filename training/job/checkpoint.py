@@ -3,11 +3,13 @@
 One folder per step, written whole or not at all (``evaluation.files.atomic_folder``):
 
     step_000000120/
-      checkpoint.json   step, time, meta
+      checkpoint.json   run, step, time, cost, meta
       state/            whatever ``write`` put there (RLlib's ``save_to_path``: it holds pickles,
                         so only the trainer that wrote it should read it)
       SHA256SUMS
-    best.json           the step marked best
+
+Each says which run it is of and what its models cost on validation: the best is the one of the
+lowest cost. So nothing that decides what is resumed or exported lies outside of a seal.
 """
 
 from __future__ import annotations
@@ -16,16 +18,15 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from envs.errors import CheckpointError
-from evaluation.files.atomic_folder import recover_folder, verify_folder, write_file, write_folder
+from evaluation.files.atomic_folder import recover_folder, verify_folder, write_folder
 
 _DESCRIPTION = "checkpoint.json"
-_BEST = "best.json"
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Checkpoint:
     step: int
     path: Path  # the whole folder
     meta: Mapping[str, Any]
+    cost: float | None = None  # on validation; None: these models were not validated
 
     @property
     def state(self) -> Path:
@@ -45,18 +47,27 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """The checkpoints of one run; one process writes, any may read."""
+    """The checkpoints of one run; one process writes, any may read.
 
-    def __init__(self, folder: Path, keep: int = 3) -> None:
+    run: its identity; a checkpoint of another one is as good as damaged.
+    """
+
+    def __init__(self, folder: Path, run: str, keep: int = 3) -> None:
         if keep < 1:
             raise CheckpointError(f"keep is {keep}; expected at least 1. Keep one or more.")
         self.folder = Path(folder).absolute()
-        self.keep = keep
+        self.run, self.keep = run, keep
 
     def save(
-        self, step: int, write: Callable[[Path], object], meta: Mapping[str, Any] | None = None
+        self,
+        step: int,
+        write: Callable[[Path], object],
+        meta: Mapping[str, Any] | None = None,
+        cost: float | None = None,
     ) -> Path:
         """Save what ``write(empty_folder)`` leaves behind; when this returns, it is on the disk.
+
+        cost: of these models on validation, where they were validated.
 
         A checkpoint of the same step gives way. Older ones are pruned: the newest ``keep`` that
         verify and the best one stay. Raises CheckpointError when the disk refuses; what ``write``
@@ -65,7 +76,10 @@ class CheckpointStore:
         if step < 0:
             raise CheckpointError(f"Checkpoint step is {step}; expected an integer >= 0.")
         try:
-            description = json.dumps({"step": step, "time": time.time(), "meta": dict(meta or {})})
+            description = json.dumps(
+                {"run": self.run, "step": step, "time": time.time(), "cost": cost,
+                 "meta": dict(meta or {})}
+            )  # fmt: skip
         except (TypeError, ValueError) as problem:
             raise CheckpointError(
                 f"Checkpoint of step {step}: meta is not plain JSON ({problem}). Convert it."
@@ -83,14 +97,34 @@ class CheckpointStore:
         return path
 
     def latest_good(self) -> Checkpoint | None:
-        """The newest checkpoint that verifies, or None; each bad one passed over is a warning."""
+        """The newest checkpoint that verifies, each bad one passed over with a warning.
+
+        None where none was saved yet; CheckpointError where there are some and none verifies.
+        """
+        good = next(self._good(), None)
+        if good is None and (steps := self._steps()):
+            raise CheckpointError(
+                f"None of the {len(steps)} checkpoints in '{self.folder}' can be used, see the "
+                "warnings; expected one that verifies. Bring back a copy of one, or begin a new "
+                "run in another folder."
+            )
+        return good
+
+    def best(self) -> Checkpoint | None:
+        """The checkpoint of the lowest cost among those that verify; None where none was validated.
+
+        Each bad one passed over is a warning.
+        """
+        return _best(self._good())
+
+    def _good(self) -> Iterator[Checkpoint]:
+        """Yield what verifies, newest first."""
         self._recover()
         for step in sorted(self._steps(), reverse=True):
             try:
-                return self.load(step)
+                yield self.load(step)
             except CheckpointError as problem:
                 _log.warning("Checkpoint of step %d passed over: %s", step, problem)
-        return None
 
     def load(self, step: int) -> Checkpoint:
         """The checkpoint of that step, verified; CheckpointError names the bad file."""
@@ -98,57 +132,38 @@ class CheckpointStore:
         verify_folder(path, error=CheckpointError)
         try:
             description = json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
-            saved_step, meta = description["step"], dict(description["meta"])
+            if "run" not in description:
+                raise CheckpointError(
+                    f"Folder '{path}' was written by an earlier version of Echelon, which can't be "
+                    "gone on with; begin a new run (start=RUN begins with the policy of one)."
+                )
+            run, saved_step = description["run"], description["step"]
+            cost, meta = description["cost"], dict(description["meta"])
+        except CheckpointError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
             raise CheckpointError(
                 f"File '{path / _DESCRIPTION}' can't be read: {problem!r}. Use another checkpoint."
             ) from problem
+        if run != self.run:
+            raise CheckpointError(
+                f"Folder '{path}' holds a checkpoint of another run, {run}; expected one of "
+                f"{self.run}. Put it back to where it belongs."
+            )
         if saved_step != step:
             raise CheckpointError(
                 f"Folder '{path}' holds the checkpoint of step {saved_step}; expected step {step}. "
                 "Give the folder its own name back."
             )
-        return Checkpoint(step, path, meta)
-
-    def mark_best(self, step: int) -> None:
-        """Keep this one whatever comes; CheckpointError if it does not verify."""
-        self.load(step)
-        write_file(self.folder / _BEST, json.dumps({"step": step}).encode())
-
-    def best(self) -> Checkpoint | None:
-        """The checkpoint marked best, verified; None when none was marked."""
-        step = self._best_step()
-        return None if step is None else self.load(step)
-
-    def _best_step(self) -> int | None:
-        path = self.folder / _BEST
-        if not path.exists():
-            return None
-        try:
-            return int(json.loads(path.read_text(encoding="utf-8"))["step"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
-            raise CheckpointError(
-                f"File '{path}' can't be read: {problem!r}. Remove it, or mark the best again."
-            ) from problem
+        return Checkpoint(step, path, meta, cost)
 
     def _prune(self, saved: int) -> None:
-        """Remove what is older than the newest ``keep`` good ones; when in doubt, keep."""
-        try:
-            stay = {saved, self._best_step()}
-        except CheckpointError as problem:
-            _log.warning("No checkpoint was pruned: %s", problem)
-            return
-        good = 0
-        for step in sorted(self._steps(), reverse=True):
-            if good >= self.keep:
-                if step not in stay:
-                    shutil.rmtree(self._path(step), ignore_errors=True)
-                continue
-            try:
-                self.load(step)
-                good += 1
-            except CheckpointError as problem:
-                _log.warning("Checkpoint of step %d is damaged: %s", step, problem)
+        """Remove what is older than the newest ``keep`` good ones; what doesn't verify stays."""
+        good = list(self._good())
+        best = _best(good)
+        for checkpoint in good[self.keep :]:
+            if checkpoint is not best and checkpoint.step != saved:
+                shutil.rmtree(checkpoint.path, ignore_errors=True)
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step_{step:09d}"
@@ -164,3 +179,9 @@ class CheckpointStore:
         if self.folder.is_dir():
             for leftover in list(self.folder.glob(".step_*")):
                 recover_folder(self.folder / leftover.name.split(".")[1])
+
+
+def _best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
+    """The one of the lowest cost, the first of equal ones."""
+    costs = [(c.cost, c.step, c) for c in checkpoints if c.cost is not None]
+    return min(costs, key=lambda one: one[:2])[2] if costs else None

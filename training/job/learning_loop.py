@@ -8,7 +8,7 @@ import time
 import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from envs.errors import Interrupted, TrainingStopped
+from envs.errors import CheckpointError, Interrupted, TrainingStopped
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
@@ -49,6 +49,7 @@ class LearningLoop:
         name = scenario.base_policy
         self._base = build_policy(name, scenario.compiled, scenario.policy_params[name])
         self.base_cost = self._best_cost = base_cost
+        self._cost: float | None = None  # on validation, of the models as they are
         self.best_iteration = self.iteration = 0
         self.has_best = False
         self._is_whole = False  # whether the models are those of the end of an iteration
@@ -138,21 +139,43 @@ class LearningLoop:
 
     def best_actors(self, algorithm: Algorithm) -> dict[str, Actor]:
         """Return the models of the best validation; the base policy's zeros if none beat it."""
-        if not self.has_best:
-            actors = trained_actors(algorithm)
-            for actor in actors.values():
-                actor.answer_zero()
-            return actors
-        best = self._store.best()
-        assert best is not None
-        algorithm.restore_from_path(str(best.state))
-        return trained_actors(algorithm)
+        if (best := self._find_best() if self.has_best else None) is not None:
+            algorithm.restore_from_path(str(best.state))
+            return trained_actors(algorithm)
+        if self._scenario.action_space is not ActionSpace.residual:
+            raise CheckpointError(
+                f"No validated checkpoint in '{self._store.folder}' verifies, see the warnings; "
+                "expected the best one. Resume the run with more algorithm.iterations."
+            )
+        actors = trained_actors(algorithm)
+        for actor in actors.values():
+            actor.answer_zero()
+        return actors
+
+    def _find_best(self) -> Checkpoint | None:
+        """Return the best checkpoint that is left; where it is another one, go on with that."""
+        best, fallback = self._store.best(), np.inf
+        if self._scenario.action_space is ActionSpace.residual:
+            fallback = self.base_cost
+        if best is not None and best.cost is not None and best.cost < fallback:
+            cost, step = best.cost, best.step
+        else:
+            best, cost, step = None, fallback, 0
+        if best is None or step != self.best_iteration:
+            _log.warning(
+                "The best checkpoint, of iteration %d, is lost; %s takes its place.",
+                self.best_iteration,
+                "the base policy" if best is None else f"that of iteration {step}",
+            )
+            self._best_cost, self.best_iteration, self.has_best = cost, step, best is not None
+        return best
 
     def _iterate(self, algorithm: Algorithm) -> dict[str, float]:
         self._is_whole = False
         result = algorithm.train()
         self.iteration += 1
         self._is_whole = True
+        self._cost = None
         return iteration_metrics(result)
 
     def _validate(self, algorithm: Algorithm, metrics: dict[str, float]) -> float:
@@ -177,14 +200,15 @@ class LearningLoop:
         metrics["validation/fill_rate"] = result.summary()["fill_rate"]
         periods = metrics.get("sampling/num_env_steps_sampled_lifetime", 0.0)
         self.curve.append((self.iteration, self.seconds, periods, cost))
+        self._cost = cost
         if cost < self._best_cost:
             self._best_cost, self.best_iteration, self.has_best = cost, self.iteration, True
             self._save(algorithm)
-            self._store.mark_best(self.iteration)
         return cost
 
     def _save(self, algorithm: Algorithm) -> None:
         meta = {
+            "base_policy": self._scenario.base_policy,
             "policy_params": self._scenario.policy_params,
             "best_cost": self._best_cost,
             "best_iteration": self.best_iteration,
@@ -193,14 +217,17 @@ class LearningLoop:
             "seconds": self.seconds,
             "curve": self.curve,
         }
-        self._store.save(self.iteration, lambda path: algorithm.save_to_path(str(path)), meta)
+        self._store.save(
+            self.iteration, lambda path: algorithm.save_to_path(str(path)), meta, self._cost
+        )
 
     def _restore(self, algorithm: Algorithm, checkpoint: Checkpoint) -> None:
         algorithm.restore_from_path(str(checkpoint.state))
-        meta = checkpoint.meta
+        meta, self._cost = checkpoint.meta, checkpoint.cost
         self.iteration, self.seconds = checkpoint.step, float(meta["seconds"])
         self.best_iteration, self._best_cost = int(meta["best_iteration"]), float(meta["best_cost"])
-        self.has_best = bool(meta.get("has_best", self.best_iteration > 0))
-        self.base_cost = float(meta["base_cost"])
+        self.has_best, self.base_cost = bool(meta["has_best"]), float(meta["base_cost"])
         self.curve = [tuple(point) for point in meta["curve"]]
+        if self.has_best:
+            self._find_best()
         _log.warning("Resumed from the checkpoint of iteration %d.", self.iteration)

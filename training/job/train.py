@@ -29,8 +29,8 @@ from evaluation.progress import Progress
 from evaluation.tuning.config import TuneConfig
 from evaluation.tuning.search import Tuned, tune_policy
 from training.config import Settings, TestConfig
-from training.job.checkpoint import CheckpointStore
 from training.job.learning_loop import LearningLoop
+from training.job.run_record import checkpoints_of
 from training.job.warm_start import Imitated, imitate_policy, load_start
 from training.objective import objective
 from training.rllib.algorithms import check_capabilities
@@ -81,12 +81,15 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
     check_capabilities(settings.algorithm, settings.resources, settings.reward)
     settings.imitate.teacher(scenario)
     scenario = seen_by(scenario, settings.model)
-    store = CheckpointStore(folder / "checkpoints")
+    store = checkpoints_of(folder)
     checkpoint = store.latest_good()
     start = None
     if checkpoint is None and settings.start is not None:
         start = load_start(Path(settings.start), scenario)
-    known = None if checkpoint is None else checkpoint.meta["policy_params"]
+    known = None
+    if checkpoint is not None:
+        known = checkpoint.meta["policy_params"]
+        scenario = dataclasses.replace(scenario, base_policy=checkpoint.meta["base_policy"])
     if start is not None:
         known = {**scenario.policy_params, scenario.base_policy: start.parameters}
     scenario, tuned = prepare_scenario(scenario, settings.tune, progress, known)

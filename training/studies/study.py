@@ -39,8 +39,8 @@ from evaluation.value.record import (
 )
 from evaluation.value.verdict import TrainedSeed
 from training.config import Settings, TestConfig
-from training.job.checkpoint import CheckpointStore
 from training.job.export import export
+from training.job.run_record import checkpoints_of
 from training.job.train import train
 
 _CHECKPOINT_EVERY = 50  # iterations
@@ -213,7 +213,7 @@ def _learned(scenario: Scenario, job: Study, index: int, progress: Progress) -> 
     folder = job.folder / f"seed_{index}"
     folder.mkdir(parents=True, exist_ok=True)
     settings = _settings(job, index)
-    resumed = CheckpointStore(folder / "checkpoints").latest_good() is not None
+    resumed = checkpoints_of(folder).latest_good() is not None
     began = time.process_time()
     outcome = train(scenario, settings, folder, PrefixedProgress(progress, f"seed {index}"))
     seconds = time.process_time() - began

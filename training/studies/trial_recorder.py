@@ -23,10 +23,12 @@ class TrialRecorder(Callback):
         tracker: Tracker,
         progress: Progress,
         arguments: Callable[[int], list[str]],
+        end: tuple[str, float],
     ) -> None:
+        """end: the value of a result (iteration, seconds) at which a training is over."""
         self._log = TrialLog(folder / "trials.jsonl")
         self._tracker, self._progress = tracker, progress
-        self._arguments = arguments
+        self._arguments, self._end_of_training = arguments, end
         self._curves: dict[int, list[tuple[float, float]]] = {}
         self._complete: set[int] = set()
 
@@ -38,10 +40,12 @@ class TrialRecorder(Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """A validation, or the end."""
-        number = int(trial.config["trial"])
+        number, (unit, most) = int(trial.config["trial"]), self._end_of_training
         if result.get("ended"):
             self._complete.add(number)
             return
+        if result[unit] >= most:  # ASHA may judge it there, and stop what is over
+            self._complete.add(number)
         curve = self._curves.setdefault(number, [])
         curve.append((float(result["seconds"]), float(result["cost"])))
         best = min(cost for points in self._curves.values() for _, cost in points)
