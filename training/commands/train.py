@@ -30,7 +30,7 @@ _RESUMED = "a run, such as outputs/train/retail/20260101_120000_000"
 # What a resumed run may have other values of: when it ends, and where and how it runs.
 MAY_DIFFER = (
     "algorithm.iterations", "algorithm.learning_rate", "time_limit", "checkpoint_every", "test",
-    "resources", "tracking", "register", "network", "resume", "out",
+    "resources", "tracking", "register", "network", "scenario.file", "resume", "out",
 )  # fmt: skip
 
 
