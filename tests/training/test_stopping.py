@@ -12,8 +12,8 @@ import pytest
 
 from echelon import main
 from envs.errors import Interrupted
-from training.job.checkpoint import CheckpointStore
 from training.job.learning_loop import LearningLoop
+from training.job.run_record import checkpoints_of
 from training.job.stopping import stopped_by_signals
 
 RUN = [
@@ -41,7 +41,7 @@ def test_a_signal_saves_the_iteration(
         assert main([*RUN, "algorithm.iterations=1000"]) == 75
     said = capsys.readouterr().err
     assert "stopped by SIGTERM; iteration 3 is saved; go on with: echelon train" in said
-    saved = CheckpointStore(tmp_path / "run" / "checkpoints").latest_good()
+    saved = checkpoints_of(tmp_path / "run").latest_good()
     assert saved is not None
     assert saved.step == 3
     assert main(["train", "resume=run", "algorithm.iterations=5"]) == 0

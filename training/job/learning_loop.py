@@ -171,11 +171,10 @@ class LearningLoop:
         return best
 
     def _iterate(self, algorithm: Algorithm) -> dict[str, float]:
-        self._is_whole = False
+        self._is_whole, self._cost = False, None
         result = algorithm.train()
         self.iteration += 1
         self._is_whole = True
-        self._cost = None
         return iteration_metrics(result)
 
     def _validate(self, algorithm: Algorithm, metrics: dict[str, float]) -> float:
