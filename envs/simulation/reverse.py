@@ -214,7 +214,9 @@ class Tape:
 
     def _note_room(self, due: Floats, let_in: Floats) -> None:
         if due.size:
-            due[...], let_in[...] = self._simulator.scratch.due, self._simulator.scratch.let_in
+            scratch = self._simulator.scratch
+            due[...], let_in[...] = scratch.due, scratch.let_in
+            let_in[scratch.is_full > 0.0] = -1.0
 
     def begin_reverse(self) -> None:
         """After the last period nothing costs any more."""

@@ -71,7 +71,8 @@ class Marks(NamedTuple):
     moves: Bytes  # [Q, B] whether the order moves with what was wanted
     served: Bytes  # [P, B] what limited sales, see `envs.simulation.events.serve.note_served`
     short: Bytes  # [P, B] whether the inventory position was below the forecast
-    # Empty where no node's room is limited: units due, and the share of them that was let in.
+    # Empty where no node's room is limited: units due, and the share of them that was let in; -1
+    # where none was due and the first unit would have been kept out.
     due: Floats  # [Q, B] when the period opened or, if goods come after shipping, closed
     let_in: Floats  # [N, B]
     due_at_once: Floats  # [Q, B] of what was shipped with lead time 0

@@ -135,6 +135,7 @@ class Scratch(NamedTuple):
     rest: Floats  # [Q, B] ship: parts of whole units
     rows: Floats  # [5, B] ship: what whole units are shared by; believe: what receipts say
     let_in: Floats  # [N, B] receive: share of what is due that fits
+    is_full: Floats  # [N, B] receive: 1 where nothing is due that needs room, and there is none
     due: Floats  # [Q, B] receive: units that take room; empty where no room is limited
     comes_in: Floats  # [Q, B] receive: units of what is due, where whole ones meet limited room
 
@@ -157,6 +158,7 @@ class Scratch(NamedTuple):
             "rest": lanes if arrays.switches.has_whole_units else 0,
             "rows": 5,
             "let_in": shapes["N"],
+            "is_full": shapes["N"],
             "due": lanes if arrays.nodes.capacitated.size > 0 else 0,
             "comes_in": lanes if arrays.switches.has_whole_units else 0,
         }

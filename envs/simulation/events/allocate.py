@@ -29,6 +29,7 @@ _PRIORITY = list(Allocation).index(Allocation.priority)
 _FAIR_SHARE = list(Allocation).index(Allocation.fair_share)
 _STEPS = 100  # of Newton's method kept within a bracket; it needs about one per lane at most
 _EXACT = 1e-13  # relative
+_FIRST = 1e-300  # units: what a lane that wants nothing has a line of, so that it has slopes
 
 
 @kernel
@@ -64,9 +65,9 @@ def _draw_lines(world: World, action: Floats32, want: Floats, p: int, b: int) ->
     rule = net.stocks.allocation[p]
     for i in range(net.stocks.outbound.pointer[p], net.stocks.outbound.pointer[p + 1]):
         q = net.stocks.outbound.index[i]
-        weight, offset = want[q, b], 0.0
+        weight, offset = max(want[q, b], _FIRST), 0.0
         if rule == _PRIORITY:
-            offset = net.lanes.priority[q] * want[q, b]
+            offset = net.lanes.priority[q] * weight
         elif rule == _FAIR_SHARE:
             weight = net.stocks.demand_rate[net.lanes.to[q]]
             offset = _stock_of_receiver(world, net.lanes.to[q], b)
@@ -82,8 +83,8 @@ def _draw_ranks(world: World, want: Floats, r: int, b: int) -> None:
     net, scratch = world.net, world.scratch
     for i in range(net.resources.users.pointer[r], net.resources.users.pointer[r + 1]):
         q = net.resources.users.index[i]
-        scratch.weight[q, b] = want[q, b]
-        scratch.offset[q, b] = net.lanes.priority[q] * want[q, b]
+        scratch.weight[q, b] = max(want[q, b], _FIRST)
+        scratch.offset[q, b] = net.lanes.priority[q] * scratch.weight[q, b]
 
 
 @kernel
@@ -229,6 +230,10 @@ def _reverse_give_out(
         rounds.by_weight[q, b] = 0.0
         if _is_rising(want, scratch, q, level, b):
             rounds.by_weight[q, b], rounds.by_offset[q, b] = level * by_part, -by_part
+        elif want[q, b] <= 0.0:  # its part of the first unit
+            first = scratch.weight[q, b] * level - scratch.offset[q, b]
+            first = min(max(first / _FIRST, 0.0), 1.0) if available > CRUMB_UNITS else 0.0
+            by_want[q, b] = first * (by_want[q, b] - takers.value[i] * per_unit)
         elif _part(want, scratch, q, level, b) >= want[q, b]:
             by_want[q, b] += by_part
     return per_unit

@@ -213,6 +213,7 @@ def _find_room(world: World, slot: int, at_once: bool, lo: int, hi: int) -> None
                 free -= net.nodes.stored.value[j] * state.on_hand[net.nodes.stored.index[j], b]
             need, free = scratch.let_in[n, b], max(0.0, free)
             scratch.let_in[n, b] = 1.0 if need <= free else free / need
+            scratch.is_full[n, b] = 1.0 if need <= 0.0 and free <= 0.0 else 0.0
 
 
 @kernel
@@ -263,9 +264,12 @@ def _reverse_usable(
     waits = slopes.in_transit[q, (slot + 1) % slopes.in_transit.shape[1], lo:hi]
     total, needs_room = slopes.in_transit_total[q, lo:hi], _needs_room(net, q)
     for b in range(hi - lo):
-        by_due = usable_share(net, world.factor, q, lo + b) * on_hand[b] - total[b]
+        usable = usable_share(net, world.factor, q, lo + b)
+        by_due = usable * on_hand[b] - total[b]
         if needs_room:
             share = let_in[net.stocks.node_of[to], lo + b]
+            if share < 0.0:  # no room for the first unit; what is scrapped needs none
+                share = 0.0 if usable > 0.0 else 1.0
             by_due = share * by_due + (1.0 - share) * waits[b]
         here[b] = by_due
 
@@ -313,7 +317,7 @@ def _reverse_room(
                 need += nodes.receives.value[i] * usable * due[q, b]
                 by_good = usable * slopes.on_hand[to, b] - slopes.in_transit_total[q, b]
                 by_share += due[q, b] * (by_good - slopes.in_transit[q, later, b])
-            if share == 1.0 or share == 0.0 or need <= CRUMB_UNITS:
+            if share >= 1.0 or share <= 0.0 or need <= CRUMB_UNITS:
                 continue
             for i in range(nodes.receives.pointer[n], nodes.receives.pointer[n + 1]):
                 q = nodes.receives.index[i]

@@ -69,7 +69,7 @@ def note_served(world: World, marks: Marks, backorders: Floats, lo: int, hi: int
             of_today = 0
             if sold < flows.demand[p, b]:
                 of_today = 2
-            elif is_empty:
+            elif is_empty and sold > 0.0:
                 of_today = 1
             at_limit = 27 if left > 0.0 and of_today + by_stock > 0 else 0
             marks.served[p, b] = of_today + 3 * by_stock + 9 * by_backorders + at_limit

@@ -264,10 +264,13 @@ def _reverse_share(
     net, lanes = world.net, world.net.lanes
     want, share = rounds.want[done, q, lo:hi], rounds.share[done, q, lo:hi]
     by_share, by_want = rounds.by_share[q, lo:hi], rounds.by_want[q, lo:hi]
-    for b in range(hi - lo):  # all that it wants, unless something gives less
-        is_all = share[b] >= want[b]
-        by_want[b] = by_share[b] if is_all else 0.0
-        by_share[b] = 0.0 if is_all else by_share[b]
+    _count_missing(net, rounds, done, q, by_want, lo, hi)
+    for b in range(hi - lo):
+        missing = by_want[b]
+        # Of who wants nothing: the part of the first unit that would be shipped.
+        by_want[b] = 1.0 if want[b] <= 0.0 and missing == 0.0 else 0.0
+        if missing > 1.0:  # more of one alone ships nothing
+            by_share[b] = 0.0
     for i in range(lanes.inputs.pointer[q], lanes.inputs.pointer[q + 1]):
         p = lanes.inputs.index[i]
         if net.stocks.shares_simply[p]:
@@ -283,6 +286,10 @@ def _reverse_share(
                 want, share, rounds.left[done, r, lo:hi], need, by_share, by_want,
                 rounds.by_left[r, lo:hi], rounds.by_resource_need[r, lo:hi],
             )  # fmt: skip
+    for b in range(hi - lo):
+        if share[b] >= want[b]:  # nothing gives less
+            by_want[b] = by_share[b] * (by_want[b] if want[b] <= 0.0 else 1.0)
+            by_share[b] = 0.0
 
 
 @kernel
@@ -293,7 +300,9 @@ def _reverse_part(
     """share = want x available / need, where that is the least."""
     for b in range(want.size):
         proportional = want[b] * available[b] / max(need[b], 1e-300)
-        if by_share[b] != 0.0 and need[b] > available[b] and share[b] == proportional:
+        if want[b] <= 0.0:
+            by_want[b] = min(by_want[b], available[b] / max(need[b], 1e-300))
+        elif by_share[b] != 0.0 and need[b] > available[b] and share[b] == proportional:
             part = available[b] / need[b]
             by_want[b] += by_share[b] * part
             if need[b] > CRUMB_UNITS:
@@ -301,6 +310,26 @@ def _reverse_part(
                 by_available[b] += moved
                 by_need[b] -= moved * part
             by_share[b] = 0.0
+
+
+@kernel
+def _count_missing(
+    net: NetworkArrays, rounds: Rounds, done: int, q: int, missing: Floats, lo: int, hi: int
+) -> None:
+    """missing [B] = how many of the things that limit the lane there are none of."""
+    missing[:] = 0.0
+    for i in range(net.lanes.inputs.pointer[q], net.lanes.inputs.pointer[q + 1]):
+        _add_missing(rounds.on_hand[done, net.lanes.inputs.index[i], lo:hi], missing)
+    for i in range(net.lanes.uses.pointer[q], net.lanes.uses.pointer[q + 1]):
+        r = net.lanes.uses.index[i]
+        if _is_limit(net, r):
+            _add_missing(rounds.left[done, r, lo:hi], missing)
+
+
+@kernel
+def _add_missing(available: Floats, missing: Floats) -> None:
+    for b in range(missing.size):
+        missing[b] += 1.0 if available[b] <= CRUMB_UNITS else 0.0
 
 
 @kernel
@@ -334,9 +363,8 @@ def _reverse_wanting_less(
             _reverse_least(by_want, want, there, lanes.uses.value[i], rounds.by_left[r, lo:hi])
     by_full, by_shipped = rounds.by_full[q, lo:hi], slopes.shipped[q, lo:hi]
     for b in range(hi - lo):
-        if want[b] > 0.0:
-            by_full[b] += by_want[b]
-            by_shipped[b] -= by_want[b]
+        by_full[b] += by_want[b]
+        by_shipped[b] -= by_want[b]
 
 
 @kernel
@@ -345,5 +373,5 @@ def _reverse_least(
 ) -> None:
     for b in range(want.size):
         if by_want[b] != 0.0 and want[b] == there[b] / quantity:
-            by_there[b] += by_want[b] / quantity
+            by_there[b] += by_want[b] / quantity if want[b] > 0.0 else 0.0
             by_want[b] = 0.0
