@@ -59,13 +59,19 @@ OPENINGS = (
 
 
 def random_network(
-    random: Random, *, drawn: bool = True, divisible: bool = False, closes: bool = True
+    random: Random,
+    *,
+    drawn: bool = True,
+    divisible: bool = False,
+    closes: bool = True,
+    hub: bool = False,
 ) -> SupplyNetwork:
     """Return a network of 1-6 nodes and 1-3 SKUs.
 
     drawn: with random demand, lead times and regimes; else all is known. divisible: no whole
-    units. closes: with calendars of shipping, transit, receiving and resources. Goods flow from
-    nodes and SKUs of lower number to higher, but for transshipment.
+    units. closes: with calendars of shipping, transit, receiving and resources. hub: an SKU's
+    trucks all come from one node, where lanes compete for its stock. Goods flow from nodes and SKUs
+    of lower number to higher, but for transshipment.
     """
     nodes = [f"n{i}" for i in range(random.choice([1, 2, 3, 4, 5, 6]))]
     skus = [f"s{k}" for k in range(random.choice([1, 1, 2, 3]))]
@@ -110,7 +116,8 @@ def random_network(
             way = random.choice(["buy", "truck", "truck", "make"])
             inputs: tuple[LaneInput, ...] = ()
             if way == "truck" and above:
-                inputs = (LaneInput(random.choice([above[0], *above]), sku),)
+                sender = random.choice([above[0], *above])
+                inputs = (LaneInput(above[0] if hub else sender, sku),)
             elif way == "make" and parts:
                 inputs = tuple(LaneInput(node, s, random.choice([0.5, 1.0, 3.0])) for s in parts)
             if i == 0:

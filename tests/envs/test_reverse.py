@@ -4,6 +4,7 @@ seen."""
 from __future__ import annotations
 
 from collections import Counter
+from operator import attrgetter
 from random import Random
 
 import numpy as np
@@ -17,32 +18,37 @@ from envs.observation.slopes import MovingFeatures, reverse_observation
 from envs.scenario import Scenario
 from envs.simulation.reverse import Tape
 from tests.envs.networks import random_network
-from tests.envs.reverse_judge import POLICIES, Judge, Judged
+from tests.envs.reverse_judge import POLICIES, STATE, Difference, Judge, wrong
 
 MOVED = ("on_hand", "backorders", "owed", "in_transit", "orders_on_way")
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(40), pytest.param(range(40, 1040), marks=pytest.mark.nightly)]
+    "seeds", [range(28), pytest.param(range(28, 628), marks=pytest.mark.nightly)]
 )
 def test_slopes_on_random_networks_are_differences(seeds: range) -> None:
     """Stock, orders, pipelines and all heads of actions, on networks with everything in them.
 
-    Where a full node turns goods away that nothing else limits, slopes have no bound, and may be
-    on the other side of the bend.
+    Where several rules bend at once, a slope can be right for each of them and yet not lie between
+    the differences.
     """
     met: Counter[str] = Counter()
-    found: list[Judged] = []
+    contradicted: list[tuple[Difference, float]] = []
+    count = moving = 0
     for seed in seeds:
-        judge = Judge(seed, periods=8, most=24)
-        judged = judge.judge()
-        found += judged
-        met[judge.policy] += 1
-        met.update(one.entry.field for one in judged if abs(one.slope) > 1e-6)
-    wrong = [one for one in found if not one.is_right]
-    assert len(wrong) <= 0.003 * len(found), wrong
-    assert set(met) >= {*POLICIES, "on_hand", "owed", "in_transit", "action"}
-    assert sum(abs(one.slope) > 1e-6 for one in found) > 0.3 * len(found)
+        judge = Judge(seed)
+        slopes, differences = judge.slopes(), judge.differences()
+        contradicted += wrong(slopes, differences)
+        count += len(differences)
+        fields = [
+            f for f, place in map(attrgetter("entry"), differences) if slopes[f][place] != 0.0
+        ]
+        met.update([judge.policy, *fields])
+        moving += len(fields)
+    assert not [one for one in contradicted if one[0].is_smooth]
+    assert len(contradicted) <= 0.0001 * count, contradicted
+    assert set(met) >= {*POLICIES, *STATE, "action"}
+    assert moving > 0.3 * count
 
 
 def moving_features() -> set[str]:
