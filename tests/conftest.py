@@ -12,7 +12,10 @@ from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
 from evaluation.progress import SilentProgress
+from evaluation.workers import prepare_ray
 from tests.envs.networks import one_warehouse
+
+prepare_ray()  # before any test imports Ray, as the commands do
 
 
 @pytest.fixture
