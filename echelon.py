@@ -155,6 +155,7 @@ def _run(name: str, arguments: list[str]) -> int:
             print(_load("conf.help", "help_text")(config, command.summary, arguments))
             return 0
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        logging.getLogger("training").setLevel(logging.INFO)  # what memory a training takes
         code: int = _load(command.module, command.run)(arguments)
         return code
     except KeyboardInterrupt:

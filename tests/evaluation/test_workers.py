@@ -124,7 +124,8 @@ common = ["smoke=true", "workers=1"]
 assert main(["bound", "scenario=beer_game", *common]) == 0
 policies = ["policies=[base_stock,capped_base_stock]", "tracking.enabled=false"]
 for command in (["tune", "cache=null"], ["evaluate"]):
-    assert main([*command, "scenario=lost_sales", *policies, *common, f"out={sys.argv[1]}"]) == 0
+    out = f"out={sys.argv[1]}/{command[0]}"
+    assert main([*command, "scenario=lost_sales", *policies, *common, out]) == 0
 assert "ray" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)

@@ -143,8 +143,8 @@ class PathwiseLearner(TorchLearner):
         room = int(_SHARE_OF_MEMORY * psutil.virtual_memory().available / learners)
         kept = periods_kept(periods, one, room)
         _log.info(
-            "pathwise: %d periods of %d environments at %.2f MB a period, %d of them kept at once: "
-            "%.0f MB; there is room for %.0f MB.",
+            "Trajectories: %d periods of %d episodes at %.2f MB a period; %d of them kept at once "
+            "take %.0f MB, of %.0f MB that may be used.",
             periods, self._env.batch_size, one / 1e6, kept, kept * one / 1e6, room / 1e6,
         )  # fmt: skip
         return Trajectories(self._env, self._seed, periods, kept)
