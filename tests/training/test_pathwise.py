@@ -50,6 +50,26 @@ def weights(algorithm: Pathwise) -> torch.Tensor:
     return torch.cat(parts).detach()
 
 
+def test_little_memory_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Trajectories are played in stretches then, as is said; the weights are the same."""
+    caplog.set_level("INFO", logger="training")
+    found = []
+    for share in (0.5, 1e-9):
+        monkeypatch.setattr("training.rllib.pathwise._SHARE_OF_MEMORY", share)
+        algorithm = built(lost_sales())
+        algorithm.train()
+        algorithm.train()
+        found.append(weights(algorithm))
+        algorithm.stop()
+    assert torch.equal(*found)
+    said = [record.getMessage() for record in caplog.records if "Trajectories" in record.msg]
+    assert "64 periods of 32 episodes" in said[0]
+    assert "; 64 of them kept at once" in said[0]
+    assert "; 64 of them kept at once" not in said[1]
+
+
 def test_learns_what_base_stock_misses() -> None:
     """20 steps close more than half of the gap to the optimum, 4.7285 (Zipkin 2008)."""
     scenario = lost_sales()

@@ -70,7 +70,7 @@ def play(
     networks: dict[str, NetworkSlopes] = {
         group.name: network_slopes(
             actors[group.name], group.stop - group.start, env.batch_size,
-            trajectories.moving.columns,
+            trajectories.moving.columns, thrifty=trajectories.kept < periods,
         )
         for group in env.groups
     }  # fmt: skip
@@ -167,9 +167,11 @@ def test_a_short_tape_finds_the_same(name: str) -> None:
             assert np.array_equal(one, two)
 
 
-def test_all_is_kept_where_there_is_room() -> None:
-    assert periods_kept(64, 1_000, room=64_000) == 64
-    assert periods_kept(64, 1_000, room=63_999) == 8
+def test_the_tape_is_as_long_as_takes_least_memory() -> None:
+    """With the starts of stretches: the dearer these are, the fewer and longer stretches are."""
+    assert periods_kept(64, period=1_000, start=1_000) == 8
+    assert periods_kept(64, period=1_000, start=4_000) == 16
+    assert periods_kept(64, period=1_000, start=100_000) == 64
 
 
 def test_tail_teaches_nothing() -> None:

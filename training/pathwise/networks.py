@@ -51,16 +51,17 @@ class NetworkSlopes(Protocol):
 
 
 def network_slopes(
-    actor: Actor, rows: int, batch: int, moving: Ints | None = None
+    actor: Actor, rows: int, batch: int, moving: Ints | None = None, *, thrifty: bool = False
 ) -> NetworkSlopes:
     """Written out for tanh layers on a processor; any other module by automatic differentiation.
 
     rows, batch: of the node kind, and replications.
     moving: columns of the observation whose slopes are asked for; None: all.
+    thrifty: work out again what written-out layers put out, rather than keep it.
     """
     on_processor = all(parameter.device.type == "cpu" for parameter in actor.parameters())
     if type(actor) is Actor and actor.hidden and on_processor:
-        return TanhSlopes(actor, rows, batch, moving)
+        return TanhSlopes(actor, rows, batch, moving, thrifty=thrifty)
     return ModuleSlopes(actor, moving)
 
 
@@ -138,7 +139,15 @@ class TanhSlopes:
     is still in the processor's cache when the next one reads it.
     """
 
-    def __init__(self, actor: Actor, rows: int, batch: int, moving: Ints | None = None) -> None:
+    def __init__(
+        self,
+        actor: Actor,
+        rows: int,
+        batch: int,
+        moving: Ints | None = None,
+        *,
+        thrifty: bool = False,
+    ) -> None:
         """actor: with hidden layers; the others as for `network_slopes`."""
         self._layers = [layer for layer in actor.layers if isinstance(layer, nn.Linear)]
         self._moving = None if moving is None else torch.from_numpy(moving)
@@ -149,18 +158,15 @@ class TanhSlopes:
         self._parts = [slice(start, min(start + step, rows)) for start in starts]
         self._repeats = [1 if self._is_narrow else p.stop - p.start for p in self._parts]
         self._periods: list[list[list[_Values]]] = []  # reused; by period, part, hidden layer
-        # Slopes by the same, a period's at a time; all parts share the largest's memory.
-        shared = self._new_values(self._parts[0])
-        self._by_values = [
-            [self._first_of(values, part) for values in shared] for part in self._parts
-        ]
+        self._fresh = self._in_one_memory() if thrifty else None
+        self._by_values = self._in_one_memory()  # slopes by the same, a period's at a time
         self._mean = torch.empty(rows, actor.action_size, batch, dtype=self._dtype)
         self._by_weight = [torch.empty_like(layer.weight) for layer in self._layers]
         # Of the ends by row: summed up when asked for.
         self._by_first = self._mean.new_empty(self._repeats[0], *self._by_weight[0].t().shape)
         self._by_last = self._mean.new_empty(self._repeats[0], *self._by_weight[-1].shape)
         self._by_bias = [np.empty(len(weight)) for weight in self._by_weight]
-        self._sums = [by.array[0].copy() for by in shared]
+        self._sums = [by.array[0].copy() for by in self._by_values[0]]
         self.begin()
 
     def _new_values(self, part: slice) -> list[_Values]:
@@ -171,8 +177,14 @@ class TanhSlopes:
             for layer in self._layers[:-1]
         ]
 
-    def _first_of(self, values: _Values, part: slice) -> _Values:
-        return self._as_values(values.flat[: (part.stop - part.start) * self._batch], part)
+    def _in_one_memory(self) -> list[list[_Values]]:
+        """By part and hidden layer, all parts in the memory of the largest."""
+        shared = [values.flat for values in self._new_values(self._parts[0])]
+        samples = [(part.stop - part.start) * self._batch for part in self._parts]
+        return [
+            [self._as_values(flat[:count], part) for flat in shared]
+            for part, count in zip(self._parts, samples, strict=True)
+        ]
 
     def _as_values(self, flat: Tensor, part: slice) -> _Values:
         rows = 1 if self._is_narrow else part.stop - part.start
@@ -198,17 +210,10 @@ class TanhSlopes:
             bias[:] = 0.0
 
     def forward(self, observation: Array, learns: bool = True, keeps: bool = True) -> Array:
-        seen, period = torch.from_numpy(observation), len(self._kept)
-        if period == len(self._periods):
-            self._periods.append([self._new_values(part) for part in self._parts])
-        for part, ends, layers in zip(self._parts, self._ends, self._periods[period], strict=True):
-            into = self._together(seen[part])
-            torch.bmm(into.transpose(1, 2), ends.first, out=layers[0].by_row)
-            for i, values in enumerate(layers):
-                if i:
-                    torch.mm(layers[i - 1].flat, self._weights[i].t(), out=values.flat)
-                add_bias(values.array, self._hidden_biases[i])
-                values.flat.tanh_()
+        seen = torch.from_numpy(observation)
+        of_parts = self._values_of(len(self._kept))
+        for part, ends, layers in zip(self._parts, self._ends, of_parts, strict=True):
+            self._through_layers(seen[part], ends, layers)
             self._write(self._mean[part], ends.last, layers[-1])
         self._mean.add_(self._biases[-1][:, None])
         if keeps:
@@ -216,15 +221,35 @@ class TanhSlopes:
         answer: Array = self._mean.numpy()
         return answer
 
+    def _values_of(self, period: int) -> list[list[_Values]]:
+        """Of all parts; if thrifty, a part's until the next one's."""
+        if self._fresh is not None:
+            return self._fresh
+        if period == len(self._periods):
+            self._periods.append([self._new_values(part) for part in self._parts])
+        return self._periods[period]
+
+    def _through_layers(self, seen: Tensor, ends: _Ends, layers: Sequence[_Values]) -> None:
+        """What hidden layers put out, for the rows of a part."""
+        torch.bmm(self._together(seen).transpose(1, 2), ends.first, out=layers[0].by_row)
+        for i, values in enumerate(layers):
+            if i:
+                torch.mm(layers[i - 1].flat, self._weights[i].t(), out=values.flat)
+            add_bias(values.array, self._hidden_biases[i])
+            values.flat.tanh_()
+
     def backward(self, by_mean: Array, by_observation: Array) -> None:
         seen, learns = self._kept.pop()
         self._has_learned |= learns
         by_answer, by_seen = torch.from_numpy(by_mean), torch.from_numpy(by_observation)
         if learns:
             self._by_bias[-1] += by_mean.sum((0, 2))
+        of_parts = self._values_of(len(self._kept))
         for part, ends, layers, by_layers in zip(
-            self._parts, self._ends, self._periods[len(self._kept)], self._by_values, strict=True
+            self._parts, self._ends, of_parts, self._by_values, strict=True
         ):
+            if self._fresh is not None:
+                self._through_layers(seen[part], ends, layers)
             by_part, rows = self._together(by_answer[part]), len(ends.last)
             if learns:
                 self._by_last[:rows].baddbmm_(by_part, layers[-1].by_row)

@@ -56,10 +56,14 @@ def period_bytes(env: BatchedEnv, hidden: int) -> int:
     return sum(array.nbytes for array in (*arrays, *kept.decision, *kept.marks)) + 4 * units
 
 
-def periods_kept(periods: int, bytes_of_one: int, room: int) -> int:
-    """Return all of them if they fit into so many bytes, else as many as make the tape, and the
-    starts of its stretches, shortest."""
-    return periods if periods * bytes_of_one <= room else math.ceil(math.sqrt(periods))
+def start_bytes(env: BatchedEnv) -> int:
+    """Return what the start of a stretch takes."""
+    return sum(array.nbytes for array in env.mark().simulated.arrays)
+
+
+def periods_kept(periods: int, period: int, start: int) -> int:
+    """Return how many make periods on the tape and starts of stretches least, of so many bytes."""
+    return min(periods, math.ceil(math.sqrt(periods * start / period)))
 
 
 class Trajectories:

@@ -42,6 +42,7 @@ from training.pathwise.trajectory import (
     horizon_of,
     period_bytes,
     periods_kept,
+    start_bytes,
 )
 from training.rllib.learners import on_learners
 from training.rllib.modules import NodeKindModule
@@ -138,14 +139,17 @@ class PathwiseLearner(TorchLearner):
         hidden = max(
             sum(self.module[kind].unwrapped().actor.hidden) for kind in self.module._rl_modules
         )
-        one = period_bytes(self._env, hidden)
         learners = max(1, self.config.num_learners)
         room = int(_SHARE_OF_MEMORY * psutil.virtual_memory().available / learners)
-        kept = periods_kept(periods, one, room)
+        one, kept, starts = period_bytes(self._env, hidden), periods, 0
+        if kept * one > room:
+            one, start = period_bytes(self._env, hidden=0), start_bytes(self._env)
+            kept = periods_kept(periods, one, start)
+            starts = math.ceil(periods / kept) * start
         _log.info(
             "Trajectories: %d periods of %d episodes at %.2f MB a period; %d of them kept at once "
             "take %.0f MB, of %.0f MB that may be used.",
-            periods, self._env.batch_size, one / 1e6, kept, kept * one / 1e6, room / 1e6,
+            periods, self._env.batch_size, one / 1e6, kept, (kept * one + starts) / 1e6, room / 1e6,
         )  # fmt: skip
         return Trajectories(self._env, self._seed, periods, kept)
 
@@ -153,7 +157,11 @@ class PathwiseLearner(TorchLearner):
         moving, batch = trajectories.moving.columns, self._env.batch_size
         return {
             group.name: network_slopes(
-                self.module[group.name].unwrapped().actor, group.stop - group.start, batch, moving
+                self.module[group.name].unwrapped().actor,
+                group.stop - group.start,
+                batch,
+                moving,
+                thrifty=trajectories.kept < trajectories.periods,
             )
             for group in self._env.groups
         }
