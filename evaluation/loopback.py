@@ -31,6 +31,6 @@ def require_loopback() -> None:
                 raise ConfigError(
                     f"'{process.name()}' listens on {connection.laddr.ip} port "
                     f"{connection.laddr.port}, open to the network; expected loopback only. "
-                    "unset the RAY_* variables of your environment; in a program of your own, call "
+                    "Unset the RAY_* variables of your environment; in a program of your own, call "
                     "evaluation.workers.prepare_ray() before ray is imported."
                 )

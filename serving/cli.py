@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import ClassVar
@@ -19,6 +16,7 @@ from envs.scenarios import build_scenario
 from evaluation.artifact.network_io import same_network
 from evaluation.artifact.registry import model_name, resolve_artifact
 from evaluation.loopback import require_loopback
+from evaluation.signals import stop_signals_to
 from evaluation.tracking.config import TrackingConfig
 from serving.config import ServeConfig
 from serving.live import LivePolicy, Source
@@ -73,11 +71,15 @@ def _run(source: Source, host: str, port: int, example: str) -> None:
     from serving import app  # Ray takes seconds to import
 
     stopped = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+
     try:
-        with _stop_signals(stopped):
+        with stop_signals_to(stop):
             app.start(source, host, port)
             require_loopback()
-            with _stop_signals(stopped):  # again: Ray has put its own handlers in their place
+            with stop_signals_to(stop):  # again: Ray has put its own handlers in their place
                 url = f"http://{host}:{port}"
                 print(f"Serving {source.model} ({source.artifact}) at {url}; Ctrl-C ends it. Try:")
                 print(_EXAMPLE.format(url=url, body=example), flush=True)
@@ -112,18 +114,3 @@ def _free_port(host: str, port: int) -> int:
                 "one: serve.port=8001."
             ) from problem
         return int(probe.getsockname()[1])
-
-
-@contextmanager
-def _stop_signals(stopped: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set the event."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stopped.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

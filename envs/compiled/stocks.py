@@ -17,6 +17,14 @@ from envs.network.network import SupplyNetwork
 from envs.types import Floats, Ints
 
 
+class Seasons(NamedTuple):
+    """The different multipliers of demand: most streams have one in common."""
+
+    of: Ints  # [D]
+    multiplier: Floats  # [U, C]
+    sums: Floats  # [U, C + longest + 3] up to each period of the calendar, wrapped
+
+
 class ExpectedDemand(NamedTuple):
     """Customer demand and what it means for each pair; regimes averaged."""
 
@@ -26,6 +34,17 @@ class ExpectedDemand(NamedTuple):
     sd: Floats  # [P] units per period
     multiplier: Floats | None  # [D, C] factors known ahead, or None: no calendar
     calendar_length: int  # C
+
+    def seasons(self, longest: int) -> Seasons:
+        """Return the multipliers with sums over up to so many periods ahead of any; without a
+        calendar 1."""
+        every = self.multiplier
+        if every is None:
+            every = np.ones((len(self.customer_mean), 1))
+        multiplier, of = np.unique(every, axis=0, return_inverse=True)
+        periods = np.arange(multiplier.shape[1] + longest + 2) % multiplier.shape[1]
+        sums = np.cumsum(multiplier[:, periods], axis=1)
+        return Seasons(of.ravel(), multiplier, np.pad(sums, ((0, 0), (1, 0))))
 
 
 def expected_demand(links: Links) -> ExpectedDemand:

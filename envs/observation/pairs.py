@@ -218,14 +218,13 @@ def _calendar_seen(
     one; those of this one are returned.
     """
     at, today, out = arrays.at, arrays.calendar[lo:hi], observation[p]
-    first_day = at.week_sin  # the four stand together
     if p == 0:
         _put_day(arrays.week_sin, today, out[at.week_sin, lo:hi])
         _put_day(arrays.week_cos, today, out[at.week_cos, lo:hi])
         _put_day(arrays.year_sin, today, out[at.year_sin, lo:hi])
         _put_day(arrays.year_cos, today, out[at.year_cos, lo:hi])
     else:
-        for column in range(first_day, first_day + 4):
+        for column in range(at.week_sin, at.year_cos + 1):  # the four stand together
             copy_row(out[column, lo:hi], observation[p - 1, column, lo:hi])
     leaf = net.stocks.leaves.pointer[p]
     d = net.stocks.leaves.index[leaf] if leaf < net.stocks.leaves.pointer[p + 1] else 0

@@ -100,11 +100,9 @@ class _Cover:
             for rows in (np.flatnonzero(periods == h),)
         ]
         self._first = int(net.arrays.switches.demand_first)  # today's demand is served already
-        self._sums = None
+        self._seasons = None
         if net.demand.multiplier is not None:
-            # Most streams have a season in common.
-            seasons, season = np.unique(net.demand.multiplier, axis=0, return_inverse=True)
-            self._season, self._sums = season.ravel(), _running_sums(seasons, periods)
+            self._seasons = net.demand.seasons(int(periods.max(initial=0)))
 
     def forecast(self, view: View) -> tuple[Floats, Floats]:
         """Return mean and spread [pairs, B] of demand, as `State.echelon_forecast_mean` has it for
@@ -114,16 +112,9 @@ class _Cover:
         square = np.zeros_like(mean)
         for periods, rows, units, squares in self._groups:
             factor: Floats | float = float(periods)
-            if self._sums is not None:
-                start = view.calendar + self._first
-                factor = (self._sums[:, start + periods] - self._sums[:, start])[self._season]
+            if self._seasons is not None:
+                start, sums = view.calendar + self._first, self._seasons.sums
+                factor = (sums[:, start + periods] - sums[:, start])[self._seasons.of]
             mean[rows] = units @ (level * factor)
             square[rows] = squares @ (variance * factor)
         return mean, np.sqrt(square + (mean * self._lead_share) ** 2)
-
-
-def _running_sums(seasons: Floats, periods: Ints) -> Floats:
-    """[U, C + longest + 2] sums of seasons [U, C] up to each period of the calendar, wrapped."""
-    length = seasons.shape[1] + int(periods.max(initial=0)) + 2
-    wrapped = seasons[:, np.arange(length) % seasons.shape[1]]
-    return np.concatenate([np.zeros((len(wrapped), 1)), np.cumsum(wrapped, axis=1)], axis=1)

@@ -43,15 +43,10 @@ def compile_forecast(net: CompiledNetwork, smoothing: float) -> ForecastArrays:
     demand_first = net.arrays.switches.demand_first
     horizon = np.round(net.leads.pair).astype(np.int64) + net.review
     path_horizon = np.round(net.leads.path).astype(np.int64) + net.review
-    known = net.demand.multiplier
-    every = np.ones((len(net.customer_pair), 1)) if known is None else known
-    factors, season = np.unique(every, axis=0, return_inverse=True)
     dates = dated_periods([_dated(net, p, int(usual)) for p, usual in enumerate(horizon)])
-    length = factors.shape[1] + int(path_horizon.max()) + int(dates.longer.max()) + 2
-    wrapped = factors[:, np.arange(length) % factors.shape[1]]
-    cumulative = np.concatenate([np.zeros((len(factors), 1)), np.cumsum(wrapped, axis=1)], axis=1)
+    seasons = net.demand.seasons(int(path_horizon.max()) + int(dates.longer.max()))
     return ForecastArrays(
-        smoothing, net.customer_pair, known is not None, season.ravel(), factors, cumulative,
+        smoothing, net.customer_pair, net.demand.multiplier is not None, *seasons,
         0 if demand_first else 1, 1 if demand_first else 0,
         horizon, path_horizon, dates, *_lead_sd(net, dates),
     )  # fmt: skip

@@ -222,6 +222,11 @@ class Simulator:
         for array, kept in zip(self._going_on(), moment.arrays, strict=True):
             array[...] = kept
 
+    @property
+    def moment_bytes(self) -> int:
+        """What `mark` keeps, but for the trace's."""
+        return sum(array.nbytes for array in self._going_on())
+
     def _going_on(self) -> tuple[Floats, ...]:
         """What one period leaves to the next."""
         flows = self.flows._replace(cost=self.flows.cost[:0], raw_order=self.flows.raw_order[:0])

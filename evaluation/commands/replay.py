@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from envs.scenario import Scenario
 from envs.scenarios import ScenarioConfig, build_scenario
 from evaluation.comparison.units import first_period
 from evaluation.console import make_console
+from evaluation.files.atomic_folder import file_hash
 from evaluation.replay.input import common_periods, read_demand, read_orders
 from evaluation.replay.replay import Replay, replay_orders, replay_policy, with_given_demand
 from evaluation.replay.tables import must_be_free, summarise, tables, write_replay
@@ -141,7 +141,7 @@ def _about(scenario: Scenario, command: Any, dates: Dates | None) -> dict[str, A
     about = {
         "network": scenario.name,
         "files": {
-            name: {"path": path, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+            name: {"path": path, "sha256": file_hash(Path(path))}
             for name, path in files.items()
             if path is not None
         },

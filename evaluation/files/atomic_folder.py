@@ -66,7 +66,7 @@ def write_folder(
 def verify_folder(folder: Path, *, error: type[EchelonError] = EchelonError) -> None:
     """Raise ``error``, naming the first bad file, unless the folder is exactly as written."""
     for name, wanted in _listed(folder, error).items():
-        _compare(folder, name, wanted, _file_hash(folder / name, error), error)
+        _compare(folder, name, wanted, file_hash(folder / name, error), error)
 
 
 def read_folder(
@@ -150,7 +150,7 @@ def _seal(folder: Path, error: type[EchelonError]) -> None:
         if _LINE.fullmatch(f"{'0' * 64}  {name}") is None or name == SUMS_FILE:
             raise error(f"File '{name}' in '{folder}': the name can't be listed. Rename it.")
         _flush_file(path)
-        lines.append(f"{_file_hash(path, error)}  {name}\n")
+        lines.append(f"{file_hash(path, error)}  {name}\n")
     sums = folder / SUMS_FILE
     sums.write_text("".join(lines), encoding="utf-8")
     _flush_file(sums)
@@ -235,7 +235,8 @@ def _files(folder: Path, error: type[EchelonError]) -> Iterator[tuple[str, Path]
             yield path.relative_to(folder).as_posix(), path
 
 
-def _file_hash(path: Path, error: type[EchelonError]) -> str:
+def file_hash(path: Path, error: type[EchelonError] = EchelonError) -> str:
+    """Return a file's SHA-256. Raises `error` where it can't be read."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from conf.arguments import leaves, parsed
 from envs.errors import ConfigError, EchelonError
 from envs.redact import redact_tree
+from evaluation.files.atomic_folder import file_hash
 from training.job.run_record import RECORD, RunRecord
 
 _NETWORK = "network"  # a folder with a copy of the network file, where there is one
@@ -38,7 +38,7 @@ def record_of(
     network = _network_of(arguments)
     record = RunRecord(
         command=command, arguments=kept, config=config,
-        network=None if network is None else _file_hash(network),
+        network=None if network is None else file_hash(network),
     )  # fmt: skip
     if _resumed(arguments) is None:
         for name in (RECORD, "config.yaml"):
@@ -115,15 +115,11 @@ def _network_of(arguments: Sequence[str]) -> Path | None:
     return None if value is None else Path(value if isinstance(value, str) else text)
 
 
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _must_be_as_it_was(folder: Path, network: Path, wanted: str, error: type[EchelonError]) -> None:
     """Refuse to go on with another network than the run began with."""
-    if network.is_file() and _file_hash(network) == wanted:
+    if network.is_file() and file_hash(network) == wanted:
         return
-    kept = [path for path in (folder / _NETWORK).glob("*") if _file_hash(path) == wanted]
+    kept = [path for path in (folder / _NETWORK).glob("*") if file_hash(path) == wanted]
     way = f"Give network={kept[0]} to go on with the network of then" if kept else "Bring it back"
     raise error(
         f"resume={folder}: network={network} is gone, or not what it was when the run began. "

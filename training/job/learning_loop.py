@@ -62,13 +62,10 @@ class LearningLoop:
 
         is_warm: the models are trained already, so they are validated first.
         """
-        settings = self._settings
         if checkpoint is not None:
             self._restore(algorithm, checkpoint)
         elif is_warm or self._scenario.action_space is not ActionSpace.residual:
             self._begin(algorithm)
-        iterations, limit = settings.algorithm.iterations, settings.time_limit
-        self._progress.phase("learn", limit if limit is not None else iterations)
         with stopped_by_signals() as stopping:
             try:
                 self._learn(algorithm, stopping)
@@ -78,6 +75,7 @@ class LearningLoop:
     def _learn(self, algorithm: Algorithm, stopping: Stopping) -> None:
         settings = self._settings
         iterations, limit = settings.algorithm.iterations, settings.time_limit
+        self._progress.phase("learn", limit if limit is not None else iterations)
         already, start = self.seconds, time.monotonic()
         last_cost, metrics = self._best_cost, dict[str, float]()
         while self.iteration < iterations and (limit is None or self.seconds < limit):
@@ -88,11 +86,10 @@ class LearningLoop:
             begun = time.monotonic()
             metrics = self._untold = self._iterate(algorithm)
             self.seconds = already + time.monotonic() - start
-            if time.monotonic() - begun > _LONG_ITERATION:
-                self._save(algorithm)
+            is_long = time.monotonic() - begun > _LONG_ITERATION
             if self.iteration % settings.validation.every == 0 or self.iteration == iterations:
                 last_cost = self._validate(algorithm, metrics)
-            if self.iteration % settings.checkpoint_every == 0:
+            if is_long or self.iteration % settings.checkpoint_every == 0:
                 self._save(algorithm)
             self._tell()
             text = (

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 from envs.errors import Interrupted
+from evaluation.signals import stop_signals_to
 
 _LONGEST_WAIT = 8.0  # seconds until an iteration that doesn't end is left
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopping:
@@ -61,10 +61,8 @@ def stopped_by_signals() -> Iterator[Stopping]:
     if threading.current_thread() is not threading.main_thread():
         yield stopping
         return
-    before = {number: signal.signal(number, stopping.on_signal) for number in _SIGNALS}
-    try:
-        yield stopping
-    finally:
-        stopping.end()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with stop_signals_to(stopping.on_signal):
+        try:
+            yield stopping
+        finally:
+            stopping.end()

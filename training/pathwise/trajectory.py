@@ -56,11 +56,6 @@ def period_bytes(env: BatchedEnv, hidden: int) -> int:
     return sum(array.nbytes for array in (*arrays, *kept.decision, *kept.marks)) + 4 * units
 
 
-def start_bytes(env: BatchedEnv) -> int:
-    """Return what the start of a stretch takes."""
-    return sum(array.nbytes for array in env.mark().simulated.arrays)
-
-
 def periods_kept(periods: int, period: int, start: int) -> int:
     """Return how many make periods on the tape and starts of stretches least, of so many bytes."""
     return min(periods, math.ceil(math.sqrt(periods * start / period)))

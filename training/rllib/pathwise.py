@@ -42,7 +42,6 @@ from training.pathwise.trajectory import (
     horizon_of,
     period_bytes,
     periods_kept,
-    start_bytes,
 )
 from training.rllib.learners import on_learners
 from training.rllib.modules import NodeKindModule
@@ -143,9 +142,9 @@ class PathwiseLearner(TorchLearner):
         room = int(_SHARE_OF_MEMORY * psutil.virtual_memory().available / learners)
         one, kept, starts = period_bytes(self._env, hidden), periods, 0
         if kept * one > room:
-            one, start = period_bytes(self._env, hidden=0), start_bytes(self._env)
+            one, start = period_bytes(self._env, hidden=0), self._env.simulator.moment_bytes
             kept = periods_kept(periods, one, start)
-            starts = math.ceil(periods / kept) * start
+            starts = (math.ceil(periods / kept) + 1) * start  # and the end
         _log.info(
             "Trajectories: %d periods of %d episodes at %.2f MB a period; %d of them kept at once "
             "take %.0f MB, of %.0f MB that may be used.",
