@@ -104,6 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS))
     parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES))
     options = parser.parse_args(arguments)
+    if min(options.batches) < 1:
+        parser.error(f"--batches is {options.batches}; expected numbers of episodes, from 1 on.")
     torch.set_num_threads(1)
     numbers: dict[str, float] = {}
     for scenario in options.scenarios:
