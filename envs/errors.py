@@ -7,6 +7,7 @@ EchelonError
 ├── DataError          a table or file is missing or unreadable as documented
 ├── ArtifactError      an exported policy does not verify
 ├── CheckpointError    a training checkpoint does not verify
+├── StorageError       a storage does not answer, or what is in it does not verify
 ├── NonFiniteError     a NaN or an infinity came out of a simulation
 ├── TrainingStopped    training can't make progress any more
 ├── Interrupted        a signal ended a training; what it had learned is saved
@@ -60,6 +61,10 @@ class ArtifactError(EchelonError):
 
 class CheckpointError(EchelonError):
     """A training checkpoint does not verify."""
+
+
+class StorageError(EchelonError):
+    """A storage does not answer, or what is in it does not verify."""
 
 
 class NonFiniteError(EchelonError):

@@ -12,9 +12,14 @@ _MOST_BYTES = 256 * 2**20  # of a file
 
 def read_json(path: Path) -> Any:
     """Return what a file holds. Raises OSError, and ValueError as `parse_json` does."""
+    return parse_json(read_bounded(path))
+
+
+def read_bounded(path: Path) -> bytes:
+    """Return a file's bytes. Raises OSError, and ValueError where there are too many."""
     if (size := path.stat().st_size) > _MOST_BYTES:
         raise ValueError(f"it has {size >> 20} MB, expected at most {_MOST_BYTES >> 20}")
-    return parse_json(path.read_bytes())
+    return path.read_bytes()
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -35,9 +35,12 @@ def write_folder(
     fill: Callable[[Path], object],
     *,
     replace: bool = False,
+    sealed: bool = False,
     error: type[EchelonError] = EchelonError,
 ) -> None:
     """Make ``folder`` from what ``fill(temporary_folder)`` writes; all or nothing.
+
+    sealed: ``fill`` leaves a copy of a sealed folder, which is verified, not sealed anew.
 
     One writer at a time for one ``folder``. With ``replace`` an existing folder gives way, and
     stays until the new one is complete. Raises ``error`` when the disk refuses (full, read-only);
@@ -54,7 +57,11 @@ def write_folder(
             )
         with _temporary_sibling(folder) as temporary:
             fill(temporary)
-            _seal(temporary, error)
+            if sealed:
+                verify_folder(temporary, error=error)
+            else:
+                _seal(temporary, error)
+            _flush(temporary)
             _move_into_place(temporary, folder)
     except OSError as problem:
         raise error(
@@ -144,16 +151,20 @@ def _directory_lock(directory: Path) -> Iterator[None]:
 
 
 def _seal(folder: Path, error: type[EchelonError]) -> None:
-    """Flush every file, write the list of hashes last, flush the directories."""
+    """Write the list of hashes."""
     lines = []
     for name, path in sorted(_files(folder, error)):
         if _LINE.fullmatch(f"{'0' * 64}  {name}") is None or name == SUMS_FILE:
             raise error(f"File '{name}' in '{folder}': the name can't be listed. Rename it.")
-        _flush_file(path)
         lines.append(f"{file_hash(path, error)}  {name}\n")
-    sums = folder / SUMS_FILE
-    sums.write_text("".join(lines), encoding="utf-8")
-    _flush_file(sums)
+    (folder / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def _flush(folder: Path) -> None:
+    """Flush every file, then the directories."""
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            flush_file(Path(directory, name))
     for directory, _, _ in os.walk(folder):
         _flush_directory(Path(directory))
 
@@ -179,7 +190,7 @@ def _listed(
     if not folder.is_dir():
         raise error(f"Folder '{folder}' does not exist. Check the path.")
     present = {name for name, _ in _files(folder, error)} - {SUMS_FILE}
-    sums = _read_sums(folder / SUMS_FILE, error)
+    sums = read_sums(folder / SUMS_FILE, error)
     for name in sorted(present ^ set(sums)):
         state = "is missing" if name in sums else f"is not listed in {SUMS_FILE}"
         raise error(
@@ -196,7 +207,8 @@ def _listed(
     return sums
 
 
-def _read_sums(path: Path, error: type[EchelonError]) -> dict[str, str]:
+def read_sums(path: Path, error: type[EchelonError] = EchelonError) -> dict[str, str]:
+    """Return {file name: SHA-256} of a list that ``write_folder`` wrote. Raises ``error``."""
     try:
         text = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as problem:
@@ -247,7 +259,8 @@ def file_hash(path: Path, error: type[EchelonError] = EchelonError) -> str:
     return digest.hexdigest()
 
 
-def _flush_file(path: Path) -> None:
+def flush_file(path: Path) -> None:
+    """Return when the file is on the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

@@ -6,14 +6,15 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import envs
-from envs.errors import ConfigError
+from envs.errors import ConfigError, EchelonError
 from envs.json_text import read_json
-from evaluation.files.atomic_folder import write_file
+from evaluation.files.sealed_json import read_sealed, write_sealed
 from evaluation.tuning import search
 from evaluation.tuning.search import Tuned
 
@@ -36,17 +37,18 @@ def source_digest() -> str:
 def load_tuned(folder: Path, key: str) -> Tuned | None:
     """Return the search of that key, or None where there is none that can be read."""
     try:
-        plain = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
-        return Tuned(**{**plain, "history": [tuple(point) for point in plain["history"]]})
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None  # absent or damaged: search again
+        plain = read_sealed(folder / f"{key}.json")
+        width = math.inf if plain["half_width"] is None else plain["half_width"]
+        history = [tuple(point) for point in plain["history"]]
+        return Tuned(**{**plain, "history": history, "half_width": width})
+    except (EchelonError, TypeError, KeyError):
+        return None  # absent, damaged or of another version: search again
 
 
 def store_tuned(folder: Path, key: str, tuned: Tuned) -> None:
     """Keep a search. Two processes may write the same one: each replaces the file in one step."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(dataclasses.asdict(tuned), indent=2)  # one trace: infinite half_width
-    write_file(folder / f"{key}.json", text.encode())
+    width = tuned.half_width if math.isfinite(tuned.half_width) else None  # of one trace
+    write_sealed(folder / f"{key}.json", {**dataclasses.asdict(tuned), "half_width": width})
 
 
 def read_policy_params(path: str | None, scenario: str) -> Mapping[str, Any]:

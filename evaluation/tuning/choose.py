@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.errors import ConfigError
+from envs.errors import ConfigError, DataError
 from envs.policies import policy_class
 from envs.scenario import Scenario
 from evaluation.artifact.network_io import network_hash
@@ -17,7 +16,7 @@ from evaluation.comparison.compare import Comparison, compare, estimate, indepen
 from evaluation.comparison.rollout import Competitor
 from evaluation.comparison.units import cost_unit
 from evaluation.console import ConsoleProgress
-from evaluation.files.atomic_folder import write_file
+from evaluation.files.sealed_json import read_sealed, write_sealed
 from evaluation.tuning.config import ChooseConfig, TuneConfig
 from evaluation.tuning.search import tune_policy
 from evaluation.value.candidates import candidates
@@ -76,10 +75,9 @@ def choose_base_policy(scenario: Scenario, folder: Path, progress: ConsoleProgre
     """
     path, digest = folder / _FILE, network_hash(scenario)
     record = _read(path)
-    if record is None or record["network_sha256"] != digest:
+    if record is None or record.get("network_sha256") != digest:
         record = {"network_sha256": digest, **_choose(scenario, progress)}
-        folder.mkdir(parents=True, exist_ok=True)
-        write_file(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
+        write_sealed(path, record)
     chosen = record["base_policy"]
     costs = ", ".join(f"{name} {p['cost']['mean']:,.5g}" for name, p in record["policies"].items())
     progress.console.print(
@@ -131,9 +129,6 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        record["policies"][record["base_policy"]]["parameters"]
-        record["network_sha256"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return read_sealed(path, error=DataError)
+    except DataError:
         return None  # damaged: choose again
-    return dict(record)

@@ -9,7 +9,6 @@ A step whose file is there isn't done again: that is how a report is resumed.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,8 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from envs.errors import ConfigError
-from envs.json_text import read_json
-from evaluation.files.atomic_folder import write_file
+from evaluation.files.sealed_json import read_sealed, write_sealed
 from evaluation.optima.bound import Bound, BoundKind
 from evaluation.value.measure import Played
 from evaluation.value.verdict import Judgement, Prices, TrainedSeed, judge
@@ -93,9 +91,8 @@ def folder_name(label: str) -> str:
 
 
 def write_part(path: Path, part: Mapping[str, Any]) -> None:
-    """Write plain data as JSON, whole or not at all. Refuses NaN: one here is a bug."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, (json.dumps(part, allow_nan=False) + "\n").encode())
+    """Write plain data, whole or not at all, sealed. Refuses NaN: one here is a bug."""
+    write_sealed(path, part)
 
 
 def read_part(path: Path) -> dict[str, Any] | None:
@@ -103,12 +100,9 @@ def read_part(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        plain = read_json(path)
-        if not isinstance(plain, dict):
-            raise ValueError("it is no mapping")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"'{path}' can't be read ({error}); remove it, then resume.") from error
-    return plain
+        return read_sealed(path, error=ConfigError)
+    except ConfigError as error:
+        raise ConfigError(f"{error} Remove it, then resume.") from error
 
 
 T = TypeVar("T")

@@ -19,6 +19,7 @@ from evaluation.comparison.rollout import Competitor, play
 from tests.settings import as_shipped, cost_alone, training
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.pathwise import Pathwise
+from training.rllib.saved_state import restore_state, save_state
 from training.rllib.trainer import build_algorithm, iteration_metrics, trained_actors
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -95,11 +96,11 @@ def test_goes_on_where_it_was(tmp_path: Path) -> None:
     saved = built(lost_sales())
     for _ in range(2):
         saved.train()
-    saved.save_to_path(str(tmp_path / "state"))
+    save_state(saved, tmp_path)
     ends = []
     for _ in range(2):
         restored = built(lost_sales())
-        restored.restore_from_path(str(tmp_path / "state"))
+        restore_state(restored, tmp_path)
         assert torch.equal(weights(restored), weights(saved))
         numbers = iteration_metrics(restored.train())
         assert numbers["sampling/num_env_steps_sampled_lifetime"] == 3 * 32 * 64

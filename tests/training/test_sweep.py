@@ -80,6 +80,10 @@ def test_log_goes_on_after_a_line_cut_short(tmp_path: Path) -> None:
     log = TrialLog(path)
     log.append(asdict(good))
     assert log.read() == [good, poor, failed]
+    text = path.read_text()
+    path.write_text(text.replace("9.0", "1.0"))  # of the poor one, which would be the best
+    assert log.read() == [good, failed]
+    path.write_text(text)
     heading, _, *rows = as_markdown(log.read(), "USD per week").splitlines()
     assert "best validation cost [USD per week]" in heading
     assert rows[0] == "| 2 | 7 | 2 | finished | a=3 |"

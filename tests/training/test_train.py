@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,7 @@ from echelon import main
 from envs.environment.batched_env import BatchedEnv
 from evaluation.artifact.artifact import load_artifact
 from evaluation.artifact.network_io import scenario_from_plain
+from evaluation.files.atomic_folder import write_folder
 from training.job.run_record import checkpoints_of
 
 SMALL = [
@@ -29,7 +34,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("train")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main(["train", *SMALL, "out=run"]) == 0
+        assert main(["train", *SMALL, "checkpoint_every=1", "out=run"]) == 0
     return folder
 
 
@@ -115,3 +120,41 @@ def test_a_corrupt_checkpoint_is_passed_over(
     assert good.step == 1
     assert main(["train", "resume=flipped", "algorithm.iterations=2"]) == 0
     assert "passed over" in caplog.text
+
+
+class Planted:
+    """Runs when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_a_pickle_in_a_checkpoint_from_elsewhere_does_not_run(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Though its sums were made anew, so that it verifies."""
+    monkeypatch.chdir(workplace)
+    folder, marker = tmp_path / "run", tmp_path / "marker"
+    shutil.copytree(workplace / "run", folder)
+    content = pickle.dumps(Planted(marker))
+    pickle.loads(content)
+    assert marker.exists()  # it is armed
+    marker.unlink()
+    for step in (folder / "checkpoints").iterdir():
+
+        def fill(temporary: Path, step: Path = step) -> None:
+            shutil.copytree(step, temporary, dirs_exist_ok=True)
+            (temporary / "SHA256SUMS").unlink()
+            (temporary / "state" / "algorithm_state.pkl").write_bytes(content)
+
+        write_folder(step, fill, replace=True)
+    assert checkpoints_of(folder).latest_good() is not None
+    assert main(["train", f"resume={folder}", "algorithm.iterations=4"]) == 1
+    assert not marker.exists()
+    error = capsys.readouterr().err
+    assert "has 'algorithm_state.pkl'; expected exactly state.json and state.safetensors" in error
+    assert "Take that step's folder away" in error

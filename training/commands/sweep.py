@@ -27,7 +27,7 @@ from envs.scenarios import build_scenario
 from evaluation.comparison.plots import save_figure
 from evaluation.comparison.units import cost_unit
 from evaluation.console import ConsoleProgress, make_console
-from evaluation.files.atomic_folder import write_file
+from evaluation.files.sealed_json import read_sealed, write_sealed
 from evaluation.progress import SilentProgress
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
@@ -142,9 +142,11 @@ def _base_parameters(
     if not path.exists():
         scenario = build_scenario(fixed.command.scenario)
         prepared, _ = prepare_scenario(scenario, fixed.command.tune, progress)
-        write_file(path, json.dumps(prepared.policy_params).encode())
-    parameters: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return parameters
+        write_sealed(path, prepared.policy_params)
+    try:
+        return read_sealed(path, error=ConfigError)
+    except ConfigError as error:
+        raise ConfigError(f"{error} Remove it to have the base policy tuned again.") from error
 
 
 def _trial(

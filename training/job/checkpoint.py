@@ -4,8 +4,7 @@ One folder per step, written whole or not at all (``evaluation.files.atomic_fold
 
     step_000000120/
       checkpoint.json   run, step, time, cost, meta
-      state/            whatever ``write`` put there (RLlib's ``save_to_path``: it holds pickles,
-                        so only the trainer that wrote it should read it)
+      state/            whatever ``write`` put there (training/rllib/saved_state.py: numbers alone)
       SHA256SUMS
 
 Each says which run it is of and what its models cost on validation: the best is the one of the
@@ -21,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from envs.errors import CheckpointError
 from evaluation.files.atomic_folder import recover_folder, verify_folder, write_folder
@@ -29,6 +28,8 @@ from evaluation.files.atomic_folder import recover_folder, verify_folder, write_
 _DESCRIPTION = "checkpoint.json"
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,18 @@ class Checkpoint:
     def state(self) -> Path:
         """The folder that ``write`` filled."""
         return self.path / "state"
+
+    def value(self, name: str, kind: type[T]) -> T:
+        """One of `meta`. Raises CheckpointError where it isn't of that kind."""
+        value = self.meta.get(name)
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise CheckpointError(
+                f"File '{self.path / _DESCRIPTION}': meta.{name} is {str(value)[:60]}; expected a "
+                f"{kind.__name__}. Take that step's folder away to go on with an earlier one."
+            )
+        return value
 
 
 class CheckpointStore:
@@ -139,6 +152,8 @@ class CheckpointStore:
                 )
             run, saved_step = description["run"], description["step"]
             cost, meta = description["cost"], dict(description["meta"])
+            if cost is not None and type(cost) not in (int, float):
+                raise TypeError(f"cost is {cost!r}")
         except CheckpointError:
             raise
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:

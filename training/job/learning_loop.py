@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 
@@ -20,6 +21,7 @@ from training.config import Settings
 from training.job.checkpoint import Checkpoint, CheckpointStore
 from training.job.stopping import Stopping, stopped_by_signals
 from training.objective import objective
+from training.rllib.saved_state import restore_state, save_state
 from training.rllib.trainer import iteration_metrics, trained_actors
 
 _LONG_ITERATION = 5.0  # seconds: each that takes longer is saved, since none can be waited for
@@ -137,7 +139,7 @@ class LearningLoop:
     def best_actors(self, algorithm: Algorithm) -> dict[str, Actor]:
         """Return the models of the best validation; the base policy's zeros if none beat it."""
         if (best := self._find_best() if self.has_best else None) is not None:
-            algorithm.restore_from_path(str(best.state))
+            restore_state(algorithm, best.state)
             return trained_actors(algorithm)
         if self._scenario.action_space is not ActionSpace.residual:
             raise CheckpointError(
@@ -213,17 +215,18 @@ class LearningLoop:
             "seconds": self.seconds,
             "curve": self.curve,
         }
-        self._store.save(
-            self.iteration, lambda path: algorithm.save_to_path(str(path)), meta, self._cost
-        )
+        self._store.save(self.iteration, functools.partial(save_state, algorithm), meta, self._cost)
 
     def _restore(self, algorithm: Algorithm, checkpoint: Checkpoint) -> None:
-        algorithm.restore_from_path(str(checkpoint.state))
-        meta, self._cost = checkpoint.meta, checkpoint.cost
-        self.iteration, self.seconds = checkpoint.step, float(meta["seconds"])
-        self.best_iteration, self._best_cost = int(meta["best_iteration"]), float(meta["best_cost"])
-        self.has_best, self.base_cost = bool(meta["has_best"]), float(meta["base_cost"])
-        self.curve = [tuple(point) for point in meta["curve"]]
+        restore_state(algorithm, checkpoint.state)
+        value, self._cost = checkpoint.value, checkpoint.cost
+        self.iteration, self.seconds = checkpoint.step, value("seconds", float)
+        self.best_iteration, self._best_cost = (
+            value("best_iteration", int),
+            value("best_cost", float),
+        )
+        self.has_best, self.base_cost = value("has_best", bool), value("base_cost", float)
+        self.curve = [tuple(point) for point in value("curve", list)]
         if self.has_best:
             self._find_best()
         _log.warning("Resumed from the checkpoint of iteration %d.", self.iteration)

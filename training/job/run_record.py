@@ -47,7 +47,6 @@ class RunRecord:
 
     def write(self, folder: Path) -> None:
         """Make the folder the one of this run."""
-        folder.mkdir(parents=True, exist_ok=True)
         write_sealed(folder / RECORD, dataclasses.asdict(self))
 
 

@@ -88,8 +88,9 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
         start = load_start(Path(settings.start), scenario)
     known = None
     if checkpoint is not None:
-        known = checkpoint.meta["policy_params"]
-        scenario = dataclasses.replace(scenario, base_policy=checkpoint.meta["base_policy"])
+        known = checkpoint.value("policy_params", dict)
+        base_policy = checkpoint.value("base_policy", str)
+        scenario = dataclasses.replace(scenario, base_policy=base_policy)
     if start is not None:
         known = {**scenario.policy_params, scenario.base_policy: start.parameters}
     scenario, tuned = prepare_scenario(scenario, settings.tune, progress, known)
