@@ -89,6 +89,30 @@ COMMANDS = {
         "ServeCommand",
         "answer replenishment requests over HTTP with the champion",
     ),
+    "submit": Command(
+        "training.commands.submit",
+        "submit",
+        "SubmitCommand",
+        "let a running Ray cluster train, tune, sweep or report, and follow it",
+    ),
+    "status": Command(
+        "training.commands.status",
+        "status",
+        "StatusCommand",
+        "list the jobs and the nodes of a Ray cluster",
+    ),
+    "doctor": Command(
+        "training.commands.doctor",
+        "doctor",
+        "DoctorCommand",
+        "look whether a long job would find what it needs, on every node",
+    ),
+    "cluster render": Command(
+        "training.commands.cluster_render",
+        "cluster_render",
+        "ClusterRenderCommand",
+        "write a cluster, a job or a nightly job down for Kubernetes",
+    ),
 }
 
 # Errors that a user can fix: one line, no traceback. By name, so that none of these modules is

@@ -125,7 +125,7 @@ def _register(schema: type[CommandConfig]) -> None:
                 node.kind = name
             store.store(group=group, name=f"schema_{name}", node=node)
     node = _structured(schema, groups)
-    store.store(name=f"schema_{schema.name}", node=node)
+    store.store(name=f"schema_{schema.name.replace(' ', '_')}", node=node)
 
 
 def _structured(cls: type, groups: Container[str] = ()) -> DictConfig:

@@ -11,6 +11,7 @@ EchelonError
 ├── NonFiniteError     a NaN or an infinity came out of a simulation
 ├── TrainingStopped    training can't make progress any more
 ├── Interrupted        a signal ended a training; what it had learned is saved
+├── ClusterError       a Ray cluster doesn't answer, or doesn't do what it is asked
 └── WorkerError        the process of a task ended before its work did
 
 Each message says what, where, what was got, what was wanted and what to do, on one line:
@@ -85,6 +86,10 @@ class Interrupted(EchelonError):
         super().__init__(text or f"stopped by {number.name}")
         self.number = number
         self.exit_code = 130 if number == signal.SIGINT else 75
+
+
+class ClusterError(EchelonError):
+    """A Ray cluster doesn't answer, or doesn't do what it is asked."""
 
 
 class WorkerError(EchelonError):

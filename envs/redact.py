@@ -15,7 +15,7 @@ _ADDRESS = re.compile(r"(?s)\A((?:[^\s=]*=)?['\"]?\w[\w+.-]*:/{1,2}(?!/)).*@")
 # user@
 _CREDENTIALS = re.compile(r"(:/{1,2})(?:[^/\s'\":]*:\S*|[^/\s'\"]*)@")
 _ASSIGNED = re.compile(r"(?i)\b(password|passwd|token|secret|api_?key)=[^&\s'\"]+")
-_SECRET_NAME = re.compile(r"(?i)password|passwd|token|secret|api_?key")
+_SECRET_NAME = re.compile(r"(?i)password|passwd|token|secret|credential|(api|access)_?key")
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _KEPT_BY_REQUESTS = "!#$%&'()*+,/:;=?@[]~"  # what `requests` doesn't encode in an address
 _ADDRESS_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
@@ -65,6 +65,11 @@ def _spellings(secret: str) -> tuple[str, ...]:
     return tuple(sorted(found, key=len, reverse=True))
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether what a key or a variable of this name holds is a secret."""
+    return _SECRET_NAME.search(name) is not None
+
+
 def redact_tree(value: Any) -> Any:
     """Return plain data with every text in it redacted, and texts under secret names left out."""
     if isinstance(value, str):
@@ -72,7 +77,7 @@ def redact_tree(value: Any) -> Any:
     if isinstance(value, dict):
         return {
             str(key): "***"
-            if isinstance(item, str) and _SECRET_NAME.search(str(key))
+            if isinstance(item, str) and is_secret_name(str(key))
             else redact_tree(item)
             for key, item in value.items()
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Self
@@ -16,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from evaluation.progress import LINES, LineProgress
+
 _QUIET_SECONDS = 15.0  # between two plain lines
 
 
@@ -27,7 +30,10 @@ def make_console() -> Console:
 
 
 class ConsoleProgress:
-    """One bar per phase; `on_metrics` gets the numbers of an iteration."""
+    """One bar per phase; `on_metrics` gets the numbers of an iteration.
+
+    As a job (`echelon submit`) it prints lines, from which the sender's terminal makes the bars.
+    """
 
     def __init__(
         self, console: Console, on_metrics: Callable[[int, Mapping[str, float]], None] | None = None
@@ -43,27 +49,37 @@ class ConsoleProgress:
             console=console,
             disable=not console.is_terminal,
         )
+        self._lines = LineProgress(self._print) if os.environ.get(LINES) == "1" else None
         self._task: TaskID | None = None
         self._phase, self._printed = "", 0.0
 
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True)
+
     def phase(self, text: str, total: float | None = None) -> None:
         """Begin a phase."""
+        if self._lines is not None:
+            self._lines.phase(text, total)
+            return
         if self._task is not None:
             task = self._progress.tasks[self._task]
             self._progress.update(self._task, completed=task.total or 1, total=task.total or 1)
         self._task = self._progress.add_task(text, total=total, text="")
         self._phase, self._printed = text, time.monotonic()
         if not self.console.is_terminal:
-            self.console.print(f"{text} ...", highlight=False)
+            self._print(f"{text} ...")
 
     def update(self, done: float, text: str = "") -> None:
         """Move the bar."""
+        if self._lines is not None:
+            self._lines.update(done, text)
+            return
         if self._task is not None:
             self._progress.update(self._task, completed=done, text=text)
         now = time.monotonic()
         if not self.console.is_terminal and text and now - self._printed > _QUIET_SECONDS:
             self._printed = now
-            self.console.print(f"  {self._phase}: {text}", highlight=False, soft_wrap=True)
+            self._print(f"  {self._phase}: {text}")
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Hand an iteration's numbers on."""

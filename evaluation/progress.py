@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 _QUIET_SECONDS = 1.0  # between two updates that become text
+# In the environment, 1: what commands print about their progress is lines for `play_line`.
+LINES = "ECHELON_PROGRESS_LINES"
+_MARK = "@progress "  # begins such a line
 
 
 class Progress(Protocol):
@@ -68,3 +72,40 @@ class TextProgress(SilentProgress):
         if now - self._sent > _QUIET_SECONDS:
             self._sent = now
             self._send(f"{self._phase}: {done:.0f}{self._total}{', ' * bool(text)}{text}")
+
+
+class LineProgress(SilentProgress):
+    """Makes lines of phases and updates, from which `play_line` makes them again elsewhere."""
+
+    def __init__(self, send: Callable[[str], None]) -> None:
+        self._send, self._sent = send, 0.0
+
+    def phase(self, text: str, total: float | None = None) -> None:
+        """Send the phase."""
+        self._sent = 0.0
+        self._line({"phase": text, "total": total})
+
+    def update(self, done: float, text: str = "") -> None:
+        """Send steps and text, once a second at most."""
+        now = time.monotonic()
+        if now - self._sent > _QUIET_SECONDS:
+            self._sent = now
+            self._line({"done": done, "text": text})
+
+    def _line(self, values: Mapping[str, Any]) -> None:
+        self._send(_MARK + json.dumps(values))
+
+
+def play_line(line: str, progress: Progress) -> bool:
+    """Let a progress have what a line of `LineProgress` says; False for any other line."""
+    if not line.startswith(_MARK):
+        return False
+    try:
+        values = json.loads(line.removeprefix(_MARK))
+        if "phase" in values:
+            progress.phase(str(values["phase"]), values["total"])
+        else:
+            progress.update(float(values["done"]), str(values["text"]))
+    except (ValueError, KeyError, TypeError):  # cut short
+        return False
+    return True

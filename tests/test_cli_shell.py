@@ -90,7 +90,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert echelon.main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for name, command in echelon.COMMANDS.items():
-        assert any(line.split() == [name, *command.summary.split()] for line in lines)
+        assert any(line.split() == [*name.split(), *command.summary.split()] for line in lines)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,7 +144,7 @@ def test_a_command_may_have_two_words(
     assert echelon.main(["farm", "render", "ok", "7"]) == 7
     assert capsys.readouterr().out == "arguments: 7\n"
     assert echelon.main(["--help"]) == 0
-    assert "  farm render  write a file" in capsys.readouterr().out
+    assert re.search(r"^  farm render +write a file$", capsys.readouterr().out, re.MULTILINE)
     assert echelon.main(["farm", "--help"]) == 0
     listed = capsys.readouterr().out
     assert "  farm render  write a file" in listed

@@ -45,7 +45,11 @@ UNTRACKED = {
     "show": ["network=tea.yaml", "smoke=true", "policy=base_stock", "out=show"],
     "replay": ["network=tea.yaml", "demand=demand.csv", "policy=base_stock", "out=replay"],
     "verify": ["ids=[lostsales_geometric_p4_L1]", "out=verify"],
+    "doctor": ["tracking.enabled=false", "storage=runs"],
+    "cluster render": ["kind=cronjob"],
 }
+# On a cluster: tests/training/cluster/test_two_machines.py.
+REMOTE = {"submit", "status"}
 
 
 class Workplace:
@@ -66,7 +70,7 @@ class Workplace:
         own |= dict.fromkeys(("TMPDIR", "RAY_TMPDIR"), str(self.folder / "tmp"))
         with self.log(name).open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "echelon", name, *arguments],
+                [sys.executable, "-m", "echelon", *name.split(), *arguments],
                 cwd=self.folder, env={**os.environ, **own}, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
 
@@ -100,7 +104,7 @@ def workplace() -> Iterator[Workplace]:
 
 def test_every_command_is_tried() -> None:
     """A new command needs a case."""
-    assert {*TRACKED, *UNTRACKED} == {*COMMANDS}
+    assert {*TRACKED, *UNTRACKED, *REMOTE} == {*COMMANDS}
 
 
 @pytest.mark.nightly

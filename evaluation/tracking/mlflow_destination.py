@@ -180,6 +180,11 @@ class MlflowDestination:
         return version
 
 
+def reach(config: TrackingConfig) -> None:
+    """Ask for an experiment; raises whatever MLflow raises where nobody answers."""
+    open_client(config.uri, config.request_timeout).search_experiments(max_results=1)
+
+
 def open_client(uri: str, seconds: int) -> MlflowClient:
     """Import MLflow; open, and migrate if need be, a local database. No network.
 

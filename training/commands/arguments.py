@@ -35,7 +35,7 @@ def record_of(
     """
     kept = redact_tree([a for a in arguments if not a.startswith(("resume=", "out="))])
     config = {key: json.dumps(value, default=str) for key, value in leaves(redact_tree(resolved))}
-    network = _network_of(arguments)
+    network = network_of(arguments)
     record = RunRecord(
         command=command, arguments=kept, config=config,
         network=None if network is None else file_hash(network),
@@ -57,7 +57,7 @@ def record_of(
 def keep_record(folder: Path, record: RunRecord) -> None:
     """Write the record; copy the network file."""
     record.write(folder)
-    network = _network_of(record.arguments)
+    network = network_of(record.arguments)
     if network is not None and not (folder / _NETWORK).exists():
         (folder / _NETWORK).mkdir()
         shutil.copyfile(network, folder / _NETWORK / network.name)
@@ -96,7 +96,7 @@ def with_resumed(
                 f"resume={folder}: {key} had a password, which isn't kept; expected it again: give "
                 f"{key}=..."
             )
-    network = _network_of([*old, *argv])
+    network = network_of([*old, *argv])
     if network is not None and record.network is not None:
         _must_be_as_it_was(Path(folder), network, record.network, error)
     return [*old, *argv, f"out={folder}"]
@@ -106,8 +106,8 @@ def _resumed(arguments: Sequence[str]) -> str | None:
     return next((a.split("=", 1)[1] for a in arguments if a.startswith("resume=")), None)
 
 
-def _network_of(arguments: Sequence[str]) -> Path | None:
-    """The network file among arguments, the last one; quoted or not."""
+def network_of(arguments: Sequence[str]) -> Path | None:
+    """Return the network file among arguments, the last one; quoted or not."""
     typed = next((a for a in reversed(arguments) if a.startswith("network=")), "network=null")
     text = typed.partition("=")[2]
     read = parsed(f"key={text}")

@@ -1,0 +1,1 @@
+"""Jobs, nodes and manifests of a Ray cluster."""

@@ -1,0 +1,124 @@
+"""Settings of a cluster on Kubernetes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from envs.errors import ConfigError, did_you_mean, shown
+from envs.redact import is_secret_name, redact
+
+KINDS = ("raycluster", "rayjob", "cronjob")
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")  # KubeRay's names are made longer
+_QUANTITY = re.compile(r"\d+(\.\d+)?(Ki|Mi|Gi|Ti|[kMGT])?")
+_SECRET = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?/[-._a-zA-Z0-9]+")
+_SCHEDULE = re.compile(r"@\w+|\S+( \S+){4}")
+
+
+@dataclass(frozen=True)
+class PodConfig:
+    """What a pod takes. cpu, gpu: in whole or parts. memory: a Kubernetes quantity."""
+
+    cpu: float
+    memory: str
+    gpu: int
+
+    def __post_init__(self) -> None:
+        if not self.cpu > 0 or self.gpu < 0 or not _QUANTITY.fullmatch(self.memory):
+            raise ConfigError(
+                f"a pod has cpu {self.cpu}, memory {shown(self.memory)} and gpu {self.gpu}; "
+                "expected cpu > 0, memory such as 8Gi, gpu >= 0."
+            )
+
+    @property
+    def resources(self) -> dict[str, str]:
+        """As Kubernetes has them."""
+        own = {"cpu": f"{self.cpu:g}", "memory": self.memory}
+        return {**own, "nvidia.com/gpu": str(self.gpu)} if self.gpu else own
+
+
+@dataclass(frozen=True)
+class GroupConfig(PodConfig):
+    """Workers that are alike. least, most: pods; spot: on machines that may be taken away."""
+
+    least: int
+    most: int
+    spot: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.least <= self.most:
+            raise ConfigError(
+                f"a group of workers has least {self.least} and most {self.most}; expected "
+                "0 <= least <= most."
+            )
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """What `echelon cluster render` makes a manifest of.
+
+    cluster: the name of the cluster or job.
+    secrets: variable -> "secret/key"; None: none.
+    time_limit, start_limit, keep_seconds, idle_seconds: seconds.
+    Raises ConfigError.
+    """
+
+    kind: str
+    cluster: str
+    namespace: str | None
+    image: str
+    pull_policy: str
+    run: str
+    schedule: str
+    time_zone: str
+    time_limit: int
+    start_limit: int
+    retries: int
+    keep_seconds: int
+    idle_seconds: int
+    head: PodConfig
+    runners: GroupConfig
+    learners: GroupConfig
+    on_demand_nodes: dict[str, str]
+    spot_nodes: dict[str, str]
+    service_account: str | None
+    environment: dict[str, str]
+    secrets: dict[str, str | None]
+    volume_claim: str | None
+    mount: str
+    monitoring: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigError(
+                f"kind {shown(self.kind)} is unknown.{did_you_mean(self.kind, KINDS)}"
+            )
+        if not _NAME.fullmatch(self.cluster):
+            raise ConfigError(
+                f"cluster is {shown(self.cluster)}, no name for Kubernetes; expected small "
+                "letters, digits and '-', at most 40, beginning with a letter."
+            )
+        if not _SCHEDULE.fullmatch(self.schedule):
+            raise ConfigError(
+                f"schedule is {shown(self.schedule)}; expected five fields as cron has them, such "
+                "as '0 2 * * *'."
+            )
+        for variable, value in self.environment.items():
+            if is_secret_name(variable) or redact(value) != value:
+                raise ConfigError(
+                    f"environment.{variable} would be a secret that stands in the manifest; "
+                    f"expected it in a secret: give +secrets.{variable}=SECRET/KEY."
+                )
+        for variable, place in self.secrets.items():
+            if place is not None and not _SECRET.fullmatch(place):
+                raise ConfigError(
+                    f"secrets.{variable} is not of the form SECRET/KEY, such as "
+                    "echelon/mlflow-password; expected the names, not the secret itself."
+                )
+        for key in ("time_limit", "start_limit"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"{key} is {getattr(self, key)}; expected seconds >= 1.")
+        for key in ("retries", "keep_seconds", "idle_seconds"):
+            if getattr(self, key) < 0:
+                raise ConfigError(f"{key} is {getattr(self, key)}; expected 0 or more.")

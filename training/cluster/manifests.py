@@ -1,0 +1,131 @@
+"""Manifests for KubeRay: the templates of conf/cluster with a cluster's settings filled in."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from training.cluster.config import ClusterConfig, GroupConfig, PodConfig
+
+_TEMPLATES = Path(__file__).resolve().parents[2] / "conf" / "cluster"
+_HEAD_PORTS = {"gcs": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080}
+_WORKER_PORTS = {"metrics": 8080}
+
+
+def manifests(config: ClusterConfig, words: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what Kubernetes is to have: a network policy, and the cluster, job or schedule.
+
+    words: the command that a job runs, such as train scenario=retail.
+    """
+    metadata = {
+        "name": config.cluster,
+        **({"namespace": config.namespace} if config.namespace else {}),
+        "labels": {
+            "app.kubernetes.io/name": "echelon",
+            "app.kubernetes.io/instance": config.cluster,
+        },
+    }
+    common = {"name": config.cluster, "metadata": metadata}
+    groups = {"runners": config.runners, "learners": config.learners}
+    cluster = _filled(
+        "raycluster", **common,
+        ray_version=importlib.metadata.version("ray"),
+        idle_seconds=config.idle_seconds,
+        head=_pod(config, "ray-head", config.head, spot=False, ports=_HEAD_PORTS),
+        workers=[_group(config, name, group) for name, group in groups.items() if group.most],
+    )  # fmt: skip
+    policy = _filled("network_policy", **common, monitoring=config.monitoring)
+    if config.kind == "raycluster":
+        return [policy, cluster]
+    job = _filled(
+        "rayjob", **common,
+        entrypoint=shlex.join(["exec", "python", "-m", "echelon", *words]),
+        time_limit=config.time_limit, start_limit=config.start_limit, retries=config.retries,
+        keep_seconds=config.keep_seconds,
+        submitter=_filled("submitter", **common, **_place(config, spot=False),
+                          image=config.image, pull_policy=config.pull_policy),
+        cluster=cluster["spec"],
+    )  # fmt: skip
+    if config.kind == "rayjob":
+        return [policy, job]
+    return [policy, _filled(
+        "raycronjob", **common, schedule=config.schedule, time_zone=config.time_zone,
+        job=job["spec"],
+    )]  # fmt: skip
+
+
+def _group(config: ClusterConfig, name: str, group: GroupConfig) -> dict[str, Any]:
+    return {
+        "groupName": name,
+        "replicas": group.least,
+        "minReplicas": group.least,
+        "maxReplicas": group.most,
+        # For Ray's label selectors: learners and trials that can't be lost keep off spot nodes.
+        "labels": {"ray.io/market-type": "spot" if group.spot else "on-demand"},
+        "rayStartParams": {},
+        "template": _pod(config, "ray-worker", group, group.spot, _WORKER_PORTS),
+    }
+
+
+def _pod(
+    config: ClusterConfig, container: str, pod: PodConfig, spot: bool, ports: Mapping[str, int]
+) -> Any:
+    claim = {"name": "shared", "persistentVolumeClaim": {"claimName": config.volume_claim}}
+    mount = {"name": "shared", "mountPath": config.mount}
+    return _filled(
+        "pod", name=config.cluster, container=container, image=config.image,
+        pull_policy=config.pull_policy, service_account=config.service_account,
+        # The head's autoscaler talks to Kubernetes, workers don't.
+        service_token=None if container == "ray-head" else False,
+        resources=pod.resources, environment=_environment(config), **_place(config, spot),
+        ports=[{"name": name, "containerPort": port} for name, port in ports.items()],
+        mounts=[mount] if config.volume_claim else None,
+        volumes=[claim] if config.volume_claim else None,
+    )  # fmt: skip
+
+
+def _place(config: ClusterConfig, spot: bool) -> dict[str, Any]:
+    """Which machines a pod goes to: their labels, and the taints of the same name."""
+    labels = config.spot_nodes if spot else config.on_demand_nodes
+    return {
+        "node_selector": labels or None,
+        "tolerations": [
+            {"key": key, "operator": "Equal", "value": value, "effect": "NoSchedule"}
+            for key, value in labels.items()
+        ] or None,
+    }  # fmt: skip
+
+
+def _environment(config: ClusterConfig) -> list[dict[str, Any]] | None:
+    plain: list[dict[str, Any]] = [
+        {"name": name, "value": value} for name, value in config.environment.items()
+    ]
+    secret = [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+        for name, place in config.secrets.items()
+        if place is not None
+        for secret, key in [place.split("/")]
+    ]
+    return plain + secret or None
+
+
+def _filled(template: str, **values: Any) -> Any:
+    text = (_TEMPLATES / f"{template}.yaml").read_text(encoding="utf-8")
+    return _fill(yaml.safe_load(text), values)
+
+
+def _fill(tree: Any, values: Mapping[str, Any]) -> Any:
+    """Put values in place of "$name"; keys whose value is None are left out."""
+    if isinstance(tree, str) and tree.startswith("$"):
+        return values[tree[1:]]
+    if isinstance(tree, dict):
+        filled = {key: _fill(value, values) for key, value in tree.items()}
+        return {key: value for key, value in filled.items() if value is not None}
+    if isinstance(tree, list):
+        return [_fill(item, values) for item in tree]
+    return tree
