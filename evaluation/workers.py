@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from evaluation.progress import Progress, TextProgress
@@ -79,5 +80,8 @@ def open_workers(
 def prepare_ray() -> None:
     """Set what Ray reads while it is imported, so before that; what the user has set stays."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    token = Path.home() / ".ray" / "auth_token"
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() or token.exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # a cluster that is joined may want it
     if "RAY_ADDRESS" not in os.environ:  # its own ports on loopback, unless a cluster is joined
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from pathlib import Path
 
 import pytest
 
 from envs.errors import ConfigError
 from evaluation.loopback import is_loopback, require_loopback
 from evaluation.ray_workers import start_local_ray
+from evaluation.workers import prepare_ray
 
 
 @pytest.mark.parametrize("mode", ["disabled", "DISABLED", "k8s-none", ""])
@@ -37,3 +40,21 @@ def test_a_listener_for_others_is_found() -> None:
 def test_loopback_addresses(text: str, wanted: bool) -> None:
     """By number, mapped ones too; a name is none."""
     assert is_loopback(text) is wanted
+
+
+@pytest.mark.parametrize("given", ["variable", "file", "nothing"])
+def test_the_token_is_taken_where_there_is_one(
+    given: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From the environment, or from Ray's own file."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if given == "variable":
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "t")
+    if given == "file":
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text("t", encoding="utf-8")
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # so that it is restored
+    prepare_ray()
+    assert os.environ.get("RAY_AUTH_MODE") == (None if given == "nothing" else "token")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from ray.dashboard.modules.job import sdk
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 from rich.console import Console
@@ -28,22 +30,15 @@ _STOPPED = 143  # what shells report for SIGTERM
 Client = Any  # a JobSubmissionClient: Ray's types are skipped
 
 
-def use_token() -> None:
-    """Let Ray send a token where there is one; what the user has set stays. Before ray is used."""
-    kept = Path.home() / ".ray" / "auth_token"
-    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() or kept.exists():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-
-
 def connect(address: str | None) -> Client:
-    """Return a client of the cluster whose dashboard has this address.
+    """Return a client of the cluster whose dashboard has this address; after `prepare_ray`.
 
     address: None for what RAY_API_SERVER_ADDRESS or RAY_ADDRESS say, else this machine's.
     Raises ClusterError.
     """
-    use_token()
     if address is not None:  # it comes before what the environment says
         os.environ["RAY_API_SERVER_ADDRESS"] = address
+    logging.getLogger(sdk.__name__).setLevel(logging.WARNING)  # it tells of every connection
     known = {"RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"} & os.environ.keys()
     with _cluster_errors(address):
         return JobSubmissionClient(address if known else _DEFAULT)
@@ -124,7 +119,8 @@ class _Log:
 
     def _show(self, line: str) -> None:
         if line and not play_line(line, self._progress):
-            text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line.rstrip("\r"))
+            kept = line.rstrip("\r").expandtabs()
+            text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in kept)
             self._progress.console.print(text, highlight=False, soft_wrap=True)
 
 
@@ -142,7 +138,7 @@ def _exit_code(info: Any, console: Console) -> int:
 def jobs_and_nodes(client: Client) -> tuple[list[Any], list[dict[str, Any]]]:
     """Return the cluster's jobs, oldest first, and what its dashboard says of each node.
 
-    A node: state, ip, name, head, cpu [%], memory [free, total: bytes], resources (in words).
+    A node: state, ip, name, head, cpu [%], memory [total, free: bytes], resources (in words).
     Raises ClusterError.
     """
     with _cluster_errors(None):

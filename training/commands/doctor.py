@@ -60,9 +60,7 @@ def doctor(argv: list[str]) -> int:
 def _nodes_of_cluster(look: Any, seconds: float) -> list[dict[str, Any]]:
     from evaluation.ray_workers import ray_session
     from training.cluster.checkup import every_node
-    from training.cluster.jobs import use_token
 
-    use_token()
     try:
         with ray_session(1):
             return every_node(look, seconds)

@@ -45,7 +45,7 @@ def nodes_table(nodes: list[dict[str, Any]]) -> Table:
         right = heading in ("CPU", "memory")
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
     for node in sorted(nodes, key=lambda node: (not node["head"], node["ip"])):
-        free, total = (part / _GIB for part in node["memory"])
+        total, free = (part / _GIB for part in node["memory"])
         table.add_row(
             f"{node['name']} {node['ip']}{' (head)' * node['head']}", node["state"],
             ", ".join(str(node["resources"]).split("\n")),

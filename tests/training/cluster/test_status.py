@@ -13,9 +13,9 @@ from training.cluster import jobs
 
 SUMMARY = {
     "summary": [
-        {"ip": "10.0.0.2", "hostname": "b", "cpu": 50.0, "mem": [2**31, 2**33, 75.0, 2**32],
+        {"ip": "10.0.0.2", "hostname": "b", "cpu": 50.0, "mem": [2**33, 2**31, 75.0, 2**32],
          "raylet": {"state": "ALIVE", "nodeId": "n2", "isHeadNode": False}},
-        {"ip": "10.0.0.1", "hostname": "a", "cpu": 7.0, "mem": [2**31, 2**33, 75.0, 2**32],
+        {"ip": "10.0.0.1", "hostname": "a", "cpu": 7.0, "mem": [2**33, 2**31, 75.0, 2**32],
          "raylet": {"state": "ALIVE", "nodeId": "n1", "isHeadNode": True}},
         {"ip": "10.0.0.3", "hostname": "c", "raylet": {"state": "DEAD", "nodeId": "n3"}},
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -272,22 +271,3 @@ def test_a_cluster_that_refuses_is_one_line(
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "to be replaced")
     with pytest.raises(ClusterError, match=message):
         jobs.connect("http://127.0.0.1:1")
-
-
-@pytest.mark.parametrize("given", ["variable", "file", "nothing"])
-def test_the_token_is_taken_where_there_is_one(
-    given: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """From the environment, or from Ray's own file."""
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    if given == "variable":
-        monkeypatch.setenv("RAY_AUTH_TOKEN", "t")
-    if given == "file":
-        (tmp_path / ".ray").mkdir()
-        (tmp_path / ".ray" / "auth_token").write_text("t", encoding="utf-8")
-    monkeypatch.setenv("RAY_AUTH_MODE", "")  # so that it is restored
-    monkeypatch.delenv("RAY_AUTH_MODE")
-    jobs.use_token()
-    assert os.environ.get("RAY_AUTH_MODE") == (None if given == "nothing" else "token")
