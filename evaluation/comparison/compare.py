@@ -18,7 +18,7 @@ from scipy import stats
 from envs.kpis.pairs import EpisodeKpis
 from envs.scenario import Scenario
 from envs.types import Floats
-from evaluation.comparison.rollout import BATCH, Competitor, play_batch
+from evaluation.comparison.rollout import Competitor, batches, play_batch
 from evaluation.progress import SILENT, Progress
 from evaluation.tasks import Task
 from evaluation.workers import IN_PROCESS, Workers, results
@@ -90,18 +90,17 @@ def compare(
 ) -> Comparison:
     """Play every competitor on the same traces; a task is a competitor's batch of them."""
 
-    def batch(competitor: Competitor, first: int, _: Progress) -> EpisodeKpis:
-        size = min(BATCH, traces - first)
+    def batch(competitor: Competitor, first: int, size: int, _: Progress) -> EpisodeKpis:
         policy, correction = competitor.build(scenario), competitor.correction
         return play_batch(
             scenario, policy, correction, first=first, size=size, seed=seed, split=split
         )
 
-    starts = range(0, traces, BATCH)
-    tasks = [Task(c.name, partial(batch, c, first)) for c in competitors for first in starts]
+    parted = batches(scenario, traces)
+    tasks = [Task(c.name, partial(batch, c, *part)) for c in competitors for part in parted]
     parts = results(workers, f"play {traces} traces ({split})", tasks, progress)
     played = [
-        EpisodeKpis.join(parts[i * len(starts) : (i + 1) * len(starts)])
+        EpisodeKpis.join(parts[i * len(parted) : (i + 1) * len(parted)])
         for i in range(len(competitors))
     ]
     samples = [independent_samples(scenario, result.cost) for result in played]

@@ -16,7 +16,8 @@ from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 from envs.types import Floats, Floats32, Ints
 
-BATCH = 256  # episodes simulated at once
+_MOST, _FEWEST = 256, 16  # episodes simulated at once
+_ROWS = 1 << 19  # stocked pairs x episodes: a network of 1,000 nodes x 20 SKUs then takes 1 GB
 
 
 class Correction(Protocol):
@@ -57,10 +58,16 @@ def play(
     return EpisodeKpis.join([
         play_batch(
             scenario, policy, correction,
-            first=first, size=min(BATCH, traces - first), seed=seed, split=split,
+            first=first, size=size, seed=seed, split=split,
         )
-        for first in range(0, traces, BATCH)
+        for first, size in batches(scenario, traces)
     ])  # fmt: skip
+
+
+def batches(scenario: Scenario, traces: int) -> list[tuple[int, int]]:
+    """(first, how many) of the episodes that are simulated at once: fewer in a large network."""
+    at_once = int(np.clip(_ROWS // len(scenario.network.stocks), _FEWEST, _MOST))
+    return [(first, min(at_once, traces - first)) for first in range(0, traces, at_once)]
 
 
 def play_batch(

@@ -14,9 +14,10 @@ from envs.network.demand import DemandConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
+from evaluation.comparison import rollout
 from evaluation.comparison.compare import Estimate, compare, estimate, verdict
 from evaluation.comparison.plots import draw_all
-from evaluation.comparison.rollout import Competitor
+from evaluation.comparison.rollout import Competitor, play
 from evaluation.comparison.tables import SCHEMA_VERSION, as_table, write_json
 from evaluation.tuning.config import TuneConfig
 from evaluation.tuning.search import tune_policy
@@ -72,6 +73,18 @@ def test_traces_do_not_depend_on_the_batch(lost_sales: Scenario) -> None:
     many = compare(lost_sales, [stock(16)], traces=300, seed=4).policies[0].kpis
     few = compare(lost_sales, [stock(16)], traces=100, seed=4).policies[0].kpis
     np.testing.assert_array_equal(many.cost[:, :100], few.cost)
+
+
+def test_large_networks_are_played_in_smaller_batches(
+    lost_sales: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same episodes."""
+    whole = play(lost_sales, stock(16).build(lost_sales), traces=40, seed=4)
+    monkeypatch.setattr(rollout, "_ROWS", 17)  # here of one pair
+    assert rollout.batches(lost_sales, 40) == [(0, 17), (17, 17), (34, 6)]
+    parts = play(lost_sales, stock(16).build(lost_sales), traces=40, seed=4)
+    np.testing.assert_array_equal(whole.cost, parts.cost)
+    assert parts.summary() == pytest.approx(whole.summary())
 
 
 def test_the_tuner_finds_the_best_level(lost_sales: Scenario) -> None:
