@@ -32,7 +32,7 @@ from envs.reward import COST_ALONE, RewardConfig, add_shortage, compute_reward
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace, replace_level
 from envs.simulation.actions import Group, compile_heads
-from envs.simulation.simulator import Moment as SimulatorMoment
+from envs.simulation.moment import Moment as SimulatorMoment
 from envs.simulation.simulator import Simulator
 from envs.simulation.snapshot import Snapshot
 from envs.simulation.state import Flows
@@ -47,6 +47,11 @@ class Moment(NamedTuple):
     target: Floats  # [P, B] units
     spread: Floats  # [P, B] units
     base_policy: Policy
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays, but for the trace's and the policy's."""
+        return self.simulated.nbytes + self.target.nbytes + self.spread.nbytes
 
 
 class BatchedEnv:

@@ -14,8 +14,8 @@ Agents act between 2 and 3, so `open_period` runs up to 2 and `close_period` fro
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +36,11 @@ from envs.simulation.events.receive import hear, receive, receive_at_once
 from envs.simulation.events.serve import serve
 from envs.simulation.events.ship import ship
 from envs.simulation.forecast import compile_forecast
+from envs.simulation.moment import Moment, Packed
 from envs.simulation.snapshot import Snapshot, split_sales
-from envs.simulation.state import Flows, Scratch, State
+from envs.simulation.state import DERIVED, SEEN_FLOWS, Flows, Scratch, State
 from envs.simulation.world import World
-from envs.trace.trace import Bootstrap, Drawn, Trace
+from envs.trace.trace import Bootstrap, Trace
 from envs.types import Floats, Floats32, Ints
 
 TILE = 256  # replications worked on together: their state fits the L2 cache
@@ -115,14 +116,6 @@ def _plain(array: NDArray[Any], dtype: type) -> NDArray[Any]:
 
 _NO_TARGET = np.zeros((0, 0))
 _NO_ACTION = np.zeros((0, 0, 0), np.float32)
-
-
-class Moment(NamedTuple):
-    """All that a simulator goes on from."""
-
-    period: int
-    drawn: Drawn
-    arrays: tuple[Floats, ...]
 
 
 class Simulator:
@@ -212,25 +205,22 @@ class Simulator:
 
     def mark(self) -> Moment:
         """Return what `return_to` needs to be here again, in the same episodes."""
-        arrays = tuple(array.copy() for array in self._going_on())
+        arrays = tuple(Packed.of(array) for array in self._going_on())
         return Moment(self.period, self.trace.mark(), arrays)
 
     def return_to(self, moment: Moment) -> None:
         """Be where the simulator was when it was marked."""
         self.period = moment.period
         self.trace.return_to(moment.drawn)
-        for array, kept in zip(self._going_on(), moment.arrays, strict=True):
-            array[...] = kept
+        for array, packed in zip(self._going_on(), moment.arrays, strict=True):
+            packed.write(array)
+        self.refresh()
 
-    @property
-    def moment_bytes(self) -> int:
-        """What `mark` keeps, but for the trace's."""
-        return sum(array.nbytes for array in self._going_on())
-
-    def _going_on(self) -> tuple[Floats, ...]:
-        """What one period leaves to the next."""
-        flows = self.flows._replace(cost=self.flows.cost[:0], raw_order=self.flows.raw_order[:0])
-        return (*self.state, *flows, *self.decision)
+    def _going_on(self) -> Iterator[Floats]:
+        """What the next half of a period goes on from, but for what is derived of it."""
+        yield from (part for name, part in self.state._asdict().items() if name not in DERIVED)
+        yield from (getattr(self.flows, name) for name in SEEN_FLOWS)
+        yield from self.decision
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put the snapshot's goods and orders into every replication.
@@ -260,7 +250,7 @@ class Simulator:
         state.orders_on_way_total[...] = snapshot.orders_on_way.sum(axis=1)[:, None]
         self._forget()
         first = self.period - len(snapshot.sales)  # opened before any history
-        state.cohorts[...] = 0.0
+        state.cohorts[...], state.oldest[...] = 0.0, first - net.cohorts
         before = snapshot.ordered[: len(snapshot.ordered) - len(snapshot.sales)]
         for age, units in enumerate(before[::-1], start=1):
             state.cohorts[:, (first - min(age, net.cohorts)) % net.cohorts] += units[:, None]

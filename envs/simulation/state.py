@@ -52,6 +52,7 @@ class State(NamedTuple):
     # Of lanes whose service varies, from what was ordered and received; see events/believe.py.
     cohorts: Floats  # [K, M, B] units ordered in a period (modulo M) and not received
     asked: Floats  # [K, M, B] units ordered in a period
+    oldest: Floats  # [K, B] a period before which nothing is missing: receipts are matched from it
     lead_belief: Floats  # [K, B] periods from order to receipt
     lead_square: Floats  # [K, B] its square
     on_time: Floats  # [K, B] share of received units that came within the promised time
@@ -71,10 +72,19 @@ class State(NamedTuple):
             **dict.fromkeys(("demand_level", "demand_variance"), (shapes["D"],)),
             **dict.fromkeys(("cohorts", "asked"), (shapes["K"], net.cohorts)),
             **dict.fromkeys(
-                ("lead_belief", "lead_square", "on_time", "in_full", "overdue"), (shapes["K"],)
+                ("oldest", "lead_belief", "lead_square", "on_time", "in_full", "overdue"),
+                (shapes["K"],),
             ),
         }
         return cls(*(np.zeros((*odd.get(n, (shapes["P"],)), batch_size)) for n in cls._fields))
+
+
+# What the observe event works out of the rest alone.
+DERIVED = frozenset({
+    "owed_to_lanes", "inventory_level", "on_order", "inventory_position",
+    "echelon_inventory_position", "expedite_position", "forecast_mean", "forecast_sd",
+    "echelon_forecast_mean", "echelon_forecast_sd",
+})  # fmt: skip
 
 
 class Flows(NamedTuple):
@@ -118,6 +128,13 @@ class Flows(NamedTuple):
         return cls(*(np.zeros((*odd.get(n, (shapes["P"],)), batch_size)) for n in cls._fields))
 
 
+# What the other half of a period reads: of customers and receipts, whenever they come in it.
+SEEN_FLOWS = (
+    "received", "received_late", "scrapped", "demand", "sold", "backlog_served", "lost",
+    "requested",
+)  # fmt: skip
+
+
 class Scratch(NamedTuple):
     """Working memory of the events: nothing in it outlives the event that writes it."""
 
@@ -133,7 +150,7 @@ class Scratch(NamedTuple):
     row: Floats  # [B] ship: units a lane wants
     is_short: Bools  # [Q] ship: lanes of whole units that ship less than is owed
     rest: Floats  # [Q, B] ship: parts of whole units
-    rows: Floats  # [5, B] ship: what whole units are shared by; believe: what receipts say
+    rows: Floats  # [3, B] ship: what whole units are shared by
     let_in: Floats  # [N, B] receive: share of what is due that fits
     is_full: Floats  # [N, B] receive: 1 where nothing is due that needs room, and there is none
     due: Floats  # [Q, B] receive: units that take room; empty where no room is limited
@@ -156,7 +173,7 @@ class Scratch(NamedTuple):
             "weight": ruled,
             "offset": ruled,
             "rest": lanes if arrays.switches.has_whole_units else 0,
-            "rows": 5,
+            "rows": 3,
             "let_in": shapes["N"],
             "is_full": shapes["N"],
             "due": lanes if arrays.nodes.capacitated.size > 0 else 0,

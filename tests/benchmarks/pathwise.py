@@ -74,7 +74,7 @@ def measure(scenario: str, batch: int) -> dict[str, float]:
             best[name] = min(best[name], (time.process_time() - start) / PERIODS)
         for name, seconds in looking(env).items():
             best[name] = min(best[name], seconds / PERIODS)
-    return best | {"rows": env.num_rows * batch, "MB": period_bytes(env, hidden=0) / batch / 1e6}
+    return best | {"rows": env.num_rows * batch, "MB": period_bytes(env, {}) / batch / 1e6}
 
 
 def looking(env: BatchedEnv) -> dict[str, float]:

@@ -72,6 +72,23 @@ def test_what_is_overdue_is_the_sum_of_late_orders() -> None:
     assert late > 1000
 
 
+def test_nothing_is_missing_before_the_oldest_order() -> None:
+    """Receipts are matched from there: what is older has come, or was cancelled."""
+    left = 0
+    for seed in range(6):
+        scenario = Scenario("random", random_network(Random(seed)), 40, base_policy="base_stock")
+        env, numbers = BatchedEnv(scenario, 4), np.random.default_rng(seed)
+        env.reset(seed)
+        for _ in range(30):
+            env.step(numbers.uniform(-1.0, 1.0, env.no_action.shape).astype(np.float32))
+            period, kept = env.simulator.period, env.net.cohorts
+            ordered = period - 1 - (period - 1 - np.arange(kept)) % kept  # in each slot
+            is_over = ordered[:, None] < env.state.oldest[:, None]
+            assert not env.state.cohorts[is_over].any()
+            left += int((env.state.cohorts > 0.0).sum())
+    assert left > 100
+
+
 @pytest.mark.parametrize("receive", Receive)
 def test_lead_time_is_learned(receive: Receive) -> None:
     """A lane becomes twice as slow: the belief follows, and deliveries are late."""

@@ -22,8 +22,15 @@ from evaluation.artifact.models import build_model
 from evaluation.commands.evaluate import EvaluateCommand
 from tests.envs.networks import one_warehouse
 from tests.settings import cost_alone
-from training.pathwise.networks import NetworkSlopes, network_slopes
-from training.pathwise.trajectory import Trajectories, Trajectory, horizon_of, periods_kept
+from training.pathwise.networks import NetworkSlopes, kept_bytes, network_slopes
+from training.pathwise.trajectory import (
+    Trajectories,
+    Trajectory,
+    horizon_of,
+    period_bytes,
+    periods_kept,
+    plan_for,
+)
 
 Actors = dict[str, Actor]
 
@@ -172,6 +179,36 @@ def test_the_tape_is_as_long_as_takes_least_memory() -> None:
     assert periods_kept(64, period=1_000, start=1_000) == 8
     assert periods_kept(64, period=1_000, start=4_000) == 16
     assert periods_kept(64, period=1_000, start=100_000) == 64
+
+
+def test_what_networks_keep_is_counted() -> None:
+    """Written-out layers their outputs, unless thrifty; a graph what was seen, and the answer."""
+
+    class Other(Actor):
+        """The same layers, by automatic differentiation."""
+
+    own, other = Actor(30, 2, (8, 4)), Other(30, 2, (8, 4))
+    assert kept_bytes(own, 7, 5) == 4 * 7 * 5 * (8 + 4)
+    assert kept_bytes(own, 7, 5, thrifty=True) == 0
+    for thrifty in (False, True):
+        assert kept_bytes(other, 7, 5, thrifty=thrifty) == 4 * 7 * 5 * (30 + 8 + 4 + 2)
+
+
+def test_the_plan_counts_all_that_is_kept() -> None:
+    """Networks too; where they take all room, what they needn't keep is dropped first."""
+    env = BatchedEnv(scenario_of("two_echelon_dc"), 4)
+    env.reset(0)
+    actors = plain_actors(env)
+    period, tape = period_bytes(env, actors), period_bytes(env, {})
+    assert period == tape + 4 * 4 * env.num_rows * (64 + 64)
+    whole = plan_for(env, actors, 40, 40 * period)
+    assert (whole.kept, whole.thrifty, whole.nbytes) == (40, False, 40 * period)
+    part = plan_for(env, actors, 40, 40 * period - 1)
+    start = env.mark().nbytes
+    assert part.thrifty
+    assert part.period_bytes == tape
+    assert part.kept == periods_kept(40, tape, start) < 40
+    assert part.nbytes == part.kept * tape + (-(-40 // part.kept) + 1) * start
 
 
 def test_tail_teaches_nothing() -> None:

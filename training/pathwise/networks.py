@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from envs.kernel import entry
 from envs.types import Ints
@@ -59,10 +60,41 @@ def network_slopes(
     moving: columns of the observation whose slopes are asked for; None: all.
     thrifty: work out again what written-out layers put out, rather than keep it.
     """
-    on_processor = all(parameter.device.type == "cpu" for parameter in actor.parameters())
-    if type(actor) is Actor and actor.hidden and on_processor:
+    if _is_written_out(actor):
         return TanhSlopes(actor, rows, batch, moving, thrifty=thrifty)
     return ModuleSlopes(actor, moving)
+
+
+def _is_written_out(actor: Actor) -> bool:
+    on_processor = all(parameter.device.type == "cpu" for parameter in actor.parameters())
+    return type(actor) is Actor and bool(actor.hidden) and on_processor
+
+
+def kept_bytes(actor: Actor, rows: int, batch: int, *, thrifty: bool = False) -> int:
+    """Return what `network_slopes` of the same arguments keeps of a period, observations apart."""
+    if _is_written_out(actor):
+        one = next(actor.parameters()).itemsize
+        return 0 if thrifty else one * sum(actor.hidden) * rows * batch
+    return _graph_bytes(actor, rows) * batch
+
+
+def _graph_bytes(actor: Actor, rows: int) -> int:
+    """Of one replication: what torch keeps to go back, counted on the way forward."""
+    parameter = next(actor.parameters())
+    seen = parameter.new_zeros(rows, 1, actor.observation_size).requires_grad_()
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        memory = tensor.untyped_storage()
+        kept[memory.data_ptr()] = memory.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(note, note):
+        mean = actor(seen)
+    for tensor in (seen, mean):
+        note(tensor)
+    own = {one.untyped_storage().data_ptr() for one in actor.parameters()}
+    return sum(size for address, size in kept.items() if address not in own)
 
 
 class ModuleSlopes:

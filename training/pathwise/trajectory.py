@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +20,9 @@ from envs.observation.slopes import MovingFeatures, reverse_observation
 from envs.policies.base import Weights
 from envs.simulation.reverse import Tape, new_period
 from envs.types import Floats, Floats32
+from evaluation.artifact.actor import Actor
 from training.pathwise.base_policy import declared_weights
-from training.pathwise.networks import NetworkSlopes
+from training.pathwise.networks import NetworkSlopes, kept_bytes
 from training.rllib.sampling_guard import check_step
 
 
@@ -48,12 +50,50 @@ def horizon_of(env: BatchedEnv, periods: int | None, tail: int | None) -> tuple[
     return periods, min(tail, periods // 2)
 
 
-def period_bytes(env: BatchedEnv, hidden: int) -> int:
-    """Return what the tape and networks of so many hidden units keep of a period."""
+class Plan(NamedTuple):
+    """What is kept of a trajectory at once.
+
+    thrifty: what written-out layers put out is worked out again, see `network_slopes`.
+    """
+
+    periods: int
+    kept: int  # periods, of these
+    thrifty: bool
+    period_bytes: int  # of a kept one
+    starts_bytes: int  # of all places from which periods are played again
+
+    @property
+    def nbytes(self) -> int:
+        """All of it."""
+        return self.kept * self.period_bytes + self.starts_bytes
+
+
+def plan_for(env: BatchedEnv, actors: Mapping[str, Actor], periods: int, room: int) -> Plan:
+    """Keep all periods where so many bytes hold them, else as many as takes least.
+
+    actors: by node kind. A start is as large as one of the state that the environment is in.
+    """
+    period = period_bytes(env, actors)
+    if periods * period <= room:
+        return Plan(periods, periods, False, period, 0)
+    period, start = period_bytes(env, actors, thrifty=True), env.mark().nbytes
+    kept = periods_kept(periods, period, start)
+    starts = math.ceil(periods / kept) + 1 if kept < periods else 0  # and the end
+    return Plan(periods, kept, True, period, starts * start)
+
+
+def period_bytes(env: BatchedEnv, actors: Mapping[str, Actor], *, thrifty: bool = False) -> int:
+    """Return what the tape and these actors, by node kind, keep of a period."""
     kept = new_period(env.simulator, env.action_size)
     arrays = [part for part in kept if isinstance(part, np.ndarray)]
-    units = (env.observation_size + hidden) * env.num_rows * env.batch_size
-    return sum(array.nbytes for array in (*arrays, *kept.decision, *kept.marks)) + 4 * units
+    tape = sum(array.nbytes for array in (*arrays, *kept.decision, *kept.marks))
+    seen = 4 * env.observation_size * env.num_rows * env.batch_size
+    networks = sum(
+        kept_bytes(actors[group.name], group.stop - group.start, env.batch_size, thrifty=thrifty)
+        for group in env.groups
+        if group.name in actors
+    )
+    return tape + seen + networks
 
 
 def periods_kept(periods: int, period: int, start: int) -> int:

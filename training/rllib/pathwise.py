@@ -40,8 +40,7 @@ from training.pathwise.trajectory import (
     Trajectories,
     Trajectory,
     horizon_of,
-    period_bytes,
-    periods_kept,
+    plan_for,
 )
 from training.rllib.learners import on_learners
 from training.rllib.modules import NodeKindModule
@@ -135,22 +134,17 @@ class PathwiseLearner(TorchLearner):
     def _begin_trajectories(self) -> Trajectories:
         """With all periods on the tape, if there is memory for it."""
         periods, _ = self._size
-        hidden = max(
-            sum(self.module[kind].unwrapped().actor.hidden) for kind in self.module._rl_modules
-        )
+        actors = {kind: self.module[kind].unwrapped().actor for kind in self.module._rl_modules}
         learners = max(1, self.config.num_learners)
         room = int(_SHARE_OF_MEMORY * psutil.virtual_memory().available / learners)
-        one, kept, starts = period_bytes(self._env, hidden), periods, 0
-        if kept * one > room:
-            one, start = period_bytes(self._env, hidden=0), self._env.simulator.moment_bytes
-            kept = periods_kept(periods, one, start)
-            starts = (math.ceil(periods / kept) + 1) * start  # and the end
+        self._plan = plan = plan_for(self._env, actors, periods, room)
         _log.info(
             "Trajectories: %d periods of %d episodes at %.2f MB a period; %d of them kept at once "
             "take %.0f MB, of %.0f MB that may be used.",
-            periods, self._env.batch_size, one / 1e6, kept, (kept * one + starts) / 1e6, room / 1e6,
+            periods, self._env.batch_size, plan.period_bytes / 1e6, plan.kept, plan.nbytes / 1e6,
+            room / 1e6,
         )  # fmt: skip
-        return Trajectories(self._env, self._seed, periods, kept)
+        return Trajectories(self._env, self._seed, periods, plan.kept)
 
     def _begin_networks(self, trajectories: Trajectories) -> dict[str, NetworkSlopes]:
         moving, batch = trajectories.moving.columns, self._env.batch_size
@@ -160,7 +154,7 @@ class PathwiseLearner(TorchLearner):
                 group.stop - group.start,
                 batch,
                 moving,
-                thrifty=trajectories.kept < trajectories.periods,
+                thrifty=self._plan.thrifty,
             )
             for group in self._env.groups
         }

@@ -69,40 +69,32 @@ def _comes_late(net: NetworkArrays, q: int) -> bool:
 @kernel
 def _match(world: World, k: int, q: int, period: int, youngest: int, lo: int, hi: int) -> None:
     """Take what was received from the oldest orders on; learn from how old they are."""
-    net, state, flows, rows = world.net, world.state, world.flows, world.scratch.rows
-    left, matched, in_time = rows[0, lo:hi], rows[1, lo:hi], rows[2, lo:hi]
-    age_sum, square_sum = rows[3, lo:hi], rows[4, lo:hi]
-    received, scrapped = flows.received[q, lo:hi], flows.scrapped[q, lo:hi]
-    still = 0.0
-    for b in range(hi - lo):
-        left[b] = received[b] + scrapped[b]
-        matched[b] = in_time[b] = age_sum[b] = square_sum[b] = 0.0
-        still += left[b]
-    kept, promised = state.cohorts.shape[1], net.beliefs.promised[k]
-    for age in range(kept - 1 + youngest, youngest - 1, -1):
-        if still <= 0.0:
-            break
-        cohort, since = state.cohorts[k, (period - age) % kept, lo:hi], float(age)
-        timely = 1.0 if age <= promised else 0.0
-        still = 0.0
-        for b in range(hi - lo):
-            part = min(left[b], cohort[b])
-            cohort[b] -= part
-            left[b] -= part
-            matched[b] += part
-            in_time[b] += timely * part
-            age_sum[b] += part * since
-            square_sum[b] += part * since * since
-            still += left[b]
-    for b in range(hi - lo):
-        if matched[b] > 0.0:
-            mean, square = age_sum[b] / matched[b], square_sum[b] / matched[b]
-            state.lead_belief[k, lo + b] += _WEIGHT * (mean - state.lead_belief[k, lo + b])
-            state.lead_square[k, lo + b] += _WEIGHT * (square - state.lead_square[k, lo + b])
-            on_time = in_time[b] / matched[b] - state.on_time[k, lo + b]
-            state.on_time[k, lo + b] += _WEIGHT * on_time
-            late = state.overdue[k, lo + b] - (matched[b] - in_time[b])
-            state.overdue[k, lo + b] = late if late > _CRUMB_UNITS else 0.0
+    state, flows, promised = world.state, world.flows, world.net.beliefs.promised[k]
+    kept = state.cohorts.shape[1]
+    for b in range(lo, hi):
+        left = flows.received[q, b] + flows.scrapped[q, b]
+        if left <= 0.0:
+            continue
+        age = min(period - int(state.oldest[k, b]), kept - 1 + youngest)
+        matched = in_time = age_sum = square_sum = 0.0
+        while left > 0.0 and age >= youngest:
+            slot, since = (period - age) % kept, float(age)
+            part = min(left, state.cohorts[k, slot, b])
+            state.cohorts[k, slot, b] -= part
+            left -= part
+            matched += part
+            in_time += part if age <= promised else 0.0
+            age_sum += part * since
+            square_sum += part * since * since
+            age -= 1 if left > 0.0 else 0
+        state.oldest[k, b] = period - age
+        if matched > 0.0:
+            mean, square = age_sum / matched, square_sum / matched
+            state.lead_belief[k, b] += _WEIGHT * (mean - state.lead_belief[k, b])
+            state.lead_square[k, b] += _WEIGHT * (square - state.lead_square[k, b])
+            state.on_time[k, b] += _WEIGHT * (in_time / matched - state.on_time[k, b])
+            late = state.overdue[k, b] - (matched - in_time)
+            state.overdue[k, b] = late if late > _CRUMB_UNITS else 0.0
 
 
 def forget_receipts(
@@ -122,6 +114,7 @@ def forget_receipts(
     state.lead_square[...] = (lead**2 + net.leads.lane_sd[lane] ** 2)[:, None]
     state.on_time[...] = state.in_full[...] = 1.0
     state.cohorts[...] = 0.0
+    state.oldest[...] = period - net.cohorts
     row, usual = np.arange(lane.size), np.round(lead).astype(np.int64)
 
     def ordered(units: Floats, when: Ints) -> None:
