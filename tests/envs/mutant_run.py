@@ -66,14 +66,15 @@ def check_laws() -> Any:
 
 
 def check_slopes(differences: list[Any]) -> Any:
-    """Slopes of a random network, by differences."""
+    """Slopes of a network, by differences."""
     judge = importlib.import_module("tests.envs.reverse_judge")
+    judge_of = importlib.import_module("tests.envs.reverse_cases").judge_of
 
     def check_network(place: int) -> None:
-        seed, numbers = differences[place]
+        what, numbers = differences[place]
         known = [judge.Difference.from_json(*one) for one in numbers]
-        wrong = judge.wrong(judge.Judge(seed).slopes(), known)
-        assert not any(one.is_smooth for one, _ in wrong), f"network {seed}: {wrong}"
+        wrong = judge.wrong(judge_of(what).slopes(), known)
+        assert not any(one.is_smooth for one, _ in wrong), f"network {what}: {wrong}"
 
     return check_network
 

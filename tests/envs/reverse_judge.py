@@ -118,6 +118,19 @@ def _with_rules(network: SupplyNetwork) -> SupplyNetwork:
     )  # fmt: skip
 
 
+def _random_scenario(seed: int) -> Scenario:
+    random = Random(seed)
+    is_free, has_rules = random.random() < 0.5, random.random() < 0.4
+    drawn = random_network(Random(seed), divisible=True, hub=random.random() < 0.7)
+    network = _without_steps(_with_rules(drawn) if has_rules else drawn, free=is_free)
+    first = seed % len(POLICIES)
+    usable = Scenario("random", network, 40, base_policy="base_stock").compiled
+    names = (*POLICIES[first:], *POLICIES[:first])
+    policy = next(n for n in names if policy_class(n).unfit(usable) is None)
+    extra = ("smoothing",) if not is_free and random.random() < 0.6 else ()
+    return Scenario("random", network, 40, base_policy=policy, smoothing=0.1, extra_heads=extra)
+
+
 def _same_key(seed: int, first_episode: int, keys: Keys) -> None:
     keys[:] = np.uint64(2 * seed + 1) * np.uint64(0x9E3779B97F4A7)
 
@@ -125,20 +138,11 @@ def _same_key(seed: int, first_episode: int, keys: Keys) -> None:
 class Judge:
     """Plays one network over and over, from one start, on the same draws."""
 
-    def __init__(self, seed: int) -> None:
-        random = Random(seed)
-        is_free, has_rules = random.random() < 0.5, random.random() < 0.4
-        drawn = random_network(Random(seed), divisible=True, hub=random.random() < 0.7)
-        network = _without_steps(_with_rules(drawn) if has_rules else drawn, free=is_free)
-        first = seed % len(POLICIES)
-        usable = Scenario("random", network, 40, base_policy="base_stock").compiled
-        names = (*POLICIES[first:], *POLICIES[:first])
+    def __init__(self, seed: int, scenario: Scenario | None = None) -> None:
+        """scenario: None draws one."""
         self.seed = seed
-        self.policy = next(n for n in names if policy_class(n).unfit(usable) is None)
-        extra = ("smoothing",) if not is_free and random.random() < 0.6 else ()
-        self._scenario = Scenario(
-            "random", network, 40, base_policy=self.policy, smoothing=0.1, extra_heads=extra
-        )
+        self._scenario = scenario or _random_scenario(seed)
+        self.policy = self._scenario.base_policy
         net = self._scenario.compiled
         rules, capacitated = net.arrays.rules, net.arrays.nodes.capacitated
         if rules.budgets.size or capacitated.size:  # they move orders without a slope

@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 
 from tests.envs.mutations import MUTATIONS, Mutation
-from tests.envs.reverse_judge import Judge
+from tests.envs.reverse_cases import CASES, judge_of
 
 ROOT = Path(__file__).parents[2]
 CLEAN = "clean"
 # In the last ones shows what few networks have: echelons with customers below, lanes that nothing
 # disturbs, several rounds of sharing by a rule.
-OF_SLOPES = (*range(28), 42, 60, 65, 79)
+OF_SLOPES = (*CASES, *range(28), 42, 60, 65, 79)
 CHECKS = {"laws": 240, "slopes": len(OF_SLOPES)}  # networks at most
 # The first bug of slopes is found soon.
 QUICK = [
@@ -62,7 +62,7 @@ def run(what: str, folders: dict[str, Path]) -> dict[str, str | None]:
     """What the checks find in the folders, the clean one first."""
     differences = []
     if what == "slopes":
-        differences = [(seed, Judge(seed).differences()) for seed in OF_SLOPES]
+        differences = [(what, judge_of(what).differences()) for what in OF_SLOPES]
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.envs.mutant_run", what, str(CHECKS[what])]
         + [str(folder) for folder in folders.values()],

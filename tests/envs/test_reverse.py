@@ -18,6 +18,7 @@ from envs.observation.slopes import MovingFeatures, reverse_observation
 from envs.scenario import Scenario
 from envs.simulation.reverse import Tape
 from tests.envs.networks import random_network
+from tests.envs.reverse_cases import CASES, HandMade
 from tests.envs.reverse_judge import POLICIES, STATE, Difference, Judge, wrong
 
 MOVED = ("on_hand", "backorders", "owed", "in_transit", "orders_on_way")
@@ -49,6 +50,13 @@ def test_slopes_on_random_networks_are_differences(seeds: range) -> None:
     assert len(contradicted) <= 0.0001 * count, contradicted
     assert set(met) >= {*POLICIES, *STATE, "action"}
     assert moving > 0.3 * count
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_slopes_where_nothing_is_there_or_wanted(name: str) -> None:
+    """They are what a little more brings."""
+    judge = HandMade(name)
+    assert wrong(judge.slopes(), judge.differences()) == []
 
 
 def moving_features() -> set[str]:
