@@ -48,7 +48,7 @@ def write_folder(
     """
     folder = Path(os.path.abspath(folder))
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         recover_folder(folder)
         if folder.exists() and not replace:
             raise error(
@@ -106,7 +106,7 @@ def recover_folder(folder: Path) -> None:
                 shutil.rmtree(leftover, ignore_errors=True)
             else:  # killed between the two renames of a replacement: the old one is still whole
                 os.rename(leftover, folder)
-                _flush_directory(folder.parent)
+                flush_directory(folder.parent)
     for leftover in folder.parent.glob(f".{folder.name}.tmp-*"):
         with contextlib.suppress(OSError), _directory_lock(leftover):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -123,7 +123,7 @@ def write_file(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    _flush_directory(path.parent)
+    flush_directory(path.parent)
 
 
 @contextlib.contextmanager
@@ -166,7 +166,7 @@ def _flush(folder: Path) -> None:
         for name in names:
             flush_file(Path(directory, name))
     for directory, _, _ in os.walk(folder):
-        _flush_directory(Path(directory))
+        flush_directory(Path(directory))
 
 
 def _move_into_place(temporary: Path, folder: Path) -> None:
@@ -175,11 +175,11 @@ def _move_into_place(temporary: Path, folder: Path) -> None:
         with _directory_lock(folder):
             os.rename(folder, aside)
             os.rename(temporary, folder)
-            _flush_directory(folder.parent)
+            flush_directory(folder.parent)
             shutil.rmtree(aside, ignore_errors=True)
     else:
         os.rename(temporary, folder)
-        _flush_directory(folder.parent)
+        flush_directory(folder.parent)
 
 
 def _listed(
@@ -265,7 +265,20 @@ def flush_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _flush_directory(path: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make it and what lacks above it; on the disk when this returns.
+
+    All above it that is this user's is flushed: a process that was killed may have made it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for parent in Path(os.path.abspath(folder)).parents:
+        if parent.stat().st_uid != os.getuid():
+            break
+        flush_directory(parent)
+
+
+def flush_directory(path: Path) -> None:
+    """Return when the names in it are on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

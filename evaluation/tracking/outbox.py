@@ -1,24 +1,24 @@
 """What a run records, on its own disk first.
 
 ``metrics.jsonl``, ``system_metrics.jsonl`` and ``tracking_events.jsonl`` only grow;
-``tracking_state.json`` says up to which byte of each the server has confirmed. So nothing is lost
-with the process, and a later process goes on where this one stopped.
+``tracking_state.json`` says up to which byte of each the server has confirmed. All of it is on the
+disk before anything is sent. So nothing is lost with the process, or the machine's power, and a
+later process goes on where this one stopped.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import json
 import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from envs.errors import ConfigError
-from evaluation.files.atomic_folder import write_file
+from envs.errors import ConfigError, EchelonError
+from evaluation.files.atomic_folder import make_folder
 from evaluation.files.json_lines import JsonLines, read_lines
+from evaluation.files.sealed_json import read_sealed, write_sealed
 
 EVENTS = "tracking_events.jsonl"
 _STATE = "tracking_state.json"
@@ -62,7 +62,7 @@ class Outbox:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.folder = folder
         self._lock = (folder / "tracking.lock").open("ab")
         try:
@@ -78,16 +78,20 @@ class Outbox:
         self.events = JsonLines(folder / EVENTS)
         self.logs = (self.metrics, self.system_metrics, self.events)
         self.state = {"sent": {}, **read_state(folder)}
+        for log in self.logs:  # what is no longer there, damaged or cut, was not sent
+            self.state["sent"][log.path.name] = min(self.sent(log), log.size)
 
     def pending(self) -> tuple[JsonLines, list[dict[str, Any]], int] | None:
         """The records to send next, their file, and the byte that `confirm` is called with.
 
         Metrics go first, once the run exists: no upload, nor the end of the run, holds them up.
+        Only what is on the disk goes: what a server has and a resumed run doesn't know would be
+        recorded, and sent, once more.
         """
         for log in self.logs if "run_id" in self.state else (self.events,):
             begin = self.sent(log)
             limit = 1 if log is self.events else _RECORDS_AT_ONCE
-            records, end = read_lines(log.path, begin, limit)
+            records, end = read_lines(log.path, begin, limit, log.size)
             if end > begin:
                 return log, records, end
         return None
@@ -99,7 +103,7 @@ class Outbox:
     def confirm(self, log: JsonLines, end: int) -> None:
         """Note that everything before this byte was sent."""
         self.state["sent"][log.path.name] = end
-        write_file(self.folder / _STATE, json.dumps(self.state, indent=2).encode())
+        write_sealed(self.folder / _STATE, self.state)
 
     def count_pending(self) -> int:
         """Records not yet sent."""
@@ -112,6 +116,7 @@ class Outbox:
 
 def read_state(folder: Path) -> dict[str, Any]:
     """What is known at the server of this run folder; see `Outbox`."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        return dict(json.loads((folder / _STATE).read_text(encoding="utf-8")))
-    return {}  # or damaged: everything is sent again, which changes nothing at the server
+    try:
+        return read_sealed(folder / _STATE)
+    except EchelonError:
+        return {}  # or damaged: everything is sent again, which changes nothing at the server

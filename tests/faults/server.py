@@ -1,0 +1,154 @@
+"""An MLflow server in memory, and a client between which and it requests and answers get lost."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST
+
+from tests.faults.world import World
+
+# What happens to a request: the connection is refused; no answer comes until the client gives up;
+# an answer of 500; the server does it and its answer is lost; it takes its time.
+Fate = Literal["refused", "black hole", "500", "answer lost", "slow", "done"]
+_KEY = re.compile(r"tags\.`([^`]+)` = '([^']*)'")
+_NAME = re.compile(r"name = '([^']*)'")
+
+
+class Server:
+    """What `MlflowClient` asks for, as far as Echelon does, and what became of it.
+
+    metrics: of a run, (name, value, time in ms, step) in the order in which they came first.
+    aliases: of a model, every version that each alias was given to, in order.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._numbers = itertools.count(1)
+        self.runs: dict[str, dict[str, str]] = {}  # tags
+        self.ended: dict[str, str] = {}
+        self.metrics: dict[str, dict[tuple[str, float, int, int], None]] = {}
+        self.files: dict[str, dict[str, bytes]] = {}  # of a run, by name
+        self.versions: dict[str, list[SimpleNamespace]] = {}
+        self.aliases: dict[tuple[str, str], list[str]] = {}
+
+    def get_experiment_by_name(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(experiment_id="0")
+
+    def search_runs(self, experiments: Sequence[str], key: str, max_results: int) -> list[Any]:
+        found = [run for run, tags in self.runs.items() if _has(tags, key)]
+        return [self.get_run(run) for run in found[:max_results]]
+
+    def create_run(self, experiment: str, time: int, tags: dict[str, str], name: str) -> Any:
+        run = f"run{next(self._numbers)}"
+        self.runs[run], self.metrics[run], self.files[run] = dict(tags), {}, {}
+        return self.get_run(run)
+
+    def get_run(self, run: str) -> SimpleNamespace:
+        return SimpleNamespace(info=SimpleNamespace(run_id=run, artifact_uri=f"server:/{run}"))
+
+    def update_run(self, run: str, status: str) -> None:
+        self._must_know(run)
+        self.ended.pop(run, None)
+
+    def set_terminated(self, run: str, status: str, end_time: int) -> None:
+        self._must_know(run)
+        self.ended[run] = status
+
+    def log_batch(
+        self, run: str, metrics: Sequence[Any] = (), params: Any = (), tags: Any = ()
+    ) -> None:
+        self._must_know(run)
+        for m in metrics:
+            self.metrics[run].setdefault((m.key, m.value, m.timestamp, m.step))
+
+    def log_artifacts(self, run: str, folder: str, name: str) -> None:
+        self._must_know(run)
+        for path in Path(folder).iterdir():
+            self.files[run][f"{name}/{path.name}"] = path.read_bytes()
+
+    def search_registered_models(self, condition: str) -> list[str]:
+        return [name for name in self.versions if name in _NAME.findall(condition)]
+
+    def create_registered_model(self, name: str) -> None:
+        if name in self.versions:
+            raise MlflowException("it exists", RESOURCE_ALREADY_EXISTS)
+        self.versions[name] = []
+
+    def search_model_versions(self, condition: str, max_results: int = 10_000) -> list[Any]:
+        versions = self.versions.get(_NAME.findall(condition)[0], [])
+        return [v for v in versions if _has(v.tags, condition)][:max_results]
+
+    def create_model_version(self, name: str, source: str, run: str, tags: dict[str, str]) -> Any:
+        number = str(len(self.versions[name]) + 1)
+        made = SimpleNamespace(
+            name=name, version=number, source=source, run_id=run, tags=dict(tags),
+            creation_timestamp=round(1000 * self._world.now),
+        )  # fmt: skip
+        self.versions[name].append(made)
+        return made
+
+    def get_registered_model(self, name: str) -> SimpleNamespace:
+        held = {a: given[-1] for (model, a), given in self.aliases.items() if model == name}
+        return SimpleNamespace(aliases=held)
+
+    def get_model_version(self, name: str, version: str) -> Any:
+        return self.versions[name][int(version) - 1]
+
+    def get_model_version_by_alias(self, name: str, alias: str) -> Any:
+        given = self.aliases.get((name, alias))
+        if not given:
+            raise MlflowException("no such alias", RESOURCE_DOES_NOT_EXIST)
+        return self.get_model_version(name, given[-1])
+
+    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
+        self.aliases.setdefault((name, alias), []).append(str(version))
+
+    def _must_know(self, run: str) -> None:
+        if run not in self.runs:
+            raise MlflowException(f"no run {run}", RESOURCE_DOES_NOT_EXIST)
+
+
+class Client:
+    """Sends every call to the server over a network.
+
+    fate: draws what happens to a request.
+    timeout: seconds until a client gives up.
+    """
+
+    def __init__(
+        self, world: World, server: Server, fate: Callable[[], Fate], timeout: float
+    ) -> None:
+        self._world, self._server, self._fate, self._timeout = world, server, fate, timeout
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        answer = getattr(self._server, name)
+
+        def request(*args: Any, **options: Any) -> Any:
+            self._world.step(f"request {name}")
+            fate = self._fate()
+            if fate == "slow":
+                self._pause(self._world.random.uniform(0.0, self._timeout))
+            if fate == "black hole":
+                self._pause(self._timeout)
+            if fate not in ("done", "slow", "answer lost"):
+                raise MlflowException(f"{name}: {fate}")
+            answered = answer(*args, **options)
+            if fate == "answer lost":
+                raise MlflowException(f"{name}: {fate}")
+            return answered
+
+        return request
+
+    def _pause(self, seconds: float) -> None:
+        self._world.wait(lambda: False, seconds)
+
+
+def _has(tags: dict[str, str], condition: str) -> bool:
+    return all(tags.get(name) == value for name, value in _KEY.findall(condition))
