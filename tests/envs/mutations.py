@@ -973,13 +973,6 @@ _OF_SLOPES = (
         "slopes",
     ),
     Mutation(
-        "who wants nothing in a later round is held up",
-        "simulation/events/share.py",
-        "by_there[b] += by_want[b] / quantity if want[b] > 0.0 else 0.0",
-        "by_there[b] += by_want[b] / quantity",
-        "slopes",
-    ),
-    Mutation(
         "who wants nothing has no line",
         "simulation/events/allocate.py",
         "weight, offset = max(want[q, b], _FIRST), 0.0",

@@ -23,7 +23,7 @@ from envs.scenario import Scenario
 from envs.types import Floats, Floats32
 from tests.envs.reverse_judge import STATE, Difference, Entry, Judge
 
-DEPOT, FIRST, SECOND = range(3)  # rows of stocks, and of the lanes that bring them goods
+DEPOT, FIRST, SECOND, THIRD = range(4)  # rows of stocks, and of the lanes that bring them goods
 DAYS = 40
 
 
@@ -33,12 +33,12 @@ def _sells(units: float) -> Demand:
 
 def _network(
     depot: Mapping[str, Any] | None = None,
-    lanes: tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]] = ({}, {}, {}),
+    lanes: Mapping[int, Mapping[str, Any]] | None = None,
     *,
     from_depot: bool = True,
     **parts: Any,
 ) -> SupplyNetwork:
-    """A depot that two shops buy from; the first one sells nothing.
+    """A depot that three shops buy from; the first one sells nothing.
 
     depot, lanes: more of the depot's stock and of the lanes by row. from_depot: else shops buy from
     outside. parts: more of the network.
@@ -48,22 +48,32 @@ def _network(
         Stock("depot", "tea", holding_cost=0.3, **(depot or {})),
         Stock("first", "tea", 0.7, 1.9, price=5.0, demand=_sells(0.0)),
         Stock("second", "tea", 1.1, 2.3, price=7.0, demand=_sells(4.0)),
+        Stock("third", "tea", 0.9, 1.7, price=6.0, demand=_sells(2.0)),
     )
+    names = [stock.node for stock in stocks]
     ways = tuple(
-        Lane(stock.node, stock.node, "tea", LeadTime(1), () if row == DEPOT else inputs, **more)
-        for row, (stock, more) in enumerate(zip(stocks, lanes, strict=True))
-    )
-    nodes = parts.pop("nodes", tuple(Node(stock.node) for stock in stocks))
+        Lane(
+            name, name, "tea", LeadTime(1), () if row == DEPOT else inputs,
+            **(lanes or {}).get(row, {}),
+        )
+        for row, name in enumerate(names)
+    )  # fmt: skip
+    nodes = parts.pop("nodes", tuple(map(Node, names)))
     return SupplyNetwork(nodes, (Sku("tea", whole_units=False),), stocks, ways, **parts)
 
 
-def _ranks(first: int, second: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    return {}, {"priority": first}, {"priority": second}
+def _ranks(first: int, second: int) -> dict[int, dict[str, Any]]:
+    return {FIRST: {"priority": first}, SECOND: {"priority": second}}
 
 
 _FULL = _network(
-    lanes=({}, {"in_transit_cost": 0.25}, {}),
-    nodes=(Node("depot"), Node("first", storage_capacity=10.0), Node("second")),
+    lanes={FIRST: {"in_transit_cost": 0.25}},
+    nodes=(
+        Node("depot"),
+        Node("first", storage_capacity=10.0),
+        Node("second"),
+        Node("third"),
+    ),
 )
 _RUINED = Regime(
     "ruin",
@@ -102,18 +112,18 @@ CASES = {
         {FIRST: 10.0},
     ),
     "neither goods nor a truck": Case(
-        _network(lanes=({}, _TRUCK, {}), resources=(Resource("truck", 0.0),)),
+        _network(lanes={FIRST: _TRUCK}, resources=(Resource("truck", 0.0),)),
         owed={FIRST: 5.0},
     ),
     "no goods are wanted that are scarce": Case(_network(), **_SHORT),
     "nothing is wanted until a later round": Case(
-        _network(lanes=({}, _TRUCK, {}), resources=(Resource("truck", 2.0),)),
+        _network(lanes={FIRST: _TRUCK}, resources=(Resource("truck", 2.0),)),
         {DEPOT: 5.0},
         {FIRST: 8.0},
     ),
     "no place on a full truck is wanted": Case(
         _network(
-            lanes=({}, _TRUCK, _TRUCK), resources=(Resource("truck", 3.0),)
+            lanes={FIRST: _TRUCK, SECOND: _TRUCK}, resources=(Resource("truck", 3.0),)
         ),
         {DEPOT: 4.0},
         {FIRST: 8.0},
@@ -128,20 +138,20 @@ CASES = {
         _network(_FAIR), owed={FIRST: 8.0}, backorders={SECOND: 3.0}
     ),
     "goods are left that a full truck can't take": Case(
-        _network(_FAIR, (_TRUCK, _TRUCK, {}), resources=(Resource("truck", 4.0),)),
+        _network(_FAIR, {DEPOT: _TRUCK, FIRST: _TRUCK}, resources=(Resource("truck", 2.0),)),
         {DEPOT: 6.0, SECOND: 20.0},
-        {DEPOT: 6.0, FIRST: 8.0, SECOND: 8.0},
+        {DEPOT: 6.0, FIRST: 10.0, SECOND: 8.0, THIRD: 7.0},
     ),
     "nobody wants a place on a truck that stands still": Case(
         _network(
-            lanes=({}, {}, _TRUCK),
+            lanes={SECOND: _TRUCK},
             resources=(Resource("truck", 0.0, allocation=Allocation.priority),),
         ),
         {DEPOT: 4.0},
     ),
     "the first in rank wants no place on a full truck": Case(
         _network(
-            lanes=({}, {**_TRUCK, "priority": 1}, _TRUCK),
+            lanes={FIRST: {**_TRUCK, "priority": 1}, SECOND: _TRUCK},
             from_depot=False,
             resources=(Resource("truck", 3.0, allocation=Allocation.priority),),
         ),

@@ -66,7 +66,7 @@ class Disk:
     """
 
     def __init__(self, world: World, root: Path) -> None:
-        self.root = Path(root)
+        self.root, self._inside = root, f"{root}/"
         self.trouble: Trouble | None = None
         self._world = world
         self._top = _Node(is_folder=True)
@@ -172,15 +172,11 @@ class Disk:
     def _has(self, place: Any, folder: int | None) -> bool:
         if isinstance(place, int):
             return os.fstat(place).st_ino in self._nodes
-        return self._path(place, folder).is_relative_to(self.root)
+        return _path(place, folder).startswith(self._inside)
 
-    @staticmethod
-    def _path(place: Any, folder: int | None = None) -> Path:
-        return Path("." if folder is None else os.readlink(f"/proc/self/fd/{folder}"), place)
-
-    def _operate(self, what: str, path: Path) -> None:
+    def _operate(self, what: str, path: str) -> None:
         """Raises OSError where the disk doesn't."""
-        self._world.step(f"{what} {path.relative_to(self.root)}")
+        self._world.step(f"{what} {path.removeprefix(self._inside)}")
         problem = 0
         if self.trouble == "slow":
             self._world.wait(lambda: False, self._world.random.uniform(0.0, _LONGEST_OPERATION))
@@ -189,7 +185,7 @@ class Disk:
         elif self.trouble == "full" and what in ("create", "mkdir"):
             problem = errno.ENOSPC
         if problem:
-            raise OSError(problem, os.strerror(problem), str(path))
+            raise OSError(problem, os.strerror(problem), path)
 
     def _open(
         self, place: Any, mode: str = "r", buffering: int = -1, encoding: str | None = None,
@@ -197,7 +193,7 @@ class Disk:
     ) -> Any:  # fmt: skip
         if mode in ("r", "rb", "rt"):
             return _open(place, mode, buffering, encoding, errors, newline)
-        file = self._open_to_write(Path(place), mode.replace("b", "").replace("t", ""))
+        file = self._open_to_write(_path(place), mode.replace("b", "").replace("t", ""))
         if buffering == 0:
             return file
         buffered = io.BufferedWriter(file)
@@ -205,8 +201,8 @@ class Disk:
             return buffered
         return io.TextIOWrapper(buffered, encoding, errors, newline)
 
-    def _open_to_write(self, path: Path, mode: str) -> _File:
-        is_new = not path.exists()
+    def _open_to_write(self, path: str, mode: str) -> _File:
+        is_new = not os.path.exists(path)
         if is_new:
             self._operate("create", path)
         elif mode == "w":
@@ -221,43 +217,55 @@ class Disk:
         process.files.append(file)
         return file
 
-    def _add(self, path: Path, node: _Node) -> None:
+    def _add(self, path: str, node: _Node) -> None:
         self._nodes[_stat(path).st_ino] = node
-        self._node(path.parent).changes.append(("add", path.name, node))
+        folder, name = os.path.split(path)
+        self._node(folder).changes.append(("add", name, node))
 
     def _mkdir(self, place: Any, mode: int = 0o777) -> None:
-        path = self._path(place)
-        if not path.exists():  # else it fails as it does
+        path = _path(place)
+        if not os.path.exists(path):  # else it fails as it does
             self._operate("mkdir", path)
         _mkdir(path, mode)
         self._add(path, _Node(is_folder=True))
 
     def _rename(self, place: Any, target: Any) -> None:
-        old, new = self._path(place), self._path(target)
-        assert old.parent == new.parent, "a move from one folder to another isn't simulated"
+        old, new = _path(place), _path(target)
+        folder, name = os.path.split(new)
+        assert os.path.dirname(old) == folder, "a move between folders isn't simulated"
         self._operate("rename", old)
         _replace(old, new)
-        self._node(new.parent).changes.append(("move", old.name, new.name, self._node(new)))
+        change = ("move", os.path.basename(old), name, self._node(new))
+        self._node(folder).changes.append(change)
 
     def _remove(self, original: Any) -> Any:
         def remove(place: Any, *, dir_fd: int | None = None) -> None:
-            path = self._path(place, dir_fd)
+            path = _path(place, dir_fd)
             self._operate("remove", path)
             original(path)
-            self._node(path.parent).changes.append(("remove", path.name))
+            folder, name = os.path.split(path)
+            self._node(folder).changes.append(("remove", name))
 
         return remove
 
     def _fsync(self, descriptor: int) -> None:
         node = self._node(descriptor)
-        self._operate("flush", Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        self._operate("flush", _opened(descriptor))
         node.flush()
+
+
+def _path(place: Any, folder: int | None = None) -> str:
+    return os.path.join("." if folder is None else _opened(folder), place)
+
+
+def _opened(descriptor: int) -> str:
+    return os.readlink(f"/proc/self/fd/{descriptor}")
 
 
 class _File(io.FileIO):
     """An open file of a process."""
 
-    def __init__(self, disk: Disk, process: Process, path: Path, mode: str) -> None:
+    def __init__(self, disk: Disk, process: Process, path: str, mode: str) -> None:
         super().__init__(path, mode)
         self._disk, self._process, self.path = disk, process, path
 

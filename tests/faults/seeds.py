@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.faults.world import World
 
 _ONE = "FAULT_SEED"
+_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # real disks take their time
 _LAST = 80  # steps that are told
 
 
@@ -20,7 +21,7 @@ def play_seeds(seeds: Iterable[int], play: Callable[[World, Path], object]) -> N
     logging.disable()  # thousands of warnings, of what is done to them on purpose
     try:
         for seed in seeds if chosen is None else [int(chosen)]:
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory(dir=_MEMORY) as folder:
                 world = World(seed)
                 try:
                     play(world, Path(folder).resolve())
