@@ -179,7 +179,7 @@ class World:
         import threading
         import time
 
-        real = {
+        real: dict[str, Any] = {
             "time": time.time, "monotonic": time.monotonic, "sleep": time.sleep,
             "token_hex": secrets.token_hex, "register": atexit.register,
         }  # fmt: skip
