@@ -93,6 +93,14 @@ class AlgorithmConfig(ABC):
             ConfigError: something in `config` does not go with the settings.
         """
 
+    def envs_at_once(self, rows: int, resources: ResourcesConfig) -> int:
+        """Return how many replications a runner steps at once, of a network of so many rows.
+
+        Raises:
+            ConfigError: what is set doesn't go together.
+        """
+        return resources.envs_per_runner
+
     def env_factory(self, factory: EnvFactory) -> EnvFactory:
         """Return how to build the simulator it learns from."""
         return factory

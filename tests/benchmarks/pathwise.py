@@ -12,6 +12,7 @@ one JSON object.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ from envs.scenarios import build_scenario
 from tests.benchmarks.networks import Kind
 from training.commands.train import TrainCommand
 from training.pathwise.networks import network_slopes
-from training.pathwise.trajectory import Trajectories, period_bytes
+from training.pathwise.trajectory import Shard, Trajectories, period_bytes
 
 __all__ = ["main"]
 
@@ -56,6 +57,8 @@ def measure(scenario: str, batch: int) -> dict[str, float]:
         for name, kind in kinds.items()
     }
     weight = np.full(batch, 1.0 / (batch * PERIODS))
+    fragments = trajectories.fragments
+    shards = (Shard(0, n // fragments * batch, n % fragments) for n in itertools.count())
 
     def alone() -> None:
         for kind in kinds.values():
@@ -63,7 +66,7 @@ def measure(scenario: str, batch: int) -> dict[str, float]:
 
     ways: dict[str, Callable[[], Any]] = {
         "networks": alone,
-        "forward": lambda: trajectories.play(networks, TAIL),
+        "forward": lambda: trajectories.play(next(shards), networks, TAIL),
         "back": lambda: trajectories.reverse(networks, weight),
     }
     best = dict.fromkeys((*ways, "look", "chance"), float("inf"))

@@ -1,4 +1,4 @@
-"""The pathwise trainer as an RLlib algorithm: learns, resumes, several learners, a service aim."""
+"""The pathwise trainer as an RLlib algorithm: learns, resumes, in shards, a service aim."""
 
 from __future__ import annotations
 
@@ -33,13 +33,21 @@ def lost_sales() -> Scenario:
 
 
 def built(
-    scenario: Scenario, reward: RewardConfig | None = None, learners: int = 0, seed: int = 0
+    scenario: Scenario,
+    reward: RewardConfig | None = None,
+    *,
+    shards: int = 1,
+    runners: int = 0,
+    seed: int = 0,
 ) -> Pathwise:
     """Ready to train; 32 episodes a trajectory."""
     factory = ScenarioEnvFactory(scenario, reward=reward or cost_alone(salvage_share=0.0))
-    resources = as_shipped("resources", envs_per_runner=32, fragment_periods=32, learners=learners)
+    resources = as_shipped(
+        "resources", envs_per_runner=32, fragment_periods=32, env_runners=runners
+    )
     algorithm = build_algorithm(
-        factory, training(as_shipped("algorithm=pathwise"), resources=resources, seed=seed)
+        factory,
+        training(as_shipped("algorithm=pathwise", shards=shards), resources=resources, seed=seed),
     )
     assert isinstance(algorithm, Pathwise)
     return algorithm
@@ -58,7 +66,7 @@ def test_little_memory_changes_nothing(
     caplog.set_level("INFO", logger="training")
     found = []
     for share in (0.5, 1e-9):
-        monkeypatch.setattr("training.rllib.pathwise._SHARE_OF_MEMORY", share)
+        monkeypatch.setattr("training.rllib.trajectory_runner._SHARE_OF_MEMORY", share)
         algorithm = built(lost_sales())
         algorithm.train()
         algorithm.train()
@@ -140,18 +148,29 @@ def test_bad_settings_are_named() -> None:
         as_shipped("algorithm=pathwise", periods=1)
 
 
-@pytest.mark.nightly
-def test_two_learners_agree() -> None:
-    """Each plays its own episodes; the averaged slope keeps their weights equal."""
-    algorithm = built(lost_sales(), learners=2)
-    numbers = [iteration_metrics(algorithm.train()) for _ in range(3)]
-    states = [
-        result.get()
-        for result in algorithm.learner_group.foreach_learner(
-            lambda learner: learner.module["store"].unwrapped().actor.layers[-1].weight.detach()
-        )
-    ]
-    algorithm.stop()
-    assert len(states) == 2
-    assert torch.allclose(states[0], states[1])
-    assert numbers[-1]["sampling/num_env_steps_sampled_lifetime"] == 3 * 2 * 32 * 64
+def test_shards_cost_and_learn_the_same() -> None:
+    """Cut in four, the same episodes: slopes are equal but for the order of their sums; and one
+    simulator plays all shards, of which each goes on where it was."""
+    ends = []
+    for shards in (1, 4):
+        algorithm = built(lost_sales(), shards=shards)
+        numbers = [iteration_metrics(algorithm.train()) for _ in range(3)]
+        ends.append((weights(algorithm), [one["sampling/cost_per_period"] for one in numbers]))
+        algorithm.stop()
+    assert torch.allclose(ends[0][0], ends[1][0], atol=2e-4)
+    assert ends[0][1] == pytest.approx(ends[1][1], rel=1e-4)
+    assert not torch.equal(ends[0][0], ends[1][0]), "not summed by shards"
+
+
+@pytest.mark.nightly  # starts worker processes
+def test_any_number_of_runners_gives_the_same_weights() -> None:
+    ends = []
+    for runners in (0, 1, 2, 4):
+        algorithm = built(lost_sales(), shards=4, runners=runners)
+        for _ in range(3):
+            numbers = iteration_metrics(algorithm.train())
+        assert numbers["sampling/num_env_steps_sampled_lifetime"] == 3 * 32 * 64
+        ends.append(weights(algorithm))
+        algorithm.stop()
+    for end in ends[1:]:
+        assert torch.equal(ends[0], end)

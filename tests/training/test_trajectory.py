@@ -24,6 +24,7 @@ from tests.envs.networks import one_warehouse
 from tests.settings import cost_alone
 from training.pathwise.networks import NetworkSlopes, kept_bytes, network_slopes
 from training.pathwise.trajectory import (
+    Shard,
     Trajectories,
     Trajectory,
     horizon_of,
@@ -81,7 +82,7 @@ def play(
         )
         for group in env.groups
     }  # fmt: skip
-    trajectory = trajectories.play(networks, tail)
+    trajectory = trajectories.play(Shard(0, 0, 0), networks, tail)
     weight = np.full(env.batch_size, 1.0 / (env.batch_size * periods))
     trajectories.reverse(networks, weight)
     slopes: dict[torch.Tensor, torch.Tensor] = {}

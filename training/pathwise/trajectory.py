@@ -37,6 +37,18 @@ class Trajectory:
     periods: int
 
 
+class Shard(NamedTuple):
+    """A trajectory to play: one fragment of B episodes, those from `first_episode` on.
+
+    number: of the shard: in every iteration, one of each number is played.
+    fragment: of these episodes; the first is 0.
+    """
+
+    number: int
+    first_episode: int
+    fragment: int
+
+
 def horizon_of(env: BatchedEnv, periods: int | None, tail: int | None) -> tuple[int, int]:
     """(periods to play, periods at the end in which the policy is held fixed).
 
@@ -69,7 +81,7 @@ class Plan(NamedTuple):
 
 
 def plan_for(env: BatchedEnv, actors: Mapping[str, Actor], periods: int, room: int) -> Plan:
-    """Keep all periods where so many bytes hold them, else as many as takes least.
+    """Keep all periods where so many bytes hold them, be it thriftily, else as many as takes least.
 
     actors: by node kind. A start is as large as one of the state that the environment is in.
     """
@@ -77,7 +89,7 @@ def plan_for(env: BatchedEnv, actors: Mapping[str, Actor], periods: int, room: i
     if periods * period <= room:
         return Plan(periods, periods, False, period, 0)
     period, start = period_bytes(env, actors, thrifty=True), env.mark().nbytes
-    kept = periods_kept(periods, period, start)
+    kept = periods if periods * period <= room else periods_kept(periods, period, start)
     starts = math.ceil(periods / kept) + 1 if kept < periods else 0  # and the end
     return Plan(periods, kept, True, period, starts * start)
 
@@ -108,7 +120,7 @@ class Trajectories:
     kept: of these, on the tape at once. Where it is less than all, they are played twice: once to
         find where every stretch of so many begins, and once more, stretch by stretch and the last
         one first, to go back (Griewank and Walther 2008, "Evaluating derivatives", chapter 12).
-    next_episode: the number of the next one to begin.
+    fragments: of an episode.
     moving: which columns of an observation have slopes.
     """
 
@@ -116,7 +128,7 @@ class Trajectories:
         """kept: None: all."""
         self.env, self._seed, self.periods = env, seed, periods
         self.kept = kept = min(kept or periods, periods)
-        self.next_episode = self._first_episode = 0
+        self.fragments = env.horizon // periods
         self._tape = Tape(env.simulator, env.action_size, kept)
         self._seen = [env.new_observation() for _ in range(kept)]
         self.moving = MovingFeatures(env.layout, env.companions)
@@ -129,41 +141,47 @@ class Trajectories:
         self._salvage = np.zeros(kept)
         self._starts: list[Moment] = []  # of the stretches, and the end
         self._node_of_row = np.concatenate([group.node_of_row for group in env.groups])
-        self._is_begun = False
+        self._shard = Shard(-1, -1, -1)
+        self._next: Shard | None = None  # what the simulator goes on with
+        self._left: dict[int, tuple[Shard, Moment]] = {}  # by number: to go on with later
         self._tail = 0
 
-    def go_on(self, first_episode: int) -> None:
-        """Begin no episode before this one; those that were begun by then are left."""
-        if self.next_episode < first_episode:
-            self.next_episode, self._is_begun = first_episode, False
-
-    def _begin(self) -> None:
-        """Go on where the last trajectory ended, or begin new episodes."""
+    def _begin(self, shard: Shard) -> None:
+        """Be where the shard begins: where the fragment before it ended, if it was played here; if
+        not, at the beginning of its episodes."""
+        self._shard = shard
+        if shard == self._next:
+            return
         env = self.env
-        if not self._is_begun or env.elapsed + self.periods > env.horizon:
-            self._first_episode = self.next_episode
-            self.next_episode += env.batch_size
-            env.reset(self._seed, self._first_episode)
-            self._is_begun = True
+        env.reset(self._seed, shard.first_episode)
+        left, moment = self._left.pop(shard.number, (None, None))
+        if moment is not None and left == shard:
+            env.return_to(moment)
+            env.open_period()
 
     def _check(self, observation: Floats32) -> None:
         check_step(
-            self.env, observation, None, seed=self._seed, first_episode=self._first_episode,
-            period=self.env.elapsed,
+            self.env, observation, None, seed=self._seed,
+            first_episode=self._shard.first_episode, period=self.env.elapsed,
         )  # fmt: skip
 
-    def play(self, networks: Mapping[str, NetworkSlopes], tail: int) -> Trajectory:
+    def play(
+        self, shard: Shard, networks: Mapping[str, NetworkSlopes], tail: int, alone: bool = True
+    ) -> Trajectory:
         """Play the periods; the last `tail` teach the networks nothing.
 
         What is ordered shortly before the end has costs and no benefits yet: without the tail, the
         policy would learn to stop ordering.
+
+        alone: whether the next one played is the next fragment of the same episodes.
 
         Raises:
             NonFiniteError: the simulator gave a NaN or an infinity.
         """
         env, periods = self.env, self.periods
         self._tail = tail
-        self._begin()
+        self._begin(shard)
+        self._next = None
         for network in networks.values():
             network.begin()
         self._starts = [env.mark()] if self.kept < periods else []
@@ -176,15 +194,27 @@ class Trajectories:
             cost += env.flows.total_cost
             demand += env.flows.demand
             sold += env.flows.sold
-        if self._starts:
-            self._starts.append(env.mark())
-        env.open_period()
+        self._end(shard._replace(fragment=shard.fragment + 1), alone)
         node_cost = np.zeros(len(env.agent_ids))
         np.add.at(node_cost, self._node_of_row, cost.sum(axis=1) / (periods * env.batch_size))
         paid = cost.sum(axis=0) + env.shortage_price * (demand - sold).sum(axis=0)
         return Trajectory(
             paid / periods, node_cost, float(demand.sum()), float(sold.sum()), periods
         )
+
+    def _end(self, following: Shard, alone: bool) -> None:
+        """After the last period; following: the next fragment, if the episodes have one."""
+        env = self.env
+        goes_on = env.elapsed + self.periods <= env.horizon
+        if self._starts or (goes_on and not alone):
+            end = env.mark()
+            if self._starts:
+                self._starts.append(end)
+            if goes_on and not alone:
+                self._left[following.number] = following, end
+        if goes_on:
+            self._next = following
+        env.open_period()
 
     @property
     def _last_start(self) -> int:

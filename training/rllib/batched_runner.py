@@ -46,7 +46,7 @@ from training.rllib.sampler import BaseRun, Fragment, Roller, stream_seed
 
 log = logging.getLogger(__name__)
 
-OUTPUTS = ("batch", "episodes", "agents")
+OUTPUTS = ("batch", "episodes", "agents", "slopes")
 ALL_AGENTS = "all"  # counters are kept for all nodes together
 
 
@@ -54,8 +54,9 @@ ALL_AGENTS = "all"  # counters are kept for all nodes together
 class RunnerSettings:
     """What the runner needs beyond RLlib's own configuration; travels in env_config."""
 
-    output: str = "batch"  # "batch", "episodes", or "agents" with RLlib's own runner
+    output: str = "batch"  # or "episodes", "slopes", or "agents" with RLlib's own runner
     threads: int = 1  # torch threads of a runner process
+    device: str = "cpu"  # for networks, where the process has a GPU: cpu or cuda
     env_failures: int = 20  # episode blocks that may fail before training stops
 
     def __post_init__(self) -> None:
@@ -190,7 +191,6 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     def _roll(self, periods: int, explore: bool) -> tuple[BaseRun, Fragment]:
         """A fragment, in spite of failing episodes: they cost themselves, not the runner."""
         while True:
-            where = f"{type(self.env).__name__} of runner {self.worker_index or 0}"
             try:
                 base = self.base_run()
                 roller = self._current_roller()
@@ -198,18 +198,27 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             except EchelonError:
                 raise
             except Exception as error:
-                if self._roller is not None:
-                    where += f", {self._roller.where}"
-                self._failures += 1
-                if self._failures > self.settings.env_failures:
-                    raise TrainingStopped(
-                        f"{where}: {type(error).__name__}: {error}; {self._failures} blocks of "
-                        f"episodes have failed, {self.settings.env_failures} are allowed; fix the "
-                        "cause or raise resources.env_failures"
-                    ) from error
-                log.exception("%s: episodes given up, new ones begun", where)
+                where = "" if self._roller is None else self._roller.where
                 self._forget_roller()
-                self.make_env()
+                self._count_failure(error, where)
+
+    def _count_failure(self, error: Exception, episodes: str) -> None:
+        """Give up what failed, and build the simulator anew.
+
+        Raises:
+            TrainingStopped: too many have failed.
+        """
+        where = f"{type(self.env).__name__} of runner {self.worker_index or 0}"
+        where += f", {episodes}" if episodes else ""
+        self._failures += 1
+        if self._failures > self.settings.env_failures:
+            raise TrainingStopped(
+                f"{where}: {type(error).__name__}: {error}; {self._failures} blocks of episodes "
+                f"have failed, {self.settings.env_failures} are allowed; fix the cause or raise "
+                "resources.env_failures"
+            ) from error
+        log.error("%s: episodes given up, new ones begun", where, exc_info=error)
+        self.make_env()
 
     def _current_roller(self) -> Roller:
         if self._roller is None:

@@ -2,28 +2,29 @@
 2022, "Deep inventory management"; Alvo et al. 2023, "Neural inventory control in networks").
 
 Demand and lead times are drawn before actions, so what a trajectory costs is a deterministic
-function of the models. A learner plays trajectories on its own simulator and follows the slope of
-their cost: no critic, no exploration, no advantage. Modules, checkpoints and artifact are PPO's.
+function of the models. Runners play trajectories, shard by shard, and give the slope of their cost;
+the learner follows it: no critic, no exploration, no advantage. Modules, checkpoints and artifact
+are PPO's.
 """
 
 from __future__ import annotations
 
-import logging
 import math
+from collections.abc import Sequence
+from functools import partial
 from operator import methodcaller
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import psutil
+import ray
 import torch
-import torch.distributed
-from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
+    ENV_RUNNER_SAMPLING_TIMER,
     LEARNER_RESULTS,
     LEARNER_UPDATE_TIMER,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
@@ -31,37 +32,15 @@ from ray.rllib.utils.metrics import (
 )
 from ray.util.debug import log_once
 
-from envs.environment.batched_env import BatchedEnv
 from envs.errors import NonFiniteError
-from envs.types import Floats
 from training.objective import moved_price
-from training.pathwise.networks import NetworkSlopes, network_slopes
-from training.pathwise.trajectory import (
-    Trajectories,
-    Trajectory,
-    horizon_of,
-    plan_for,
-)
+from training.pathwise.trajectory import Shard
 from training.rllib.learners import on_learners
 from training.rllib.modules import NodeKindModule
-from training.rllib.sampler import BaseRun, Roller, stream_seed
+from training.rllib.remote_runners import OnRemoteRunners
+from training.rllib.trajectory_runner import Parameters, Played, Prepared, Request, TrajectoryRunner
 
 _ALL_KINDS = "all_kinds"
-_SHARE_OF_MEMORY = 0.5  # of what is free: for what is kept of a trajectory
-
-_log = logging.getLogger(__name__)
-
-
-class Played(NamedTuple):
-    """What a learner reports of a trajectory."""
-
-    node_cost: Floats  # [N] currency per period
-    demand: float  # units
-    sold: float  # units of it that were served at once
-    env_steps: int
-    next_episode: int
-    gradient_norm: float  # before clipping
-    shortage_price: float  # currency per unit
 
 
 class PathwiseRLlibConfig(AlgorithmConfig):
@@ -72,11 +51,12 @@ class PathwiseRLlibConfig(AlgorithmConfig):
         self.trajectory_periods: int | None = None
         self.tail_periods: int | None = None
         self.final_share = 1.0
+        # training_step gives every runner its weights itself.
         self._dont_auto_sync_env_runner_states = True
         log_once("Pathwise_on_new_api_stack")  # mutes RLlib's advice to use the old one
 
     def get_default_learner_class(self) -> type[Learner]:
-        """The learner with a simulator of its own."""
+        """The learner that is given slopes."""
         return PathwiseLearner
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
@@ -85,119 +65,61 @@ class PathwiseRLlibConfig(AlgorithmConfig):
 
 
 class PathwiseLearner(TorchLearner):
-    """Plays trajectories, and follows the slope of their cost."""
+    """Follows slopes that runners found."""
 
-    def prepare(self) -> BaseRun:
-        """Build the simulator; returns what the base policy does in it."""
-        settings = self.config.env_config["settings"]
-        torch.set_num_threads(settings.threads)
-        factory = self.config.env_config["env_factory"]
-        self._env: BatchedEnv = factory(self.config.num_envs_per_env_runner)
-        self._seed = stream_seed(self.config.seed, self._learner_index)
-        base = Roller(self._env, self._seed).roll_base_policy(self.config.gamma)
-        self._unit = max(abs(float(base.cost.sum())), 1e-9)
-        self._size = horizon_of(self._env, self.config.trajectory_periods, self.config.tail_periods)
-        self._trajectories: Trajectories | None = None
-        return base
+    def actors(self) -> Parameters:
+        """Return what the models that act are now."""
+        return {
+            kind: {
+                name: parameter.detach().cpu().numpy().copy()
+                for name, parameter in self._actor(kind).named_parameters()
+            }
+            for kind in self.module._rl_modules
+        }
 
-    def learn(self, first_episode: int, price: float | None, rate: float) -> Played:
-        """One trajectory, one step of Adam.
+    def _actor(self, kind: str) -> torch.nn.Module:
+        actor: torch.nn.Module = self.module[kind].unwrapped().actor
+        return actor
 
-        first_episode: number of the next episode to begin, never backwards.
-        price: currency per unit that isn't served at once; None: the scenario's.
+    def follow(self, slopes: Parameters, rate: float) -> float:
+        """One step of Adam; returns the norm of the slopes, before clipping.
+
         rate: Adam's step size.
 
         Raises:
-            NonFiniteError: the cost or its slope is NaN or infinite.
+            NonFiniteError: a slope is NaN or infinite.
         """
-        if self._trajectories is None:
-            self._trajectories = self._begin_trajectories()
-            self._networks = self._begin_networks(self._trajectories)
-        self._trajectories.go_on(first_episode)
-        if price is not None:
-            self._env.shortage_price[:] = price
-        _, tail = self._size
-        trajectory = self._trajectories.play(self._networks, tail)
-        self._trajectories.reverse(self._networks, self._loss_weights(trajectory))
-        slopes = self._slopes()
-        norm = float(torch.stack([slope.square().sum() for slope in slopes.values()]).sum().sqrt())
+        refs = {parameter: ref for ref, parameter in self._params.items()}
+        found: dict[Any, torch.Tensor] = {}
+        for kind, by_name in slopes.items():
+            parameters = dict(self._actor(kind).named_parameters())
+            for name, slope in by_name.items():
+                if not np.isfinite(slope).all():
+                    raise NonFiniteError(
+                        "the slope of a trajectory's cost is NaN or infinite; expected finite "
+                        "numbers; lower algorithm.learning_rate, then resume from the last "
+                        "checkpoint."
+                    )
+                own = parameters[name]
+                found[refs[own]] = torch.from_numpy(slope).to(own.device)
+        norm = float(torch.stack([slope.square().sum() for slope in found.values()]).sum().sqrt())
         for optimizer in self._named_optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        self.apply_gradients(self.postprocess_gradients(slopes))
-        return Played(
-            trajectory.node_cost, trajectory.demand, trajectory.sold,
-            trajectory.periods * self._env.batch_size, self._trajectories.next_episode, norm,
-            float(self._env.shortage_price.mean()),
-        )  # fmt: skip
-
-    def _begin_trajectories(self) -> Trajectories:
-        """With all periods on the tape, if there is memory for it."""
-        periods, _ = self._size
-        actors = {kind: self.module[kind].unwrapped().actor for kind in self.module._rl_modules}
-        learners = max(1, self.config.num_learners)
-        room = int(_SHARE_OF_MEMORY * psutil.virtual_memory().available / learners)
-        self._plan = plan = plan_for(self._env, actors, periods, room)
-        _log.info(
-            "Trajectories: %d periods of %d episodes at %.2f MB a period; %d of them kept at once "
-            "take %.0f MB, of %.0f MB that may be used.",
-            periods, self._env.batch_size, plan.period_bytes / 1e6, plan.kept, plan.nbytes / 1e6,
-            room / 1e6,
-        )  # fmt: skip
-        return Trajectories(self._env, self._seed, periods, plan.kept)
-
-    def _begin_networks(self, trajectories: Trajectories) -> dict[str, NetworkSlopes]:
-        moving, batch = trajectories.moving.columns, self._env.batch_size
-        return {
-            group.name: network_slopes(
-                self.module[group.name].unwrapped().actor,
-                group.stop - group.start,
-                batch,
-                moving,
-                thrifty=self._plan.thrifty,
-            )
-            for group in self._env.groups
-        }
-
-    def _loss_weights(self, trajectory: Trajectory) -> Floats:
-        """[B] of the cost of a period, for the mean of the episodes that `reward.tail_share` learns
-        from: those of the highest cost."""
-        cost, share = trajectory.cost, self._env.reward_config.tail_share
-        count = max(1, round(share * cost.size))
-        weights = np.zeros_like(cost)
-        weights[np.argsort(cost)[-count:]] = 1.0 / (count * trajectory.periods * self._unit)
-        return weights
-
-    def _slopes(self) -> dict[Any, torch.Tensor]:
-        """Of the loss, by parameter, averaged over all learners: each played other episodes."""
-        found = {
-            parameter: slope
-            for network in self._networks.values()
-            for parameter, slope in network.gradients().items()
-        }
-        slopes = {ref: found[p] for ref, p in self._params.items() if p in found}
-        for slope in slopes.values():
-            if self.config.num_learners > 1:
-                torch.distributed.all_reduce(slope)
-                slope /= self.config.num_learners
-            if not torch.isfinite(slope).all():
-                raise NonFiniteError(
-                    "the slope of a trajectory's cost is NaN or infinite; expected finite numbers; "
-                    "lower algorithm.learning_rate, then resume from the last checkpoint."
-                )
-        return slopes
+        self.apply_gradients(self.postprocess_gradients(found))
+        return norm
 
     def compute_loss_for_module(self, **batch: Any) -> torch.Tensor:
         """RLlib's way in for batches of samples.
 
         Raises:
-            NotImplementedError: always; there are none here, see `learn`.
+            NotImplementedError: always; there are none here, see `follow`.
         """
-        raise NotImplementedError("a pathwise learner plays trajectories; call learn() instead")
+        raise NotImplementedError("a pathwise learner is given slopes; call follow() instead")
 
 
-class Pathwise(Algorithm):
-    """Trajectories on every learner, their slopes averaged, one step.
+class Pathwise(OnRemoteRunners):
+    """Trajectories on every runner, their slopes added in the order of the shards, one step.
 
     progress: share of the training that is done, 0 to 1: by it the learning rate falls.
     """
@@ -208,37 +130,77 @@ class Pathwise(Algorithm):
         return PathwiseRLlibConfig()
 
     def setup(self, config: AlgorithmConfig) -> None:
-        """Build learners and their simulators."""
+        """Build runners and their simulators."""
         super().setup(config)
         self.progress = 0.0
-        self._next_episode = 0
         self._price: float | None = None  # currency per unit not served at once
         if config.env_config["reward"].target_fill_rate is not None:
             self._price = 0.0
-        base: BaseRun = on_learners(self, methodcaller("prepare"))[0]
+        prepared: Prepared = self.remote.ask_one(methodcaller("prepare"))
+        base, self._fragments = prepared
         self._base_cost = float(base.cost.sum())
         self._unit_cost = self._base_cost / base.demand if base.demand else 0.0
+        self._episode = self._next_episode = 0
+        self._fragment = self._fragments  # begin new episodes
 
     def training_step(self) -> None:
-        """One trajectory of every replication, one step.
+        """One trajectory of every shard, one step.
 
         Raises:
             NonFiniteError: a cost or its slope is NaN or infinite.
+            EchelonError: a runner refused to go on.
+            TrainingStopped: no runner has given anything for several iterations.
         """
         config = self.config
+        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            played = self._play(self._next_shards())
+        self.remote.note_iteration(is_empty=not played)
+        if not played:
+            return
         rate = config.lr * max(config.final_share, 1.0 - min(self.progress, 1.0))
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            learn = methodcaller("learn", self._next_episode, self._price, rate)
-            played: list[Played] = on_learners(self, learn)
-        self._next_episode = max(one.next_episode for one in played)
+            norm = on_learners(self, methodcaller("follow", _mean(played), rate))[0]
         demand = sum(one.demand for one in played)
         fill_rate = sum(one.sold for one in played) / demand if demand else 1.0
         if self._price is not None:
             reward = config.env_config["reward"]
             self._price = moved_price(self._price, fill_rate, reward, self._unit_cost)
-        self._log(played, fill_rate)
+        self._log(played, fill_rate, norm)
 
-    def _log(self, played: list[Played], fill_rate: float) -> None:
+    def _next_shards(self) -> list[Shard]:
+        """All shards of an iteration: the next fragment of their episodes, or new ones."""
+        episodes = self.config.num_envs_per_env_runner  # of a shard
+        shards = self.config.env_config["episodes"] // episodes
+        if self._fragment >= self._fragments:
+            self._episode, self._fragment = self._next_episode, 0
+            self._next_episode += shards * episodes
+        fragment, self._fragment = self._fragment, self._fragment + 1
+        return [Shard(k, self._episode + k * episodes, fragment) for k in range(shards)]
+
+    def _play(self, shards: Sequence[Shard]) -> list[Played]:
+        """What the shards gave, in their order; the healthy runners fill in for the lost, and a
+        shard whose episodes failed is left out."""
+        actors: Parameters = on_learners(self, methodcaller("actors"))[0]
+        request = Request(actors, self._price, max(abs(self._base_cost), 1e-9))
+        if not self.remote.count:
+            answers = self.env_runner_group.local_env_runner.play(request, shards)
+        else:
+            answers, shared = {}, ray.put(request)
+            while left := [shard for shard in shards if shard.number not in answers]:
+                if not (alive := self.remote.alive()):
+                    break
+                # Always the same way, so that episodes go on where they were begun.
+                parts = {runner: left[place :: len(alive)] for place, runner in enumerate(alive)}
+                parts = {runner: part for runner, part in parts.items() if part}
+                call = partial(_play_part, request=[shared], parts=parts)
+                found = self.remote.ask(call, list(parts))
+                if not found:
+                    break
+                for answer in found.values():
+                    answers |= answer
+        return [one for number in sorted(answers) if (one := answers[number]) is not None]
+
+    def _log(self, played: Sequence[Played], fill_rate: float, norm: float) -> None:
         cost = float(np.mean([one.node_cost.sum() for one in played]))
         steps = sum(one.env_steps for one in played)
         log = self.metrics.log_value
@@ -251,10 +213,10 @@ class Pathwise(Algorithm):
             "shortage_price": played[0].shortage_price,
         }.items():
             log((ENV_RUNNER_RESULTS, name), value, window=1)
-        log((LEARNER_RESULTS, _ALL_KINDS, "gradient_norm"), played[0].gradient_norm, window=1)
+        log((LEARNER_RESULTS, _ALL_KINDS, "gradient_norm"), norm, window=1)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """RLlib's, and where in the stream of episodes the learners are."""
+        """RLlib's, and where in the stream of episodes training is."""
         own = {"next_episode": self._next_episode, "price": self._price}
         return {**super().get_state(*args, **kwargs), "pathwise": own}
 
@@ -263,4 +225,26 @@ class Pathwise(Algorithm):
         super().set_state(state, *args, **kwargs)
         own = state.get("pathwise", {})
         self._next_episode = int(own.get("next_episode", self._next_episode))
+        self._fragment = self._fragments
         self._price = own.get("price", self._price)
+
+
+def _play_part(
+    runner: TrajectoryRunner, request: Sequence[Any], parts: dict[int, list[Shard]]
+) -> dict[int, Played | None]:
+    """Runs where the runner is. request: in a list, so that Ray doesn't fetch it for the call."""
+    return runner.play(ray.get(request[0]), parts[runner.worker_index])
+
+
+def _mean(played: Sequence[Played]) -> Parameters:
+    """Of the slopes, added in the order given."""
+    total: Parameters = {}
+    for one in played:
+        for kind, slopes in one.slopes.items():
+            sums = total.setdefault(kind, {})
+            for name, slope in slopes.items():
+                sums[name] = sums[name] + slope if name in sums else slope
+    return {
+        kind: {name: slope / len(played) for name, slope in sums.items()}
+        for kind, sums in total.items()
+    }

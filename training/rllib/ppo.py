@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import logging
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import methodcaller
 from typing import Any
 
@@ -29,17 +27,14 @@ from ray.rllib.utils.metrics import (
 )
 from ray.tune.trainable import Trainable
 
-from envs.errors import EchelonError, TrainingStopped
 from training.objective import moved_price
 from training.rllib.batched_runner import BatchedEnvRunner
 from training.rllib.batches import normalise
 from training.rllib.learners import on_learners
 from training.rllib.ppo_learner import BatchedPPOLearner, LearningSchedule
-from training.rllib.sampler import BaseRun
+from training.rllib.remote_runners import OnRemoteRunners
 
-log = logging.getLogger(__name__)
-
-Answer = tuple[int, Any, dict[str, Any]]  # runner, batches or an EchelonError, metrics
+Answer = tuple[list[Any], dict[str, Any]]  # batches, metrics
 
 
 class BatchedPPOConfig(PPOConfig):
@@ -71,7 +66,7 @@ class BatchedPPOConfig(PPOConfig):
             whole.minibatch_size = minibatch_size
 
 
-class BatchedPPO(PPO):
+class BatchedPPO(OnRemoteRunners, PPO):
     """PPO whose batches come ready from the runners: connectors are not used.
 
     progress: share of the training that is done, 0 to 1: by it the schedules fall.
@@ -81,32 +76,12 @@ class BatchedPPO(PPO):
         """Build runners and learners, and set the critics' units from the base policy."""
         super().setup(config)
         self.progress = 0.0
-        self._empty_iterations = 0
         self._plain_config: dict[str, Any] | None = None
         self._shortage_price = 0.0  # currency per unit not served at once
-        base = self._base_run()
+        base = self.remote.ask_one(methodcaller("base_run"))
         self._unit_cost = float(base.cost.sum()) / base.demand if base.demand else 0.0
         units = base.value_units
         on_learners(self, functools.partial(_set_units, units=units))
-
-    def _base_run(self) -> BaseRun:
-        """What the base policy does, played by one runner."""
-        local, runners = self.env_runner_group.local_env_runner, self.env_runner_group
-        if local is not None and local.env is not None:
-            run: BaseRun = local.base_run()
-            return run
-        answers = (healthy := runners.healthy_worker_ids()[:1]) and runners.foreach_env_runner(
-            _base_run_of, local_env_runner=False, remote_worker_ids=healthy
-        )
-        if answers and isinstance(answers[0], EchelonError):
-            raise answers[0]
-        if not answers:
-            raise TrainingStopped(
-                f"none of {self.config.num_env_runners} runners could be started; see the first "
-                "error in their logs, or sample in this process with resources.env_runners=0"
-            )
-        run = answers[0]
-        return run
 
     def training_step(self) -> None:
         """Sample on all runners, learn, and leave the new weights with the local runner.
@@ -118,10 +93,9 @@ class BatchedPPO(PPO):
         on_learners(self, methodcaller("follow", self._schedule()))
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             batches = self._sample()
+        self.remote.note_iteration(is_empty=not batches)
         if not batches:
-            self._count_empty_iteration()
             return
-        self._empty_iterations = 0
         batch = merged(batches)
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             results = self.learner_group.update(
@@ -193,69 +167,25 @@ class BatchedPPO(PPO):
 
     def _sample(self) -> list[MultiAgentBatch]:
         """One fragment per configured runner; the healthy ones fill in for the lost."""
-        runners = self.env_runner_group
-        if runners.num_remote_workers() == 0:
-            return self._accepted([_sample_on(runners.local_env_runner, self._runner_state())])
+        local, runners = self.env_runner_group.local_env_runner, self.remote
+        if not runners.count:
+            return self._accepted([_sample_on(local, self._runner_state())])
         state = ray.put(self._runner_state())
         batches: list[MultiAgentBatch] = []
-        while len(batches) < self.config.num_env_runners:
-            sampling = self._runners_alive()[: self.config.num_env_runners - len(batches)]
+        while len(batches) < runners.count:
+            sampling = runners.alive()[: runners.count - len(batches)]
             if not sampling:
                 break
-            answers = runners.foreach_env_runner(
-                functools.partial(_sample_on, state=[state]),
-                local_env_runner=False,
-                remote_worker_ids=sampling,
-                timeout_seconds=self.config.sample_timeout_s,
-            )
-            self._restart_silent(set(sampling) - {runner for runner, _, _ in answers})
-            batches += self._accepted(answers)
+            answers = runners.ask(functools.partial(_sample_on, state=[state]), sampling)
+            if not answers:
+                break
+            batches += self._accepted(list(answers.values()))
         return batches
 
-    def _runners_alive(self) -> list[int]:
-        """Healthy runners; where there is none, wait a while for one to be restarted."""
-        runners = self.env_runner_group
-        deadline = time.monotonic() + self.config.env_config["restart_wait"]
-        while not runners.healthy_worker_ids() and time.monotonic() < deadline:
-            time.sleep(0.5)
-            self.restore_env_runners(runners)
-        healthy: list[int] = runners.healthy_worker_ids()
-        return healthy
-
-    def _restart_silent(self, silent: set[int]) -> None:
-        """Kill runners that are alive but gave no answer in time; Ray starts them anew.
-
-        RLlib would call them again and again, and wait for the deadline each time.
-        """
-        manager = self.env_runner_group._worker_manager
-        for runner in silent & set(self.env_runner_group.healthy_worker_ids()):
-            log.error(
-                "runner %d gave no sample within %g s: killed, to be restarted; if it is only "
-                "slow, raise resources.sample_timeout",
-                runner,
-                self.config.sample_timeout_s,
-            )
-            ray.kill(manager.actors()[runner], no_restart=False)
-            manager.set_actor_state(runner, healthy=False)
-
-    def _accepted(self, answers: list[Answer]) -> list[MultiAgentBatch]:
-        """Log the metrics that came; raise the first refusal among the answers."""
-        for _, batches, _ in answers:
-            if isinstance(batches, EchelonError):
-                raise batches
-        self.metrics.aggregate([metrics for _, _, metrics in answers], key=ENV_RUNNER_RESULTS)
-        return [batch for _, batches, _ in answers for batch in batches]
-
-    def _count_empty_iteration(self) -> None:
-        self._empty_iterations += 1
-        allowed = self.config.env_config["empty_iterations"]
-        if self._empty_iterations >= allowed:
-            raise TrainingStopped(
-                f"no runner has given a sample for {self._empty_iterations} iterations "
-                f"({self.env_runner_group.num_healthy_remote_workers()} of "
-                f"{self.config.num_env_runners} runners are alive); see the first error in the "
-                "runners' logs, or sample in this process with resources.env_runners=0"
-            )
+    def _accepted(self, answers: Sequence[Answer]) -> list[MultiAgentBatch]:
+        """Log the metrics that came."""
+        self.metrics.aggregate([metrics for _, metrics in answers], key=ENV_RUNNER_RESULTS)
+        return [batch for batches, _ in answers for batch in batches]
 
     def _parts(self, batch: MultiAgentBatch) -> int:
         """Minibatches per epoch: the same on every learner, none without rows."""
@@ -265,23 +195,9 @@ class BatchedPPO(PPO):
 
 
 def _sample_on(runner: BatchedEnvRunner, state: Any) -> Answer:
-    """Runs where the runner is: (runner, batches or the error it refused with, metrics).
-
-    Errors are values here, because RLlib drops what a remote runner raises.
-    """
-    index = runner.worker_index or 0
+    """Runs where the runner is."""
     runner.set_state(ray.get(state[0]) if isinstance(state, list) else state)
-    try:
-        return index, runner.sample(), runner.get_metrics()
-    except EchelonError as error:
-        return index, error, {}
-
-
-def _base_run_of(runner: BatchedEnvRunner) -> Any:
-    try:
-        return runner.base_run()
-    except EchelonError as error:
-        return error
+    return runner.sample(), runner.get_metrics()
 
 
 def _set_units(learner: Learner, units: Mapping[str, tuple[float, float]]) -> None:

@@ -43,6 +43,7 @@ from training.rllib.env_factory import EnvFactory
 from training.rllib.learners import on_learners
 from training.rllib.modules import module_specs, node_spaces, row_spaces
 from training.rllib.multi_agent_env import SupplyChainMultiAgentEnv
+from training.rllib.trajectory_runner import TrajectoryRunner
 
 _SAMPLING = (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
@@ -53,6 +54,7 @@ _SAMPLING = (
     "shortage_price",
     "env_failures_lifetime",
 )
+_RUNNERS = {"agents": MultiAgentEnvRunner, "slopes": TrajectoryRunner}
 _LEARNING = ("policy_loss", "vf_loss", "vf_explained_var", "entropy", "gradient_norm")
 
 
@@ -68,8 +70,9 @@ def configure(
         rllib: an algorithm's configuration.
         env_factory: builds the simulator where it is sampled.
         config: our settings.
-        output: "batch", or "episodes" of rows from our sampler, or "agents": whole nodes from
-            RLlib's own sampler, some tens of times slower. None: what the algorithm learns from.
+        output: "batch", "episodes" of rows or "slopes" from our runners, or "agents": whole nodes
+            from RLlib's own sampler, some tens of times slower. None: what the algorithm learns
+            from.
     """
     output = output or config.algorithm.samples
     algorithm, resources = config.algorithm, config.resources
@@ -78,14 +81,18 @@ def configure(
         env.agent_ids[int(node)]: group.name for group in env.groups for node in group.node_of_row
     }
     spaces = node_spaces(env) if output == "agents" else row_spaces(env)
-    settings = RunnerSettings(output, resources.threads, resources.env_failures)
+    settings = RunnerSettings(output, resources.threads, resources.device, resources.env_failures)
+    is_ours = output in ("batch", "slopes")
     periods = resources.fragment_periods
-    batch = periods * resources.envs_per_runner * max(1, resources.env_runners)
+    envs = algorithm.envs_at_once(env.num_rows, resources)
+    batch = periods * envs * max(1, resources.env_runners)
     rllib.environment(
         SupplyChainMultiAgentEnv,
         env_config={
             "env_factory": env_factory,
             "settings": settings,
+            "episodes": resources.envs_per_runner,
+            "runners": resources.env_runners,
             "empty_iterations": resources.empty_iterations,
             "restart_wait": resources.restart_wait,
             "reward": env.reward_config,
@@ -94,9 +101,10 @@ def configure(
     )
     rllib.framework("torch")
     rllib.env_runners(
-        env_runner_cls=MultiAgentEnvRunner if output == "agents" else BatchedEnvRunner,
-        num_env_runners=resources.env_runners,
-        num_envs_per_env_runner=resources.envs_per_runner,
+        env_runner_cls=_RUNNERS.get(output, BatchedEnvRunner),
+        # Ours takes in the others itself: RLlib would wait until all are there.
+        num_env_runners=min(1, resources.env_runners) if is_ours else resources.env_runners,
+        num_envs_per_env_runner=envs,
         rollout_fragment_length=periods,
         sample_timeout_s=resources.sample_timeout,
     )
@@ -111,7 +119,7 @@ def configure(
     rllib.fault_tolerance(
         restart_failed_env_runners=True,
         delay_between_env_runner_restarts_s=2.0,
-        max_num_env_runner_restarts=20,
+        max_num_env_runner_restarts=1000,
         restart_failed_sub_environments=True,
     )
     rllib.training(

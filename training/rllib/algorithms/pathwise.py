@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from training.config import AlgorithmConfig, TrainingConfig
+from envs.errors import ConfigError
+from training.config import AlgorithmConfig, ResourcesConfig, TrainingConfig
 from training.rllib.env_factory import EnvFactory, without_packs
 
 if TYPE_CHECKING:
     from training.rllib.pathwise import PathwiseRLlibConfig
 
 _REPLICATIONS = 32  # to check slopes in
+# What a shard has at least: rows x episodes, and episodes, which kernels go through side by side.
+_ROWS, _EPISODES = 2048, 4
+
+
+def shards_of(rows: int, episodes: int) -> int:
+    """Return into how many shards so many episodes of so many rows are cut: a power of 2, each of
+    enough rows and episodes that its calls cost little."""
+    shards = 1
+    while (
+        episodes % (2 * shards) == 0
+        and rows * episodes >= 2 * shards * _ROWS
+        and episodes >= 2 * shards * _EPISODES
+    ):
+        shards *= 2
+    return shards
 
 
 @dataclass(frozen=True)
@@ -25,9 +42,10 @@ class PathwiseConfig(AlgorithmConfig):
     final_share: float  # of the learning rate, at the end; it falls linearly
     periods: int | None  # of a trajectory; None: from the longest way to the customer
     tail: int | None  # periods at the end that only show what earlier orders led to
+    shards: int | None  # of a step's episodes; None: as many as keep simulators busy
     whole_packs: bool  # round orders to packs while training, too
 
-    samples: ClassVar[str] = "batch"
+    samples: ClassVar[str] = "slopes"
     holds_fill_rate: ClassVar[bool] = True
     learns_from_tail: ClassVar[bool] = True
 
@@ -38,6 +56,8 @@ class PathwiseConfig(AlgorithmConfig):
             self.check("periods", 2, whole=True)
         if self.tail is not None:
             self.check("tail", 0, whole=True)
+        if self.shards is not None:
+            self.check("shards", 1, whole=True)
 
     def build(self, config: TrainingConfig) -> PathwiseRLlibConfig:
         """Pathwise gradients, without sampling."""
@@ -47,6 +67,23 @@ class PathwiseConfig(AlgorithmConfig):
         rllib.trajectory_periods, rllib.tail_periods = self.periods, self.tail
         rllib.final_share = self.final_share
         return rllib
+
+    def envs_at_once(self, rows: int, resources: ResourcesConfig) -> int:
+        """Those of a shard."""
+        episodes, runners = resources.envs_per_runner, resources.env_runners
+        shards = self.shards or shards_of(rows, episodes)
+        if episodes % shards:
+            raise ConfigError(
+                f"algorithm.shards is {shards}, of {episodes} episodes; expected equal shards; "
+                f"set resources.envs_per_runner={math.ceil(episodes / shards) * shards}"
+            )
+        if runners > shards:
+            raise ConfigError(
+                f"resources.env_runners is {runners}; expected {shards} at most, one for each "
+                f"shard of {episodes} episodes; raise resources.envs_per_runner, or set "
+                "algorithm.shards"
+            )
+        return episodes // shards
 
     def env_factory(self, factory: EnvFactory) -> EnvFactory:
         """With orders of any size, unless they are to be rounded to packs."""
