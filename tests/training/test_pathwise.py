@@ -17,6 +17,7 @@ from evaluation.artifact.correction import learned_correction
 from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.comparison.rollout import Competitor, play
 from tests.settings import as_shipped, cost_alone, training
+from training.rllib.algorithms.pathwise import shards_of
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.pathwise import Pathwise
 from training.rllib.saved_state import restore_state, save_state
@@ -146,6 +147,14 @@ def test_bad_settings_are_named() -> None:
         as_shipped("algorithm=pathwise", final_share=2.0)
     with pytest.raises(ConfigError, match=r"algorithm\.periods is 1"):
         as_shipped("algorithm=pathwise", periods=1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "episodes", "shards"),
+    [(1, 512, 1), (112, 16, 1), (112, 128, 4), (112, 117, 1), (420, 64, 4), (19440, 16, 4)],
+)
+def test_shards_are_worth_their_calls(rows: int, episodes: int, shards: int) -> None:
+    assert shards_of(rows, episodes) == shards
 
 
 def test_shards_cost_and_learn_the_same() -> None:
