@@ -204,7 +204,9 @@ def test_the_plan_counts_all_that_is_kept() -> None:
     assert period == tape + 4 * 4 * env.num_rows * (64 + 64)
     whole = plan_for(env, actors, 40, 40 * period)
     assert (whole.kept, whole.thrifty, whole.nbytes) == (40, False, 40 * period)
-    part = plan_for(env, actors, 40, 40 * period - 1)
+    thrifty = plan_for(env, actors, 40, 40 * period - 1)
+    assert (thrifty.kept, thrifty.thrifty, thrifty.nbytes) == (40, True, 40 * tape)
+    part = plan_for(env, actors, 40, 40 * tape - 1)
     start = env.mark().nbytes
     assert part.thrifty
     assert part.period_bytes == tape

@@ -81,7 +81,7 @@ class Plan(NamedTuple):
 
 
 def plan_for(env: BatchedEnv, actors: Mapping[str, Actor], periods: int, room: int) -> Plan:
-    """Keep all periods where so many bytes hold them, be it thriftily, else as many as takes least.
+    """Keep all periods where so many bytes hold them, if need be thriftily, else as few as do.
 
     actors: by node kind. A start is as large as one of the state that the environment is in.
     """
