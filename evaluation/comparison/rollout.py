@@ -17,7 +17,7 @@ from envs.simulation.action_spaces import ActionSpace
 from envs.types import Floats, Floats32, Ints
 
 _MOST, _FEWEST = 256, 16  # episodes simulated at once
-_ROWS = 1 << 19  # stocked pairs x episodes: a network of 1,000 nodes x 20 SKUs then takes 1 GB
+_ROWS = 1 << 18  # stocked pairs x episodes, at most: some 500 MB
 
 
 class Correction(Protocol):
