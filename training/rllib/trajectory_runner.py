@@ -25,6 +25,7 @@ from training.pathwise.trajectory import (
     plan_for,
 )
 from training.rllib.batched_runner import BatchedEnvRunner
+from training.rllib.freed_memory import return_freed_memory
 from training.rllib.sampler import BaseRun, stream_seed
 
 # For what is kept of a trajectory: of what is free, and bytes; more saves little time.
@@ -145,6 +146,7 @@ class TrajectoryRunner(BatchedEnvRunner):
         """With all periods on the tape, if there is memory for it."""
         env, (periods, _) = self.simulator, self._size
         actors = {kind: self.module[kind].unwrapped().actor for kind in self.module._rl_modules}
+        return_freed_memory()
         free = psutil.virtual_memory().available / self._runners_here()
         room = int(min(_SHARE_OF_MEMORY * free, _MOST_MEMORY))
         self._plan = plan = plan_for(env, actors, periods, room)
