@@ -131,6 +131,15 @@ def ray_session(cpus: int) -> Iterator[None]:
         ray.shutdown()
 
 
+def usable_cpus() -> int:
+    """Return how many CPUs there are for work: of the cluster at RAY_ADDRESS, else of this machine
+    as far as this process may use them."""
+    if ray.is_initialized() or os.environ.get("RAY_ADDRESS"):
+        with ray_session(0):
+            return int(ray.cluster_resources().get("CPU", 1.0))
+    return len(os.sched_getaffinity(0))
+
+
 def start_local_ray(cpus: int) -> None:
     """Start Ray on loopback only, without a dashboard.
 

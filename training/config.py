@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envs.errors import ConfigError, did_you_mean
@@ -100,6 +100,12 @@ class AlgorithmConfig(ABC):
             ConfigError: what is set doesn't go together.
         """
         return resources.envs_per_runner
+
+    def runners_worth(self, rows: int, resources: ResourcesConfig, cpus: int) -> int:
+        """Return how many Ray actors should sample where `resources` leaves it open: of a network
+        of so many rows, with so many CPUs. By default this process does, as each runner adds to
+        the episodes of an iteration and so to what is learned."""
+        return 0
 
     def env_factory(self, factory: EnvFactory) -> EnvFactory:
         """Return how to build the simulator it learns from."""
@@ -201,7 +207,9 @@ class ResourcesConfig:
         ConfigError: a value is out of range.
     """
 
-    env_runners: int  # Ray actors that sample; 0 samples in this process
+    env_runners: int | None  # Ray actors that sample; 0: this process; None: what is faster
+    cpus_per_runner: float  # of Ray's, that each takes
+    gpus_per_runner: float
     envs_per_runner: int  # replications that each runner steps at once [B]
     fragment_periods: int  # periods sampled per replication and iteration
     learners: int  # Ray actors that learn; 0 learns in this process
@@ -215,7 +223,10 @@ class ResourcesConfig:
 
     def __post_init__(self) -> None:
         section = "resources"
-        _check(section, "env_runners", self.env_runners, 0, whole=True)
+        if self.env_runners is not None:
+            _check(section, "env_runners", self.env_runners, 0, whole=True)
+        _check(section, "cpus_per_runner", self.cpus_per_runner, 0.0, open_low=True)
+        _check(section, "gpus_per_runner", self.gpus_per_runner, 0.0)
         _check(section, "envs_per_runner", self.envs_per_runner, 1, whole=True)
         _check(section, "fragment_periods", self.fragment_periods, 1, whole=True)
         _check(section, "learners", self.learners, 0, whole=True)
@@ -237,7 +248,15 @@ class ResourcesConfig:
         gpus = self.gpus_per_learner or float(self.device == "cuda")
         learner = {"CPU": 1.0, "GPU": gpus} if gpus else {"CPU": 1.0}
         own = {"CPU": 1.0} if self.learners else learner
-        return [own, *[{"CPU": 1.0}] * self.env_runners, *[learner] * self.learners]
+        runner = {"CPU": self.cpus_per_runner}
+        if self.gpus_per_runner:
+            runner["GPU"] = self.gpus_per_runner
+        return [own, *[runner] * (self.env_runners or 0), *[learner] * self.learners]
+
+    @property
+    def cpus(self) -> int:
+        """That Ray needs for all of them."""
+        return math.ceil(sum(bundle["CPU"] for bundle in self.bundles))
 
 
 @dataclass(frozen=True)
@@ -255,6 +274,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _check("training", "seed", self.seed, 0, 2**31 - 1, whole=True)
+        if self.algorithm.asynchronous and self.resources.env_runners is None:
+            object.__setattr__(self, "resources", replace(self.resources, env_runners=1))
 
 
 @dataclass(frozen=True)

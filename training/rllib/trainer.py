@@ -85,14 +85,15 @@ def configure(
     is_ours = output in ("batch", "slopes")
     periods = resources.fragment_periods
     envs = algorithm.envs_at_once(env.num_rows, resources)
-    batch = periods * envs * max(1, resources.env_runners)
+    runners = resources.env_runners or 0
+    batch = periods * envs * max(1, runners)
     rllib.environment(
         SupplyChainMultiAgentEnv,
         env_config={
             "env_factory": env_factory,
             "settings": settings,
             "episodes": resources.envs_per_runner,
-            "runners": resources.env_runners,
+            "runners": runners,
             "empty_iterations": resources.empty_iterations,
             "restart_wait": resources.restart_wait,
             "reward": env.reward_config,
@@ -103,7 +104,9 @@ def configure(
     rllib.env_runners(
         env_runner_cls=_RUNNERS.get(output, BatchedEnvRunner),
         # Ours takes in the others itself: RLlib would wait until all are there.
-        num_env_runners=min(1, resources.env_runners) if is_ours else resources.env_runners,
+        num_env_runners=min(1, runners) if is_ours else runners,
+        num_cpus_per_env_runner=resources.cpus_per_runner,
+        num_gpus_per_env_runner=resources.gpus_per_runner,
         num_envs_per_env_runner=envs,
         rollout_fragment_length=periods,
         sample_timeout_s=resources.sample_timeout,

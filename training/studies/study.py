@@ -89,7 +89,7 @@ def study(job: Study, progress: Progress) -> None:
         for i in missing:
             write_part(targets[i], _from_artifact(scenario, job, i))
     elif missing:
-        with ray_session(len(job.train.resources.bundles)):
+        with ray_session(job.train.resources.cpus):
             for i in missing:
                 write_part(targets[i], _learned(scenario, job, i, progress))
 

@@ -20,6 +20,9 @@ _REPLICATIONS = 32  # to check slopes in
 _ROWS, _LARGE = 2048, 1 << 16
 _EPISODES, _EPISODES_OF_LARGE = 16, 4
 
+# To play a row for a period and go back takes some 0.5 us; two runners start in 10 to 20 s.
+_ROW_SECONDS, _PERIODS, _WORTH_SECONDS = 5e-7, 64, 60.0
+
 
 def shards_of(rows: int, episodes: int) -> int:
     """Return into how many shards so many episodes of so many rows are cut: a power of 2, each of
@@ -73,7 +76,7 @@ class PathwiseConfig(AlgorithmConfig):
 
     def envs_at_once(self, rows: int, resources: ResourcesConfig) -> int:
         """Those of a shard."""
-        episodes, runners = resources.envs_per_runner, resources.env_runners
+        episodes, runners = resources.envs_per_runner, resources.env_runners or 0
         shards = self.shards or shards_of(rows, episodes)
         if episodes % shards:
             raise ConfigError(
@@ -87,6 +90,15 @@ class PathwiseConfig(AlgorithmConfig):
                 "algorithm.shards"
             )
         return episodes // shards
+
+    def runners_worth(self, rows: int, resources: ResourcesConfig, cpus: int) -> int:
+        """One for each CPU that gets as many shards as any other, where that is worth starting
+        them; the weights are the same with any number."""
+        episodes = resources.envs_per_runner
+        shards = episodes // self.envs_at_once(rows, resources)
+        runners = max(n for n in range(1, min(cpus, shards) + 1) if shards % n == 0)
+        seconds = _ROW_SECONDS * rows * episodes * (self.periods or _PERIODS) * self.iterations
+        return runners if runners > 1 and seconds > _WORTH_SECONDS else 0
 
     def env_factory(self, factory: EnvFactory) -> EnvFactory:
         """With orders of any size, unless they are to be rounded to packs."""
