@@ -50,20 +50,27 @@ class LearningLoop:
         self._store, self._progress = store, progress
         name = scenario.base_policy
         self._base = build_policy(name, scenario.compiled, scenario.policy_params[name])
-        self.base_cost = self._best_cost = base_cost
+        self.base_cost = base_cost
+        self._is_whole = False  # whether the models are those of the end of an iteration
+        self._untold: dict[str, float] | None = None
+        self._told = -1  # the last iteration that was reported: each is, once
+        self._reset()
+
+    def _reset(self) -> None:
+        """Nothing is learned yet."""
+        self._best_cost = self.base_cost
         self._cost: float | None = None  # on validation, of the models as they are
         self.best_iteration = self.iteration = 0
         self.has_best = False
-        self._is_whole = False  # whether the models are those of the end of an iteration
-        self._untold: dict[str, float] | None = None
         self.seconds = 0.0
-        self.curve: list[tuple[int, float, float, float]] = [(0, 0.0, 0.0, base_cost)]
+        self.curve: list[tuple[int, float, float, float]] = [(0, 0.0, 0.0, self.base_cost)]
 
     def run(self, algorithm: Algorithm, checkpoint: Checkpoint | None, is_warm: bool) -> None:
         """Learn until the iterations or the time are used up.
 
         is_warm: the models are trained already, so they are validated first.
         """
+        self._reset()
         if checkpoint is not None:
             self._restore(algorithm, checkpoint)
         elif is_warm or self._scenario.action_space is not ActionSpace.residual:
@@ -107,8 +114,13 @@ class LearningLoop:
         """Report the numbers of the iteration, once."""
         if self._untold is not None:
             own = {"time/train_seconds": self.seconds, "time/iteration": self.iteration}
-            self._progress.metrics(self.iteration, self._untold | own)
+            self._report(self._untold | own)
             self._untold = None
+
+    def _report(self, metrics: dict[str, float]) -> None:
+        if self.iteration > self._told:
+            self._told = self.iteration
+            self._progress.metrics(self.iteration, metrics)
 
     def _left(self, algorithm: Algorithm, interrupted: Interrupted) -> Interrupted:
         """Save what is learned; return what to tell. An iteration left half done is lost."""
@@ -134,7 +146,11 @@ class LearningLoop:
         self._validate(algorithm, metrics)
         if not self.has_best:
             self._save(algorithm)
-        self._progress.metrics(0, metrics)
+        self._report(metrics)
+
+    def newest(self) -> Checkpoint | None:
+        """Return what to go on from."""
+        return self._store.latest_good()
 
     def best_actors(self, algorithm: Algorithm) -> dict[str, Actor]:
         """Return the models of the best validation; the base policy's zeros if none beat it."""

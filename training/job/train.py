@@ -31,6 +31,7 @@ from evaluation.tuning.search import Tuned, tune_policy
 from training.config import Settings, TestConfig
 from training.job.learning_loop import LearningLoop
 from training.job.run_record import checkpoints_of
+from training.job.supervisor import learn
 from training.job.warm_start import Imitated, imitate_policy, load_start
 from training.objective import objective
 from training.rllib.algorithms import check_capabilities
@@ -107,23 +108,22 @@ def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progre
     reward = dataclasses.replace(settings.reward, salvage_share=0.0)
     scale = _cost_scale(scenario, reward, settings.tune)
     factory = ScenarioEnvFactory(scenario, reward=reward, cost_scale=scale)
-    algorithm = build_algorithm(factory, settings)
-    try:
-        learner = LearningLoop(scenario, settings, store, progress, objective(base, reward))
-        imitated = None
+    loop = LearningLoop(scenario, settings, store, progress, objective(base, reward))
+    imitated: list[Imitated] = []
+
+    def begin(algorithm: Algorithm) -> bool:
         if start is not None:
             set_actors(algorithm, start.actors)
-        elif checkpoint is None and settings.imitate.policy is not None:
-            imitated = _imitate(algorithm, scenario, settings, progress)
-        learner.run(algorithm, checkpoint, is_warm=start is not None or imitated is not None)
-        actors = learner.best_actors(algorithm)
-    finally:
-        algorithm.stop()
+        elif settings.imitate.policy is not None:
+            imitated[:] = [_imitate(algorithm, scenario, settings, progress)]
+        return start is not None or bool(imitated)
+
+    actors = learn(lambda: build_algorithm(factory, settings), begin, loop, checkpoint)
     comparison = _test(scenario, actors, settings.test, progress)
     return Outcome(
-        scenario, tuned, actors, learner.best_iteration, learner.iteration, learner.seconds,
-        learner.base_cost, comparison, settings.reward, learner.curve, not learner.has_best,
-        imitated,
+        scenario, tuned, actors, loop.best_iteration, loop.iteration, loop.seconds,
+        loop.base_cost, comparison, settings.reward, loop.curve, not loop.has_best,
+        *imitated,
     )  # fmt: skip
 
 
