@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from envs.environment.batched_env import BatchedEnv
@@ -84,5 +85,43 @@ class HangingFactory:
 
     def __call__(self, batch_size: int) -> BatchedEnv:
         env = Hanging(self.factory.scenario, batch_size)
+        env.marker = self.marker
+        return env
+
+
+class Broken(BatchedEnv):
+    """The real simulator; where a marker file says so, the close of a period with an action raises,
+    hangs, or ends the process: once, or with "always" every time and everywhere."""
+
+    marker = ""
+
+    def close_period(self, action: Any) -> None:
+        if (action != 0).any() and (what := self._fault()):
+            if what == "hang":
+                time.sleep(3600)
+            elif what == "end":
+                os._exit(3)
+            raise OSError("lost connection")
+        super().close_period(action)
+
+    def _fault(self) -> str:
+        try:
+            what, _, always = Path(self.marker).read_text(encoding="utf-8").partition(" ")
+            if not always:
+                os.remove(self.marker)
+        except FileNotFoundError:  # none, or another process has it
+            return ""
+        return what
+
+
+@dataclass(frozen=True)
+class BrokenFactory:
+    """Builds it."""
+
+    factory: ScenarioEnvFactory
+    marker: str
+
+    def __call__(self, batch_size: int) -> BatchedEnv:
+        env = Broken(self.factory.scenario, batch_size, reward=self.factory.reward)
         env.marker = self.marker
         return env

@@ -1,0 +1,98 @@
+"""Pathwise on a Ray of several nodes that come and go: `python -m tests.training.nodes`.
+
+Each node is a raylet of its own on this machine. Ends with an error where an iteration loses
+episodes, or a node that joins delivers none within five iterations; the weights of iterations
+without a fault are those of one process.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from evaluation.workers import prepare_ray
+
+prepare_ray()
+
+import ray  # noqa: E402
+import torch  # noqa: E402
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from conf.compose import compose  # noqa: E402
+from envs.scenarios import build_scenario  # noqa: E402
+from evaluation.commands.evaluate import EvaluateCommand  # noqa: E402
+from tests.settings import as_shipped, cost_alone, training  # noqa: E402
+from training.rllib.env_factory import ScenarioEnvFactory  # noqa: E402
+from training.rllib.trainer import (  # noqa: E402
+    build_algorithm,
+    iteration_metrics,
+    trained_actors,
+)
+
+
+def built(runners: int) -> Any:
+    """32 episodes in 4 shards."""
+    composed = compose(EvaluateCommand, ["scenario=lost_sales"])
+    scenario = build_scenario(composed.command.scenario)
+    scenario = replace(scenario, policy_params={"base_stock": {"level": 25.0}})
+    factory = ScenarioEnvFactory(scenario, reward=cost_alone(salvage_share=0.0))
+    resources = as_shipped(
+        "resources", env_runners=runners, envs_per_runner=32, restart_wait=60.0, sample_timeout=60.0
+    )
+    settings = training(as_shipped("algorithm=pathwise", shards=4), resources=resources)
+    return build_algorithm(factory, settings)
+
+
+def weights(algorithm: Any) -> torch.Tensor:
+    parts = [p.flatten() for a in trained_actors(algorithm).values() for p in a.parameters()]
+    return torch.cat(parts).detach()
+
+
+def healthy(algorithm: Any) -> int:
+    return int(algorithm.env_runner_group.num_healthy_remote_workers())
+
+
+def main() -> None:
+    """Two nodes, one is lost, one joins."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    alone, algorithm = built(0), built(2)
+    for _ in range(3):
+        alone.train()
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        numbers = iteration_metrics(algorithm.train())
+        assert numbers["sampling/num_env_steps_sampled_lifetime"] == done * 32 * 64, numbers
+
+    for _ in range(3):
+        step()
+    assert healthy(algorithm) == 2
+    assert torch.equal(weights(alone), weights(algorithm))
+    print("two nodes: weights are as on one node")
+
+    cluster.remove_node(nodes[1], allow_graceful=False)
+    step()
+    assert healthy(algorithm) == 1
+    print("one node lost: the other plays all shards")
+
+    cluster.add_node(num_cpus=1)
+    since = time.monotonic()
+    while healthy(algorithm) < 2:
+        assert time.monotonic() - since < 300, "the runner did not come to the new node"
+        time.sleep(1.0)  # its process starts
+        step()
+    step()
+    print("a node joined: both play")
+    algorithm.stop()
+    alone.stop()
+    ray.shutdown()
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()
