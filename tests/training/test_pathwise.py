@@ -17,6 +17,7 @@ from evaluation.artifact.correction import learned_correction
 from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.comparison.rollout import Competitor, play
 from tests.settings import as_shipped, cost_alone, training
+from training.rllib.algorithms import check_capabilities
 from training.rllib.algorithms.pathwise import shards_of
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.pathwise import Pathwise
@@ -147,6 +148,28 @@ def test_bad_settings_are_named() -> None:
         as_shipped("algorithm=pathwise", final_share=2.0)
     with pytest.raises(ConfigError, match=r"algorithm\.periods is 1"):
         as_shipped("algorithm=pathwise", periods=1)
+    with pytest.raises(ConfigError, match=r"algorithm\.shards is 5, of 32 episodes; .* 35"):
+        built(lost_sales(), shards=5)
+    with pytest.raises(ConfigError, match=r"resources\.env_runners is 5; expected 4 at most"):
+        built(lost_sales(), shards=4, runners=5)
+    resources = as_shipped("resources", learners=2)
+    with pytest.raises(ConfigError, match=r"resources\.learners is 2; expected 1 at most"):
+        check_capabilities(as_shipped("algorithm=pathwise"), resources, cost_alone())
+
+
+@pytest.mark.parametrize(
+    ("rows", "episodes", "cpus", "runners"),
+    [(1, 512, 8, 0), (112, 16, 8, 0), (112, 128, 2, 2), (112, 128, 3, 2), (112, 128, 64, 4)],
+)
+def test_runners_are_started_where_that_is_faster(
+    rows: int, episodes: int, cpus: int, runners: int
+) -> None:
+    """As many as get equal numbers of shards; for a few seconds of learning none."""
+    resources = as_shipped("resources", envs_per_runner=episodes)
+    algorithm = as_shipped("algorithm=pathwise", iterations=300)
+    assert algorithm.runners_worth(rows, resources, cpus) == runners
+    assert as_shipped("algorithm=pathwise", iterations=5).runners_worth(rows, resources, cpus) == 0
+    assert as_shipped("algorithm=ppo").runners_worth(rows, resources, cpus) == 0
 
 
 @pytest.mark.parametrize(

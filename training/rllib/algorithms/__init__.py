@@ -26,10 +26,16 @@ def check_capabilities(
     algorithm: AlgorithmConfig, resources: ResourcesConfig, reward: RewardConfig
 ) -> None:
     """Raise ConfigError where resources or reward ask what the algorithm can't do."""
-    if algorithm.asynchronous and not resources.env_runners:
+    if algorithm.asynchronous and resources.env_runners == 0:
         raise ConfigError(
             f"resources.env_runners is 0; expected at least 1, as {_name(algorithm)} samples while "
             f"it learns; set resources.env_runners=1, or take {_others('asynchronous', False)}"
+        )
+    if resources.learners > 1 and algorithm.samples == "slopes":
+        raise ConfigError(
+            f"resources.learners is {resources.learners}; expected 1 at most, as "
+            f"{_name(algorithm)} finds slopes on its runners and only follows them on the learner; set "
+            "resources.env_runners instead"
         )
     if reward.target_fill_rate is not None and not algorithm.holds_fill_rate:
         raise ConfigError(
