@@ -68,7 +68,10 @@ def test_what_they_cannot_do_is_refused(name: str) -> None:
         )
     )
     with pytest.raises(ConfigError, match=r"resources.env_runners is 0; expected at least 1"):
-        build_algorithm(ScenarioEnvFactory(scenario), training(algorithm=algorithm))
+        build_algorithm(
+            ScenarioEnvFactory(scenario),
+            training(algorithm=algorithm, resources=as_shipped("resources", env_runners=0)),
+        )
     with pytest.raises(ConfigError, match=r"reward.target_fill_rate is set; expected null"):
         build_algorithm(
             ScenarioEnvFactory(scenario, reward=cost_alone(target_fill_rate=0.95)),

@@ -144,7 +144,7 @@ def killing(iteration: int, victim: Callable[[Any], int]) -> Callable[..., Any]:
                 os.kill(killed[0], signal.SIGKILL)
             return train()
 
-        algorithm.train = step  # type: ignore[method-assign]
+        algorithm.train = step
         return algorithm
 
     return build

@@ -34,8 +34,8 @@ def check_capabilities(
     if resources.learners > 1 and algorithm.samples == "slopes":
         raise ConfigError(
             f"resources.learners is {resources.learners}; expected 1 at most, as "
-            f"{_name(algorithm)} finds slopes on its runners and only follows them on the learner; set "
-            "resources.env_runners instead"
+            f"{_name(algorithm)} finds slopes on its runners and only follows them on the learner; "
+            "set resources.env_runners instead"
         )
     if reward.target_fill_rate is not None and not algorithm.holds_fill_rate:
         raise ConfigError(
