@@ -40,7 +40,7 @@ def connect(address: str | None) -> Client:
         os.environ["RAY_API_SERVER_ADDRESS"] = address
     logging.getLogger(sdk.__name__).setLevel(logging.WARNING)  # it tells of every connection
     known = {"RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"} & os.environ.keys()
-    with _cluster_errors(address):
+    with _cluster_errors():
         return JobSubmissionClient(address if known else _DEFAULT)
 
 
@@ -55,7 +55,7 @@ def send(client: Client, entrypoint: str, variables: Mapping[str, str], folder: 
     }
     if folder is not None:
         environment["working_dir"] = str(folder)
-    with _cluster_errors(None):
+    with _cluster_errors():
         job: str = client.submit_job(entrypoint=entrypoint, runtime_env=environment)
     return job
 
@@ -72,11 +72,11 @@ def follow(client: Client, job: str, console: Console) -> int:
             log.follow()
         except KeyboardInterrupt:
             console.print("Stopping the job; it may save a checkpoint. Ctrl-C leaves it alone.")
-            with _cluster_errors(None):
+            with _cluster_errors():
                 client.stop_job(job)
             log.follow()
             return 130
-    with _cluster_errors(None):
+    with _cluster_errors():
         return _exit_code(client.get_job_info(job), console)
 
 
@@ -141,7 +141,7 @@ def jobs_and_nodes(client: Client) -> tuple[list[Any], list[dict[str, Any]]]:
     A node: state, ip, name, head, cpu [%], memory [total, free: bytes], resources (in words).
     Raises ClusterError.
     """
-    with _cluster_errors(None):
+    with _cluster_errors():
         jobs = [job for job in client.list_jobs() if job.submission_id is not None]
         answer = client._do_request("GET", "/nodes?view=summary")
         answer.raise_for_status()
@@ -160,7 +160,7 @@ def jobs_and_nodes(client: Client) -> tuple[list[Any], list[dict[str, Any]]]:
 
 
 @contextmanager
-def _cluster_errors(address: str | None) -> Iterator[None]:
+def _cluster_errors() -> Iterator[None]:
     """Raise ClusterError for whatever Ray's client raises."""
     try:
         yield
@@ -174,6 +174,6 @@ def _cluster_errors(address: str | None) -> Iterator[None]:
         if "status code 401" in text or "status code 403" in text or "Unauthorized" in text:
             text += " (RAY_AUTH_TOKEN has to be the cluster's)"
         raise ClusterError(
-            f"{text or type(error).__name__}; expected a Ray cluster whose dashboard answers. "
-            f"Start one, or give its address=http://HOST:8265 (now {address or 'as set'})."
+            f"{text.rstrip('.') or type(error).__name__}; expected a Ray cluster whose dashboard "
+            "answers. Start one, or give its address, such as address=http://127.0.0.1:8265."
         ) from error
