@@ -2,8 +2,8 @@
 # docker build -t echelon --build-arg TORCH=cu130 .      torch for CUDA 13.0
 # docker run --rm --shm-size=2g --user "$(id -u):0" -v "$PWD/runs:/runs" echelon echelon train
 #
-# What a run writes is in /runs: outputs/, and the tracking store mlflow.db. KubeRay gives the
-# command itself (bash, ray start ...), so there is no entry point.
+# What a run writes is in /runs: outputs/, and the tracking store (mlflow.db, mlruns/). KubeRay gives
+# the command itself (bash, ray start ...), so there is no entry point.
 
 FROM python:3.11-slim AS wheel
 WORKDIR /source

@@ -158,7 +158,7 @@ def test_its_steps_work(tmp_path: Path) -> None:
     assert "usage: echelon" in image.run(shlex.join(image.command))
     assert "6 of 6 compiled" in image.run("echelon doctor")
     image.run("echelon tune scenario=lost_sales smoke=true policies=[base_stock]")
-    assert {path.name for path in image.work.iterdir()} == {"mlflow.db", "outputs"}
+    assert {path.name for path in image.work.iterdir()} == {"mlflow.db", "mlruns", "outputs"}
     assert image.work == image.root / "runs"
     assert sorted(kernels.rglob("*.nbc")) == compiled, "something was compiled anew"
     assert "demo" not in image.run("echelon show scenario=retail smoke=true")

@@ -10,7 +10,7 @@ import shutil
 import socket
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,20 +198,20 @@ def _cores(node: str, facts: Facts) -> Finding:
     return Finding(node, "cores", f"{cores}, {cpus:g} CPUs of Ray", advice=advice)
 
 
-def every_node(look: Callable[[], dict[str, Any]], seconds: float) -> list[dict[str, Any]]:
-    """Run a look on every node of the Ray that was joined; what fails has an `error`.
+def facts_of_nodes(storage: str | None, seconds: float) -> list[dict[str, Any]]:
+    """Look at every node of the Ray that was joined; one that fails has an `error`.
 
     seconds: until a node that is silent is given up.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    task = ray.remote(num_cpus=0, max_retries=0)(look)
+    task = ray.remote(num_cpus=0, max_retries=0)(node_facts)
     nodes = [node for node in ray.nodes() if node["Alive"]]
     asked = {
         task.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(): node
+        ).remote(storage): node
         for node in nodes
     }
     ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=seconds)

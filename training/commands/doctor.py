@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 from rich.table import Table
@@ -38,13 +37,12 @@ def doctor(argv: list[str]) -> int:
     from training.cluster.checkup import findings, node_facts, tracking_finding  # takes seconds
 
     console = make_console()
-    look = partial(node_facts, command.storage)
     with ConsoleProgress(console) as progress:
         progress.phase("looking at this machine")
-        nodes = [{**look(), "node": "here"}]
+        nodes = [{**node_facts(command.storage), "node": "here"}]
         if "RAY_ADDRESS" in os.environ:
             progress.phase("looking at the cluster's nodes")
-            nodes += _nodes_of_cluster(look, command.timeout)
+            nodes += _nodes_of_cluster(command.storage, command.timeout)
         progress.phase("asking the tracking server")
         found = [*findings(nodes, command.device, command.storage)]
         found.append(tracking_finding(command.tracking))
@@ -57,13 +55,13 @@ def doctor(argv: list[str]) -> int:
     return int(bool(wrong))
 
 
-def _nodes_of_cluster(look: Any, seconds: float) -> list[dict[str, Any]]:
+def _nodes_of_cluster(storage: str | None, seconds: float) -> list[dict[str, Any]]:
     from evaluation.ray_workers import ray_session
-    from training.cluster.checkup import every_node
+    from training.cluster.checkup import facts_of_nodes
 
     try:
         with ray_session(1):
-            return every_node(look, seconds)
+            return facts_of_nodes(storage, seconds)
     except EchelonError:
         raise
     except Exception as error:  # Ray raises many kinds where it can't connect
