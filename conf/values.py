@@ -47,7 +47,7 @@ def writable(out: str) -> Path:
     if scheme := _SCHEME.match(out):
         raise ConfigError(
             f"out is {shown(out)}; expected a folder of this machine: '{scheme[1]}:' isn't known. "
-            "Give a path, such as outputs/mine, or /mnt/shared/mine."
+            "Give a path, such as outputs/mine; storage=s3://bucket/prefix keeps a copy elsewhere."
         )
     folder = Path(out)
     try:

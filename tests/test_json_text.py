@@ -11,6 +11,7 @@ import pytest
 from conf.network_file import scenario_from_file
 from envs.errors import ConfigError, EchelonError
 from envs.json_text import parse_json, read_json
+from evaluation.files.storage import open_storage
 from evaluation.tuning.cache import load_tuned, read_policy_params
 from evaluation.value.record import read_part
 from evaluation.verify.case import NotRunnable, demand_of, load_cases
@@ -69,7 +70,7 @@ def test_every_reader_refuses_it(reader: str, wrong: str, tmp_path: Path) -> Non
 def test_a_damaged_cache_is_no_obstacle(tmp_path: Path) -> None:
     """The search is made again."""
     (tmp_path / "key.json").write_text("[" * 100_000, encoding="utf-8")
-    assert load_tuned(tmp_path, "key") is None
+    assert load_tuned(open_storage(str(tmp_path)), "key") is None
 
 
 @pytest.mark.parametrize("text", ["Poisson(٣)", "Normal(1.2.3,1)", "U{٠..4}", "Poisson(nan)"])

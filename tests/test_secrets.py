@@ -18,8 +18,10 @@ import pytest
 
 from echelon import COMMANDS, main
 from tests.evaluation.test_delivery import Server
+from tests.s3_server import SECRET, s3_server
 from tests.test_network_file import TEA
 from tests.waiting import wait_for
+from training.job.stored_run import fetch_run
 
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORD, ENVIRONMENT = f"pl4nted/p4ss'wo rd{'-' * 100}", "pl4nted-in-the-env"
@@ -27,16 +29,16 @@ ADDRESS = f"http://ann:{urllib.parse.quote(PASSWORD, safe='')}@127.0.0.1"
 NEEDLES = {
     PASSWORD, ENVIRONMENT, urllib.parse.quote(PASSWORD), urllib.parse.quote(PASSWORD, safe=""),
     base64.b64encode(f"ann:{PASSWORD}".encode()).decode(), PASSWORD.split("/")[0],
-    PASSWORD.split()[1],
+    PASSWORD.split()[1], SECRET,
 }  # fmt: skip
 
 # In this order, every command at its smallest; TRACKED ones send to a server with a password.
 TRACKED = {
-    "tune": ["smoke=true", "policies=[base_stock]", "out=tune"],
-    "train": ["smoke=true", "out=train"],
+    "tune": ["smoke=true", "policies=[base_stock]", "cache=s3://bucket/cache", "out=tune"],
+    "train": ["smoke=true", "checkpoint_every=1", "out=train", "storage=s3://bucket/runs"],
     "evaluate": ["smoke=true", "policies=[base_stock,learned]", "out=evaluate"],
     "sweep": ["smoke=true", "space={algorithm.learning_rate: {choices: [1e-3]}}", "trials=1",
-              "workers=1", "out=sweep"],
+              "workers=1", "out=sweep", "storage=s3://bucket/runs"],
     "report": ["smoke=true", "seeds=1", "workers=1", "out=report", "pages=pages"],
     "serve": ["serve.port=0"],
 }  # fmt: skip
@@ -102,15 +104,25 @@ def workplace() -> Iterator[Workplace]:
     rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A storage, and its key in the environment."""
+    with s3_server() as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        yield
+
+
 def test_every_command_is_tried() -> None:
     """A new command needs a case."""
     assert {*TRACKED, *UNTRACKED, *REMOTE} == {*COMMANDS}
 
 
 @pytest.mark.nightly
-def test_no_command_keeps_a_secret(workplace: Workplace) -> None:
-    """A password in tracking.uri, a variable of the environment: nowhere in what is written, the
-    tracking server's database and artifacts, Ray's logs and all temporary files among it."""
+def test_no_command_keeps_a_secret(workplace: Workplace, s3: None) -> None:
+    """A password in tracking.uri, the key of a storage, a variable of the environment: nowhere in
+    what is written, the tracking server's database and artifacts, the storage, Ray's logs and all
+    temporary files among it."""
     store = workplace.folder / "server"
     store.mkdir()
     server = Server(store)
@@ -132,6 +144,8 @@ def test_no_command_keeps_a_secret(workplace: Workplace) -> None:
     workplace.run("tune", ["network=tea.yaml", tracking, *unsent])
     assert "records did not reach http://***@" in workplace.printed("tune")
     assert "server/mlflow.db" in workplace.holding("base_stock")
+    for number, place in enumerate(("train", "sweep/trial_000")):
+        fetch_run(f"s3://bucket/runs/{place}", workplace.folder / f"stored_{number}")
     assert "train/tracking_events.jsonl" in workplace.holding("***@127.0.0.1")
     found = {needle: workplace.holding(needle) for needle in NEEDLES}
     assert not any(found.values()), found
@@ -163,6 +177,8 @@ MISTYPED = [
     f"seed=http://ann:{PASSWORD}@127.0.0.1",
     f"{ADDRESS}=1",
     f"{ADDRESS}",
+    f"storage=s3://{ADDRESS.partition('//')[2]}/runs",
+    f"storage=s3://bucket/runs?secret_key={ENVIRONMENT}",
 ]
 
 

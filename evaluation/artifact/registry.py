@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from envs.errors import ArtifactError
 from envs.redact import redact
+from evaluation.files.storage import is_uri, open_storage
 from evaluation.tracking.mlflow_destination import open_client
 
 if TYPE_CHECKING:
@@ -51,12 +52,13 @@ def resolve_artifact(
     *,
     option: str = "artifact",
 ) -> ResolvedArtifact:
-    """Find the artifact: `champion`, `challenger`, a version number of the model, or a folder.
+    """Find the artifact: `champion`, `challenger`, a version number of the model, or a folder, here
+    or in a storage.
 
     option: the setting that takes a folder, for the hint. Raises ArtifactError with what to do.
     """
     if name_or_path not in ALIASES and not re.fullmatch("[0-9]+", name_or_path):
-        folder = Path(name_or_path)
+        folder = local_policy(name_or_path)
         if not (folder / _MANIFEST).is_file():
             raise ArtifactError(
                 f"{option}={name_or_path} is no folder with a {_MANIFEST}; expected champion, "
@@ -74,6 +76,19 @@ def resolve_artifact(
         )
     folder = _local_folder(str(found.source), tracking_uri, what)
     return ResolvedArtifact(folder, str(found.version), found.run_id or None, alias)
+
+
+def local_policy(path_or_uri: str) -> Path:
+    """Return the folder; one of a storage is fetched first, and gone when the process ends.
+
+    A run's place there stands for its policy. Raises StorageError.
+    """
+    if not is_uri(path_or_uri):
+        return Path(path_or_uri)
+    place = open_storage(path_or_uri)
+    folder = Path(tempfile.mkdtemp(prefix="policy_", dir=_download_folder())) / "policy"
+    (place.at("policy") if "policy" in place.folders() else place).fetch(folder)
+    return folder
 
 
 def current_version(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from evaluation.comparison.rollout import Competitor
 from evaluation.comparison.units import cost_unit
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
+from evaluation.files.storage import open_storage
 from evaluation.tasks import Task
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker, must_be_unused
@@ -36,7 +36,7 @@ class TuneCommand(ScenarioCommand):
 
     policies: empty for those the network calls for.
     workers: policies searched at once.
-    cache: folder or None.
+    cache: folder, place in a storage, or None.
     """
 
     name: ClassVar = "tune"
@@ -86,7 +86,7 @@ def _run(composed: Composed[TuneCommand]) -> None:
         name: digest({**facts, **search, "policy": name, "source": source_digest()})
         for name in names
     }
-    cache = Path(command.cache) if command.cache else None
+    cache = open_storage(command.cache) if command.cache else None
     known = {name: load_tuned(cache, keys[name]) if cache else None for name in names}
     tuned = {name: found for name, found in known.items() if found is not None}
     cached = list(tuned)

@@ -14,7 +14,7 @@ from typing import Any
 import envs
 from envs.errors import ConfigError, EchelonError
 from envs.json_text import read_json
-from evaluation.files.sealed_json import read_sealed, write_sealed
+from evaluation.files.storage import Storage
 from evaluation.tuning import search
 from evaluation.tuning.search import Tuned
 
@@ -34,21 +34,23 @@ def source_digest() -> str:
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
 
 
-def load_tuned(folder: Path, key: str) -> Tuned | None:
+def load_tuned(cache: Storage, key: str) -> Tuned | None:
     """Return the search of that key, or None where there is none that can be read."""
     try:
-        plain = read_sealed(folder / f"{key}.json")
+        plain = cache.read(f"{key}.json")
+        if plain is None:
+            return None
         width = math.inf if plain["half_width"] is None else plain["half_width"]
         history = [tuple(point) for point in plain["history"]]
         return Tuned(**{**plain, "history": history, "half_width": width})
     except (EchelonError, TypeError, KeyError):
-        return None  # absent, damaged or of another version: search again
+        return None  # damaged or of another version: search again
 
 
-def store_tuned(folder: Path, key: str, tuned: Tuned) -> None:
+def store_tuned(cache: Storage, key: str, tuned: Tuned) -> None:
     """Keep a search. Two processes may write the same one: each replaces the file in one step."""
     width = tuned.half_width if math.isfinite(tuned.half_width) else None  # of one trace
-    write_sealed(folder / f"{key}.json", {**dataclasses.asdict(tuned), "half_width": width})
+    cache.write(f"{key}.json", {**dataclasses.asdict(tuned), "half_width": width})
 
 
 def read_policy_params(path: str | None, scenario: str) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 
 from envs.errors import ConfigError, DataError
 from evaluation.files.sealed_json import read_sealed, sealed, unsealed, write_sealed
+from evaluation.files.storage import open_storage
 from evaluation.tuning import choose
 from evaluation.tuning.cache import load_tuned, store_tuned
 from evaluation.tuning.search import Tuned
@@ -67,8 +68,8 @@ TUNED = Tuned({"level": {"shop": 7.25}}, 3.0, 10, 1000, history=[(1, 4.0), (2, 3
 
 
 def of_cache(folder: Path) -> Callable[[], Any]:
-    store_tuned(folder, "key", TUNED)
-    return lambda: load_tuned(folder, "key")
+    store_tuned(open_storage(str(folder)), "key", TUNED)
+    return lambda: load_tuned(open_storage(str(folder)), "key")
 
 
 def of_choice(folder: Path) -> Callable[[], Any]:
@@ -88,8 +89,8 @@ def test_what_can_be_made_anew_is(kept: Callable[[Path], Any], tmp_path: Path) -
 def test_a_search_of_one_trace_is_kept(tmp_path: Path) -> None:
     """Its interval is infinite, which JSON doesn't have."""
     tuned = dataclasses.replace(TUNED, half_width=math.inf)
-    store_tuned(tmp_path, "key", tuned)
-    assert load_tuned(tmp_path, "key") == tuned
+    store_tuned(open_storage(str(tmp_path)), "key", tuned)
+    assert load_tuned(open_storage(str(tmp_path)), "key") == tuned
 
 
 def test_a_damaged_part_of_a_report_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.commands.tune import TuneCommand
 from evaluation.comparison.rollout import Competitor, play
+from evaluation.files.storage import open_storage
 from evaluation.tuning.cache import digest, load_tuned, read_policy_params, store_tuned
 from evaluation.tuning.choose import unfit
 from evaluation.tuning.config import TuneConfig
@@ -142,11 +143,12 @@ def test_policies_that_cannot_apply_have_a_reason(dual: Scenario) -> None:
 def test_the_cache_gives_back_what_it_got(dual: Scenario, tmp_path: Path) -> None:
     """Whole; a damaged or absent file is none. The key ignores the order of keys only."""
     tuned = tune_policy(dual, "base_stock", TuneConfig(2, 3, 1))
-    store_tuned(tmp_path / "new", "key", tuned)
-    assert load_tuned(tmp_path / "new", "key") == tuned
+    cache = open_storage(str(tmp_path / "new"))
+    store_tuned(cache, "key", tuned)
+    assert load_tuned(cache, "key") == tuned
     (tmp_path / "new" / "key.json").write_text("{", encoding="utf-8")
-    assert load_tuned(tmp_path / "new", "key") is None
-    assert load_tuned(tmp_path / "new", "other") is None
+    assert load_tuned(cache, "key") is None
+    assert load_tuned(cache, "other") is None
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
     assert dataclasses.replace(tuned, cost=0.0) != tuned
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from pyarrow import fs
 
 from envs.errors import EchelonError
 from envs.redact import redact
+from evaluation.files.storage import open_storage
 from evaluation.tracking.config import TrackingConfig
 
 # What has to be of one version everywhere; the distribution by its name.
@@ -101,24 +101,16 @@ def _is_on_disk(kernel: Any) -> bool:
 
 
 def storage_error(storage: str) -> str:
-    """Write, read and delete a file in a folder or an object store; '' where all of it works."""
-    name = f"echelon_doctor_{uuid.uuid4().hex}"
+    """Write, read and delete a record in a storage; '' where all of it works."""
+    name, record = f"doctor_{uuid.uuid4().hex}.json", {"echelon": "doctor"}
     try:
-        if "://" in storage:
-            system, path = fs.FileSystem.from_uri(storage)
-        else:
-            system, path = fs.LocalFileSystem(), str(Path(storage).absolute())
-        if isinstance(system, fs.LocalFileSystem):
-            system.create_dir(path, recursive=True)
-        probe = f"{path.rstrip('/')}/{name}"
-        with system.open_output_stream(probe) as stream:
-            stream.write(b"echelon")
-        with system.open_input_stream(probe) as stream:
-            read = stream.read()
-        system.delete_file(probe)
-    except (OSError, ValueError) as error:
-        return redact(" ".join(str(error).split())[:200]) or type(error).__name__
-    return "" if read == b"echelon" else "what was read isn't what was written"
+        place = open_storage(storage)
+        place.write(name, record)
+        read = place.read(name)
+        place.erase(name)
+    except EchelonError as error:
+        return str(error)
+    return "" if read == record else "what was read isn't what was written"
 
 
 def tracking_finding(config: TrackingConfig) -> Finding:

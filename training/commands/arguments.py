@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,12 @@ from conf.arguments import leaves, parsed
 from envs.errors import ConfigError, EchelonError
 from envs.redact import redact_tree
 from evaluation.files.atomic_folder import file_hash
+from evaluation.files.storage import is_uri, open_storage
 from training.job.run_record import RECORD, RunRecord
+from training.job.stored_run import RECORDS, fetch_run, run_uri
 
 _NETWORK = "network"  # a folder with a copy of the network file, where there is one
+_FETCHED = Path("outputs/fetched")  # runs that are resumed from a storage
 _MOST_NAMED = 4  # differences in a message
 
 
@@ -36,9 +40,11 @@ def record_of(
     kept = redact_tree([a for a in arguments if not a.startswith(("resume=", "out="))])
     config = {key: json.dumps(value, default=str) for key, value in leaves(redact_tree(resolved))}
     network = network_of(arguments)
+    storage = resolved.get("storage")
     record = RunRecord(
         command=command, arguments=kept, config=config,
         network=None if network is None else file_hash(network),
+        storage=None if storage is None else open_storage(run_uri(storage, folder)).uri,
     )  # fmt: skip
     if _resumed(arguments) is None:
         for name in (RECORD, "config.yaml"):
@@ -51,6 +57,8 @@ def record_of(
     before = RunRecord.read(folder, error=ConfigError)
     if may_differ is not None:
         _must_be_alike(folder, before.config, config, may_differ)
+    if before.config.get("storage") == config.get("storage"):  # it may have come from elsewhere
+        record = dataclasses.replace(record, storage=before.storage)
     return dataclasses.replace(record, run=before.run)
 
 
@@ -68,6 +76,8 @@ def with_resumed(
 ) -> list[str]:
     """Put the arguments of the run to go on with in front; its folder is the folder again.
 
+    A run that is resumed by its place in a storage is fetched first, into outputs/fetched.
+
     command: that must have begun it.
     expected: what `resume` should have been the folder of, with an example. Raises `error` where
     the arguments can't be read, or the network file has changed since.
@@ -81,6 +91,9 @@ def with_resumed(
                 f"resume={folder} and {argument} are both given; expected resume alone: one run "
                 "goes on, in its folder."
             )
+    if (uri := _place_of(folder, argv)) is not None:
+        folder = str(_fetched(uri))
+        argv = [f"resume={folder}" if a.startswith("resume=") else a for a in argv]
     try:
         record = RunRecord.read(Path(folder), error=error)
         if record.command != command:
@@ -97,9 +110,32 @@ def with_resumed(
                 f"{key}=..."
             )
     network = network_of([*old, *argv])
+    if uri is not None and network is not None and not network.is_file():
+        old += [f"network={path}" for path in (Path(folder) / _NETWORK).glob("*")]
+        network = network_of([*old, *argv])
     if network is not None and record.network is not None:
         _must_be_as_it_was(Path(folder), network, record.network, error)
     return [*old, *argv, f"out={folder}"]
+
+
+def _place_of(folder: str, arguments: Sequence[str]) -> str | None:
+    """Where in a storage the run is; None for a folder of this machine."""
+    is_copy = not (Path(folder) / RECORD).exists() and (Path(folder) / RECORDS).is_dir()
+    if is_uri(folder) or is_copy:
+        return folder
+    storage = next((a.split("=", 1)[1] for a in arguments if a.startswith("storage=")), None)
+    if storage is None or Path(folder).exists():
+        return None
+    return run_uri(storage, Path(folder))
+
+
+def _fetched(uri: str) -> Path:
+    """A new folder with the run."""
+    name = uri.rstrip("/").rpartition("/")[2]
+    names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+    folder = next(path for each in names if not (path := _FETCHED / each).exists())
+    fetch_run(uri, folder)
+    return folder
 
 
 def _resumed(arguments: Sequence[str]) -> str | None:

@@ -12,7 +12,7 @@ import functools
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,10 +35,12 @@ from evaluation.tuning.choose import choose_base_policy
 from evaluation.workers import prepare_ray
 from training.commands.arguments import keep_record, record_of, with_resumed
 from training.commands.train import MAY_DIFFER, TrainCommand, publish
+from training.job.run_record import RECORD
+from training.job.stored_run import fetch_run, is_stored, stored_run
 
 _RESUMED = "a sweep, such as outputs/sweep/20260101_120000_000"
 _MAY_DIFFER = (
-    "trials", "workers", "grace", "register", "tracking", "resume", "out",
+    "trials", "workers", "grace", "register", "tracking", "resume", "out", "storage",
     *(f"training.{key}" for key in MAY_DIFFER if not key.startswith(("algorithm.", "time_"))),
 )  # fmt: skip
 
@@ -90,12 +92,16 @@ def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
     space = read_space(
         command.space, lambda extra: dict(leaves(_composed([*options, *extra]).resolved))
     )
-    fixed = _composed(options)
-    with Tracker(command.tracking, folder, resumed=command.resume is not None) as tracker:
-        resolved = {**composed.resolved, "training": fixed.resolved}
+    fixed, resumed = _composed(options), command.resume is not None
+    storage = fixed.command.storage
+    with contextlib.ExitStack() as stack:
+        tracker = stack.enter_context(Tracker(command.tracking, folder, resumed=resumed))
+        resolved = {**composed.resolved, "training": fixed.resolved, "storage": storage}
         arguments = [*composed.arguments, *options]
-        keep_record(folder, record_of(folder, "sweep", arguments, resolved, _MAY_DIFFER))
+        record = record_of(folder, "sweep", arguments, resolved, _MAY_DIFFER)
+        keep_record(folder, record)
         composed.write()
+        saved = stack.enter_context(stored_run(folder, record.storage, resumed=resumed))
         tracker.start(
             f"sweep {fixed.command.scenario.name}",
             params={"space": json.dumps(command.space), "trials": command.trials},
@@ -116,7 +122,10 @@ def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
             if missing:
                 cpus = command.workers * fixed.command.resources.cpus
                 with ray_session(cpus):
-                    _search(composed, options, space, parameters, missing, tracker, progress)
+                    _search(
+                        composed, options, space, parameters, missing, tracker, progress,
+                        record.storage, saved,
+                    )  # fmt: skip
         trials = log.read()
         _write(folder, trials, cost_unit(build_scenario(fixed.command.scenario)))
         for name in ("sweep.json", "sweep.md", "sweep.png"):
@@ -124,7 +133,7 @@ def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
         console.print((folder / "sweep.md").read_text(encoding="utf-8"), soft_wrap=True)
         if not trials or not math.isfinite(trials[0].best_cost):
             return False
-        _test_best(trials[0], composed, options, parameters, tracker, console)
+        _test_best(trials[0], composed, options, parameters, tracker, console, record.storage)
     return True
 
 
@@ -151,11 +160,12 @@ def _base_parameters(
 
 def _trial(
     config: Mapping[str, Any], *, options: list[str], drawn: Callable[[int], list[str]],
-    folder: Path, parameters: Mapping[str, Any], home: str,
+    folder: Path, parameters: Mapping[str, Any], home: str, storage: str | None,
 ) -> None:  # fmt: skip
     """Runs in a Ray actor: one training, which reports every validation to Tune.
 
     home: the working directory of the command, which paths in options count from.
+    storage: where the copy of the sweep is kept; a trial that was on another node goes on from it.
     """
     from ray import tune
 
@@ -164,13 +174,29 @@ def _trial(
     with contextlib.suppress(OSError):  # another node may not have it
         os.chdir(home)
     number, reports = int(config["trial"]), _Reports()
-    own = [f"out={folder / f'trial_{number:03d}'}", "tracking.enabled=false", "test.traces=2"]
+    trial = folder / _name(number)
+    own = [f"out={trial}", "tracking.enabled=false", "test.traces=2"]
     composed = _composed([*options, *drawn(number), *own])
-    composed.write()
     scenario = build_scenario(composed.command.scenario)
     scenario = dataclasses.replace(scenario, policy_params=parameters)
-    train(scenario, composed.command, composed.folder, reports)
+    with _stored_trial(trial, storage) as saved:
+        composed.write()
+        train(scenario, composed.command, trial, reports, saved)
     tune.report({**reports.last, "ended": True})
+
+
+def _name(number: int) -> str:
+    return f"trial_{number:03d}"
+
+
+@contextlib.contextmanager
+def _stored_trial(folder: Path, storage: str | None) -> Iterator[Callable[[], None]]:
+    """As `stored_run`; what another node has stored of the trial is fetched first."""
+    uri = None if storage is None else f"{storage}/{folder.name}"
+    if uri is not None and not (folder / RECORD).exists() and is_stored(uri):
+        fetch_run(uri, folder)
+    with stored_run(folder, uri, resumed=True) as saved:
+        yield saved
 
 
 class _Reports(SilentProgress):
@@ -192,7 +218,8 @@ class _Reports(SilentProgress):
 
 def _search(
     composed: Composed[SweepCommand], options: list[str], space: Any, parameters: Mapping[str, Any],
-    missing: list[int], tracker: Tracker, progress: ConsoleProgress,
+    missing: list[int], tracker: Tracker, progress: ConsoleProgress, storage: str | None,
+    saved: Callable[[], None],
 ) -> None:  # fmt: skip
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
@@ -208,10 +235,10 @@ def _search(
         ("iteration", train_command.algorithm.iterations) if limit is None else ("seconds", limit)
     )
     drawn = functools.partial(trial_arguments, space, train_command.seed)
-    recorder = TrialRecorder(folder, tracker, progress, drawn, end=(unit, most))
+    recorder = TrialRecorder(folder, tracker, progress, drawn, end=(unit, most), saved=saved)
     trainable = functools.partial(
         _trial, options=options, drawn=drawn, folder=folder, parameters=parameters,
-        home=os.getcwd(),
+        home=os.getcwd(), storage=storage,
     )  # fmt: skip
     tuner = tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory(bundles)),
@@ -254,13 +281,13 @@ def _write(folder: Path, trials: Sequence[Any], unit: str) -> None:
 
 def _test_best(
     best: Any, composed: Composed[SweepCommand], options: list[str], parameters: Mapping[str, Any],
-    tracker: Tracker, console: Console,
+    tracker: Tracker, console: Console, storage: str | None,
 ) -> None:  # fmt: skip
     """Go on with the best trial's last checkpoint, play it on the test traces, publish it."""
     from evaluation.ray_workers import ray_session
     from training.job.train import train
 
-    folder = composed.folder.absolute() / f"trial_{best.number:03d}"
+    folder = composed.folder.absolute() / _name(best.number)
     register = json.dumps(composed.command.register)
     chosen = _composed([*options, *best.arguments, f"out={folder}", f"register={register}"])
     scenario = dataclasses.replace(
@@ -268,6 +295,7 @@ def _test_best(
     )
     console.print(f"Best: trial {best.number}, {' '.join(best.arguments)}", highlight=False)
     cpus = chosen.command.resources.cpus
-    with ConsoleProgress(console) as progress, ray_session(cpus):
-        outcome = train(scenario, chosen.command, folder, progress)
-    publish(outcome, chosen, tracker, console)
+    with _stored_trial(folder, storage) as saved:
+        with ConsoleProgress(console) as progress, ray_session(cpus):
+            outcome = train(scenario, chosen.command, folder, progress, saved)
+        publish(outcome, chosen, tracker, console)

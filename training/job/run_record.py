@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -28,6 +28,7 @@ class RunRecord:
     arguments: of the command, but for the folders.
     config: JSON text of every value of the resolved configuration, by dotted key.
     network: SHA-256 of the network file, where there is one.
+    storage: where a copy of the run is kept.
     """
 
     run: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -35,6 +36,7 @@ class RunRecord:
     arguments: Sequence[str] = ()
     config: Mapping[str, str] = field(default_factory=dict)
     network: str | None = None
+    storage: str | None = None
 
     @classmethod
     def read(cls, folder: Path, *, error: type[EchelonError] = CheckpointError) -> Self:
@@ -50,11 +52,11 @@ class RunRecord:
         write_sealed(folder / RECORD, dataclasses.asdict(self))
 
 
-def checkpoints_of(folder: Path) -> CheckpointStore:
+def checkpoints_of(folder: Path, saved: Callable[[], None] = lambda: None) -> CheckpointStore:
     """Return the checkpoints of the run that lives in `folder`; one begins where there is none.
 
-    Raises CheckpointError where the record is damaged.
+    saved: called after each save. Raises CheckpointError where the record is damaged.
     """
     if not (folder / RECORD).exists():
         RunRecord().write(folder)
-    return CheckpointStore(folder / "checkpoints", RunRecord.read(folder).run)
+    return CheckpointStore(folder / "checkpoints", RunRecord.read(folder).run, saved=saved)

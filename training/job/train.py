@@ -7,7 +7,7 @@ first; MLflow gets copies.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from envs.simulation.action_spaces import ActionSpace
 from envs.types import Floats
 from evaluation.artifact.actor import Actor
 from evaluation.artifact.correction import learned_correction
+from evaluation.artifact.registry import local_policy
 from evaluation.comparison.compare import Comparison, compare, verdict
 from evaluation.comparison.rollout import Competitor, play
 from evaluation.progress import Progress
@@ -74,19 +75,28 @@ class Outcome:
         return verdict(difference) == "worse"
 
 
-def train(scenario: Scenario, settings: Settings, folder: Path, progress: Progress) -> Outcome:
+def train(
+    scenario: Scenario,
+    settings: Settings,
+    folder: Path,
+    progress: Progress,
+    saved: Callable[[], None] = lambda: None,
+) -> Outcome:
     """Run the whole job in `folder`; goes on from its newest good checkpoint, if there is one.
 
-    Raises TrainingStopped, NonFiniteError or CheckpointError with the cause.
+    saved: called after each checkpoint.
+
+    Raises TrainingStopped, NonFiniteError or CheckpointError
+    with the cause.
     """
     check_capabilities(settings.algorithm, settings.resources, settings.reward)
     settings.imitate.teacher(scenario)
     scenario = seen_by(scenario, settings.model)
-    store = checkpoints_of(folder)
+    store = checkpoints_of(folder, saved)
     checkpoint = store.latest_good()
     start = None
     if checkpoint is None and settings.start is not None:
-        start = load_start(Path(settings.start), scenario)
+        start = load_start(local_policy(settings.start), scenario)
     known = None
     if checkpoint is not None:
         known = checkpoint.value("policy_params", dict)

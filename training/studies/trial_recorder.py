@@ -24,8 +24,13 @@ class TrialRecorder(Callback):
         progress: Progress,
         arguments: Callable[[int], list[str]],
         end: tuple[str, float],
+        saved: Callable[[], None] = lambda: None,
     ) -> None:
-        """end: the value of a result (iteration, seconds) at which a training is over."""
+        """end: the value of a result (iteration, seconds) at which a training is over.
+
+        saved: called after each trial.
+        """
+        self._saved = saved
         self._log = TrialLog(folder / "trials.jsonl")
         self._tracker, self._progress = tracker, progress
         self._arguments, self._end_of_training = arguments, end
@@ -80,3 +85,4 @@ class TrialRecorder(Callback):
             )
         child.finish("FAILED" if state == "failed" else "FINISHED")
         self._progress.update(len(self._log.read()), f"trial {number}: {state}")
+        self._saved()
