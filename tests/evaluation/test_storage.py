@@ -117,7 +117,7 @@ def test_a_folder_cut_short_is_none(storage: Storage, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "count", [8, pytest.param(400, marks=pytest.mark.nightly)], ids=["few", "many"]
+    "count", [3, pytest.param(400, marks=pytest.mark.nightly)], ids=["few", "many"]
 )
 def test_every_random_corruption_is_found(count: int, storage: Storage, tmp_path: Path) -> None:
     """A bit, the end, everything: of any object; and nothing is left here."""
