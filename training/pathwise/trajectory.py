@@ -130,7 +130,8 @@ class Trajectories:
         self.kept = kept = min(kept or periods, periods)
         self.fragments = env.horizon // periods
         self._tape = Tape(env.simulator, env.action_size, kept)
-        self._seen = [env.new_observation() for _ in range(kept)]
+        fixed = env.new_observation()
+        self._seen = [fixed.copy() for _ in range(kept)]
         self.moving = MovingFeatures(env.layout, env.companions)
         self._at = Handle(self.moving.at)
         moving = (env.num_rows, len(self.moving.columns), env.batch_size)
