@@ -40,6 +40,11 @@ class ScenarioEnvFactory:
             central=self.central,
         )
 
+    def __deepcopy__(self, memo: object) -> ScenarioEnvFactory:
+        """Itself, since nothing in it changes: RLlib copies its configuration over and over, and a
+        large network takes some 150 MB."""
+        return self
+
 
 def without_packs(factory: EnvFactory) -> EnvFactory:
     """The same simulator with orders of any size; other factories than a scenario's stay."""
