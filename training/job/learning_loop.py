@@ -96,19 +96,21 @@ class LearningLoop:
             metrics = self._untold = self._iterate(algorithm)
             self.seconds = already + time.monotonic() - start
             is_long = time.monotonic() - begun > _LONG_ITERATION
+            is_best = False
             if self.iteration % settings.validation.every == 0 or self.iteration == iterations:
-                last_cost = self._validate(algorithm, metrics)
-            if is_long or self.iteration % settings.checkpoint_every == 0:
+                is_best = self._validate(algorithm, metrics)
+                last_cost = self.curve[-1][-1]
+            self._tell()  # first: an iteration that is saved isn't played again
+            if is_best or is_long or self.iteration % settings.checkpoint_every == 0:
                 self._save(algorithm)
-            self._tell()
             text = (
                 f"iteration {self.iteration}, validation {last_cost / self.base_cost - 1:+.2%}, "
                 f"best {self._best_cost / self.base_cost - 1:+.2%} vs base policy"
             )
             self._progress.update(self.seconds if limit is not None else self.iteration, text)
             stopping.check()
-        if self.iteration % settings.validation.every:
-            self._validate(algorithm, metrics)
+        if self.iteration % settings.validation.every and self._validate(algorithm, metrics):
+            self._save(algorithm)
 
     def _tell(self) -> None:
         """Report the numbers of the iteration, once."""
@@ -144,9 +146,8 @@ class LearningLoop:
         self.curve.clear()
         metrics: dict[str, float] = {}
         self._validate(algorithm, metrics)
-        if not self.has_best:
-            self._save(algorithm)
         self._report(metrics)
+        self._save(algorithm)
 
     def newest(self) -> Checkpoint | None:
         """Return what to go on from."""
@@ -192,7 +193,8 @@ class LearningLoop:
         self._is_whole = True
         return iteration_metrics(result)
 
-    def _validate(self, algorithm: Algorithm, metrics: dict[str, float]) -> float:
+    def _validate(self, algorithm: Algorithm, metrics: dict[str, float]) -> bool:
+        """Add what the models cost to the metrics; returns whether they are the best so far."""
         validation = self._settings.validation
         actors = trained_actors(algorithm)
         result = play(
@@ -217,8 +219,8 @@ class LearningLoop:
         self._cost = cost
         if cost < self._best_cost:
             self._best_cost, self.best_iteration, self.has_best = cost, self.iteration, True
-            self._save(algorithm)
-        return cost
+            return True
+        return False
 
     def _save(self, algorithm: Algorithm) -> None:
         meta = {
