@@ -7,7 +7,6 @@ last is kept, so that a restarted process always has something to serve.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import threading
@@ -24,10 +23,13 @@ from evaluation.artifact.registry import (
     current_version,
     resolve_artifact,
 )
-from evaluation.files.atomic_folder import write_file, write_folder
+from evaluation.files.atomic_folder import write_folder
+from evaluation.files.sealed_json import read_sealed, write_sealed
 from evaluation.recommendation.recommender import REFUSE_AFTER, STALE_AFTER, Recommender
 from evaluation.recommendation.schemas import RecentSales, RecommendationRequest, Scope
 from serving.schemas import Health
+
+_POINTER = "last_good.json"  # in the state folder
 
 _log = logging.getLogger(__name__)
 
@@ -163,7 +165,7 @@ class LivePolicy:
         try:
             write_folder(state / name, fill, replace=True, error=ArtifactError)
             pointer = {"name": name, "version": resolved.version, "run_id": resolved.run_id}
-            write_file(state / "last_good.json", json.dumps(pointer).encode())
+            write_sealed(state / _POINTER, pointer)
             for old in state.glob("version_*"):
                 if old.name != name:
                     shutil.rmtree(old, ignore_errors=True)
@@ -175,10 +177,10 @@ class LivePolicy:
             return None
         state = Path(self._source.state_folder)
         try:
-            pointer = json.loads((state / "last_good.json").read_bytes())
-            return ResolvedArtifact(state / pointer["name"], pointer["version"], pointer["run_id"])
-        except (OSError, ValueError, KeyError, TypeError):
+            pointer = read_sealed(state / _POINTER)
+        except EchelonError:
             return None
+        return ResolvedArtifact(state / pointer["name"], pointer["version"], pointer["run_id"])
 
 
 def _first_request(recommender: Recommender) -> RecommendationRequest:

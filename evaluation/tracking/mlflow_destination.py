@@ -164,20 +164,32 @@ class MlflowDestination:
         found = client.search_model_versions(key, max_results=1)
         source = f"{client.get_run(run_id).info.artifact_uri}/{artifact}"
         tags = {"echelon.key": event["id"], "echelon.time": str(event["time"])}
+        if event["alias"] is not None:
+            tags["echelon.alias"] = event["alias"]
         made = found[0] if found else client.create_model_version(name, source, run_id, tags)
         version = str(made.version)
-        if event["alias"] is None:
-            return version
-        holder = client.get_registered_model(name).aliases.get(event["alias"])
-        held = {} if holder is None else client.get_model_version(name, str(holder)).tags
-        if float(held.get("echelon.time", 0.0)) > event["time"]:  # resent late
-            _log.warning(
-                f"Tracking: version {holder} of '{name}' is newer than version {version} and keeps "
-                f"the alias @{event['alias']}."
-            )
-        else:
-            client.set_registered_model_alias(name, event["alias"], version)
+        if event["alias"] is not None:
+            self._give_alias(name, event["alias"], version)
         return version
+
+    def _give_alias(self, name: str, alias: str, version: str) -> None:
+        """Give the alias to the version, unless a newer one asked for it.
+
+        Two runs may look at the same time and then both give it; MLflow can't give it under a
+        condition. So whoever gave it looks again, and leaves it to the newer one.
+        """
+        client, asked = self._client, f"name = '{name}' AND tags.`echelon.alias` = '{alias}'"
+        while True:
+            newest = str(max(client.search_model_versions(asked), key=_recorded).version)
+            holder = str(client.get_registered_model(name).aliases.get(alias))
+            if holder == newest or version not in (holder, newest):
+                break
+            client.set_registered_model_alias(name, alias, newest)
+        if newest != version:  # resent late
+            _log.warning(
+                f"Tracking: version {newest} of '{name}' is newer than version {version} and keeps "
+                f"the alias @{alias}."
+            )
 
 
 def reach(config: TrackingConfig) -> None:
@@ -250,6 +262,13 @@ def _move_credentials(uri: str) -> str:
     os.environ["MLFLOW_TRACKING_USERNAME"] = urllib.parse.unquote(parts.username)
     os.environ["MLFLOW_TRACKING_PASSWORD"] = urllib.parse.unquote(parts.password or "")
     return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _recorded(version: Any) -> tuple[float, int]:
+    """When a model version was recorded; no later than it was made, by the server's clock: one run
+    on a machine whose clock is ahead must not keep the alias from all that follow."""
+    recorded = float(version.tags.get("echelon.time", 0.0))
+    return min(recorded, version.creation_timestamp / 1000.0), int(version.version)
 
 
 def _cut(value: Any) -> str:

@@ -105,7 +105,7 @@ class Disk:
             for name, function in own.items():
                 function = self._for_processes(getattr(os, name), function)
                 stack.enter_context(patch.object(os, name, function))
-            opens = self._for_processes(_open, self._open)
+            opens = self._for_processes(io.open, self._open)
             stack.enter_context(patch.object(io, "open", opens))
             stack.enter_context(patch.object(builtins, "open", opens))
             stack.enter_context(patch.object(shutil, "_USE_CP_SENDFILE", False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,11 @@ from tests.faults.world import World
 # What happens to a request: the connection is refused; no answer comes until the client gives up;
 # an answer of 500; the server does it and its answer is lost; it takes its time.
 Fate = Literal["refused", "black hole", "500", "answer lost", "slow", "done"]
+# What a network may be like for a while: one of them is drawn for each request.
+FATES: tuple[tuple[Fate, ...], ...] = (
+    ("done",), ("done",), ("refused",), ("black hole",), ("500",), ("answer lost", "done"),
+    ("done", "slow", "answer lost", "500", "refused"),
+)  # fmt: skip
 _KEY = re.compile(r"tags\.`([^`]+)` = '([^']*)'")
 _NAME = re.compile(r"name = '([^']*)'")
 
@@ -24,17 +30,17 @@ _NAME = re.compile(r"name = '([^']*)'")
 class Server:
     """What `MlflowClient` asks for, as far as Echelon does, and what became of it.
 
+    store: folder of the artifacts.
     metrics: of a run, (name, value, time in ms, step) in the order in which they came first.
     aliases: of a model, every version that each alias was given to, in order.
     """
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, store: Path) -> None:
+        self._world, self._store = world, store
         self._numbers = itertools.count(1)
         self.runs: dict[str, dict[str, str]] = {}  # tags
         self.ended: dict[str, str] = {}
         self.metrics: dict[str, dict[tuple[str, float, int, int], None]] = {}
-        self.files: dict[str, dict[str, bytes]] = {}  # of a run, by name
         self.versions: dict[str, list[SimpleNamespace]] = {}
         self.aliases: dict[tuple[str, str], list[str]] = {}
 
@@ -47,11 +53,12 @@ class Server:
 
     def create_run(self, experiment: str, time: int, tags: dict[str, str], name: str) -> Any:
         run = f"run{next(self._numbers)}"
-        self.runs[run], self.metrics[run], self.files[run] = dict(tags), {}, {}
+        self.runs[run], self.metrics[run] = {**tags, "name": name}, {}
         return self.get_run(run)
 
     def get_run(self, run: str) -> SimpleNamespace:
-        return SimpleNamespace(info=SimpleNamespace(run_id=run, artifact_uri=f"server:/{run}"))
+        place = str(self._store / run)
+        return SimpleNamespace(info=SimpleNamespace(run_id=run, artifact_uri=place))
 
     def update_run(self, run: str, status: str) -> None:
         self._must_know(run)
@@ -70,8 +77,7 @@ class Server:
 
     def log_artifacts(self, run: str, folder: str, name: str) -> None:
         self._must_know(run)
-        for path in Path(folder).iterdir():
-            self.files[run][f"{name}/{path.name}"] = path.read_bytes()
+        shutil.copytree(folder, self._store / run / name, dirs_exist_ok=True)
 
     def search_registered_models(self, condition: str) -> list[str]:
         return [name for name in self.versions if name in _NAME.findall(condition)]

@@ -18,7 +18,7 @@ from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker, resend
 from tests.faults.disk import Disk, Trouble
 from tests.faults.seeds import play_seeds
-from tests.faults.server import Client, Fate, Server
+from tests.faults.server import FATES, Client, Fate, Server
 from tests.faults.world import Process, World
 from training.job.checkpoint import CheckpointStore
 
@@ -29,11 +29,7 @@ CONFIG = TrackingConfig(
 )  # fmt: skip
 
 
-FATES: tuple[tuple[Fate, ...], ...] = (
-    ("done",), ("done",), ("refused",), ("black hole",), ("500",), ("answer lost", "done"),
-    ("done", "slow", "answer lost", "500", "refused"),
-)  # fmt: skip
-TROUBLES: tuple[Trouble | None, ...] = (None, None, None, "full", "read-only", "slow")
+TROUBLES: tuple[Trouble | None, ...] = (None, None, "slow", "slow", "full", "read-only")
 
 
 class Run:
@@ -41,7 +37,7 @@ class Run:
 
     def __init__(self, world: World, folder: Path) -> None:
         self.world, self.folder = world, folder / "run"
-        self.disk, self.server = Disk(world, folder), Server(world)
+        self.disk, self.server = Disk(world, folder), Server(world, folder)
         self.fates: tuple[Fate, ...] = ("done",)
         self.logged: dict[int, set[float]] = {}
         self.has_refused = False  # the disk
@@ -99,7 +95,7 @@ class Run:
         chance = self.world.random
         if chance.random() < 0.05:
             self.fates = chance.choice(FATES)
-        if chance.random() < 0.02:
+        if chance.random() < 0.03:
             self.disk.trouble = chance.choice(TROUBLES)
             self.has_refused |= self.disk.trouble in ("full", "read-only")
 

@@ -1,0 +1,88 @@
+"""Would the seeds notice? Every fault that is planted here breaks one of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from evaluation.files import atomic_folder, json_lines
+from evaluation.files.sealed_json import sealed_bytes
+from evaluation.tracking import mlflow_destination, outbox
+from evaluation.tracking.mlflow_destination import MlflowDestination
+from evaluation.tracking.outbox import MetricsLog
+from serving import live
+from serving.live import LivePolicy
+from tests.faults import test_checkpoints, test_serving, test_tracking
+from tests.faults.seeds import play_seeds
+from training.job import checkpoint
+from training.job.checkpoint import CheckpointStore
+
+SEEDS = 400  # at most
+CHECKPOINTS, TRACKING, SERVING = test_checkpoints.Run, test_tracking.Run, test_serving.Site
+
+_send = MlflowDestination.send
+
+
+def nothing(*_: object, **__: object) -> None:
+    """Done in place of something."""
+
+
+def make_unflushed(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_in_place(path: Path, plain: Any) -> None:
+    path.write_bytes(sealed_bytes(plain))
+
+
+def read_ahead(path: Path, begin: int = 0, limit: int = 10**9, *_: int) -> Any:
+    return json_lines.read_lines(path, begin, limit)
+
+
+def record_always(log: MetricsLog, step: int, metrics: Any) -> None:
+    log.append({"step": step, "time": 0.0, "metrics": metrics})
+
+
+def send_once(destination: MlflowDestination, records: Any, state: Any) -> None:
+    with contextlib.suppress(Exception):
+        _send(destination, records, state)
+
+
+def give_once(destination: MlflowDestination, name: str, alias: str, version: str) -> None:
+    destination._client.set_registered_model_alias(name, alias, version)
+
+
+def clock_of(version: Any) -> float:
+    return float(version.tags["echelon.time"])
+
+
+UNFLUSHED_OS = SimpleNamespace(fstat=os.fstat, strerror=os.strerror, fsync=nothing)
+PLANTED: dict[str, tuple[Any, Any, str, Any]] = {
+    "names are not flushed": (CHECKPOINTS, atomic_folder, "flush_directory", nothing),
+    "files are not flushed": (CHECKPOINTS, atomic_folder, "flush_file", nothing),
+    "folders above are not flushed": (CHECKPOINTS, atomic_folder, "make_folder", make_unflushed),
+    "damage is not looked for": (CHECKPOINTS, checkpoint, "verify_folder", nothing),
+    "what is half replaced is gone": (CHECKPOINTS, CheckpointStore, "_recover", nothing),
+    "lines are not flushed": (TRACKING, json_lines, "os", UNFLUSHED_OS),
+    "lines are sent before they are flushed": (TRACKING, outbox, "read_lines", read_ahead),
+    "the run's folder is not flushed": (TRACKING, outbox, "make_folder", make_unflushed),
+    "a resumed run records again": (TRACKING, MetricsLog, "record", record_always),
+    "what is not taken counts as sent": (TRACKING, MlflowDestination, "send", send_once),
+    "any clock is believed": (SERVING, mlflow_destination, "_recorded", clock_of),
+    "the alias goes to who comes last": (SERVING, MlflowDestination, "_give_alias", give_once),
+    "no copy of what is served is kept": (SERVING, LivePolicy, "_keep", nothing),
+    "what is kept is named in place": (SERVING, live, "write_sealed", write_in_place),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_planted_fault_breaks_a_seed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, where, attribute, fault = PLANTED[name]
+    monkeypatch.setattr(where, attribute, fault)
+    with pytest.raises(AssertionError, match="again: FAULT_SEED="):
+        play_seeds(range(SEEDS), lambda world, folder: kind(world, folder).play())
