@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.files.atomic_folder import flush_directory
+from evaluation.files.sealed_json import sealed, unsealed
 
 _log = logging.getLogger(__name__)
 
 
 class JsonLines:
-    """Append-only file, one record a line; a line cut by a kill or a full disk is taken away.
+    """Append-only file, one sealed record a line; one cut by a kill or a full disk is taken away.
 
     size: bytes that are on the disk, whatever happens to process and machine.
     """
@@ -35,7 +36,7 @@ class JsonLines:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one line; it is on the disk when this returns, or OSError is raised."""
-        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        line = json.dumps(sealed(record), allow_nan=False).encode() + b"\n"
         with self._lock:
             self._cut()
             try:
@@ -70,7 +71,7 @@ def read_lines(
         while len(records) < limit and offset < end and (line := file.readline()).endswith(b"\n"):
             offset += len(line)
             try:
-                records.append(dict(json.loads(line)))
+                records.append(unsealed(json.loads(line)))
             except (ValueError, TypeError, RecursionError) as problem:
                 _log.warning(f"File '{path}': a damaged line was left out ({problem}).")
     return records, offset

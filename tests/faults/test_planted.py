@@ -40,8 +40,8 @@ def write_in_place(path: Path, plain: Any) -> None:
     path.write_bytes(sealed_bytes(plain))
 
 
-def read_ahead(path: Path, begin: int = 0, limit: int = 10**9, *_: int) -> Any:
-    return json_lines.read_lines(path, begin, limit)
+def nothing_checked(record: Any) -> Any:
+    return {key: value for key, value in record.items() if key != "sha256"}
 
 
 def record_always(log: MetricsLog, step: int, metrics: Any) -> None:
@@ -69,7 +69,7 @@ PLANTED: dict[str, tuple[Any, Any, str, Any]] = {
     "damage is not looked for": (CHECKPOINTS, checkpoint, "verify_folder", nothing),
     "what is half replaced is gone": (CHECKPOINTS, CheckpointStore, "_recover", nothing),
     "lines are not flushed": (TRACKING, json_lines, "os", UNFLUSHED_OS),
-    "lines are sent before they are flushed": (TRACKING, outbox, "read_lines", read_ahead),
+    "damaged lines are taken as they are": (TRACKING, json_lines, "unsealed", nothing_checked),
     "the run's folder is not flushed": (TRACKING, outbox, "make_folder", make_unflushed),
     "a resumed run records again": (TRACKING, MetricsLog, "record", record_always),
     "what is not taken counts as sent": (TRACKING, MlflowDestination, "send", send_once),
@@ -80,7 +80,13 @@ PLANTED: dict[str, tuple[Any, Any, str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", PLANTED)
+RARE = ("what is half replaced is gone", "the run's folder is not flushed")  # many seeds
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.nightly] if n in RARE else []) for n in PLANTED],
+)
 def test_planted_fault_breaks_a_seed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind, where, attribute, fault = PLANTED[name]
     monkeypatch.setattr(where, attribute, fault)

@@ -7,7 +7,6 @@ trial_arguments(space, seed=0, trial=3)  # ["algorithm.learning_rate=0.00123"]
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +18,10 @@ from ray.tune.search.sample import Domain
 
 from envs.errors import ConfigError, did_you_mean
 from evaluation.files.json_lines import JsonLines, read_lines
-from evaluation.files.sealed_json import sealed, unsealed
 
 Space = dict[str, Domain]
 State = Literal["finished", "stopped early", "failed"]
 
-_log = logging.getLogger(__name__)
 _FORMS = "{choices: [...]} or {low: ..., high: ..., scale: linear | log}"
 
 
@@ -125,21 +122,12 @@ class Trial:
 
 
 class TrialLog(JsonLines):
-    """Ended trials, a sealed line each."""
-
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Hand a trial to the operating system."""
-        super().append(sealed(record))
+    """Ended trials."""
 
     def read(self) -> list[Trial]:
-        """Return the trials, best first, failed ones last; damaged ones left out with a warning."""
+        """Return the trials, best first, failed ones last."""
         trials: dict[int, Trial] = {}
-        for record in read_lines(self.path)[0]:
-            try:
-                plain = unsealed(record)
-            except ValueError as problem:
-                _log.warning("File '%s': a trial was left out (%s).", self.path, problem)
-                continue
+        for plain in read_lines(self.path)[0]:
             curve = tuple((float(s), float(c)) for s, c in plain["curve"])
             arguments = tuple(plain["arguments"])
             trials[plain["number"]] = Trial(**{**plain, "arguments": arguments, "curve": curve})
