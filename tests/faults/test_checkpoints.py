@@ -106,7 +106,7 @@ def _fill(text: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(70), pytest.param(range(70, 1600), marks=pytest.mark.nightly)]
+    "seeds", [range(40), pytest.param(range(40, 1500), marks=pytest.mark.nightly)]
 )
 def test_no_acknowledged_checkpoint_is_lost(seeds: range) -> None:
     """And none is read that isn't what was saved."""

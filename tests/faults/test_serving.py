@@ -202,7 +202,7 @@ def _load(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(70), pytest.param(range(70, 1500), marks=pytest.mark.nightly)]
+    "seeds", [range(30), pytest.param(range(30, 1500), marks=pytest.mark.nightly)]
 )
 def test_the_champion_is_served_and_never_goes_back(seeds: range) -> None:
     """Nor is there nothing to serve, where something was."""

@@ -105,7 +105,7 @@ class Run:
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(140), pytest.param(range(140, 3000), marks=pytest.mark.nightly)]
+    "seeds", [range(60), pytest.param(range(60, 2400), marks=pytest.mark.nightly)]
 )
 def test_metrics_arrive_once_and_in_order(seeds: range) -> None:
     """A run is killed, its machine loses its power, its disk and its server fail as they like."""
