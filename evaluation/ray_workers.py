@@ -15,7 +15,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from envs.errors import ConfigError, WorkerError, shown
+from envs.errors import ClusterError, ConfigError, WorkerError, shown
 from evaluation.loopback import require_loopback
 from evaluation.progress import Progress, TextProgress
 from evaluation.tasks import Ended, Task
@@ -148,6 +148,7 @@ def start_local_ray(cpus: int) -> None:
 
     Raises:
         ConfigError: Ray would take jobs without a token, or listens beyond loopback.
+        ClusterError: Ray does not start.
     """
     _require_token()
     for attempt in (1, 2):
@@ -163,7 +164,11 @@ def start_local_ray(cpus: int) -> None:
             break
         except Exception as error:
             if attempt == 2:
-                raise
+                raise ClusterError(
+                    f"Ray did not start twice ({' '.join(str(error).split())[:300]}); expected it "
+                    "within half a minute. Try again when the machine has less to do, or look for "
+                    "the cause in /tmp/ray/session_latest/logs."
+                ) from error
             _log.warning("Ray did not start (%s); trying once more.", error)
             ray.shutdown()
     try:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from envs.errors import ConfigError
+from envs.errors import ClusterError, ConfigError
+from evaluation import ray_workers
 from evaluation.loopback import is_loopback, require_loopback
 from evaluation.ray_workers import start_local_ray
 from evaluation.workers import prepare_ray
@@ -20,6 +21,22 @@ def test_ray_without_a_token_is_refused(mode: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RAY_AUTH_MODE", mode)
     with pytest.raises(ConfigError, match=r"RAY_AUTH_MODE is .*; unset it, or set ECHELON_ALLOW"):
         start_local_ray(1)
+
+
+def test_a_ray_that_does_not_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a second try, in one line with its cause."""
+    tries = []
+
+    def fail(**options: object) -> None:
+        tries.append(options)
+        raise RuntimeError("The current node timed out")
+
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setattr(ray_workers.ray, "init", fail)
+    monkeypatch.setattr(ray_workers.ray, "shutdown", lambda: None)
+    with pytest.raises(ClusterError, match=r"did not start twice \(The current node timed out\)"):
+        start_local_ray(1)
+    assert len(tries) == 2
 
 
 def test_a_listener_for_others_is_found() -> None:
