@@ -148,7 +148,7 @@ def test_bad_settings_are_named() -> None:
         as_shipped("algorithm=pathwise", final_share=2.0)
     with pytest.raises(ConfigError, match=r"algorithm\.periods is 1"):
         as_shipped("algorithm=pathwise", periods=1)
-    with pytest.raises(ConfigError, match=r"algorithm\.shards is 5, of 32 episodes; .* 35"):
+    with pytest.raises(ConfigError, match=r"algorithm\.shards is 5, of 32 episodes; .*=35"):
         built(lost_sales(), shards=5)
     with pytest.raises(ConfigError, match=r"resources\.env_runners is 5; expected 4 at most"):
         built(lost_sales(), shards=4, runners=5)
