@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
 import statistics
 import time
 from collections.abc import Sequence
 from typing import Any
-
-import cloudpickle
 
 from evaluation.workers import prepare_ray
 
@@ -98,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
             numbers |= {f"efficiency_{workers}": alone / each, f"driver_share_{workers}": share}
             if options.algorithm == "pathwise":
-                sent = len(cloudpickle.dumps(on_learners(many.algorithm, _actors)[0]))
+                sent = len(pickle.dumps(on_learners(many.algorithm, _actors)[0]))
                 print(f"  weights, and slopes of a shard: {sent / 1e3:.0f} kB each")
                 numbers["kB"] = sent / 1e3
             for scaled in (one, many):

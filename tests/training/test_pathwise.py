@@ -17,6 +17,7 @@ from evaluation.artifact.correction import learned_correction
 from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.comparison.rollout import Competitor, play
 from tests.settings import as_shipped, cost_alone, training
+from tests.training.conftest import small_config, small_factory
 from training.rllib.algorithms import check_capabilities
 from training.rllib.algorithms.pathwise import shards_of
 from training.rllib.env_factory import ScenarioEnvFactory
@@ -79,6 +80,21 @@ def test_little_memory_changes_nothing(
     assert "64 periods of 32 episodes" in said[0]
     assert "; 64 of them kept at once" in said[0]
     assert "; 64 of them kept at once" not in said[1]
+
+
+def test_what_does_not_fit_is_refused_with_what_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulators before they are built, a trajectory before it is played."""
+    monkeypatch.setattr("training.rllib.trainer.free_for_each", lambda *_, **__: 8_000.0)
+    with pytest.raises(ConfigError, match=r"the simulators of .*=32 episodes .*per_runner=\d+, or"):
+        built(lost_sales())
+    monkeypatch.undo()
+    monkeypatch.setattr("training.rllib.batched_runner.free_for_each", lambda *_, **__: 50_000.0)
+    algorithm = built(lost_sales())
+    with pytest.raises(ConfigError, match=r"a trajectory of resources.envs_per_runner=32 episodes"):
+        algorithm.train()
+    algorithm.stop()
+    with pytest.raises(ConfigError, match=r"a fragment of resources.envs_per_runner=8 episodes"):
+        build_algorithm(small_factory(), small_config())
 
 
 def test_learns_what_base_stock_misses() -> None:

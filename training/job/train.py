@@ -7,6 +7,8 @@ first; MLflow gets copies.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +18,7 @@ import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from envs.environment.batched_env import BatchedEnv
-from envs.errors import ConfigError
+from envs.errors import ConfigError, WorkerError
 from envs.reward import RewardConfig
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
@@ -27,9 +29,11 @@ from evaluation.artifact.registry import local_policy
 from evaluation.comparison.compare import Comparison, compare, verdict
 from evaluation.comparison.rollout import Competitor, play
 from evaluation.progress import Progress
+from evaluation.ray_workers import usable_cpus
 from evaluation.tuning.config import TuneConfig
 from evaluation.tuning.search import Tuned, tune_policy
-from training.config import Settings, TestConfig
+from evaluation.workers import open_workers
+from training.config import Settings
 from training.job.learning_loop import LearningLoop
 from training.job.run_record import checkpoints_of
 from training.job.supervisor import learn
@@ -39,6 +43,8 @@ from training.rllib.algorithms import check_capabilities
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.modules import seen_by
 from training.rllib.trainer import build_algorithm, set_actors, trained_actors
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -129,7 +135,7 @@ def train(
         return start is not None or bool(imitated)
 
     actors = learn(lambda: build_algorithm(factory, settings), begin, loop, checkpoint)
-    comparison = _test(scenario, actors, settings.test, progress)
+    comparison = _test(scenario, actors, settings, progress)
     return Outcome(
         scenario, tuned, actors, loop.best_iteration, loop.iteration, loop.seconds,
         loop.base_cost, comparison, settings.reward, loop.curve, not loop.has_best,
@@ -188,12 +194,22 @@ def _base(scenario: Scenario) -> Any:
 
 
 def _test(
-    scenario: Scenario, actors: dict[str, Actor], test: TestConfig, progress: Progress
+    scenario: Scenario, actors: dict[str, Actor], settings: Settings, progress: Progress
 ) -> Comparison:
+    """Side by side where the runners were; in this process if one of these workers is lost."""
     name = scenario.base_policy
     parameters = scenario.policy_params[name]
     competitors = [
         Competitor(name, name, parameters, origin="tuned"),
         Competitor("learned", name, parameters, learned_correction(actors, scenario), "tuned"),
     ]
-    return compare(scenario, competitors, traces=test.traces, seed=test.seed, progress=progress)
+    test, runners = settings.test, settings.resources.env_runners or 0
+    play_all = functools.partial(
+        compare, scenario, competitors, traces=test.traces, seed=test.seed, progress=progress
+    )
+    try:
+        with open_workers(min(runners, usable_cpus()) if runners else 1) as workers:
+            return play_all(workers=workers)
+    except WorkerError as lost:
+        _log.warning("%s The test is played in this process.", lost)
+        return play_all()

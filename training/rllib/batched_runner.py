@@ -41,6 +41,7 @@ from envs.errors import ConfigError, EchelonError, TrainingStopped
 from envs.types import Floats
 from training.rllib.batches import action_log_probability, advantages_of
 from training.rllib.episodes import episodes_of
+from training.rllib.memory import fragment_bytes, free_for_each, require_room
 from training.rllib.modules import row_spaces
 from training.rllib.sampler import BaseRun, Fragment, Roller, stream_seed
 
@@ -132,6 +133,10 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         assert self.env is not None
         return self.env
 
+    def free_memory(self) -> float:
+        """Bytes on this machine, of which every runner here has its share."""
+        return free_for_each(self.config.env_config["runners"], is_remote=bool(self.worker_index))
+
     def stop(self) -> None:
         """Nothing to release: the simulator is memory only."""
 
@@ -143,8 +148,16 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         return stream_seed(self.config.seed, self.worker_index)
 
     def base_run(self) -> BaseRun:
-        """Play the base policy once, and remember what it earned."""
+        """Play the base policy once, and remember what it earned.
+
+        Raises:
+            ConfigError: there is too little memory for what comes then.
+        """
         if self.base is None:
+            if self.settings.output != "slopes":
+                periods = self.config.get_rollout_fragment_length(self.worker_index)
+                fragment = fragment_bytes(self.simulator, periods)
+                require_room("a fragment", fragment, self.free_memory(), self.config)
             self.base = Roller(self.simulator, self.stream_seed).roll_base_policy(self.config.gamma)
             self._roller = None
         return self.base

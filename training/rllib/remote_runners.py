@@ -36,6 +36,7 @@ class RemoteRunners:
         self._pings: dict[int, Any] = {}  # by runner that isn't known to be alive: its answer
         self._empty = 0  # iterations in a row without any answer
         self._longest = 0.0  # seconds
+        self._warm: set[int] = set()  # have answered since they were started: kernels are loaded
         if self.count:
             self._group.add_workers(self.count - 1, validate=False)
         for runner in self._manager.actor_ids():
@@ -86,29 +87,32 @@ class RemoteRunners:
         Raises:
             EchelonError: a runner refused with it.
         """
-        begun = time.monotonic()
+        begun, patience = time.monotonic(), self._patience(runners)
+        are_warm = self._warm.issuperset(runners)
         answers = self._group.foreach_env_runner(
             functools.partial(_answer, call=call),
             local_env_runner=False,
             remote_worker_ids=list(runners),
-            timeout_seconds=self._patience(),
+            timeout_seconds=patience,
         )
         for _, answer in answers:
             if isinstance(answer, EchelonError):
                 raise answer
-        self._restart_silent(set(runners) - {runner for runner, _ in answers})
-        if len(answers) == len(runners):
+        answered = {runner for runner, _ in answers}
+        self._restart_silent(set(runners) - answered, patience)
+        self._warm = (self._warm - set(runners)) | answered
+        if are_warm and len(answered) == len(runners):
             self._longest = max(self._longest, time.monotonic() - begun)
         return dict(answers)
 
-    def _patience(self) -> float:
+    def _patience(self, runners: Sequence[int]) -> float:
         """Seconds to wait for an answer: as set, and less once it is known what is usual."""
         limit = float(self._config.sample_timeout_s)
-        if not self._longest:
+        if not self._longest or not self._warm.issuperset(runners):
             return limit
         return min(limit, max(_PATIENCE * self._longest, _SHORTEST))
 
-    def _restart_silent(self, silent: set[int]) -> None:
+    def _restart_silent(self, silent: set[int], patience: float) -> None:
         """Kill runners that are alive but gave no answer in time; Ray starts them anew.
 
         RLlib would call them again and again, and wait for the deadline each time.
@@ -118,7 +122,7 @@ class RemoteRunners:
                 "runner %d gave no answer within %.0f s: killed, to be restarted; if it is only "
                 "slow, raise resources.sample_timeout",
                 runner,
-                self._patience(),
+                patience,
             )
             ray.kill(self._manager.actors()[runner], no_restart=False)
             self._manager.set_actor_state(runner, healthy=False)
@@ -154,6 +158,7 @@ class RemoteRunners:
             return call(local)
         for runner in self.alive():
             for answer in self.ask(call, [runner]).values():
+                self._warm.discard(runner)  # what it is asked next is another thing
                 return answer
         raise TrainingStopped(
             f"none of {self.count} runners could be started; see the first error in their logs, "

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,6 +42,7 @@ from training.rllib.algorithms import check_capabilities
 from training.rllib.batched_runner import BatchedEnvRunner, RunnerSettings
 from training.rllib.env_factory import EnvFactory
 from training.rllib.learners import on_learners
+from training.rllib.memory import free_for_each, require_room, simulator_bytes
 from training.rllib.modules import module_specs, node_spaces, row_spaces
 from training.rllib.multi_agent_env import SupplyChainMultiAgentEnv
 from training.rllib.trajectory_runner import TrajectoryRunner
@@ -73,6 +75,9 @@ def configure(
         output: "batch", "episodes" of rows or "slopes" from our runners, or "agents": whole nodes
             from RLlib's own sampler, some tens of times slower. None: what the algorithm learns
             from.
+
+    Raises:
+        ConfigError: what is set doesn't go together, or takes more memory than is free.
     """
     output = output or config.algorithm.samples
     algorithm, resources = config.algorithm, config.resources
@@ -132,6 +137,9 @@ def configure(
         grad_clip_by="global_norm",
     )
     rllib.debugging(seed=config.seed, log_level="ERROR")
+    if not (runners and os.environ.get("RAY_ADDRESS")):  # there, each looks at its own machine
+        simulators = envs * max(1, runners) * simulator_bytes(env)
+        require_room("the simulators", simulators, free_for_each(1, is_remote=False), rllib)
     return rllib
 
 

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
-import ray
 import torch
 from numpy.typing import NDArray
 
@@ -26,6 +24,7 @@ from training.pathwise.trajectory import (
 )
 from training.rllib.batched_runner import BatchedEnvRunner
 from training.rllib.freed_memory import return_freed_memory
+from training.rllib.memory import require_room
 from training.rllib.sampler import BaseRun, stream_seed
 
 # For what is kept of a trajectory: of what is free, and bytes; more saves little time.
@@ -147,7 +146,7 @@ class TrajectoryRunner(BatchedEnvRunner):
         env, (periods, _) = self.simulator, self._size
         actors = {kind: self.module[kind].unwrapped().actor for kind in self.module._rl_modules}
         return_freed_memory()
-        free = psutil.virtual_memory().available / self._runners_here()
+        free = self.free_memory()
         room = int(min(_SHARE_OF_MEMORY * free, _MOST_MEMORY))
         self._plan = plan = plan_for(env, actors, periods, room)
         _log.info(
@@ -156,18 +155,8 @@ class TrajectoryRunner(BatchedEnvRunner):
             periods, env.batch_size, plan.period_bytes / 1e6, plan.kept, plan.nbytes / 1e6,
             room / 1e6,
         )  # fmt: skip
+        require_room("a trajectory", plan.nbytes, free, self.config)
         return Trajectories(env, self.stream_seed, periods, plan.kept)
-
-    def _runners_here(self) -> int:
-        """How many may share this machine's memory."""
-        if not self.worker_index:
-            return 1
-        here = ray.get_runtime_context().get_node_id()
-        cpus = next(
-            (node["Resources"].get("CPU", 1.0) for node in ray.nodes() if node["NodeID"] == here),
-            1.0,
-        )
-        return max(1, min(self.config.env_config["runners"], int(cpus)))
 
     def _begin_networks(self, trajectories: Trajectories) -> dict[str, NetworkSlopes]:
         env = self.simulator

@@ -1,0 +1,52 @@
+"""What memory sampling takes, told before there is none left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psutil
+import ray
+
+from envs.environment.batched_env import BatchedEnv
+from envs.errors import ConfigError
+
+
+def free_for_each(runners: int, *, is_remote: bool) -> float:
+    """Return the bytes that are free here for each of those that may share this machine.
+
+    is_remote: whether this process is one of so many runners on a cluster's nodes.
+    """
+    free = float(psutil.virtual_memory().available)
+    if not is_remote:
+        return free
+    here = ray.get_runtime_context().get_node_id()
+    cpus = [node["Resources"].get("CPU", 1.0) for node in ray.nodes() if node["NodeID"] == here]
+    return free / max(1, min(runners, int(cpus[0] if cpus else 1)))
+
+
+def simulator_bytes(env: BatchedEnv) -> int:
+    """Return about what a replication takes: state, flows and what agents see."""
+    env.reset(0)
+    seen = 4 * env.observation_size * env.num_rows * env.batch_size
+    return (2 * env.mark().nbytes + seen) // env.batch_size
+
+
+def fragment_bytes(env: BatchedEnv, periods: int, value_columns: int = 8) -> int:
+    """Return what a sampled fragment takes: observations, twice as they are handed on, and per row
+    and period some columns of actions, rewards and values."""
+    numbers = 2 * env.observation_size + value_columns + 3 * env.action_size
+    return 4 * numbers * env.num_rows * env.batch_size * (periods + 1)
+
+
+def require_room(what: str, needed: float, free: float, config: Any) -> None:
+    """Raise ConfigError unless what is needed is free, naming how many episodes would fit."""
+    if needed <= free:
+        return
+    episodes = config.env_config["episodes"]
+    fits = int(episodes * free / needed)
+    shares = " for each runner" if config.env_config["runners"] > 1 else ""
+    more = f"set resources.envs_per_runner={fits}" if fits else "take a machine with more memory"
+    raise ConfigError(
+        f"{what} of resources.envs_per_runner={episodes} episodes takes {needed / 1e9:.1f} GB; "
+        f"{free / 1e9:.1f} GB are free{shares}; {more}, or fewer runners on a machine."
+    )
