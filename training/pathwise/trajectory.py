@@ -128,7 +128,7 @@ class Trajectories:
         """kept: None: all."""
         self.env, self._seed, self.periods = env, seed, periods
         self.kept = kept = min(kept or periods, periods)
-        self.fragments = env.horizon // periods
+        self.fragments = max(1, env.horizon // periods)
         self._tape = Tape(env.simulator, env.action_size, kept)
         fixed = env.new_observation()
         self._seen = [fixed.copy() for _ in range(kept)]

@@ -93,7 +93,7 @@ class TrajectoryRunner(BatchedEnvRunner):
         """Play the base policy."""
         base = self.base_run()
         self._trajectories = None
-        return Prepared(base, self.simulator.horizon // self._size[0])
+        return Prepared(base, max(1, self.simulator.horizon // self._size[0]))
 
     @property
     def _size(self) -> tuple[int, int]:
