@@ -18,6 +18,10 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from evaluation.workers import prepare_ray
+
+prepare_ray()
+
 from conf.compose import compose
 from envs.scenarios import build_scenario
 from evaluation.comparison.plots import save_figure

@@ -19,6 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from evaluation.workers import prepare_ray
+
+prepare_ray()
+
 from conf.compose import compose
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario

@@ -21,14 +21,14 @@ from evaluation.workers import prepare_ray
 
 prepare_ray()
 
-from conf.compose import compose  # noqa: E402
-from envs.scenarios import build_scenario  # noqa: E402
-from evaluation.ray_workers import ray_session  # noqa: E402
-from training.commands.train import TrainCommand  # noqa: E402
-from training.config import TrainingConfig  # noqa: E402
-from training.rllib.env_factory import ScenarioEnvFactory  # noqa: E402
-from training.rllib.learners import on_learners  # noqa: E402
-from training.rllib.trainer import build_algorithm  # noqa: E402
+from conf.compose import compose
+from envs.scenarios import build_scenario
+from evaluation.ray_workers import ray_session
+from training.commands.train import TrainCommand
+from training.config import TrainingConfig
+from training.rllib.env_factory import ScenarioEnvFactory
+from training.rllib.learners import on_learners
+from training.rllib.trainer import build_algorithm
 
 ITERATIONS = 4
 

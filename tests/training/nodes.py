@@ -15,16 +15,16 @@ from evaluation.workers import prepare_ray
 
 prepare_ray()
 
-import ray  # noqa: E402
-import torch  # noqa: E402
-from ray.cluster_utils import Cluster  # noqa: E402
+import ray
+import torch
+from ray.cluster_utils import Cluster
 
-from conf.compose import compose  # noqa: E402
-from envs.scenarios import build_scenario  # noqa: E402
-from evaluation.commands.evaluate import EvaluateCommand  # noqa: E402
-from tests.settings import as_shipped, cost_alone, training  # noqa: E402
-from training.rllib.env_factory import ScenarioEnvFactory  # noqa: E402
-from training.rllib.trainer import (  # noqa: E402
+from conf.compose import compose
+from envs.scenarios import build_scenario
+from evaluation.commands.evaluate import EvaluateCommand
+from tests.settings import as_shipped, cost_alone, training
+from training.rllib.env_factory import ScenarioEnvFactory
+from training.rllib.trainer import (
     build_algorithm,
     iteration_metrics,
     trained_actors,
