@@ -220,6 +220,8 @@ class ResourcesConfig:
     restart_wait: float  # seconds an iteration waits for a runner when none is alive
     env_failures: int  # episode blocks that may fail per runner before training stops
     empty_iterations: int  # iterations in a row without any sample before training stops
+    price_per_hour: float  # of a node, in any currency
+    max_price: float | None  # of all nodes: then learning ends
 
     def __post_init__(self) -> None:
         section = "resources"
@@ -241,6 +243,14 @@ class ResourcesConfig:
         _check(section, "restart_wait", self.restart_wait, 0.0)
         _check(section, "env_failures", self.env_failures, 0, whole=True)
         _check(section, "empty_iterations", self.empty_iterations, 1, whole=True)
+        _check(section, "price_per_hour", self.price_per_hour, 0.0)
+        if self.max_price is not None:
+            _check(section, "max_price", self.max_price, 0.0, open_low=True)
+            if not self.price_per_hour:
+                raise ConfigError(
+                    f"resources.max_price is {self.max_price}, but resources.price_per_hour is 0; "
+                    "expected the price of a node's hour; set it too"
+                )
 
     @property
     def bundles(self) -> list[dict[str, float]]:

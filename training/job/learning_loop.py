@@ -18,6 +18,7 @@ from evaluation.artifact.correction import learned_correction
 from evaluation.comparison.rollout import play
 from evaluation.progress import Progress
 from training.config import Settings
+from training.job.account import Account
 from training.job.checkpoint import Checkpoint, CheckpointStore
 from training.job.stopping import Stopping, stopped_by_signals
 from training.objective import objective
@@ -53,6 +54,8 @@ class LearningLoop:
         self.base_cost = base_cost
         self._is_whole = False  # whether the models are those of the end of an iteration
         self._untold: dict[str, float] | None = None
+        resources = settings.resources
+        self._account = Account(resources.price_per_hour, resources.max_price)
         self._told = -1  # the last iteration that was reported: each is, once
         self._reset()
 
@@ -88,6 +91,9 @@ class LearningLoop:
         already, start = self.seconds, time.monotonic()
         last_cost, metrics = self._best_cost, dict[str, float]()
         while self.iteration < iterations and (limit is None or self.seconds < limit):
+            if self._account.is_spent:
+                _log.warning("resources.max_price is reached: learning ends.")
+                break
             # By it schedules fall; algorithms without any don't look.
             algorithm.progress = max(
                 self.iteration / iterations, 0.0 if limit is None else self.seconds / limit
@@ -95,6 +101,7 @@ class LearningLoop:
             begun = time.monotonic()
             metrics = self._untold = self._iterate(algorithm)
             self.seconds = already + time.monotonic() - start
+            self._account.note()
             is_long = time.monotonic() - begun > _LONG_ITERATION
             is_best = False
             if self.iteration % settings.validation.every == 0 or self.iteration == iterations:
@@ -116,7 +123,7 @@ class LearningLoop:
         """Report the numbers of the iteration, once."""
         if self._untold is not None:
             own = {"time/train_seconds": self.seconds, "time/iteration": self.iteration}
-            self._report(self._untold | own)
+            self._report(self._untold | own | self._account.metrics(self.seconds))
             self._untold = None
 
     def _report(self, metrics: dict[str, float]) -> None:
@@ -232,6 +239,7 @@ class LearningLoop:
             "base_cost": self.base_cost,
             "seconds": self.seconds,
             "curve": self.curve,
+            "account": self._account.kept,
         }
         self._store.save(self.iteration, functools.partial(save_state, algorithm), meta, self._cost)
 
@@ -245,6 +253,9 @@ class LearningLoop:
         )
         self.has_best, self.base_cost = value("has_best", bool), value("base_cost", float)
         self.curve = [tuple(point) for point in value("curve", list)]
+        if self._told < 0:  # this process has counted nothing yet
+            self._account.go_on(value("account", dict))
+            self._told = checkpoint.step
         if self.has_best:
             self._find_best()
         _log.warning("Resumed from the checkpoint of iteration %d.", self.iteration)
