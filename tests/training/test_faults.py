@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -128,6 +130,31 @@ def test_one_runner_that_fails_is_replaced(name: str, what: str, tmp_path: Path)
         time.sleep(0.1)
     assert algorithm.env_runner_group.num_healthy_remote_workers() == 2
     algorithm.stop()
+
+
+@pytest.mark.nightly
+def test_kills_at_any_moment_change_no_weight(tmp_path: Path) -> None:
+    """A shard is played again from its number alone, by whoever is there: ten kills leave the
+    weights what they are without any, to the bit."""
+    alone = built("pathwise", tmp_path / "marker", runners=0)
+    algorithm = built("pathwise", tmp_path / "marker", runners=2, restart_wait=120.0)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        pids = algorithm.env_runner_group.foreach_env_runner(
+            lambda _: os.getpid(), local_env_runner=False
+        )
+        victim = int(rng.choice(pids))
+        timer = threading.Timer(rng.uniform(0.0, 0.3), os.kill, (victim, signal.SIGKILL))
+        timer.start()
+        for _ in range(2):
+            algorithm.train()
+            alone.train()
+        timer.join()
+        assert torch.equal(weights(alone), weights(algorithm))
+    numbers = iteration_metrics(algorithm.train())
+    assert numbers["sampling/num_env_steps_sampled_lifetime"] == 22 * 32 * 64
+    algorithm.stop()
+    alone.stop()
 
 
 def killing(iteration: int, victim: Callable[[Any], int]) -> Callable[..., Any]:

@@ -156,6 +156,7 @@ class Pathwise(OnRemoteRunners):
             played = self._play(self._next_shards())
         self.remote.note_iteration(is_empty=not played)
         if not played:
+            self._fragment -= 1  # the same ones once more
             return
         rate = config.lr * max(config.final_share, 1.0 - min(self.progress, 1.0))
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
@@ -187,16 +188,13 @@ class Pathwise(OnRemoteRunners):
         else:
             answers, shared = {}, ray.put(request)
             while left := [shard for shard in shards if shard.number not in answers]:
-                if not (alive := self.remote.alive()):
+                if not (self.remote.has_hope and (alive := self.remote.alive())):
                     break
                 # Always the same way, so that episodes go on where they were begun.
                 parts = {runner: left[place :: len(alive)] for place, runner in enumerate(alive)}
                 parts = {runner: part for runner, part in parts.items() if part}
                 call = partial(_play_part, request=[shared], parts=parts)
-                found = self.remote.ask(call, list(parts))
-                if not found:
-                    break
-                for answer in found.values():
+                for answer in self.remote.ask(call, list(parts)).values():
                     answers |= answer
         return [one for number in sorted(answers) if (one := answers[number]) is not None]
 

@@ -172,13 +172,11 @@ class BatchedPPO(OnRemoteRunners, PPO):
             return self._accepted([_sample_on(local, self._runner_state())])
         state = ray.put(self._runner_state())
         batches: list[MultiAgentBatch] = []
-        while len(batches) < runners.count:
+        while len(batches) < runners.count and runners.has_hope:
             sampling = runners.alive()[: runners.count - len(batches)]
             if not sampling:
                 break
             answers = runners.ask(functools.partial(_sample_on, state=[state]), sampling)
-            if not answers:
-                break
             batches += self._accepted(list(answers.values()))
         return batches
 

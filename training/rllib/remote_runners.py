@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 _PATIENCE = 10.0  # times the longest answer so far: how long the next one is waited for
 _SHORTEST = 20.0  # seconds that are waited in any case
+_ROUNDS = 3  # of an iteration, in which all that were asked died; of such that kept silent, 1
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class RemoteRunners:
         self._manager = self._group._worker_manager
         self._config = algorithm.config
         self._pings: dict[int, Any] = {}  # by runner that isn't known to be alive: its answer
+        self._fruitless = 0  # rounds in a row in which all that were asked died
         self._empty = 0  # iterations in a row without any answer
         self._longest = 0.0  # seconds
         self._warm: set[int] = set()  # have answered since they were started: kernels are loaded
@@ -99,11 +101,18 @@ class RemoteRunners:
             if isinstance(answer, EchelonError):
                 raise answer
         answered = {runner for runner, _ in answers}
+        was_silent = bool((set(runners) - answered) & set(self._group.healthy_worker_ids()))
+        self._fruitless = 0 if answered else _ROUNDS if was_silent else self._fruitless + 1
         self._restart_silent(set(runners) - answered, patience)
         self._warm = (self._warm - set(runners)) | answered
         if are_warm and len(answered) == len(runners):
             self._longest = max(self._longest, time.monotonic() - begun)
         return dict(answers)
+
+    @property
+    def has_hope(self) -> bool:
+        """Whether asking once more in this iteration may bring what the last round did not."""
+        return self._fruitless < _ROUNDS
 
     def _patience(self, runners: Sequence[int]) -> float:
         """Seconds to wait for an answer: as set, and less once it is known what is usual."""
@@ -137,7 +146,7 @@ class RemoteRunners:
         Raises:
             TrainingStopped: there were too many.
         """
-        self._empty = self._empty + 1 if is_empty else 0
+        self._empty, self._fruitless = self._empty + 1 if is_empty else 0, 0
         if self._empty >= self._config.env_config["empty_iterations"]:
             alive = self._group.num_healthy_remote_workers()
             of = f" ({alive} of {self.count} runners are alive)" if self.count else ""
