@@ -137,7 +137,7 @@ def _parts(is_whole: Bools, values: Floats) -> tuple[Floats, Floats]:
 def nothing_is_negative(run: Run) -> None:
     """Stock, backlog, pipelines and flows stay at or above zero."""
     signed = {"inventory_level", "inventory_position", "echelon_inventory_position",
-              "expedite_position", "raw_order"}  # fmt: skip
+              "expedite_position", "raw_order", "oldest"}  # fmt: skip
     for record_ in (run.opened, run.closed, run.flows):
         for name, values in record_._asdict().items():
             if name not in signed | {"cost", "total_cost", "resource_left"}:
