@@ -132,12 +132,19 @@ def ray_session(cpus: int) -> Iterator[None]:
         ray.shutdown()
 
 
+@contextmanager
+def joined_cluster() -> Iterator[int]:
+    """Join the cluster at RAY_ADDRESS, if there is one, for `ray_session` within the block. Gives
+    the CPUs for work: `usable_cpus`."""
+    with ray_session(0) if os.environ.get("RAY_ADDRESS") else contextlib.nullcontext():
+        yield usable_cpus()
+
+
 def usable_cpus() -> int:
-    """Return how many CPUs there are for work: of the cluster at RAY_ADDRESS, else of this machine
-    as far as this process may use them."""
-    if ray.is_initialized() or os.environ.get("RAY_ADDRESS"):
-        with ray_session(0):
-            return int(ray.cluster_resources().get("CPU", 1.0))
+    """Return how many CPUs the Ray that was started or joined has; without one, how many of this
+    machine this process may use."""
+    if ray.is_initialized():
+        return int(ray.cluster_resources().get("CPU", 1.0))
     return len(os.sched_getaffinity(0))
 
 

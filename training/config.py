@@ -253,6 +253,11 @@ class ResourcesConfig:
                 )
 
     @property
+    def runners(self) -> int:
+        """Ray actors that sample; none where their number is still open."""
+        return self.env_runners or 0
+
+    @property
     def bundles(self) -> list[dict[str, float]]:
         """What each process of a training takes of Ray: its own first, then every actor."""
         gpus = self.gpus_per_learner or float(self.device == "cuda")
@@ -261,7 +266,7 @@ class ResourcesConfig:
         runner = {"CPU": self.cpus_per_runner}
         if self.gpus_per_runner:
             runner["GPU"] = self.gpus_per_runner
-        return [own, *[runner] * (self.env_runners or 0), *[learner] * self.learners]
+        return [own, *[runner] * self.runners, *[learner] * self.learners]
 
     @property
     def cpus(self) -> int:

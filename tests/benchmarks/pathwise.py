@@ -28,7 +28,7 @@ from envs.scenarios import build_scenario
 from tests.benchmarks.networks import Kind
 from training.commands.train import TrainCommand
 from training.pathwise.networks import network_slopes
-from training.pathwise.trajectory import Shard, Trajectories, period_bytes
+from training.pathwise.trajectory import Shard, Trajectories, fragments_of, period_bytes
 
 __all__ = ["main"]
 
@@ -57,7 +57,7 @@ def measure(scenario: str, batch: int) -> dict[str, float]:
         for name, kind in kinds.items()
     }
     weight = np.full(batch, 1.0 / (batch * PERIODS))
-    fragments = trajectories.fragments
+    fragments = fragments_of(env, PERIODS)
     shards = (Shard(0, n // fragments * batch, n % fragments) for n in itertools.count())
 
     def alone() -> None:

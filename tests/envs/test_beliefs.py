@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -57,35 +58,36 @@ def test_lanes_that_never_vary_have_no_beliefs() -> None:
     assert Simulator(compile_network(shop()), 2).state.lead_belief.shape == (0, 2)
 
 
-def test_what_is_overdue_is_the_sum_of_late_orders() -> None:
-    """It is kept up to date by what becomes late and what comes: on networks with everything."""
-    late = 0
-    for seed in range(12):
+def played(networks: int, periods: int) -> Iterator[BatchedEnv]:
+    """Random networks with everything under random actions, after each period."""
+    for seed in range(networks):
         scenario = Scenario("random", random_network(Random(seed)), 40, base_policy="base_stock")
         env, numbers = BatchedEnv(scenario, 4), np.random.default_rng(seed)
         env.reset(seed)
-        for _ in range(40):
+        for _ in range(periods):
             env.step(numbers.uniform(-1.0, 1.0, env.no_action.shape).astype(np.float32))
-            wanted = overdue_units(env.net, env.state, env.simulator.period)
-            np.testing.assert_allclose(env.state.overdue, wanted, atol=1e-6)
-            late += int((wanted > 1.0).sum())
+            yield env
+
+
+def test_what_is_overdue_is_the_sum_of_late_orders() -> None:
+    """It is kept up to date by what becomes late and what comes: on networks with everything."""
+    late = 0
+    for env in played(networks=12, periods=40):
+        wanted = overdue_units(env.net, env.state, env.simulator.period)
+        np.testing.assert_allclose(env.state.overdue, wanted, atol=1e-6)
+        late += int((wanted > 1.0).sum())
     assert late > 1000
 
 
 def test_nothing_is_missing_before_the_oldest_order() -> None:
     """Receipts are matched from there: what is older has come, or was cancelled."""
     left = 0
-    for seed in range(6):
-        scenario = Scenario("random", random_network(Random(seed)), 40, base_policy="base_stock")
-        env, numbers = BatchedEnv(scenario, 4), np.random.default_rng(seed)
-        env.reset(seed)
-        for _ in range(30):
-            env.step(numbers.uniform(-1.0, 1.0, env.no_action.shape).astype(np.float32))
-            period, kept = env.simulator.period, env.net.cohorts
-            ordered = period - 1 - (period - 1 - np.arange(kept)) % kept  # in each slot
-            is_over = ordered[:, None] < env.state.oldest[:, None]
-            assert not env.state.cohorts[is_over].any()
-            left += int((env.state.cohorts > 0.0).sum())
+    for env in played(networks=6, periods=30):
+        period, kept = env.simulator.period, env.net.cohorts
+        ordered = period - 1 - (period - 1 - np.arange(kept)) % kept  # in each slot
+        is_over = ordered[:, None] < env.state.oldest[:, None]
+        assert not env.state.cohorts[is_over].any()
+        left += int((env.state.cohorts > 0.0).sum())
     assert left > 100
 
 

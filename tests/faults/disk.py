@@ -72,6 +72,11 @@ class Disk:
         self._top = _Node(is_folder=True)
         self._nodes = {_stat(root).st_ino: self._top}
 
+    @property
+    def refuses(self) -> bool:
+        """Whether nothing new can be written now."""
+        return self.trouble in ("full", "read-only")
+
     def lose_power(self) -> None:
         """What was flushed is left, and chance decides of the rest; all processes are dead."""
         self._nodes.clear()

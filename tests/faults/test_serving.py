@@ -147,7 +147,7 @@ class Site:
         assert served.text == self.server.runs[version.run_id]["name"]
         if not self.has_refused:
             self.kept, self.has_kept = version.version, True
-        self.has_refused = self.own_disk.trouble in ("full", "read-only")
+        self.has_refused = self.own_disk.refuses
 
     def _check_alias(self) -> None:
         """It is the newest one's, if all clocks were right."""
@@ -175,7 +175,7 @@ class Site:
             self.fates = chance.choice(FATES)
         if chance.random() < 0.02:
             self.own_disk.trouble = chance.choice(TROUBLES)
-            self.has_refused |= self.own_disk.trouble in ("full", "read-only")
+            self.has_refused |= self.own_disk.refuses
         if chance.random() < 0.01:
             self._damage_a_version()
 

@@ -101,7 +101,7 @@ class Run:
             self.fates = chance.choice(FATES)
         if chance.random() < 0.03:
             self.disk.trouble = chance.choice(TROUBLES)
-            self.has_refused |= self.disk.trouble in ("full", "read-only")
+            self.has_refused |= self.disk.refuses
 
 
 @pytest.mark.parametrize(

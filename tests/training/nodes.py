@@ -8,7 +8,6 @@ without a fault are those of one process.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 
 from evaluation.workers import prepare_ray
@@ -19,34 +18,21 @@ import ray
 import torch
 from ray.cluster_utils import Cluster
 
-from conf.compose import compose
-from envs.scenarios import build_scenario
-from evaluation.commands.evaluate import EvaluateCommand
-from tests.settings import as_shipped, cost_alone, training
-from training.rllib.env_factory import ScenarioEnvFactory
+from tests.settings import as_shipped, training
+from tests.training.conftest import textbook_factory, weights
 from training.rllib.trainer import (
     build_algorithm,
     iteration_metrics,
-    trained_actors,
 )
 
 
 def built(runners: int) -> Any:
     """32 episodes in 4 shards."""
-    composed = compose(EvaluateCommand, ["scenario=lost_sales"])
-    scenario = build_scenario(composed.command.scenario)
-    scenario = replace(scenario, policy_params={"base_stock": {"level": 25.0}})
-    factory = ScenarioEnvFactory(scenario, reward=cost_alone(salvage_share=0.0))
     resources = as_shipped(
         "resources", env_runners=runners, envs_per_runner=32, restart_wait=60.0, sample_timeout=60.0
     )
     settings = training(as_shipped("algorithm=pathwise", shards=4), resources=resources)
-    return build_algorithm(factory, settings)
-
-
-def weights(algorithm: Any) -> torch.Tensor:
-    parts = [p.flatten() for a in trained_actors(algorithm).values() for p in a.parameters()]
-    return torch.cat(parts).detach()
+    return build_algorithm(textbook_factory(), settings)
 
 
 def healthy(algorithm: Any) -> int:

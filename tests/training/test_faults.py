@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +17,18 @@ import numpy as np
 import pytest
 import torch
 
-from conf.compose import compose
 from echelon import main
 from envs.errors import TrainingStopped
-from envs.scenarios import build_scenario
-from evaluation.commands.evaluate import EvaluateCommand
-from tests.settings import as_shipped, cost_alone, training
+from tests.settings import as_shipped, training
+from tests.training.conftest import textbook_factory, weights
 from tests.training.faulty import BrokenFactory
 from training.job import train as job
-from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.learners import on_learners
-from training.rllib.trainer import build_algorithm, iteration_metrics, trained_actors
+from training.rllib.trainer import build_algorithm, iteration_metrics
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 ALGORITHMS = ["pathwise", "ppo"]
-
-
-def factory(marker: Path) -> BrokenFactory:
-    """The textbook problem, from models that do something."""
-    composed = compose(EvaluateCommand, ["scenario=lost_sales"])
-    scenario = build_scenario(composed.command.scenario)
-    scenario = replace(scenario, policy_params={"base_stock": {"level": 25.0}})
-    reward = cost_alone(salvage_share=0.0)
-    return BrokenFactory(ScenarioEnvFactory(scenario, reward=reward), str(marker))
 
 
 def built(name: str, marker: Path, runners: int, **resources: Any) -> Any:
@@ -52,7 +39,8 @@ def built(name: str, marker: Path, runners: int, **resources: Any) -> Any:
     )
     own = {"shards": 4} if name == "pathwise" else {}
     algorithm = build_algorithm(
-        factory(marker), training(as_shipped(f"algorithm={name}", **own), resources=settings)
+        BrokenFactory(textbook_factory(), str(marker)),
+        training(as_shipped(f"algorithm={name}", **own), resources=settings),
     )
     algorithm.train()
     return algorithm
@@ -65,11 +53,6 @@ def steps(algorithm: Any) -> float:
 def train_on(algorithm: Any) -> None:
     for _ in range(4):
         algorithm.train()
-
-
-def weights(algorithm: Any) -> torch.Tensor:
-    parts = [p.flatten() for a in trained_actors(algorithm).values() for p in a.parameters()]
-    return torch.cat(parts).detach()
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

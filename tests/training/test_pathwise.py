@@ -8,19 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from conf.compose import compose
 from envs.errors import ConfigError
 from envs.reward import RewardConfig
-from envs.scenario import Scenario
-from envs.scenarios import build_scenario
 from evaluation.artifact.correction import learned_correction
-from evaluation.commands.evaluate import EvaluateCommand
 from evaluation.comparison.rollout import Competitor, play
 from tests.settings import as_shipped, cost_alone, training
-from tests.training.conftest import small_config, small_factory
+from tests.training.conftest import small_config, small_factory, textbook_factory, weights
 from training.rllib.algorithms import check_capabilities
 from training.rllib.algorithms.pathwise import shards_of
-from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.pathwise import Pathwise
 from training.rllib.saved_state import restore_state, save_state
 from training.rllib.trainer import build_algorithm, iteration_metrics, trained_actors
@@ -28,23 +23,13 @@ from training.rllib.trainer import build_algorithm, iteration_metrics, trained_a
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
-def lost_sales() -> Scenario:
-    """Tuned base-stock on the textbook problem: 5.2 where 4.73 is possible."""
-    composed = compose(EvaluateCommand, ["scenario=lost_sales"])
-    scenario = build_scenario(composed.command.scenario)
-    return dataclasses.replace(scenario, policy_params={"base_stock": {"level": 25.0}})
-
-
 def built(
-    scenario: Scenario,
-    reward: RewardConfig | None = None,
-    *,
-    shards: int = 1,
-    runners: int = 0,
-    seed: int = 0,
+    reward: RewardConfig | None = None, *, shards: int = 1, runners: int = 0, seed: int = 0
 ) -> Pathwise:
     """Ready to train; 32 episodes a trajectory."""
-    factory = ScenarioEnvFactory(scenario, reward=reward or cost_alone(salvage_share=0.0))
+    factory = textbook_factory()
+    if reward is not None:
+        factory = dataclasses.replace(factory, reward=reward)
     resources = as_shipped(
         "resources", envs_per_runner=32, fragment_periods=32, env_runners=runners
     )
@@ -56,12 +41,6 @@ def built(
     return algorithm
 
 
-def weights(algorithm: Pathwise) -> torch.Tensor:
-    """All parameters of the actors."""
-    parts = [p.flatten() for a in trained_actors(algorithm).values() for p in a.parameters()]
-    return torch.cat(parts).detach()
-
-
 def test_little_memory_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -70,7 +49,7 @@ def test_little_memory_changes_nothing(
     found = []
     for share in (0.5, 1e-9):
         monkeypatch.setattr("training.rllib.trajectory_runner._SHARE_OF_MEMORY", share)
-        algorithm = built(lost_sales())
+        algorithm = built()
         algorithm.train()
         algorithm.train()
         found.append(weights(algorithm))
@@ -86,10 +65,10 @@ def test_what_does_not_fit_is_refused_with_what_does(monkeypatch: pytest.MonkeyP
     """Simulators before they are built, a trajectory before it is played."""
     monkeypatch.setattr("training.rllib.trainer.free_for_each", lambda *_, **__: 8_000.0)
     with pytest.raises(ConfigError, match=r"the simulators of .*=32 episodes .*per_runner=\d+, or"):
-        built(lost_sales())
+        built()
     monkeypatch.undo()
     monkeypatch.setattr("training.rllib.batched_runner.free_for_each", lambda *_, **__: 50_000.0)
-    algorithm = built(lost_sales())
+    algorithm = built()
     with pytest.raises(ConfigError, match=r"a trajectory of resources.envs_per_runner=32 episodes"):
         algorithm.train()
     algorithm.stop()
@@ -99,8 +78,8 @@ def test_what_does_not_fit_is_refused_with_what_does(monkeypatch: pytest.MonkeyP
 
 def test_learns_what_base_stock_misses() -> None:
     """20 steps close more than half of the gap to the optimum, 4.7285 (Zipkin 2008)."""
-    scenario = lost_sales()
-    algorithm = built(scenario)
+    scenario = textbook_factory().scenario
+    algorithm = built()
     for step in range(20):
         algorithm.progress = step / 20
         numbers = iteration_metrics(algorithm.train())
@@ -119,13 +98,13 @@ def test_learns_what_base_stock_misses() -> None:
 
 def test_goes_on_where_it_was(tmp_path: Path) -> None:
     """What is saved and restored learns on, from episodes not seen before, always the same way."""
-    saved = built(lost_sales())
+    saved = built()
     for _ in range(2):
         saved.train()
     save_state(saved, tmp_path)
     ends = []
     for _ in range(2):
-        restored = built(lost_sales())
+        restored = built()
         restore_state(restored, tmp_path)
         assert torch.equal(weights(restored), weights(saved))
         numbers = iteration_metrics(restored.train())
@@ -140,7 +119,7 @@ def test_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_same_seed_same_weights() -> None:
     ends = []
     for seed in (0, 0, 1):
-        algorithm = built(lost_sales(), seed=seed)
+        algorithm = built(seed=seed)
         algorithm.train()
         ends.append(weights(algorithm))
         algorithm.stop()
@@ -151,7 +130,7 @@ def test_same_seed_same_weights() -> None:
 def test_price_rises_until_service_is_there() -> None:
     """The fill rate of the tuned policy is 88 %: a target of 97 % makes missing units dear."""
     reward = cost_alone(salvage_share=0.0, target_fill_rate=0.97)
-    algorithm = built(lost_sales(), reward)
+    algorithm = built(reward)
     rates = [iteration_metrics(algorithm.train()) for _ in range(16)]
     algorithm.stop()
     assert rates[0]["sampling/shortage_price"] == 0.0
@@ -165,9 +144,9 @@ def test_bad_settings_are_named() -> None:
     with pytest.raises(ConfigError, match=r"algorithm\.periods is 1"):
         as_shipped("algorithm=pathwise", periods=1)
     with pytest.raises(ConfigError, match=r"algorithm\.shards is 5, of 32 episodes; .*=35"):
-        built(lost_sales(), shards=5)
+        built(shards=5)
     with pytest.raises(ConfigError, match=r"resources\.env_runners is 5; expected 4 at most"):
-        built(lost_sales(), shards=4, runners=5)
+        built(shards=4, runners=5)
     resources = as_shipped("resources", learners=2)
     with pytest.raises(ConfigError, match=r"resources\.learners is 2; expected 1 at most"):
         check_capabilities(as_shipped("algorithm=pathwise"), resources, cost_alone())
@@ -201,7 +180,7 @@ def test_shards_cost_and_learn_the_same() -> None:
     simulator plays all shards, of which each goes on where it was."""
     ends = []
     for shards in (1, 4):
-        algorithm = built(lost_sales(), shards=shards)
+        algorithm = built(shards=shards)
         numbers = [iteration_metrics(algorithm.train()) for _ in range(3)]
         ends.append((weights(algorithm), [one["sampling/cost_per_period"] for one in numbers]))
         algorithm.stop()
@@ -214,7 +193,7 @@ def test_shards_cost_and_learn_the_same() -> None:
 def test_any_number_of_runners_gives_the_same_weights() -> None:
     ends = []
     for runners in (0, 1, 2, 4):
-        algorithm = built(lost_sales(), shards=4, runners=runners)
+        algorithm = built(shards=4, runners=runners)
         for _ in range(3):
             numbers = iteration_metrics(algorithm.train())
         assert numbers["sampling/num_env_steps_sampled_lifetime"] == 3 * 32 * 64

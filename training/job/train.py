@@ -139,7 +139,7 @@ def train(
     return Outcome(
         scenario, tuned, actors, loop.best_iteration, loop.iteration, loop.seconds,
         loop.base_cost, comparison, settings.reward, loop.curve, not loop.has_best,
-        *imitated,
+        imitated[0] if imitated else None,
     )  # fmt: skip
 
 
@@ -203,7 +203,7 @@ def _test(
         Competitor(name, name, parameters, origin="tuned"),
         Competitor("learned", name, parameters, learned_correction(actors, scenario), "tuned"),
     ]
-    test, runners = settings.test, settings.resources.env_runners or 0
+    test, runners = settings.test, settings.resources.runners
     play_all = functools.partial(
         compare, scenario, competitors, traces=test.traces, seed=test.seed, progress=progress
     )

@@ -62,6 +62,11 @@ def horizon_of(env: BatchedEnv, periods: int | None, tail: int | None) -> tuple[
     return periods, min(tail, periods // 2)
 
 
+def fragments_of(env: BatchedEnv, periods: int) -> int:
+    """Return how many trajectories of so many periods an episode has, one after the other."""
+    return max(1, env.horizon // periods)
+
+
 class Plan(NamedTuple):
     """What is kept of a trajectory at once.
 
@@ -120,7 +125,6 @@ class Trajectories:
     kept: of these, on the tape at once. Where it is less than all, they are played twice: once to
         find where every stretch of so many begins, and once more, stretch by stretch and the last
         one first, to go back (Griewank and Walther 2008, "Evaluating derivatives", chapter 12).
-    fragments: of an episode.
     moving: which columns of an observation have slopes.
     """
 
@@ -128,7 +132,6 @@ class Trajectories:
         """kept: None: all."""
         self.env, self._seed, self.periods = env, seed, periods
         self.kept = kept = min(kept or periods, periods)
-        self.fragments = max(1, env.horizon // periods)
         self._tape = Tape(env.simulator, env.action_size, kept)
         fixed = env.new_observation()
         self._seen = [fixed.copy() for _ in range(kept)]

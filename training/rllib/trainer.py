@@ -90,15 +90,14 @@ def configure(
     is_ours = output in ("batch", "slopes")
     periods = resources.fragment_periods
     envs = algorithm.envs_at_once(env.num_rows, resources)
-    runners = resources.env_runners or 0
-    batch = periods * envs * max(1, runners)
+    batch = periods * envs * max(1, resources.runners)
     rllib.environment(
         SupplyChainMultiAgentEnv,
         env_config={
             "env_factory": env_factory,
             "settings": settings,
             "episodes": resources.envs_per_runner,
-            "runners": runners,
+            "runners": resources.runners,
             "empty_iterations": resources.empty_iterations,
             "restart_wait": resources.restart_wait,
             "reward": env.reward_config,
@@ -109,7 +108,7 @@ def configure(
     rllib.env_runners(
         env_runner_cls=_RUNNERS.get(output, BatchedEnvRunner),
         # Ours takes in the others itself: RLlib would wait until all are there.
-        num_env_runners=min(1, runners) if is_ours else runners,
+        num_env_runners=min(1, resources.runners) if is_ours else resources.runners,
         num_cpus_per_env_runner=resources.cpus_per_runner,
         num_gpus_per_env_runner=resources.gpus_per_runner,
         num_envs_per_env_runner=envs,
@@ -137,8 +136,9 @@ def configure(
         grad_clip_by="global_norm",
     )
     rllib.debugging(seed=config.seed, log_level="ERROR")
-    if not (runners and os.environ.get("RAY_ADDRESS")):  # there, each looks at its own machine
-        simulators = envs * max(1, runners) * simulator_bytes(env)
+    are_elsewhere = resources.runners and os.environ.get("RAY_ADDRESS")
+    if not are_elsewhere:  # there, each runner looks at its own machine
+        simulators = envs * max(1, resources.runners) * simulator_bytes(env)
         require_room("the simulators", simulators, free_for_each(1, is_remote=False), rllib)
     return rllib
 

@@ -19,6 +19,7 @@ from training.pathwise.trajectory import (
     Shard,
     Trajectories,
     Trajectory,
+    fragments_of,
     horizon_of,
     plan_for,
 )
@@ -93,7 +94,7 @@ class TrajectoryRunner(BatchedEnvRunner):
         """Play the base policy."""
         base = self.base_run()
         self._trajectories = None
-        return Prepared(base, max(1, self.simulator.horizon // self._size[0]))
+        return Prepared(base, fragments_of(self.simulator, self._size[0]))
 
     @property
     def _size(self) -> tuple[int, int]:

@@ -51,7 +51,5 @@ class ImpalaConfig(AlgorithmConfig):
         rllib.env_runners(use_env_runner_state_server=False)
         # An iteration is a batch, however short: RLlib would go on for 10 s.
         resources = config.resources
-        batch = (
-            resources.fragment_periods * resources.envs_per_runner * (resources.env_runners or 1)
-        )
+        batch = resources.fragment_periods * resources.envs_per_runner * resources.runners
         rllib.reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=batch)

@@ -76,7 +76,7 @@ class PathwiseConfig(AlgorithmConfig):
 
     def envs_at_once(self, rows: int, resources: ResourcesConfig) -> int:
         """Those of a shard."""
-        episodes, runners = resources.envs_per_runner, resources.env_runners or 0
+        episodes, runners = resources.envs_per_runner, resources.runners
         shards = self.shards or shards_of(rows, episodes)
         if episodes % shards:
             raise ConfigError(
