@@ -158,3 +158,14 @@ def test_a_pickle_in_a_checkpoint_from_elsewhere_does_not_run(
     error = capsys.readouterr().err
     assert "has 'algorithm_state.pkl'; expected exactly state.json and state.safetensors" in error
     assert "Take that step's folder away" in error
+
+
+def test_more_runners_than_shards_are_refused_before_tuning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["scenario=lost_sales", "resources.env_runners=3", "tracking.enabled=false"]
+    assert main(["train", *arguments, "out=run"]) == 1
+    printed = capsys.readouterr()
+    assert "resources.env_runners is 3; expected 1 at most" in printed.err
+    assert "tune" not in printed.out + printed.err

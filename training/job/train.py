@@ -96,6 +96,8 @@ def train(
     with the cause.
     """
     check_capabilities(settings.algorithm, settings.resources, settings.reward)
+    # Mistakes fail before anything is tuned.
+    settings.algorithm.envs_at_once(len(scenario.network.stocks), settings.resources)
     settings.imitate.teacher(scenario)
     scenario = seen_by(scenario, settings.model)
     store = checkpoints_of(folder, saved)
