@@ -23,7 +23,7 @@ from evaluation.artifact.registry import (
     current_version,
     resolve_artifact,
 )
-from evaluation.files.atomic_folder import write_folder
+from evaluation.files.atomic_folder import flush_directory, write_folder
 from evaluation.files.sealed_json import read_sealed, write_sealed
 from evaluation.recommendation.recommender import REFUSE_AFTER, STALE_AFTER, Recommender
 from evaluation.recommendation.schemas import RecentSales, RecommendationRequest, Scope
@@ -62,6 +62,7 @@ class LivePolicy:
         self._stopped = threading.Event()
         self._last_poll: str | None = None
         self._last_load_error: str | None = None
+        self._not_kept: ResolvedArtifact | None = None  # what the disk refused to keep a copy of
         try:
             self._recommender = self._load(self._resolve())
         except EchelonError as error:
@@ -90,6 +91,8 @@ class LivePolicy:
     def poll(self) -> bool:
         """Look once; returns whether another policy serves now. Never raises."""
         source, serving = self._source, self._recommender.info.version
+        if self._not_kept is not None:
+            self._keep(self._not_kept)
         try:
             version = current_version(source.model, source.artifact, source.tracking_uri)
             self._last_poll = _now()
@@ -153,24 +156,27 @@ class LivePolicy:
             return
         state = Path(self._source.state_folder)
         name = f"version_{resolved.version or 'folder'}"
-        if resolved.folder == state / name:
-            return
 
         def fill(folder: Path) -> None:
-            # The artifact's own list of hashes goes along by being written anew.
             for path in resolved.folder.iterdir():
-                if path.name != "SHA256SUMS":
-                    shutil.copyfile(path, folder / path.name)
+                shutil.copyfile(path, folder / path.name)
 
         try:
-            write_folder(state / name, fill, replace=True, error=ArtifactError)
-            pointer = {"name": name, "version": resolved.version, "run_id": resolved.run_id}
-            write_sealed(state / _POINTER, pointer)
-            for old in state.glob("version_*"):
-                if old.name != name:
-                    shutil.rmtree(old, ignore_errors=True)
+            if resolved.folder == state / name:
+                flush_directory(state)  # who wrote the pointer may have died before it did that
+            else:
+                write_folder(state / name, fill, replace=True, sealed=True, error=ArtifactError)
+                pointer = {"name": name, "version": resolved.version, "run_id": resolved.run_id}
+                write_sealed(state / _POINTER, pointer)
+                for old in state.glob("version_*"):
+                    if old.name != name:
+                        shutil.rmtree(old, ignore_errors=True)
         except (OSError, ArtifactError) as problem:
-            _log.warning("No copy of the served policy is kept: %s", problem)
+            if resolved != self._not_kept:
+                _log.warning("No copy of the served policy is kept: %s", problem)
+            self._not_kept = resolved
+        else:
+            self._not_kept = None
 
     def _kept(self) -> ResolvedArtifact | None:
         if self._source.state_folder is None:

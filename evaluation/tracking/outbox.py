@@ -8,8 +8,10 @@ later process goes on where this one stopped.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import math
+import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,6 +59,7 @@ class Outbox:
     """The files of one run folder; one process at a time has them open.
 
     state: what has to outlast the process.
+        key: of the run: what it is looked up by at the server.
         run_id, versions: MLflow's.
         sent: bytes of each file that the server has confirmed.
     """
@@ -99,6 +102,15 @@ class Outbox:
     def sent(self, log: JsonLines) -> int:
         """Bytes of this file that the server has confirmed."""
         return int(self.state["sent"].get(log.path.name, 0))
+
+    def run_key(self) -> str:
+        """Return the key of the run, kept here and in the events: damage to one of them makes no
+        second run."""
+        if "key" not in self.state:
+            self.state["key"] = secrets.token_hex(16)
+            with contextlib.suppress(OSError):  # a full disk: then the events alone say it
+                write_sealed(self.folder / _STATE, self.state)
+        return str(self.state["key"])
 
     def confirm(self, log: JsonLines, end: int) -> None:
         """Note that everything before this byte was sent."""

@@ -83,7 +83,7 @@ class Tracker:
             name=run_name,
             params={} if resumed else redact_tree(dict(params or {})),
             tags=redact_tree(dict(tags or {})),
-            key=secrets.token_hex(16),
+            key=self._outbox.run_key(),
             parent=None if self._parent is None else str(self._parent),
             uri=redact(self._config.uri),
             experiment=self._config.experiment,

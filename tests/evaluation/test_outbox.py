@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from evaluation.files.json_lines import JsonLines, read_lines
-from evaluation.tracking.outbox import MetricsLog
+from evaluation.tracking.outbox import EVENTS, MetricsLog
+from evaluation.tracking.tracker import Tracker
+from tests.settings import as_shipped
 
 
 def numbers(path: Path) -> list[int]:
@@ -101,3 +103,20 @@ def test_resume_records_no_step_twice(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert [step for step, name, _ in found if name == "new"] == [2, 3, 4]
     assert resumed.next_step == 4
+
+
+@pytest.mark.parametrize("damaged", ["tracking_events.jsonl", "tracking_state.json"])
+def test_a_run_has_one_key_whatever_is_damaged(tmp_path: Path, damaged: str) -> None:
+    """By it the server finds the run that it has already, where nothing else says which that is."""
+    config = as_shipped("tracking", enabled=False)
+    for resumed in (False, True):
+        with Tracker(config, tmp_path, resumed=resumed) as tracker:
+            tracker.start("name")
+        if not resumed:
+            keys = {e["key"] for e in read_lines(tmp_path / EVENTS)[0] if e["kind"] == "start"}
+            content = bytearray((tmp_path / damaged).read_bytes())
+            content[20] ^= 1
+            (tmp_path / damaged).write_bytes(content)
+    starts = [e for e in read_lines(tmp_path / EVENTS)[0] if e["kind"] == "start"]
+    assert starts[0]["key"] in keys
+    assert len(keys) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from evaluation.files import atomic_folder, json_lines
+from evaluation.files.atomic_folder import write_folder
 from evaluation.files.sealed_json import sealed_bytes
 from evaluation.tracking import mlflow_destination, outbox
 from evaluation.tracking.mlflow_destination import MlflowDestination
@@ -22,7 +24,7 @@ from tests.faults.seeds import play_seeds
 from training.job import checkpoint
 from training.job.checkpoint import CheckpointStore
 
-SEEDS = 400  # at most
+SEEDS, SEEDS_OF_RARE = 400, 2_000  # at most
 CHECKPOINTS, TRACKING, SERVING = test_checkpoints.Run, test_tracking.Run, test_serving.Site
 
 _send = MlflowDestination.send
@@ -38,6 +40,14 @@ def make_unflushed(folder: Path) -> None:
 
 def write_in_place(path: Path, plain: Any) -> None:
     path.write_bytes(sealed_bytes(plain))
+
+
+def seal_anew(folder: Path, fill: Callable[[Path], object], **options: Any) -> None:
+    def fill_without_seal(place: Path) -> None:
+        fill(place)
+        (place / atomic_folder.SUMS_FILE).unlink()
+
+    write_folder(folder, fill_without_seal, **options | {"sealed": False})
 
 
 def nothing_checked(record: Any) -> Any:
@@ -77,10 +87,15 @@ PLANTED: dict[str, tuple[Any, Any, str, Any]] = {
     "the alias goes to who comes last": (SERVING, MlflowDestination, "_give_alias", give_once),
     "no copy of what is served is kept": (SERVING, LivePolicy, "_keep", nothing),
     "what is kept is named in place": (SERVING, live, "write_sealed", write_in_place),
+    "what is kept is sealed anew": (SERVING, live, "write_folder", seal_anew),
+    "what was kept may be unflushed": (SERVING, live, "flush_directory", nothing),
 }
 
 
-RARE = ("what is half replaced is gone", "the run's folder is not flushed")  # many seeds
+RARE = (
+    "what is half replaced is gone", "the run's folder is not flushed",
+    "what is kept is sealed anew", "what was kept may be unflushed",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -90,5 +105,6 @@ RARE = ("what is half replaced is gone", "the run's folder is not flushed")  # m
 def test_planted_fault_breaks_a_seed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind, where, attribute, fault = PLANTED[name]
     monkeypatch.setattr(where, attribute, fault)
+    seeds = range(SEEDS_OF_RARE if name in RARE else SEEDS)
     with pytest.raises(AssertionError, match="again: FAULT_SEED="):
-        play_seeds(range(SEEDS), lambda world, folder: kind(world, folder).play())
+        play_seeds(seeds, lambda world, folder: kind(world, folder).play())

@@ -145,7 +145,8 @@ class Site:
         served: Any = policy.recommender
         version = self.server.get_model_version(MODEL, served.info.version)
         assert served.text == self.server.runs[version.run_id]["name"]
-        if not self.has_refused:
+        whole = [path.read_text() == served.text for path in self._weights(version.run_id)]
+        if not self.has_refused and all(whole):
             self.kept, self.has_kept = version.version, True
         self.has_refused = self.own_disk.refuses
 
@@ -180,10 +181,14 @@ class Site:
             self._damage_a_version()
 
     def _damage_a_version(self) -> None:
-        files = sorted(self.store.rglob("weights"))
+        """For good: where it is whole now, it was when it was copied."""
+        files = self._weights()
         if files:
             path = self.world.random.choice(files)
-            path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+            path.write_bytes(b"?" + path.read_bytes()[1:])
+
+    def _weights(self, run: str = "*") -> list[Path]:
+        return sorted(self.store.glob(f"{run}/**/weights"))
 
 
 class _Recommender:

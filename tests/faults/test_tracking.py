@@ -69,7 +69,11 @@ class Run:
         self._check()
 
     def _check(self) -> None:
-        assert len(self.server.runs) == 1
+        if len(self.server.runs) > 1:
+            # A run is known by its key, kept twice: the disk refused one, the other was damaged.
+            assert self.has_refused
+            assert self.is_damaged
+            return
         (metrics,) = self.server.metrics.values()
         steps = [step for _, _, _, step in metrics]
         once = steps if self.is_damaged else set(steps)  # a lost line may be recorded again

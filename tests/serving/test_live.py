@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,43 @@ def test_a_folder_is_served_without_a_registry(artifact_folder: Path, tmp_path: 
     live = LivePolicy(Source(str(artifact_folder), tracking_uri=f"sqlite:///{tmp_path / 'no.db'}"))
     assert live.recommender.info.version is None
     assert not (tmp_path / "no.db").exists()
+
+
+def test_a_copy_that_the_disk_refused_is_kept_later(
+    registry: Registry, chain: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the next look at the registry: else a process that starts without one has nothing."""
+    write_artifact(tmp_path / "policy", chain, seed=1)
+    registry.register(tmp_path / "policy")
+    with monkeypatch.context() as full:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError("no space left on device")
+
+        full.setattr("serving.live.write_folder", refuse)
+        live = LivePolicy(source(registry))
+        assert not live.poll()
+    state = registry.folder / "state"
+    assert not (state / "version_1").exists()
+    assert not live.poll()
+    assert (state / "version_1" / "manifest.json").exists()
+    registry.folder.joinpath("mlflow.db").rename(tmp_path / "gone.db")
+    assert LivePolicy(source(registry)).recommender.info.version == "1"
+
+
+def test_a_version_damaged_while_it_is_copied_is_not_kept(
+    registry: Registry, chain: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy sealed anew would make the damage the last version that worked."""
+    write_artifact(tmp_path / "policy", chain, seed=1)
+    registry.register(tmp_path / "policy")
+
+    def copy(source: Path, target: Path) -> None:
+        content = bytearray(Path(source).read_bytes())
+        if target.suffix == ".safetensors":
+            content[-1] ^= 1
+        target.write_bytes(content)
+
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    assert LivePolicy(source(registry)).recommender.info.version == "1"
+    assert not list((registry.folder / "state").glob("version_*"))
