@@ -9,8 +9,11 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any, NamedTuple
 
 __all__ = ["COMMANDS", "Command", "__version__", "main"]
@@ -129,7 +132,7 @@ _NOISE = ("object_type=", "reference_type=", "Set the environment variable HYDRA
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 2 for wrong usage, 1 for errors, 130 for Ctrl-C, 75
-    for a training that SIGTERM ended and that can go on."""
+    for SIGTERM."""
     try:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -173,6 +176,8 @@ def _run(name: str, arguments: list[str]) -> int:
     command = COMMANDS[name]
     for argument in arguments:
         keep_out(argument)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         if any(argument in ("-h", "--help") for argument in arguments):
             config = _load(command.module, command.config)
@@ -182,15 +187,23 @@ def _run(name: str, arguments: list[str]) -> int:
         logging.getLogger("training").setLevel(logging.INFO)  # what memory a training takes
         code: int = _load(command.module, command.run)(arguments)
         return code
-    except KeyboardInterrupt:
-        print(f"echelon {name}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        terminated = type(stopped) is not KeyboardInterrupt
+        how = "terminated" if terminated else "interrupted"
+        print(f"echelon {name}: {how}", file=sys.stderr)
+        return 75 if terminated else 130
     except Exception as error:
         message = _readable(error)
         if message is None:
             raise
         print(f"echelon {name}: error: {message}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    from envs.errors import Terminated
+
+    raise Terminated
 
 
 def _load(module: str, name: str) -> Callable[..., Any]:

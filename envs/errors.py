@@ -88,6 +88,10 @@ class Interrupted(EchelonError):
         self.exit_code = 130 if number == signal.SIGINT else 75
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: as Ctrl-C, it passes through what handles errors."""
+
+
 class ClusterError(EchelonError):
     """A Ray cluster doesn't answer, or doesn't do what it is asked."""
 

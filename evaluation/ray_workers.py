@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -121,15 +123,25 @@ def ray_session(cpus: int) -> Iterator[None]:
         yield
         return
     address = os.environ.get("RAY_ADDRESS")
-    if address:
-        # What workers print comes into the job's log: they are on other machines.
-        ray.init(address=address, log_to_driver=True, logging_level="ERROR")
-    else:
-        start_local_ray(cpus)
+    with _own_sigterm():
+        if address:
+            # What workers print comes into the job's log: they are on other machines.
+            ray.init(address=address, log_to_driver=True, logging_level="ERROR")
+        else:
+            start_local_ray(cpus)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep the handler that the program has: Ray would put its own in its place."""
+    own = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(own) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, own)
 
 
 @contextmanager

@@ -4,16 +4,22 @@ Weak scaling: each worker has a shard of episodes of its own, so W workers play 
 of one. CPU seconds of the workers' processes and of the driver's, an iteration, the median of
 several; on fewer cores than workers the wall clock says nothing, work done per CPU second does. In
 turns with one worker, since the speed of a machine wanders. Bytes: of the slopes and weights that
-one worker and the driver send each other in an iteration. The last line is one JSON object.
+one worker and the driver send each other in an iteration.
+
+`--noise`: how many episodes are worth their time in an iteration of pathwise: the simple noise
+scale of McCandlish et al. (2018), eq. 2.9, estimated as in their appendix A.1. With so many, a goal
+takes twice the iterations that it takes with infinitely many. The last line is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import pickle
 import statistics
 import time
+import unittest.mock
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +32,7 @@ from envs.scenarios import build_scenario
 from evaluation.ray_workers import ray_session
 from training.commands.train import TrainCommand
 from training.config import TrainingConfig
+from training.rllib import pathwise
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.learners import on_learners
 from training.rllib.trainer import build_algorithm
@@ -36,9 +43,11 @@ ITERATIONS = 4
 class Scaled:
     """An algorithm with so many workers, and what its iterations take."""
 
-    def __init__(self, name: str, scenario: str, workers: int, episodes: int) -> None:
-        own = [f"algorithm.shards={workers}"] if name == "pathwise" else []
-        each = episodes * workers if name == "pathwise" else episodes
+    def __init__(
+        self, name: str, scenario: str, workers: int, episodes: int, shards: int = 0
+    ) -> None:
+        own = [f"algorithm.shards={shards or workers}"] if name == "pathwise" else []
+        each = episodes * max(workers, 1) if name == "pathwise" else episodes
         command: Any = compose(
             TrainCommand,
             [
@@ -68,6 +77,39 @@ class Scaled:
         return sum(spent)
 
 
+def noise_scales(scenario: str, shards: int, episodes: int, blocks: int) -> list[float]:
+    """Episodes, by block of 5 x `ITERATIONS`: of one iteration it would be rough."""
+    found: list[tuple[float, float]] = []
+    mean = pathwise._mean
+
+    def watched(played: Any) -> Any:
+        each = [_square(one.slopes) for one in played]
+        average = mean(played)
+        small, large = statistics.fmean(each), _square(average)
+        whole = shards * episodes
+        found.append((
+            (small - large) / (1.0 / episodes - 1.0 / whole),  # trace of the covariance
+            (whole * large - episodes * small) / (whole - episodes),  # squared gradient
+        ))  # fmt: skip
+        return average
+
+    scaled = Scaled("pathwise", scenario, 0, episodes * shards, shards)
+    scales = []
+    with unittest.mock.patch.object(pathwise, "_mean", watched):
+        for _ in range(blocks):
+            found.clear()
+            for _ in range(5 * ITERATIONS):
+                scaled.algorithm.train()
+            spread, square = (statistics.fmean(column) for column in zip(*found, strict=True))
+            scales.append(spread / square if square > 0.0 else math.inf)
+    scaled.algorithm.stop()
+    return scales
+
+
+def _square(slopes: Any) -> float:
+    return sum(float((slope**2).sum()) for kind in slopes.values() for slope in kind.values())
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, then the numbers as JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.scaling")
@@ -75,10 +117,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scenario", default="two_echelon_dc")
     parser.add_argument("--workers", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--episodes", type=int, default=32, help="of each worker")
+    parser.add_argument("--noise", action="store_true", help="episodes that are worth their time")
     options = parser.parse_args(arguments)
     if min(options.workers) < 1 or options.episodes < 1:
         parser.error("--workers and --episodes must be 1 or more.")
     numbers: dict[str, float] = {}
+    if options.noise:
+        with ray_session(2):
+            scales = noise_scales(options.scenario, 16, options.episodes, blocks=5)
+        for block, scale in enumerate(scales, start=1):
+            print(f"iterations to {5 * ITERATIONS * block}: noise scale {scale:.0f} episodes")
+        print(json.dumps({f"noise_{block}": scale for block, scale in enumerate(scales, start=1)}))
+        return
     with ray_session(2 + max(options.workers)):
         for workers in options.workers:
             names = (options.algorithm, options.scenario)

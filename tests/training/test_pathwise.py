@@ -17,7 +17,7 @@ from tests.training.conftest import small_config, small_factory, textbook_factor
 from training.rllib.algorithms import check_capabilities
 from training.rllib.algorithms.pathwise import shards_of
 from training.rllib.pathwise import Pathwise
-from training.rllib.saved_state import restore_state, save_state
+from training.rllib.saved_state import restore_state, take_state
 from training.rllib.trainer import build_algorithm, iteration_metrics, trained_actors
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -101,7 +101,7 @@ def test_goes_on_where_it_was(tmp_path: Path) -> None:
     saved = built()
     for _ in range(2):
         saved.train()
-    save_state(saved, tmp_path)
+    take_state(saved).write(tmp_path)
     ends = []
     for _ in range(2):
         restored = built()

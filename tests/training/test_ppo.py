@@ -33,7 +33,7 @@ from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.ppo import BatchedPPO, merged
 from training.rllib.ppo_learner import minibatches
-from training.rllib.saved_state import restore_state, save_state
+from training.rllib.saved_state import restore_state, take_state
 from training.rllib.trainer import (
     build_algorithm,
     configure,
@@ -170,7 +170,7 @@ def test_advantages_are_normalised_over_all_runners_per_kind() -> None:
 def test_a_restored_algorithm_continues(tmp_path: Path) -> None:
     """Weights and counters as saved, episodes never seen before."""
     algorithm, saved = trained()
-    save_state(algorithm, tmp_path)
+    take_state(algorithm).write(tmp_path)
     other = build_algorithm(small_factory(), small_config(seed=9))
     restore_state(other, tmp_path)
     assert fingerprint(other) == saved
@@ -185,7 +185,7 @@ def test_a_restored_algorithm_continues(tmp_path: Path) -> None:
 def test_going_back_to_an_earlier_checkpoint_takes_its_weights(tmp_path: Path) -> None:
     """In the same algorithm too, where RLlib's counters say the weights are newer."""
     algorithm, saved = trained()
-    save_state(algorithm, tmp_path)
+    take_state(algorithm).write(tmp_path)
     algorithm.train()
     assert fingerprint(algorithm) != saved
     restore_state(algorithm, tmp_path)

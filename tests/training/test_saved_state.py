@@ -17,7 +17,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from envs.errors import CheckpointError
 from tests.settings import as_shipped, training
 from tests.training.conftest import small_factory
-from training.rllib.saved_state import restore_state, save_state
+from training.rllib.saved_state import restore_state, take_state
 from training.rllib.trainer import build_algorithm
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -42,7 +42,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def saved_in(folder: Path, algorithm: Algorithm) -> Path:
     folder.mkdir()
-    save_state(algorithm, folder)
+    take_state(algorithm).write(folder)
     return folder
 
 

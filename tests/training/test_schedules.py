@@ -18,7 +18,7 @@ from training.commands.train import TrainCommand
 from training.job.train import train
 from training.rllib.ppo import BatchedPPO
 from training.rllib.ppo_learner import LearningSchedule
-from training.rllib.saved_state import restore_state, save_state
+from training.rllib.saved_state import restore_state, take_state
 from training.rllib.trainer import build_algorithm
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -53,7 +53,7 @@ def test_only_the_critic_learns_at_first(tmp_path: Path) -> None:
     assert same(before["actor."], after["actor."])
     assert same(before["std_logit"], after["std_logit"])
     assert not same(before["critic."], after["critic."])
-    save_state(algorithm, tmp_path)
+    take_state(algorithm).write(tmp_path)
     algorithm.stop()
     resumed = build_algorithm(small_factory(), small_config(critic_first=2))
     restore_state(resumed, tmp_path)

@@ -50,6 +50,29 @@ def test_a_signal_saves_the_iteration(
     assert steps == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize(("phase", "held"), [("play", "nothing was learned yet"),
+                                             ("_test", "iteration 3 is saved")])  # fmt: skip
+def test_a_signal_ends_what_comes_before_and_after_learning(
+    phase: str, held: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """With the code and the line that learning ends with, and no dump of Ray's."""
+    monkeypatch.chdir(tmp_path)
+
+    def signalled(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60.0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"training.job.train.{phase}", signalled)
+        assert main([*RUN, "algorithm.iterations=3"]) == 75
+    said = capsys.readouterr().err
+    assert f"stopped by SIGTERM; {held}; go on with: echelon train resume=" in said
+    assert "Traceback" not in said
+    assert main(["train", "resume=run"]) == 0
+
+
 def test_what_does_not_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """After some seconds, or at once at a second signal; then handlers are those of before."""
     monkeypatch.setattr("training.job.stopping._LONGEST_WAIT", 0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from conf.arguments import leaves
 from conf.compose import Composed, ScenarioCommand, compose_runs
-from envs.errors import CheckpointError
+from envs.errors import CheckpointError, Interrupted, Terminated
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.artifact.registry import model_name
@@ -26,7 +27,8 @@ from evaluation.tuning.choose import choose_base_policy
 from evaluation.workers import prepare_ray
 from training.commands.arguments import keep_record, record_of, with_resumed
 from training.config import Settings
-from training.job.run_record import checkpoints_of
+from training.job.run_record import RECORD, checkpoints_of
+from training.job.stopping import how_to_go_on
 from training.job.stored_run import stored_run
 from training.rllib.algorithms import ALGORITHMS
 
@@ -59,8 +61,21 @@ def train(argv: list[str]) -> int:
     for composed in compose_runs(
         TrainCommand, with_resumed(argv, "train", _RESUMED, CheckpointError)
     ):
-        _run(composed)
+        try:
+            _run(composed)
+        except (Interrupted, KeyboardInterrupt) as stopped:
+            raise _interrupted(stopped, composed.folder) from None
     return 0
+
+
+def _interrupted(stopped: Interrupted | KeyboardInterrupt, folder: Path) -> BaseException:
+    """With what to do then, once there is a run."""
+    if not (folder / RECORD).exists():
+        return stopped
+    if not isinstance(stopped, Interrupted):
+        terminated = isinstance(stopped, Terminated)
+        stopped = Interrupted(signal.SIGTERM if terminated else signal.SIGINT)
+    return Interrupted(stopped.number, f"{stopped}; {how_to_go_on(folder)}")
 
 
 def _run(composed: Composed[TrainCommand]) -> None:

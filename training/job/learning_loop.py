@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
-import functools
 import logging
+import math
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from envs.errors import CheckpointError, Interrupted, TrainingStopped
-from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 from evaluation.artifact.actor import Actor
-from evaluation.artifact.correction import learned_correction
-from evaluation.comparison.rollout import play
 from evaluation.progress import Progress
 from training.config import Settings
 from training.job.account import Account
 from training.job.checkpoint import Checkpoint, CheckpointStore
 from training.job.stopping import Stopping, stopped_by_signals
+from training.job.validation import Result, Validation
 from training.objective import objective
-from training.rllib.saved_state import restore_state, save_state
+from training.rllib.saved_state import State, restore_state, take_state
 from training.rllib.trainer import iteration_metrics, trained_actors
 
 _LONG_ITERATION = 5.0  # seconds: each that takes longer is saved, since none can be waited for
+_LAST_WAIT = 3.0  # seconds, for a validation's result when a signal asks to stop
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Moment:
+    """The end of an iteration: what it can be gone on from."""
+
+    iteration: int
+    seconds: float
+    account: Mapping[str, float]
+    state: State
+
+
+@dataclass(frozen=True, eq=False)
+class _Validated:
+    """Models that are played on the validation traces, while learning goes on."""
+
+    result: Result
+    moment: _Moment
+    metrics: dict[str, float]  # of the iteration; nobody was told of it yet
+    is_kept: bool
 
 
 class LearningLoop:
@@ -49,11 +70,9 @@ class LearningLoop:
     ) -> None:
         self._scenario, self._settings = scenario, settings
         self._store, self._progress = store, progress
-        name = scenario.base_policy
-        self._base = build_policy(name, scenario.compiled, scenario.policy_params[name])
+        self._validation = Validation(scenario, settings)
         self.base_cost = base_cost
         self._is_whole = False  # whether the models are those of the end of an iteration
-        self._untold: dict[str, float] | None = None
         resources = settings.resources
         self._account = Account(resources.price_per_hour, resources.max_price)
         self._told = -1  # the last iteration that was reported: each is, once
@@ -62,8 +81,10 @@ class LearningLoop:
     def _reset(self) -> None:
         """Nothing is learned yet."""
         self._best_cost = self.base_cost
-        self._cost: float | None = None  # on validation, of the models as they are
-        self.best_iteration = self.iteration = 0
+        self._cost: tuple[int, float] | None = None  # (iteration, what its models cost)
+        self._validated: _Validated | None = None
+        self._untold: list[tuple[int, dict[str, float]]] = []
+        self.best_iteration = self.iteration = self._saved = 0
         self.has_best = False
         self.seconds = 0.0
         self.curve: list[tuple[int, float, float, float]] = [(0, 0.0, 0.0, self.base_cost)]
@@ -74,22 +95,25 @@ class LearningLoop:
         is_warm: the models are trained already, so they are validated first.
         """
         self._reset()
-        if checkpoint is not None:
-            self._restore(algorithm, checkpoint)
-        elif is_warm or self._scenario.action_space is not ActionSpace.residual:
-            self._begin(algorithm)
-        with stopped_by_signals() as stopping:
-            try:
-                self._learn(algorithm, stopping)
-            except Interrupted as interrupted:
-                raise self._left(algorithm, interrupted) from None
+        try:
+            if checkpoint is not None:
+                self._restore(algorithm, checkpoint)
+            elif is_warm or self._scenario.action_space is not ActionSpace.residual:
+                self._begin(algorithm)
+            with stopped_by_signals() as stopping:
+                try:
+                    self._learn(algorithm, stopping)
+                except Interrupted:
+                    self._leave(algorithm)
+                    raise
+        finally:
+            self._validation.close()
 
     def _learn(self, algorithm: Algorithm, stopping: Stopping) -> None:
         settings = self._settings
         iterations, limit = settings.algorithm.iterations, settings.time_limit
         self._progress.phase("learn", limit if limit is not None else iterations)
         already, start = self.seconds, time.monotonic()
-        last_cost, metrics = self._best_cost, dict[str, float]()
         while self.iteration < iterations and (limit is None or self.seconds < limit):
             if self._account.is_spent:
                 _log.warning("resources.max_price is reached: learning ends.")
@@ -99,52 +123,53 @@ class LearningLoop:
                 self.iteration / iterations, 0.0 if limit is None else self.seconds / limit
             )
             begun = time.monotonic()
-            metrics = self._untold = self._iterate(algorithm)
+            metrics = self._iterate(algorithm)
             self.seconds = already + time.monotonic() - start
             self._account.note()
+            metrics |= {"time/train_seconds": self.seconds, "time/iteration": self.iteration}
+            metrics |= self._account.metrics(self.seconds)
+            self._untold.append((self.iteration, metrics))
             is_long = time.monotonic() - begun > _LONG_ITERATION
-            is_best = False
-            if self.iteration % settings.validation.every == 0 or self.iteration == iterations:
-                is_best = self._validate(algorithm, metrics)
-                last_cost = self.curve[-1][-1]
-            self._tell()  # first: an iteration that is saved isn't played again
-            if is_best or is_long or self.iteration % settings.checkpoint_every == 0:
-                self._save(algorithm)
+            is_kept = is_long or self.iteration % settings.checkpoint_every == 0
+            is_due = self.iteration % settings.validation.every == 0 or self.iteration == iterations
+            # Iterations are told of in their order, and before they are saved: one that is saved
+            # isn't played again. So these wait for the validation of an earlier one.
+            self._judge(math.inf if is_due or is_kept else 0.0)
+            if is_due:
+                self._validate(algorithm, metrics, is_kept)
+            elif self._validated is None:
+                self._tell()
+                if is_kept:
+                    self._save(self._moment(algorithm))
             text = (
-                f"iteration {self.iteration}, validation {last_cost / self.base_cost - 1:+.2%}, "
+                f"iteration {self.iteration}, "
+                f"validation {self.curve[-1][-1] / self.base_cost - 1:+.2%}, "
                 f"best {self._best_cost / self.base_cost - 1:+.2%} vs base policy"
             )
             self._progress.update(self.seconds if limit is not None else self.iteration, text)
             stopping.check()
-        if self.iteration % settings.validation.every and self._validate(algorithm, metrics):
-            self._save(algorithm)
+        self._judge(math.inf)
+        if self.curve[-1][0] != self.iteration:
+            self._validate(algorithm, {}, is_kept=False)
+            self._judge(math.inf)
+        if self._saved != self.iteration:  # whoever resumes from here goes on where it ended
+            self._save(self._moment(algorithm))
 
-    def _tell(self) -> None:
-        """Report the numbers of the iteration, once."""
-        if self._untold is not None:
-            own = {"time/train_seconds": self.seconds, "time/iteration": self.iteration}
-            self._report(self._untold | own | self._account.metrics(self.seconds))
-            self._untold = None
+    def _tell(self, until: float = math.inf) -> None:
+        """Report the numbers of iterations, each once."""
+        while self._untold and self._untold[0][0] <= until:
+            iteration, metrics = self._untold.pop(0)
+            if iteration > self._told:
+                self._told = iteration
+                self._progress.metrics(iteration, metrics)
 
-    def _report(self, metrics: dict[str, float]) -> None:
-        if self.iteration > self._told:
-            self._told = self.iteration
-            self._progress.metrics(self.iteration, metrics)
-
-    def _left(self, algorithm: Algorithm, interrupted: Interrupted) -> Interrupted:
-        """Save what is learned; return what to tell. An iteration left half done is lost."""
+    def _leave(self, algorithm: Algorithm) -> None:
+        """Save what is learned. An iteration left half done is lost."""
+        self._judge(_LAST_WAIT)
+        self._validated = None
         if self._is_whole:
             self._tell()
-            self._save(algorithm)
-        saved = self._store.latest_good()
-        if saved is None:
-            how = "nothing was learned yet"
-        else:
-            how = (
-                f"iteration {saved.step} is saved; go on with: "
-                f"echelon train resume={self._store.folder.parent}"
-            )
-        return Interrupted(interrupted.number, f"{interrupted}; {how}.")
+            self._save(self._moment(algorithm))
 
     def _begin(self, algorithm: Algorithm) -> None:
         """Validate and keep what learning begins with: it may be the best there will be."""
@@ -152,9 +177,9 @@ class LearningLoop:
             self._best_cost = np.inf  # zeros are not the base policy, to fall back to
         self.curve.clear()
         metrics: dict[str, float] = {}
-        self._validate(algorithm, metrics)
-        self._report(metrics)
-        self._save(algorithm)
+        self._untold.append((0, metrics))
+        self._validate(algorithm, metrics, is_kept=True)
+        self._judge(math.inf)
 
     def newest(self) -> Checkpoint | None:
         """Return what to go on from."""
@@ -194,42 +219,52 @@ class LearningLoop:
         return best
 
     def _iterate(self, algorithm: Algorithm) -> dict[str, float]:
-        self._is_whole, self._cost = False, None
+        self._is_whole = False
         result = algorithm.train()
         self.iteration += 1
         self._is_whole = True
         return iteration_metrics(result)
 
-    def _validate(self, algorithm: Algorithm, metrics: dict[str, float]) -> bool:
-        """Add what the models cost to the metrics; returns whether they are the best so far."""
-        validation = self._settings.validation
-        actors = trained_actors(algorithm)
-        result = play(
-            self._scenario,
-            self._base,
-            learned_correction(actors, self._scenario),
-            traces=validation.traces,
-            seed=validation.seed,
-            split="tune",
-        )
-        cost = objective(result, self._settings.reward)
+    def _validate(self, algorithm: Algorithm, metrics: dict[str, float], is_kept: bool) -> None:
+        """Begin to play the models as they are; `_judge` says what they cost.
+
+        metrics: of the iteration, which the result is added to.
+        is_kept: whether they are saved whatever they cost.
+        """
+        result = self._validation.begin(trained_actors(algorithm))
+        self._validated = _Validated(result, self._moment(algorithm), metrics, is_kept)
+        self._judge(0.0)
+
+    def _judge(self, seconds: float) -> None:
+        """See what the models cost that are validated, if that is known in so many seconds; tell
+        of them, and save them if they are the best so far."""
+        validated = self._validated
+        if validated is None or (kpis := validated.result(seconds)) is None:
+            return
+        self._validated, moment, metrics = None, validated.moment, validated.metrics
+        cost = objective(kpis, self._settings.reward)
         if not np.isfinite(cost):
             raise TrainingStopped(
-                f"validation cost is {cost} in iteration {self.iteration}; lower "
+                f"validation cost is {cost} in iteration {moment.iteration}; lower "
                 "algorithm.learning_rate, then resume from the last checkpoint."
             )
         metrics["validation/cost_per_period"] = cost
         metrics["validation/base_policy_cost_per_period"] = self.base_cost
-        metrics["validation/fill_rate"] = result.summary()["fill_rate"]
+        metrics["validation/fill_rate"] = kpis.summary()["fill_rate"]
         periods = metrics.get("sampling/num_env_steps_sampled_lifetime", 0.0)
-        self.curve.append((self.iteration, self.seconds, periods, cost))
-        self._cost = cost
-        if cost < self._best_cost:
-            self._best_cost, self.best_iteration, self.has_best = cost, self.iteration, True
-            return True
-        return False
+        self.curve.append((moment.iteration, moment.seconds, periods, cost))
+        self._cost = moment.iteration, cost
+        is_best = cost < self._best_cost
+        if is_best:
+            self._best_cost, self.best_iteration, self.has_best = cost, moment.iteration, True
+        self._tell(moment.iteration)
+        if is_best or validated.is_kept:
+            self._save(moment)
 
-    def _save(self, algorithm: Algorithm) -> None:
+    def _moment(self, algorithm: Algorithm) -> _Moment:
+        return _Moment(self.iteration, self.seconds, self._account.kept, take_state(algorithm))
+
+    def _save(self, moment: _Moment) -> None:
         meta = {
             "base_policy": self._scenario.base_policy,
             "policy_params": self._scenario.policy_params,
@@ -237,16 +272,23 @@ class LearningLoop:
             "best_iteration": self.best_iteration,
             "has_best": self.has_best,
             "base_cost": self.base_cost,
-            "seconds": self.seconds,
+            "seconds": moment.seconds,
             "curve": self.curve,
-            "account": self._account.kept,
+            "account": moment.account,
         }
-        self._store.save(self.iteration, functools.partial(save_state, algorithm), meta, self._cost)
+        cost = None
+        if self._cost is not None and self._cost[0] == moment.iteration:
+            cost = self._cost[1]
+        self._store.save(moment.iteration, moment.state.write, meta, cost)
+        self._saved = moment.iteration
 
     def _restore(self, algorithm: Algorithm, checkpoint: Checkpoint) -> None:
         restore_state(algorithm, checkpoint.state)
-        value, self._cost = checkpoint.value, checkpoint.cost
-        self.iteration, self.seconds = checkpoint.step, value("seconds", float)
+        value = checkpoint.value
+        self.iteration = self._saved = checkpoint.step
+        self.seconds = value("seconds", float)
+        if checkpoint.cost is not None:
+            self._cost = checkpoint.step, checkpoint.cost
         self.best_iteration, self._best_cost = (
             value("best_iteration", int),
             value("best_cost", float),

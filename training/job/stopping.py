@@ -11,10 +11,12 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from envs.errors import Interrupted
 from evaluation.signals import stop_signals_to
+from training.job.run_record import checkpoints_of
 
 _LONGEST_WAIT = 8.0  # seconds until an iteration that doesn't end is left
 
@@ -66,3 +68,10 @@ def stopped_by_signals() -> Iterator[Stopping]:
             yield stopping
         finally:
             stopping.end()
+
+
+def how_to_go_on(folder: Path) -> str:
+    """Return what a run folder holds, and the line that goes on with it."""
+    saved = checkpoints_of(folder).latest_good()
+    held = "nothing was learned yet" if saved is None else f"iteration {saved.step} is saved"
+    return f"{held}; go on with: echelon train resume={folder}."

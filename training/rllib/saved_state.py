@@ -10,9 +10,11 @@ type and shape that the algorithm has for it.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +55,22 @@ _KINDS: dict[type, str] = {
 _Array = NDArray[Any]
 
 
-def save_state(algorithm: Algorithm, folder: Path) -> None:
-    """Write what the algorithm needs to go on into an empty folder."""
+@dataclass(frozen=True, eq=False)
+class State:
+    """What an algorithm needs to go on, as it was at some moment."""
+
+    plain: Mapping[str, Any]
+    arrays: Mapping[str, _Array]
+
+    def write(self, folder: Path) -> None:
+        """Write it into an empty folder."""
+        safetensors.numpy.save_file(dict(self.arrays), folder / _ARRAYS)
+        text = json.dumps(self.plain, default=_as_plain, allow_nan=False, indent=1)
+        (folder / _PLAIN).write_text(text, encoding="utf-8")
+
+
+def take_state(algorithm: Algorithm) -> State:
+    """Return a copy of what the algorithm needs to go on."""
     state = algorithm.get_state()
     learner = state[COMPONENT_LEARNER_GROUP][COMPONENT_LEARNER]
     arrays = {f"weight/{name}": value for name, value in _weights(learner).items()}
@@ -69,13 +85,12 @@ def save_state(algorithm: Algorithm, folder: Path) -> None:
         "sums": _lifetime_sums(state[COMPONENT_METRICS_LOGGER]),
         "own": _own(state),
     }
-    safetensors.numpy.save_file(arrays, folder / _ARRAYS)
-    text = json.dumps(plain, default=_as_plain, allow_nan=False, indent=1)
-    (folder / _PLAIN).write_text(text, encoding="utf-8")
+    # RLlib gives the numbers that it goes on to change.
+    return State(copy.deepcopy(plain), {name: array.copy() for name, array in arrays.items()})
 
 
 def restore_state(algorithm: Algorithm, folder: Path) -> None:
-    """Take over what `save_state` wrote, into an algorithm of the same configuration.
+    """Take over what `State.write` wrote, into an algorithm of the same configuration.
 
     Raises:
         CheckpointError: the folder has anything else in it, a pickle above all, or numbers that
