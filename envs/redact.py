@@ -14,8 +14,9 @@ _ADDRESS = re.compile(r"(?s)\A((?:[^\s=]*=)?['\"]?\w[\w+.-]*:/{1,2}(?!/)).*@")
 # In other text user:password@, where passwords may have slashes and quotes that nobody escaped; or
 # user@
 _CREDENTIALS = re.compile(r"(:/{1,2})(?:[^/\s'\":]*:\S*|[^/\s'\"]*)@")
-_ASSIGNED = re.compile(r"(?i)\b(password|passwd|token|secret|api_?key)=[^&\s'\"]+")
-_SECRET_NAME = re.compile(r"(?i)password|passwd|token|secret|credential|(api|access)_?key")
+_SECRET = "password|passwd|token|secret|credential|(?:api|access)_?key"
+_ASSIGNED = re.compile(rf"(?i)\b(\w*(?:{_SECRET})\w*)=[^&\s'\"]+")
+_SECRET_NAME = re.compile(rf"(?i){_SECRET}")
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _KEPT_BY_REQUESTS = "!#$%&'()*+,/:;=?@[]~"  # what `requests` doesn't encode in an address
 _ADDRESS_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")

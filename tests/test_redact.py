@@ -17,6 +17,8 @@ TEXTS = {
     ),
     "http:/ann:p4ss@host/net.yaml: no such file": "http:/***@host/net.yaml: no such file",
     "postgresql://u:p@h/db?password=x&y=1": "postgresql://***@h/db?password=***&y=1",
+    "storage=s3://b/runs?secret_key=x y": "storage=s3://b/runs?secret_key=*** y",
+    "s3://b?aws_session_token=x&region=y": "s3://b?aws_session_token=***&region=y",
     "sqlite:////home/me@work/mlflow.db": "sqlite:////home/me@work/mlflow.db",
     "seed='http://ann:p4\\'ss@h' is no number, 'p'": "seed='http://***@h' is no number, 'p'",
     "http://host/path": "http://host/path",

@@ -11,6 +11,7 @@ from rich.table import Table
 from conf.compose import CommandConfig, compose
 from envs.errors import ClusterError, ConfigError, EchelonError, shown
 from evaluation.console import ConsoleProgress, make_console
+from evaluation.files.storage import open_storage
 from evaluation.tracking.config import TrackingConfig
 from evaluation.workers import prepare_ray
 
@@ -33,6 +34,8 @@ class DoctorCommand(CommandConfig):
 def doctor(argv: list[str]) -> int:
     """Run the command; returns 1 where something is wrong. Raises ClusterError."""
     command = compose(DoctorCommand, argv).command
+    if command.storage is not None:
+        open_storage(command.storage)  # one that no node could use is a mistake
     prepare_ray()
     from training.cluster.checkup import findings, node_facts, tracking_finding  # takes seconds
 
