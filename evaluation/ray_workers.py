@@ -15,7 +15,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.queue import Queue
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+)
 
 from envs.errors import ClusterError, ConfigError, WorkerError, shown
 from evaluation.loopback import require_loopback
@@ -56,7 +59,9 @@ class RayWorkers:
     def run(self, title: str, tasks: Sequence[Task[T]], progress: Progress) -> Iterator[Ended[T]]:
         """Yield the tasks as they end. A task whose process dies ends with WorkerError."""
         progress.phase(title, len(tasks))
-        messages = Queue(actor_options={"num_cpus": 0})
+        # Where this process is: elsewhere it could be lost with its node.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        messages = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
         waiting, free = list(enumerate(tasks)), list(self._groups)
         running: dict[ray.ObjectRef[Any], tuple[int, PlacementGroup]] = {}
         try:

@@ -24,10 +24,12 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
+from ray.tune.execution.class_cache import _ActorClassCache
 
 from training.rllib.batched_runner import BatchedEnvRunner
 from training.rllib.ppo import BatchedPPO, BatchedPPOConfig
 from training.rllib.ppo_learner import BatchedPPOLearner
+from training.studies.sweep import keep_credentials_out
 
 
 def test_the_minor_version_is_the_one_verified() -> None:
@@ -139,3 +141,12 @@ def test_ppo_alone_decides_by_training_step() -> None:
     }
     for name in ("compute_loss_for_module", "compute_gradients", "apply_gradients", "update"):
         assert name not in vars(BatchedPPOLearner)
+
+
+def test_tune_sends_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray writes what it sends into the logs of its nodes."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "pl4nted")
+    keep_credentials_out()
+    sent = _ActorClassCache().get(type("Trainable", (), {}))._default_options
+    assert sent["runtime_env"]["env_vars"]
+    assert "pl4nted" not in str(sent)

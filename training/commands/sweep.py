@@ -224,9 +224,10 @@ def _search(
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
-    from training.studies.sweep import trial_arguments
+    from training.studies.sweep import keep_credentials_out, trial_arguments
     from training.studies.trial_recorder import TrialRecorder
 
+    keep_credentials_out()
     command, folder = composed.command, composed.folder.absolute()
     train_command = _composed(options).command
     bundles = train_command.resources.bundles

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.search.sample import Domain
 
 from envs.errors import ConfigError, did_you_mean
@@ -59,6 +60,13 @@ def trial_arguments(space: Space, seed: int, trial: int) -> list[str]:
     # Tune draws from NumPy's older generator; one per trial keeps a resumed sweep the same.
     state = np.random.RandomState(np.random.SeedSequence([seed, trial]).generate_state(1))
     return [_override(key, _plain(space[key].sample(random_state=state))) for key in sorted(space)]
+
+
+def keep_credentials_out() -> None:
+    """Let Tune not send those of object stores with every trial: Ray writes what it sends into the
+    logs of its nodes, and these have credentials of their own."""
+    sent = class_cache.ENV_VARS_TO_PROPAGATE
+    sent -= {name for name in sent if name.startswith("AWS_")}
 
 
 def _domain(key: str, given: Any) -> tuple[Domain, list[Any]]:

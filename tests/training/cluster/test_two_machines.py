@@ -145,6 +145,7 @@ class TwoMachines:
 @pytest.fixture
 def machines() -> Iterator[TwoMachines]:
     """With a short name: Ray's sockets lie in it. All that they started has ended afterwards."""
+    assert os.geteuid() == 0, "only root makes network namespaces: run this test as root"
     folder = Path(tempfile.mkdtemp(prefix="e"))
     (folder / "t").mkdir()
     made = TwoMachines(folder)
@@ -159,7 +160,6 @@ def machines() -> Iterator[TwoMachines]:
 
 
 @pytest.mark.nightly
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces")
 def test_the_page_works_and_keeps_no_secret(machines: TwoMachines) -> None:
     """Two nodes, seen by Prometheus; a training is sent, loses the second node on the way, and is
     registered; another one is stopped, and saves what it has."""
