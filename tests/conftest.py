@@ -95,6 +95,7 @@ def ray_cluster() -> Iterator[None]:
 
     root = str(Path(__file__).resolve().parents[1])
     options = {
+        "address": "local",  # not one that somebody else runs here
         "num_cpus": 3,
         "include_dashboard": False,
         "log_to_driver": False,

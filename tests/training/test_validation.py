@@ -17,6 +17,7 @@ from echelon import main
 from tests.evaluation.recommendation.artifacts import random_actors
 from tests.training.conftest import textbook_factory
 from training.commands.train import TrainCommand
+from training.job.run_record import checkpoints_of
 from training.job.validation import Validation
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -90,6 +91,7 @@ def test_a_training_is_the_same_with_it(tmp_path: Path) -> None:
         rows = [line for line in lines if "time/iteration" in line["metrics"]]
         assert [line["step"] for line in rows] == list(range(1, 13))
         costs = [line["metrics"].get("validation/cost_per_period") for line in rows]
-        best = sorted(path.name for path in (folder / "checkpoints").iterdir())
-        found.append((costs, best))
+        best = checkpoints_of(folder).best()
+        assert best is not None
+        found.append((costs, best.step, best.cost))
     assert found[0] == found[1]

@@ -41,13 +41,13 @@ class Validation:
             kpis = self._player.play(actors)
             return lambda seconds: kpis
         if self._remote is None:
-            self._remote = _RemotePlayer.remote(self._player, self._threads)
+            self._remote = _OnRay.remote(self._player, self._threads)
         playing = self._remote.play.remote(dict(actors))
 
         def result(seconds: float) -> EpisodeKpis | None:
             try:
                 if ray.wait([playing], timeout=min(seconds, self._patience))[0]:
-                    return ray.get(playing)  # type: ignore[no-any-return]
+                    return ray.get(playing)
                 if seconds < math.inf:
                     return None
                 lost = f"no answer in {self._patience:g} s"
@@ -82,9 +82,6 @@ class _Player:
         )
 
 
-# It takes what the runners leave: a CPU of its own may never be free. Where its node is lost it
-# starts on another, and plays again.
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD")
 class _RemotePlayer:
     def __init__(self, player: _Player, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -92,3 +89,10 @@ class _RemotePlayer:
 
     def play(self, actors: Mapping[str, Actor]) -> EpisodeKpis:
         return self._player.play(actors)
+
+
+# It takes what the runners leave: a CPU of its own may never be free. Where its node is lost it
+# starts on another, and plays again.
+_OnRay: Any = ray.remote(
+    num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD"
+)(_RemotePlayer)
