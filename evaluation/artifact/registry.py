@@ -87,7 +87,8 @@ def local_policy(path_or_uri: str) -> Path:
         return Path(path_or_uri)
     place = open_storage(path_or_uri)
     folder = Path(tempfile.mkdtemp(prefix="policy_", dir=_download_folder())) / "policy"
-    (place.at("policy") if "policy" in place.folders() else place).fetch(folder)
+    versions = [n for n in place.folders() if n.startswith("policy/") or "/" not in n]
+    (place.at(max(versions)) if versions else place).fetch(folder)
     return folder
 
 

@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 from envs.errors import ConfigError, StorageError
 from envs.redact import redact
-from evaluation.files.atomic_folder import SUMS_FILE, flush_file, read_sums, write_folder
+from evaluation.files.atomic_folder import (
+    SUMS_FILE,
+    flush_directory,
+    flush_file,
+    make_folder,
+    read_sums,
+    write_file,
+    write_folder,
+)
 from evaluation.files.sealed_json import parse_sealed, sealed_bytes
 
 if TYPE_CHECKING:
@@ -36,6 +44,12 @@ _EXPECTED = "expected s3://bucket/prefix, file:///folder or a path"
 def is_uri(text: str) -> bool:
     """Whether it has a scheme, and so is no path."""
     return "://" in text
+
+
+def is_damage(problem: StorageError) -> bool:
+    """Whether what is stored is at fault, and not the way to it or the disk here: then asking again
+    brings nothing else."""
+    return not isinstance(problem.__cause__, OSError)
 
 
 def open_storage(uri: str) -> Storage:
@@ -81,7 +95,7 @@ class Storage:
         return replace(self, uri=f"{self.uri}/{below}", _path=f"{self._path}/{below}")
 
     def put(self, folder: Path, progress: Callable[[], object] = lambda: None) -> None:
-        """Store a sealed folder here, in place of another one; it is there when this returns.
+        """Store a sealed folder here, where nothing is; it is there when this returns.
 
         progress: called after each piece. Raises StorageError where the storage refuses, and where
         a file is not what the list says; then there is no folder here.
@@ -89,9 +103,6 @@ class Storage:
         listed = folder / SUMS_FILE
         sums = read_sums(listed, StorageError)
         with self._told("store"):
-            if self._read(SUMS_FILE) == listed.read_bytes():
-                return
-            self._delete(SUMS_FILE)
             try:
                 for name, wanted in sums.items():
                     if self._copy_in(folder / name, name, progress) != wanted:
@@ -127,11 +138,15 @@ class Storage:
 
         write_folder(folder, fill, sealed=True, error=StorageError)
 
-    def folders(self) -> list[str]:
-        """Return the names of the whole folders right below, sorted."""
+    def files(self) -> list[str]:
+        """Return the names of all files below, sorted."""
         with self._told("list"):
-            parts = [name.split("/") for name in self._names()]
-        return sorted(part[0] for part in parts if len(part) == 2 and part[1] == SUMS_FILE)
+            return sorted(self._names())
+
+    def folders(self) -> list[str]:
+        """Return the names of the whole folders below, sorted."""
+        end = f"/{SUMS_FILE}"
+        return sorted(name.removesuffix(end) for name in self.files() if name.endswith(end))
 
     def remove(self) -> None:
         """Remove the folder that is here, its list first."""
@@ -143,15 +158,11 @@ class Storage:
         """Store a small record, sealed, in one step."""
         with self._told("store"):
             if self._is_disk:
-                Path(self._path).mkdir(parents=True, exist_ok=True)
-            # A disk gets it under another name first, as a reader could see half of it.
-            target = f"{self._path}/{name}"
-            written = f"{self._path}/.{name}.tmp" if self._is_disk else target
-            with self._fs.open_output_stream(written) as stream:
+                make_folder(Path(self._path))
+                write_file(Path(self._path, name), sealed_bytes(plain))
+                return
+            with self._fs.open_output_stream(f"{self._path}/{name}") as stream:
                 stream.write(sealed_bytes(plain))
-            if self._is_disk:
-                flush_file(Path(written))
-                os.replace(written, target)
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return a record; None where there is none. Raises StorageError where it is damaged."""
@@ -206,7 +217,7 @@ class Storage:
         """Store one file; returns the SHA-256 of what was read."""
         target, digest = f"{self._path}/{name}", hashlib.sha256()
         if self._is_disk:
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            make_folder(Path(target).parent)
         with source.open("rb") as file, self._fs.open_output_stream(target) as stream:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
@@ -214,6 +225,7 @@ class Storage:
                 progress()
         if self._is_disk:
             flush_file(Path(target))
+            flush_directory(Path(target).parent)
         return digest.hexdigest()
 
     def _copy_out(self, name: str, target: Path) -> None:

@@ -52,7 +52,7 @@ class Run:
     def stored(self) -> list[int]:
         """Steps that are whole in the storage."""
         names = open_storage(self.uri).at("checkpoints").folders()
-        return [int(name.removeprefix("step_")) for name in names]
+        return sorted({int(name.removeprefix("step_").split("/")[0]) for name in names})
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import functools
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,7 @@ from evaluation.tuning.choose import choose_base_policy
 from evaluation.workers import prepare_ray
 from training.commands.arguments import keep_record, record_of, with_resumed
 from training.commands.train import MAY_DIFFER, TrainCommand, publish
-from training.job.run_record import RECORD
-from training.job.stored_run import fetch_run, is_stored, stored_run
+from training.job.stored_run import fetch_run, has_gone_on, stored_run
 
 _RESUMED = "a sweep, such as outputs/sweep/20260101_120000_000"
 _MAY_DIFFER = (
@@ -193,7 +193,8 @@ def _name(number: int) -> str:
 def _stored_trial(folder: Path, storage: str | None) -> Iterator[Callable[[], None]]:
     """As `stored_run`; what another node has stored of the trial is fetched first."""
     uri = None if storage is None else f"{storage}/{folder.name}"
-    if uri is not None and not (folder / RECORD).exists() and is_stored(uri):
+    if uri is not None and has_gone_on(uri, folder):
+        shutil.rmtree(folder, ignore_errors=True)
         fetch_run(uri, folder)
     with stored_run(folder, uri, resumed=True) as saved:
         yield saved

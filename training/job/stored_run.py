@@ -1,13 +1,17 @@
 """A run folder's copy in a storage, from which any machine can go on with the run.
 
 The run folder stays on this machine's disk: nothing that learns waits for a storage. A thread
-copies what is acknowledged here: records first, so that no metric is lost, then checkpoints, then
-the policy, each a sealed folder (`evaluation.files.storage`):
+copies what is acknowledged here, each piece a sealed folder (`evaluation.files.storage`), the
+record last: it lists the others. What a record lists is the run; anything else is left over.
 
-    URI/record/000000007/            the small files: arguments, metrics, tracking; the last counts
-    URI/checkpoints/step_000000120/
-    URI/policy/
-    URI/owner.json                   which process may write here: the one that began last
+    URI/checkpoints/step_000000120/000002_000007_1f2e3d4c/
+    URI/policy/000002_000009_1f2e3d4c/
+    URI/record/000002_000008_1f2e3d4c/   small files: arguments, metrics, tracking, what is listed
+    URI/owner.json                       which process may write here: the one that began last
+
+No folder is ever written twice: the last part of its name is the number of the process, one higher
+than that of any before it, a count, and chance. So a process that lives on after another one has
+taken over, or a request that arrives late, replaces nothing, and the higher name is the newer one.
 
 What a storage refuses is tried again with the next checkpoint, and said once.
 """
@@ -18,27 +22,28 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import secrets
 import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from envs.errors import CheckpointError, ConfigError, StorageError
 from evaluation.files.atomic_folder import SUMS_FILE, write_folder
 from evaluation.files.sealed_json import read_sealed, write_sealed
-from evaluation.files.storage import Storage, open_storage
+from evaluation.files.storage import Storage, is_damage, open_storage
 from training.job.run_record import RunRecord
 
 CHECKPOINTS, POLICY, RECORDS = "checkpoints", "policy", "record"
 _OWNER = "owner.json"
-_STORED = "stored.json"  # of a record: what is there beside it, pruned later or not
+_STORED = "stored.json"  # of a record: what belongs to it; of a run folder: what it knows of
+_VERSION = re.compile(r"(\d{6})_\d{6}_[0-9a-f]{8}")  # of a folder: its last name
 _FOLDERS = ("network", "plots")  # of small files, which belong to the record
-_RECORDS_KEPT = 2
 _PATIENCE = 60.0  # seconds without progress that the end of a run waits for the storage
 _HURRY = 8.0  # of a run that was told to stop
 
@@ -66,39 +71,39 @@ def stored_run(folder: Path, uri: str | None, *, resumed: bool) -> Iterator[Call
             yield run.saved
 
 
-def is_stored(uri: str) -> bool:
-    """Whether there is a run."""
-    return bool(open_storage(uri).at(RECORDS).folders())
+def has_gone_on(uri: str, folder: Path) -> bool:
+    """Whether another process has stored more of the run than a folder, if it is there, knows of.
+
+    Raises StorageError.
+    """
+    records = _versions(open_storage(uri).folders(), RECORDS)
+    return bool(records) and _number(records[-1]) > _known_number(folder)
 
 
 def fetch_run(uri: str, folder: Path) -> None:
-    """Make a run folder of a stored run: its last good record, its good checkpoints, its policy.
+    """Make a run folder of a stored run: its last good record, and what it lists.
 
-    What is damaged is passed over with a warning. Raises StorageError where there is no run or no
-    good record, CheckpointError where there were checkpoints and none is good.
+    What is damaged is passed over with a warning. Raises StorageError where the storage refuses,
+    where there is no run or no good record, CheckpointError where there were checkpoints and none
+    is good.
     """
     storage = open_storage(uri)
-    _fetch_record(storage, folder)
-    listed = read_sealed(folder / _STORED, error=StorageError)["checkpoints"]
-    (folder / _STORED).unlink()
-    dataclasses.replace(RunRecord.read(folder), storage=uri).write(folder)
-    there, good = storage.at(CHECKPOINTS).folders(), 0
-    for name in there:
-        good += _fetched(storage.at(CHECKPOINTS, name), folder / CHECKPOINTS / name)
-    if not good and (there or any(name.startswith(CHECKPOINTS) for name in listed)):
+    there = storage.folders()
+    _fetch_record(storage, _versions(there, RECORDS), folder)
+    try:
+        listed: dict[str, str] = read_sealed(folder / _STORED, error=StorageError)["folders"]
+        _fetch_listed(storage, listed, folder)
+    except BaseException:
         shutil.rmtree(folder)
-        raise CheckpointError(
-            f"None of the checkpoints in {uri}/{CHECKPOINTS} can be used, see the warnings; "
-            "expected one that verifies. Bring back a copy of one, or begin a new run."
-        )
-    if POLICY in storage.folders():
-        _fetched(storage.at(POLICY), folder / POLICY)
+        raise
+    write_sealed(folder / _STORED, {"number": max(map(_number, there))})
+    dataclasses.replace(RunRecord.read(folder), storage=uri).write(folder)
 
 
-def _fetch_record(storage: Storage, folder: Path) -> None:
+def _fetch_record(storage: Storage, records: list[str], folder: Path) -> None:
     """The last good one."""
-    for name in reversed(storage.at(RECORDS).folders()):
-        if _fetched(storage.at(RECORDS, name), folder):
+    for name in reversed(records):
+        if _fetched(storage.at(name), folder):
             (folder / SUMS_FILE).unlink()
             return
     raise StorageError(
@@ -107,13 +112,44 @@ def _fetch_record(storage: Storage, folder: Path) -> None:
     )
 
 
+def _fetch_listed(storage: Storage, listed: Mapping[str, str], folder: Path) -> None:
+    good = [name for name, place in listed.items() if _fetched(storage.at(place), folder / name)]
+    checkpoints = [name for name in listed if name.startswith(f"{CHECKPOINTS}/")]
+    if checkpoints and not {*checkpoints} & {*good}:
+        raise CheckpointError(
+            f"None of the checkpoints in {storage.uri}/{CHECKPOINTS} can be used, see the "
+            "warnings; expected one that verifies. Bring back a copy of one, or begin a new run."
+        )
+
+
 def _fetched(place: Storage, folder: Path) -> bool:
+    """False where it is damaged. Raises StorageError where the storage, or the disk, refuses: an
+    earlier one must not take its place."""
     try:
         place.fetch(folder)
     except StorageError as problem:
+        if not is_damage(problem):
+            raise
         _log.warning("Passed over: %s", problem)
         return False
     return True
+
+
+def _versions(folders: Iterable[str], name: str) -> list[str]:
+    """Those of a name, the newest last."""
+    return sorted(place for place in folders if place.startswith(f"{name}/"))
+
+
+def _number(place: str) -> int:
+    """Of the process that stored a folder; 0 where it is something else."""
+    match = _VERSION.fullmatch(place.rpartition("/")[2])
+    return int(match[1]) if match else 0
+
+
+def _known_number(folder: Path) -> int:
+    """Of the last process whose part in the run the folder has."""
+    path = folder / _STORED
+    return int(read_sealed(path, error=StorageError)["number"]) if path.exists() else 0
 
 
 class StoredRun:
@@ -127,8 +163,10 @@ class StoredRun:
         self.folder, self.storage = folder, storage
         self._is_resumed = resumed
         self._token = secrets.token_hex(16)
-        self._stored: dict[str, bytes] = {}  # SHA256SUMS of what is there, by name
-        self._next_record = 0
+        self._number = self._count = 0  # of this process; of the folders that it has stored
+        self._stored: dict[str, tuple[str, bytes]] = {}  # by name: place there, SHA256SUMS
+        self._listed: dict[str, tuple[str, bytes]] = {}  # the same, of the last record
+        self._before: set[str] | None = None  # places of the record before it, and its own
         self._wake = threading.Event()
         self._is_ending = False
         self._progress = time.monotonic()
@@ -137,16 +175,23 @@ class StoredRun:
         self._thread = threading.Thread(target=self._work, name="storage", daemon=True)
 
     def __enter__(self) -> Self:
-        records = self.storage.at(RECORDS).folders()
+        there = self.storage.folders()
+        records = _versions(there, RECORDS)
         if records and not self._is_resumed:
             raise ConfigError(
                 f"storage: {self.storage.uri} holds a run already; expected one run per place. "
                 f"Give resume={self.storage.uri} to go on with it, or another out."
             )
-        self._next_record = 1 + max((int(name) for name in records if name.isdigit()), default=-1)
-        self.storage.write(
-            _OWNER, {"token": self._token, "host": socket.gethostname(), "process": os.getpid()}
-        )
+        if records and _number(records[-1]) > _known_number(self.folder):
+            raise ConfigError(
+                f"storage: another process has gone on with the run in {self.storage.uri}, since "
+                f"'{self.folder}' was left; expected its last state. Give "
+                f"resume={self.storage.uri} to go on with that."
+            )
+        owner = self._owner() or {"number": 0}
+        self._number = 1 + max([owner["number"], *map(_number, there)])
+        self._own()
+        write_sealed(self.folder / _STORED, {"number": self._number})
         self._thread.start()
         return self
 
@@ -205,52 +250,89 @@ class StoredRun:
     def _store_all(self) -> None:
         self._must_be_owner()
         here = self._sealed_folders()
-        for name in [*self._stored]:
-            if name not in here:  # pruned; first, as a full storage needs the room
-                self.storage.at(name).remove()
-                del self._stored[name]
-        self._store_record()
         for name, path in here.items():
             self._store(name, path)
+        self._stored = {name: kept for name, kept in self._stored.items() if name in here}
+        record = self._store_record()
+        self._listed = dict(self._stored)
+        kept = {record, *(place for place, _ in self._stored.values())}
+        if self._before is not None:  # else another process's record is the one before
+            self._remove_all_but(kept | self._before)
+        self._before = kept
+
+    def _owner(self) -> dict[str, Any] | None:
+        """What is there of it; None where that is nothing, or is damaged."""
+        try:
+            return self.storage.read(_OWNER)
+        except StorageError as problem:
+            if not is_damage(problem):
+                raise
+            return None
+
+    def _own(self) -> None:
+        self.storage.write(
+            _OWNER,
+            {"token": self._token, "number": self._number, "host": socket.gethostname(),
+             "process": os.getpid()},
+        )  # fmt: skip
 
     def _must_be_owner(self) -> None:
-        owner = self.storage.read(_OWNER)
-        if owner is not None and owner["token"] != self._token:
+        owner = self._owner()
+        if owner is None:
+            self._own()
+        elif owner["token"] != self._token:
             raise CheckpointError(
                 f"Another process (number {owner['process']} on {owner['host']}) goes on with the "
                 f"run in {self.storage.uri}; expected one at a time. This one has ended; what it "
                 f"learned is in '{self.folder}'."
             )
 
-    def _store_record(self) -> None:
+    def _put(self, name: str, path: Path) -> str:
+        """Store a sealed folder where none was; returns the place."""
+        self._count += 1
+        place = f"{name}/{self._number:06d}_{self._count:06d}_{self._token[:8]}"
+        self.storage.at(place).put(path, self._tick)
+        return place
+
+    def _store(self, name: str, path: Path) -> None:
+        try:
+            sums = (path / SUMS_FILE).read_bytes()
+            if name not in self._stored or self._stored[name][1] != sums:
+                self._stored[name] = self._put(name, path), sums
+        except (OSError, StorageError):
+            if path.exists():  # else it was pruned meanwhile
+                raise
+
+    def _store_record(self) -> str:
         copy = self.folder / ".record"
         write_folder(copy, self._copy_record, replace=True, error=StorageError)
-        number = self._next_record
-        self.storage.at(RECORDS, f"{number:09d}").put(copy, self._tick)
-        self._next_record += 1
+        place = self._put(RECORDS, copy)
         shutil.rmtree(copy, ignore_errors=True)
-        for name in self.storage.at(RECORDS).folders()[:-_RECORDS_KEPT]:
-            self.storage.at(RECORDS, name).remove()
+        return place
 
     def _copy_record(self, target: Path) -> None:
-        write_sealed(target / _STORED, {"checkpoints": sorted(self._stored)})
+        folders = {name: place for name, (place, _) in self._stored.items()}
+        write_sealed(target / _STORED, {"folders": folders})
         for path in sorted(self.folder.iterdir()):
-            if path.name.startswith(".") or path.name.endswith(".lock"):
+            if path.name.startswith(".") or path.name.endswith(".lock") or path.name == _STORED:
                 continue
             if path.is_file():
                 shutil.copyfile(path, target / path.name)
             elif path.name in _FOLDERS:
                 shutil.copytree(path, target / path.name)
 
-    def _store(self, name: str, path: Path) -> None:
-        try:
-            sums = (path / SUMS_FILE).read_bytes()
-            if self._stored.get(name) != sums:
-                self.storage.at(name).put(path, self._tick)
-                self._stored[name] = sums
-        except (OSError, StorageError):
-            if path.exists():  # else it was pruned meanwhile
-                raise
+    def _remove_all_but(self, kept: set[str]) -> None:
+        """Of what this process and earlier ones have stored, whole or not."""
+        newest = f"{self._number:06d}_{self._count:06d}_{self._token[:8]}"
+        parts = (name.split("/") for name in self.storage.files())
+        found = {
+            "/".join(part[: i + 1])
+            for part in parts
+            for i, name in enumerate(part)
+            if _VERSION.fullmatch(name) and name < newest
+        }
+        for place in sorted(found - kept):
+            self.storage.at(place).remove()
 
     def _tick(self) -> None:
         self._progress = time.monotonic()
@@ -270,5 +352,5 @@ class StoredRun:
             name
             for name, path in self._sealed_folders().items()
             if (path / SUMS_FILE).exists()
-            and self._stored.get(name) != (path / SUMS_FILE).read_bytes()
+            and self._listed.get(name, ("", b""))[1] != (path / SUMS_FILE).read_bytes()
         ]
