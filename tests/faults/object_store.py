@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -115,10 +116,8 @@ class ObjectStore:
     def _do_later(self, action: Callable[[], Any]) -> None:
         def do() -> None:
             self._pause(self.world.random.uniform(0.0, _LATEST))
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 action()
-            except FileNotFoundError:
-                pass
 
         process = Process("network")
         self._late.append((process, self.world.spawn(process, do)))

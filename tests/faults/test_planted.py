@@ -11,23 +11,31 @@ from typing import Any
 
 import pytest
 
-from evaluation.files import atomic_folder, json_lines
+from evaluation.files import atomic_folder, json_lines, storage
 from evaluation.files.atomic_folder import write_folder
 from evaluation.files.sealed_json import sealed_bytes
+from evaluation.files.storage import Storage
 from evaluation.tracking import mlflow_destination, outbox
 from evaluation.tracking.mlflow_destination import MlflowDestination
 from evaluation.tracking.outbox import MetricsLog
 from serving import live
 from serving.live import LivePolicy
-from tests.faults import test_checkpoints, test_serving, test_tracking
+from tests.faults import (
+    test_checkpoints,
+    test_serving,
+    test_stored_run,
+    test_tracking,
+)
 from tests.faults.seeds import play_seeds
-from training.job import checkpoint
+from training.job import checkpoint, stored_run
 from training.job.checkpoint import CheckpointStore
+from training.job.stored_run import StoredRun
 
 SEEDS, SEEDS_OF_RARE = 400, 2_000  # at most
 CHECKPOINTS, TRACKING, SERVING = test_checkpoints.Run, test_tracking.Run, test_serving.Site
+STORED = test_stored_run.Site
 
-_send = MlflowDestination.send
+_send, _remove_all_but = MlflowDestination.send, StoredRun._remove_all_but
 
 
 def nothing(*_: object, **__: object) -> None:
@@ -71,6 +79,40 @@ def clock_of(version: Any) -> float:
     return float(version.tags["echelon.time"])
 
 
+def put_list_first(place: Storage, folder: Path, progress: Any) -> None:
+    with place._told("store"):
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):  # capitals come first
+            place._copy_in(path, path.relative_to(folder).as_posix(), progress)
+
+
+def put_again(run: StoredRun, name: str, path: Path) -> str:
+    run._count += 1
+    place = f"{name}/{1:06d}_{1:06d}_{0:08x}"
+    run.storage.at(place).put(path, run._tick)
+    return place
+
+
+def store_record_first(run: StoredRun) -> None:
+    run._must_be_owner()
+    here = run._sealed_folders()
+    run._store_record()
+    for name, path in here.items():
+        run._store(name, path)
+    run._listed = dict(run._stored)
+
+
+def remove_all(run: StoredRun, kept: set[str]) -> None:
+    _remove_all_but(run, {max(place for place in kept if place.startswith("record"))})
+
+
+def always(*_: object) -> bool:
+    return True
+
+
+def read_owner(run: StoredRun) -> Any:
+    return run.storage.read("owner.json")
+
+
 UNFLUSHED_OS = SimpleNamespace(fstat=os.fstat, strerror=os.strerror, fsync=nothing)
 PLANTED: dict[str, tuple[Any, Any, str, Any]] = {
     "names are not flushed": (CHECKPOINTS, atomic_folder, "flush_directory", nothing),
@@ -89,6 +131,18 @@ PLANTED: dict[str, tuple[Any, Any, str, Any]] = {
     "what is kept is named in place": (SERVING, live, "write_sealed", write_in_place),
     "what is kept is sealed anew": (SERVING, live, "write_folder", seal_anew),
     "what was kept may be unflushed": (SERVING, live, "flush_directory", nothing),
+    "the list is stored first": (STORED, Storage, "put", put_list_first),
+    "what is fetched is not compared": (STORED, atomic_folder, "verify_folder", nothing),
+    "what is stored is not flushed": (STORED, storage, "flush_file", nothing),
+    "stored names are not flushed": (STORED, storage, "flush_directory", nothing),
+    "folders there are not flushed": (STORED, storage, "make_folder", make_unflushed),
+    "a refusal counts as damage": (STORED, stored_run, "is_damage", always),
+    "all write to the same places": (STORED, StoredRun, "_put", put_again),
+    "the record comes first": (STORED, StoredRun, "_store_all", store_record_first),
+    "what is listed is removed": (STORED, StoredRun, "_remove_all_but", remove_all),
+    "an older folder takes over": (STORED, stored_run, "_known_number", lambda folder: 10**6),
+    "a damaged owner stays": (STORED, StoredRun, "_owner", read_owner),
+    "everyone is the owner": (STORED, StoredRun, "_must_be_owner", nothing),
 }
 
 

@@ -17,8 +17,8 @@ from unittest.mock import patch
 
 import pytest
 
-from envs.errors import CheckpointError, ConfigError, EchelonError, StorageError
-from evaluation.files.atomic_folder import SUMS_FILE, verify_folder, write_folder
+from envs.errors import CheckpointError, ConfigError, StorageError
+from evaluation.files.atomic_folder import SUMS_FILE, read_sums, verify_folder, write_folder
 from evaluation.files.storage import Storage, is_damage
 from tests.faults.disk import Disk, Trouble
 from tests.faults.object_store import FATES, ObjectStore, SharedFiles
@@ -29,7 +29,7 @@ from training.job.run_record import RunRecord
 from training.job.stored_run import StoredRun, fetch_run, stored_run
 
 STEPS = 5
-TROUBLES: tuple[Trouble | None, ...] = (None, None, "full", "read-only", "slow")
+TROUBLES: tuple[Trouble | None, ...] = (None, None, None, "full", "read-only", "slow")
 Piece = tuple[int, float | None, str]  # a checkpoint: step, cost, text; the policy: no step
 
 
@@ -58,6 +58,7 @@ class Site:
     """Drivers, of which one follows another; a storage for the run.
 
     pieces: all that was ever saved, by its list of sums.
+    too_early: lists that were stored before something in them.
     is_damaged: a bit of what is stored.
     """
 
@@ -66,11 +67,12 @@ class Site:
         place = folder / "storage"
         place.mkdir()
         self.disk, self.objects = Disk(world, place), ObjectStore(world)
-        self.is_disk = world.random.random() < 0.3
+        self.is_disk = world.random.random() < 0.4
         files: Any = SharedFiles() if self.is_disk else self.objects
         self.storage = Storage("s3://bucket/run", files, str(place / "run"))
         self.drivers: list[Driver] = []
         self.pieces: dict[bytes, Piece] = {}
+        self.too_early: list[str] = []
         self.is_damaged = False
 
     def play(self) -> None:
@@ -93,10 +95,11 @@ class Site:
                     self.world.kill(driver.process)
                 self.world.join(driver.process, actor)
             self.objects.settle()
-            if self.is_disk and self.world.random.random() < 0.5:
+            if self.is_disk and self.world.random.random() < 0.7:
                 self.world.log.append("the storage loses its power")
                 self.disk.lose_power()
             self._play_well()
+        assert not self.too_early
 
     def _play_well(self) -> None:
         """Then the run ends as any other, and all of it is stored."""
@@ -114,7 +117,7 @@ class Site:
 
     def _new(self) -> Driver:
         number = len(self.drivers) + 1
-        lives = self.world.random.choice((None, self.world.random.randint(1, 150)))
+        lives = self.world.random.choice((None, self.world.random.randint(1, 400)))
         process = Process(f"driver {number}", lives)
         driver = Driver(number, self.folder / f"machine {number}" / "run", process)
         self.drivers.append(driver)
@@ -134,10 +137,10 @@ class Site:
         before, chance = self.drivers[-1], self.world.random
         if chance.random() < 0.5:
             self.world.kill(before.process)
-        if not self.is_damaged and chance.random() < 0.1:
+        if not self.is_damaged and chance.random() < 0.2:
             self._damage()
-        if chance.random() < 0.2:
-            return self._go_on_with(chance.choice(self.drivers))
+        if chance.random() < 0.3:
+            return self._go_on_with(self.drivers[0])
         driver = self._fetched()
         return None if driver is None else self._begin(driver, resumed=True)
 
@@ -208,9 +211,10 @@ class Site:
         folder, expected = driver.folder, self._newest()
         if not resumed:
             RunRecord(run="run", command="train").write(folder)
-        with suppress(StorageError, CheckpointError, ConfigError), stored_run(
-            folder, "uri", resumed=resumed
-        ) as saved:
+        with (
+            suppress(StorageError, CheckpointError, ConfigError),
+            stored_run(folder, "uri", resumed=resumed) as saved,
+        ):
             store = CheckpointStore(folder / "checkpoints", "run", keep=2, saved=saved)
             latest = store.latest_good()
             step = 0 if latest is None else latest.step
@@ -243,8 +247,8 @@ class Site:
 
     @contextmanager
     def _acknowledged(self) -> Iterator[None]:
-        """Note what every driver knows to be stored."""
-        store_all = StoredRun._store_all
+        """Note what every driver knows to be stored; watch the order."""
+        store_all, copy_in = StoredRun._store_all, Storage._copy_in
 
         def noted(run: StoredRun) -> None:
             store_all(run)
@@ -252,7 +256,17 @@ class Site:
             driver.stored = [self.pieces[sums] for _, sums in run._listed.values()]
             self.world.log.append(f"driver {driver.number} has stored {driver.stored}")
 
-        with patch.object(StoredRun, "_store_all", noted):
+        def watched(place: Storage, source: Path, name: str, progress: Any) -> str:
+            if name == SUMS_FILE:
+                listed = [f"{place._path}/{other}" for other in read_sums(source)]
+                is_there = [p in self.objects.objects or Path(p).exists() for p in listed]
+                self.too_early += [] if all(is_there) else [place.uri]
+            return copy_in(place, source, name, progress)
+
+        with (
+            patch.object(StoredRun, "_store_all", noted),
+            patch.object(Storage, "_copy_in", watched),
+        ):
             yield
 
     def _damage(self) -> None:
@@ -264,12 +278,14 @@ class Site:
         chance = self.world.random
         if chance.random() < 0.1:
             self.objects.fates = chance.choice(FATES)
+        if chance.random() < 0.01:
             self.disk.trouble = chance.choice(TROUBLES)
 
 
 def _told(folder: Path) -> list[int]:
     path = folder / "metrics.jsonl"
-    return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.exists() else []
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line)["step"] for line in lines]
 
 
 @pytest.mark.parametrize(

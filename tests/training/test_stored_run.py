@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import shutil
@@ -22,7 +23,7 @@ from tests.waiting import wait_for
 from training.commands.arguments import keep_record, network_of, with_resumed
 from training.job.checkpoint import CheckpointStore
 from training.job.run_record import RunRecord, checkpoints_of
-from training.job.stored_run import StoredRun, fetch_run, run_uri, stored_run
+from training.job.stored_run import StoredRun, fetch_run, has_gone_on, run_uri, stored_run
 
 
 class Run:
@@ -61,6 +62,10 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
+def harm(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+
 def more_than(items: list[int], count: int) -> bool:
     return len(items) > count
 
@@ -89,7 +94,7 @@ def test_a_run_comes_back_elsewhere(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "back" / "policy" / "a").exists()
     assert not (tmp_path / "back" / "tracking.lock").exists()
     assert {path.name for path in (tmp_path / "back").iterdir()} == {
-        "arguments.json", "checkpoints", "metrics.jsonl", "policy",
+        "arguments.json", "checkpoints", "metrics.jsonl", "policy", "stored.json",
     }  # fmt: skip
     shutil.copytree(run.uri, tmp_path / "moved")
     fetch_run(str(tmp_path / "moved"), tmp_path / "again")
@@ -174,7 +179,7 @@ def test_the_end_says_what_is_not_stored(
     with stored_run(run.folder, run.uri, resumed=True):
         pass  # all that was missing
     assert run.stored == [1]
-    assert open_storage(run.uri).folders() == ["policy"]
+    assert len(open_storage(run.uri).at("policy").folders()) == 1
 
 
 def test_a_slow_storage_holds_nothing_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,15 +225,16 @@ def test_a_damaged_object_costs_its_checkpoint_alone(
             run.wait_for(step)
     records = sorted((run.place / "record").iterdir())
     assert len(records) == 2
-    for path in (
-        records[-1] / "metrics.jsonl",
-        run.place / "checkpoints/step_000000002/state/weights",
-    ):
-        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    [weights] = (run.place / "checkpoints/step_000000002").glob("*/state/weights")
+    harm(weights)
     fetch_run(run.uri, tmp_path / "back")
     assert latest(checkpoints_of(tmp_path / "back")) == 1
     assert "Passed over: File" in caplog.text
-    (run.place / "checkpoints/step_000000001/SHA256SUMS").unlink()
+    harm(records[-1] / "metrics.jsonl")
+    fetch_run(run.uri, tmp_path / "before")
+    assert latest(checkpoints_of(tmp_path / "before")) == 1
+    [sums] = (run.place / "checkpoints/step_000000001").glob("*/SHA256SUMS")
+    sums.unlink()
     for name in ("x", "y"):
         with pytest.raises(CheckpointError, match=r"None of the checkpoints in .* begin a new run"):
             fetch_run(run.uri, tmp_path / name)
@@ -237,6 +243,55 @@ def test_a_damaged_object_costs_its_checkpoint_alone(
     shutil.rmtree(run.place / "record")
     with pytest.raises(StorageError, match="There is no run at"):
         fetch_run(run.uri, tmp_path / "z")
+
+
+def test_a_refusal_is_not_damage(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody goes on from an earlier checkpoint because one request failed."""
+    with stored_run(run.folder, run.uri, resumed=False):
+        run.save(1)
+        run.save(2)
+    copy_out = Storage._copy_out
+
+    def refused(self: Storage, name: str, target: Path) -> None:
+        if "step_000000002" in self.uri:
+            raise OSError("connection reset")
+        copy_out(self, name, target)
+
+    monkeypatch.setattr(Storage, "_copy_out", refused)
+    with pytest.raises(StorageError, match="connection reset"):
+        fetch_run(run.uri, tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_folder_that_was_left_behind_is_refused(run: Run, tmp_path: Path) -> None:
+    """Its older state doesn't take the place of what another machine has stored since."""
+    with stored_run(run.folder, run.uri, resumed=False):
+        run.save(1)
+    assert not has_gone_on(run.uri, run.folder)
+    fetch_run(run.uri, tmp_path / "elsewhere" / "run")
+    other = copy.copy(run)
+    other.folder = tmp_path / "elsewhere" / "run"
+    with stored_run(other.folder, other.uri, resumed=True):
+        other.save(2)
+    assert has_gone_on(run.uri, run.folder)
+    assert not has_gone_on(run.uri, other.folder)
+    with (
+        pytest.raises(ConfigError, match=r"another process has gone on .* Give resume="),
+        stored_run(run.folder, run.uri, resumed=True),
+    ):
+        pass
+    assert run.stored == [1, 2]
+
+
+def test_a_damaged_owner_is_written_again(run: Run) -> None:
+    """Else nothing would be stored any more."""
+    with stored_run(run.folder, run.uri, resumed=False) as saved:
+        run.save(1, saved)
+        run.wait_for(1)
+        harm(run.place / "owner.json")
+        run.save(2, saved)
+        run.wait_for(2)
+    assert open_storage(run.uri).read("owner.json")
 
 
 def test_places_are_as_folders_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,8 +35,9 @@ def learn(
     """
     losses, reached = 0, -1
     while True:
-        algorithm = build()
+        algorithm = None
         try:
+            algorithm = build()
             is_warm = checkpoint is None and begin(algorithm)
             loop.run(algorithm, checkpoint, is_warm)
             return loop.best_actors(algorithm)
@@ -53,4 +54,5 @@ def learn(
                 ) from lost
             _log.warning("A learner was lost (%s): going on from iteration %d.", cause, step)
         finally:
-            algorithm.stop()
+            if algorithm is not None:  # else its learner was lost before it was there
+                algorithm.stop()
