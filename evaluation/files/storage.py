@@ -102,14 +102,18 @@ class Storage:
         """
         listed = folder / SUMS_FILE
         sums = read_sums(listed, StorageError)
+        made = {Path(self._path, name).parent for name in (*sums, SUMS_FILE)}
         with self._told("store"):
             try:
+                self._on_disk(made, make_folder)
                 for name, wanted in sums.items():
                     if self._copy_in(folder / name, name, progress) != wanted:
                         raise StorageError(
                             f"File '{folder / name}' is not what {SUMS_FILE} says; not stored."
                         )
+                self._on_disk(made, flush_directory)
                 self._copy_in(listed, SUMS_FILE, progress)
+                self._on_disk({Path(self._path)}, flush_directory)
             except Exception:
                 with contextlib.suppress(Exception):  # a full storage needs the room
                     self._clear()
@@ -216,16 +220,12 @@ class Storage:
     def _copy_in(self, source: Path, name: str, progress: Callable[[], object]) -> str:
         """Store one file; returns the SHA-256 of what was read."""
         target, digest = f"{self._path}/{name}", hashlib.sha256()
-        if self._is_disk:
-            make_folder(Path(target).parent)
         with source.open("rb") as file, self._fs.open_output_stream(target) as stream:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
                 stream.write(chunk)
                 progress()
-        if self._is_disk:
-            flush_file(Path(target))
-            flush_directory(Path(target).parent)
+        self._on_disk({Path(target)}, flush_file)
         return digest.hexdigest()
 
     def _copy_out(self, name: str, target: Path) -> None:
@@ -236,6 +236,11 @@ class Storage:
         ):
             while chunk := stream.read(_CHUNK):
                 file.write(chunk)
+
+    def _on_disk(self, paths: set[Path], do: Callable[[Path], None]) -> None:
+        """An object store has no folders, and keeps what it has taken."""
+        for path in sorted(paths if self._is_disk else ()):
+            do(path)
 
     def _delete(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from evaluation.files import atomic_folder, json_lines, storage
-from evaluation.files.atomic_folder import write_folder
+from evaluation.files.atomic_folder import SUMS_FILE, write_folder
 from evaluation.files.sealed_json import sealed_bytes
 from evaluation.files.storage import Storage
 from evaluation.tracking import mlflow_destination, outbox
@@ -35,7 +35,8 @@ SEEDS, SEEDS_OF_RARE = 400, 2_000  # at most
 CHECKPOINTS, TRACKING, SERVING = test_checkpoints.Run, test_tracking.Run, test_serving.Site
 STORED = test_stored_run.Site
 
-_send, _remove_all_but = MlflowDestination.send, StoredRun._remove_all_but
+_send = MlflowDestination.send
+_store_all, _remove_all_but = StoredRun._store_all, StoredRun._remove_all_but
 
 
 def nothing(*_: object, **__: object) -> None:
@@ -93,12 +94,11 @@ def put_again(run: StoredRun, name: str, path: Path) -> str:
 
 
 def store_record_first(run: StoredRun) -> None:
-    run._must_be_owner()
-    here = run._sealed_folders()
+    here = {name: (path / SUMS_FILE).read_bytes() for name, path in run._sealed_folders().items()}
+    run._stored = {name: (f"{name}/0", sums) for name, sums in here.items()}
     run._store_record()
-    for name, path in here.items():
-        run._store(name, path)
-    run._listed = dict(run._stored)
+    run._stored.clear()
+    _store_all(run)
 
 
 def remove_all(run: StoredRun, kept: set[str]) -> None:
@@ -140,7 +140,7 @@ PLANTED: dict[str, tuple[Any, Any, str, Any]] = {
     "all write to the same places": (STORED, StoredRun, "_put", put_again),
     "the record comes first": (STORED, StoredRun, "_store_all", store_record_first),
     "what is listed is removed": (STORED, StoredRun, "_remove_all_but", remove_all),
-    "an older folder takes over": (STORED, stored_run, "_known_number", lambda folder: 10**6),
+    "an older folder takes over": (STORED, stored_run, "_unknown_record", nothing),
     "a damaged owner stays": (STORED, StoredRun, "_owner", read_owner),
     "everyone is the owner": (STORED, StoredRun, "_must_be_owner", nothing),
 }

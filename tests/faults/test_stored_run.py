@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -28,30 +28,34 @@ from training.job.checkpoint import CheckpointStore
 from training.job.run_record import RunRecord
 from training.job.stored_run import StoredRun, fetch_run, stored_run
 
-STEPS = 5
+STEPS = 4
 TROUBLES: tuple[Trouble | None, ...] = (None, None, None, "full", "read-only", "slow")
 Piece = tuple[int, float | None, str]  # a checkpoint: step, cost, text; the policy: no step
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What a driver knows to be stored."""
+
+    pieces: tuple[Piece, ...] = ()
+
+    @property
+    def latest(self) -> int:
+        return max((step for step, _, _ in self.pieces), default=0)
+
+    @property
+    def best(self) -> float:
+        return min((cost for _, cost, _ in self.pieces if cost is not None), default=9.0)
+
+
 @dataclass(eq=False)
 class Driver:
-    """A process that learns on a machine of its own.
-
-    stored: what it knows to be stored.
-    """
+    """A process that learns on a machine of its own."""
 
     number: int
     folder: Path
     process: Process
-    stored: list[Piece] = field(default_factory=list)
-
-    @property
-    def latest(self) -> int:
-        return max((step for step, _, _ in self.stored), default=0)
-
-    @property
-    def best(self) -> float:
-        return min((cost for _, cost, _ in self.stored if cost is not None), default=9.0)
+    stored: Stored = Stored()
 
 
 class Site:
@@ -67,12 +71,13 @@ class Site:
         place = folder / "storage"
         place.mkdir()
         self.disk, self.objects = Disk(world, place), ObjectStore(world)
-        self.is_disk = world.random.random() < 0.4
+        self.is_disk = world.random.random() < 0.25
         files: Any = SharedFiles() if self.is_disk else self.objects
         self.storage = Storage("s3://bucket/run", files, str(place / "run"))
         self.drivers: list[Driver] = []
         self.pieces: dict[bytes, Piece] = {}
         self.too_early: list[str] = []
+        self.costs = [world.random.choice((None, world.random.random())) for _ in range(STEPS + 1)]
         self.is_damaged = False
 
     def play(self) -> None:
@@ -110,7 +115,7 @@ class Site:
             return
         driver.process.lives = None
         self.world.run(driver.process, functools.partial(self._drive, driver, True))
-        assert driver.latest == STEPS, "not all was stored"
+        assert driver.stored.latest == STEPS, "not all was stored"
         last = self._fetched()
         assert last is not None
         assert (last.folder / "policy").is_dir()
@@ -155,12 +160,11 @@ class Site:
 
     def _fetched(self) -> Driver | None:
         """A driver on another machine, with what it found; None where there was nothing."""
-        driver = self._new()
-        expected: Driver = self._newest()
+        driver, expected = self._new(), self._newest
         for attempt in range(50):
             if attempt > 20:
                 self.objects.fates, self.disk.trouble = ("done",), None
-            expected = self._newest()
+            expected = self._newest
             try:
                 self.world.run(
                     Process(f"fetch {driver.number}"),
@@ -170,7 +174,7 @@ class Site:
             except (StorageError, CheckpointError) as problem:
                 self.world.log.append(str(problem))
                 if isinstance(problem, CheckpointError) or is_damage(problem):
-                    assert self.is_damaged or not expected.stored, "what was stored isn't found"
+                    assert self.is_damaged or not expected.pieces, "what was stored isn't found"
                     return None
                 self.world.wait(lambda: False, 10.0)
         else:
@@ -178,11 +182,12 @@ class Site:
         self._check(driver, expected)
         return driver
 
-    def _newest(self) -> Driver:
-        """The last driver that knows something to be stored."""
-        return next((d for d in reversed(self.drivers) if d.stored), self.drivers[0])
+    @property
+    def _newest(self) -> Stored:
+        """What the last driver that knows something to be stored knows now."""
+        return next((d.stored for d in reversed(self.drivers) if d.stored.pieces), Stored())
 
-    def _check(self, driver: Driver, expected: Driver) -> None:
+    def _check(self, driver: Driver, expected: Stored) -> None:
         store = CheckpointStore(driver.folder / "checkpoints", "run")
         for path in store.folder.glob("step_*"):
             verify_folder(path)
@@ -197,8 +202,8 @@ class Site:
         assert step >= expected.latest, f"step {step}, though {expected.latest} was stored"
         cost = 9.0 if best is None or best.cost is None else best.cost
         assert cost <= expected.best, f"the best costs {cost}, {expected.best} was stored"
-        if (policies := [p for p in expected.stored if p[0] == 0]) and expected.process.is_dead:
-            assert [self._piece(driver.folder / "policy")] == policies
+        if any(step == 0 for step, _, _ in expected.pieces):
+            assert self._piece(driver.folder / "policy")
 
     def _piece(self, folder: Path) -> Piece:
         """What a sealed folder holds, which somebody saved."""
@@ -208,7 +213,7 @@ class Site:
         return piece
 
     def _drive(self, driver: Driver, resumed: bool) -> None:
-        folder, expected = driver.folder, self._newest()
+        folder, expected = driver.folder, self._newest
         if not resumed:
             RunRecord(run="run", command="train").write(folder)
         with (
@@ -226,8 +231,9 @@ class Site:
                 if step not in _told(folder):
                     with (folder / "metrics.jsonl").open("a") as log:
                         log.write(json.dumps({"step": step}) + "\n")
-                for _ in range(self.world.random.choice((1, 1, 2))):  # validated later, for example
-                    self._save(store, step)
+                if self.world.random.random() < 0.3:  # it is validated later
+                    self._save(store, step, None)
+                self._save(store, step, self.costs[step])
             time.sleep(60.0 * self.world.random.random())
             text = f"policy {self.world.random.random()}"
             write_folder(
@@ -235,15 +241,17 @@ class Site:
             )
             self.pieces[(folder / "policy" / SUMS_FILE).read_bytes()] = 0, None, text
 
-    def _save(self, store: CheckpointStore, step: int) -> None:
-        chance = self.world.random
-        cost, text = chance.choice((None, chance.random())), f"{step} {chance.random()}"
+    def _save(self, store: CheckpointStore, step: int, cost: float | None) -> None:
+        text = f"{step} {self.world.random.random()}"
 
         def write(state: Path) -> None:
             (state / "weights").write_text(text)
 
-        path = store.save(step, write, {"text": text}, cost)
-        self.pieces[(path / SUMS_FILE).read_bytes()] = step, cost, text
+        try:
+            store.save(step, write, {"text": text}, cost)
+        finally:  # the driver may be told that it is the owner no more
+            sums = store.folder / f"step_{step:09d}" / SUMS_FILE
+            self.pieces.setdefault(sums.read_bytes(), (step, cost, text))
 
     @contextmanager
     def _acknowledged(self) -> Iterator[None]:
@@ -253,7 +261,7 @@ class Site:
         def noted(run: StoredRun) -> None:
             store_all(run)
             driver = next(d for d in reversed(self.drivers) if d.folder == run.folder)
-            driver.stored = [self.pieces[sums] for _, sums in run._listed.values()]
+            driver.stored = Stored(tuple(self.pieces[sums] for _, sums in run._listed.values()))
             self.world.log.append(f"driver {driver.number} has stored {driver.stored}")
 
         def watched(place: Storage, source: Path, name: str, progress: Any) -> str:
@@ -289,7 +297,7 @@ def _told(folder: Path) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(40), pytest.param(range(40, 1500), marks=pytest.mark.nightly)]
+    "seeds", [range(40), pytest.param(range(40, 900), marks=pytest.mark.nightly)]
 )
 def test_what_is_stored_is_found_elsewhere(seeds: range) -> None:
     """A driver is lost, or only thought to be; its storage and its network fail as they like."""

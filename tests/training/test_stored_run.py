@@ -209,7 +209,7 @@ def test_a_place_that_cannot_be_used_is_told_at_the_beginning(run: Run) -> None:
     """Before hours are spent."""
     run.place.write_text("a file")
     with (
-        pytest.raises(StorageError, match=r"can't store .* Check that it can be reached"),
+        pytest.raises(StorageError, match=r"can't list .* Check that it can be reached"),
         stored_run(run.folder, run.uri, resumed=False),
     ):
         pass

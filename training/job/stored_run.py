@@ -28,7 +28,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -76,8 +76,7 @@ def has_gone_on(uri: str, folder: Path) -> bool:
 
     Raises StorageError.
     """
-    records = _versions(open_storage(uri).folders(), RECORDS)
-    return bool(records) and _number(records[-1]) > _known_number(folder)
+    return _unknown_record(open_storage(uri).folders(), folder) is not None
 
 
 def fetch_run(uri: str, folder: Path) -> None:
@@ -88,15 +87,15 @@ def fetch_run(uri: str, folder: Path) -> None:
     is good.
     """
     storage = open_storage(uri)
-    there = storage.folders()
-    _fetch_record(storage, _versions(there, RECORDS), folder)
+    records = _records(storage.folders())
+    _fetch_record(storage, records, folder)
     try:
         listed: dict[str, str] = read_sealed(folder / _STORED, error=StorageError)["folders"]
         _fetch_listed(storage, listed, folder)
     except BaseException:
         shutil.rmtree(folder)
         raise
-    write_sealed(folder / _STORED, {"number": max(map(_number, there))})
+    _note_known(folder, 0, records)
     dataclasses.replace(RunRecord.read(folder), storage=uri).write(folder)
 
 
@@ -135,9 +134,9 @@ def _fetched(place: Storage, folder: Path) -> bool:
     return True
 
 
-def _versions(folders: Iterable[str], name: str) -> list[str]:
-    """Those of a name, the newest last."""
-    return sorted(place for place in folders if place.startswith(f"{name}/"))
+def _records(folders: Iterable[str]) -> list[str]:
+    """The newest last."""
+    return sorted(place for place in folders if place.startswith(f"{RECORDS}/"))
 
 
 def _number(place: str) -> int:
@@ -146,10 +145,18 @@ def _number(place: str) -> int:
     return int(match[1]) if match else 0
 
 
-def _known_number(folder: Path) -> int:
-    """Of the last process whose part in the run the folder has."""
-    path = folder / _STORED
-    return int(read_sealed(path, error=StorageError)["number"]) if path.exists() else 0
+def _note_known(folder: Path, number: int, records: Sequence[str]) -> None:
+    """A run folder has all of these records, and all that the process of that number stores."""
+    write_sealed(folder / _STORED, {"number": number, "record": records[-1] if records else None})
+
+
+def _unknown_record(there: Iterable[str], folder: Path) -> str | None:
+    """The newest one, if it is of a state that the run folder, if there is one, never had."""
+    newest = max(_records(there), default=None)
+    if newest is None or not (folder / _STORED).exists():
+        return newest
+    known = read_sealed(folder / _STORED, error=StorageError)
+    return None if newest == known["record"] or _number(newest) == known["number"] else newest
 
 
 class StoredRun:
@@ -170,30 +177,34 @@ class StoredRun:
         self._wake = threading.Event()
         self._is_ending = False
         self._progress = time.monotonic()
-        self._problem: StorageError | None = None
+        self._problem: Exception | None = None
         self._lost: CheckpointError | None = None
         self._thread = threading.Thread(target=self._work, name="storage", daemon=True)
 
     def __enter__(self) -> Self:
         there = self.storage.folders()
-        records = _versions(there, RECORDS)
+        records = _records(there)
         if records and not self._is_resumed:
             raise ConfigError(
                 f"storage: {self.storage.uri} holds a run already; expected one run per place. "
                 f"Give resume={self.storage.uri} to go on with it, or another out."
             )
-        if records and _number(records[-1]) > _known_number(self.folder):
-            raise ConfigError(
-                f"storage: another process has gone on with the run in {self.storage.uri}, since "
-                f"'{self.folder}' was left; expected its last state. Give "
-                f"resume={self.storage.uri} to go on with that."
-            )
+        self._must_know(there)
         owner = self._owner() or {"number": 0}
         self._number = 1 + max([owner["number"], *map(_number, there)])
         self._own()
-        write_sealed(self.folder / _STORED, {"number": self._number})
+        self._must_know(self.storage.folders())  # the owner until now may have stored more
+        _note_known(self.folder, self._number, records)
         self._thread.start()
         return self
+
+    def _must_know(self, there: Sequence[str]) -> None:
+        if _unknown_record(there, self.folder) is not None:
+            raise ConfigError(
+                f"storage: another process has gone on with the run in {self.storage.uri}, since "
+                f"'{self.folder}' was left or fetched; expected its last state. Give "
+                f"resume={self.storage.uri} to go on with that."
+            )
 
     def saved(self) -> None:
         """Something new is in the folder. Raises CheckpointError where the run is another's now."""
@@ -233,7 +244,7 @@ class StoredRun:
             is_last = self._is_ending
             try:
                 self._store_all()
-            except StorageError as problem:
+            except (OSError, StorageError) as problem:
                 if self._problem is None:
                     _log.warning(
                         "%s Training goes on; it is tried again at each checkpoint.", problem
@@ -249,16 +260,35 @@ class StoredRun:
 
     def _store_all(self) -> None:
         self._must_be_owner()
-        here = self._sealed_folders()
+        held = self.folder / ".held"
+        here = self._hold(held)
         for name, path in here.items():
-            self._store(name, path)
+            sums = (path / SUMS_FILE).read_bytes()
+            if name not in self._stored or self._stored[name][1] != sums:
+                self._stored[name] = self._put(name, path), sums
         self._stored = {name: kept for name, kept in self._stored.items() if name in here}
         record = self._store_record()
+        shutil.rmtree(held, ignore_errors=True)
         self._listed = dict(self._stored)
         kept = {record, *(place for place, _ in self._stored.values())}
         if self._before is not None:  # else another process's record is the one before
             self._remove_all_but(kept | self._before)
         self._before = kept
+
+    def _hold(self, held: Path) -> dict[str, Path]:
+        """Links to all that is here now, by name: training prunes meanwhile, and a record has to
+        list no less than the one before it."""
+        while True:
+            shutil.rmtree(held, ignore_errors=True)
+            here = self._sealed_folders()
+            try:
+                for name, path in here.items():
+                    shutil.copytree(path, held / name, copy_function=os.link)
+            except OSError:
+                if all(path.exists() for path in here.values()):
+                    raise
+            else:
+                return {name: held / name for name in here}
 
     def _owner(self) -> dict[str, Any] | None:
         """What is there of it; None where that is nothing, or is damaged."""
@@ -293,15 +323,6 @@ class StoredRun:
         place = f"{name}/{self._number:06d}_{self._count:06d}_{self._token[:8]}"
         self.storage.at(place).put(path, self._tick)
         return place
-
-    def _store(self, name: str, path: Path) -> None:
-        try:
-            sums = (path / SUMS_FILE).read_bytes()
-            if name not in self._stored or self._stored[name][1] != sums:
-                self._stored[name] = self._put(name, path), sums
-        except (OSError, StorageError):
-            if path.exists():  # else it was pruned meanwhile
-                raise
 
     def _store_record(self) -> str:
         copy = self.folder / ".record"
