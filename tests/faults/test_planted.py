@@ -24,16 +24,18 @@ from tests.faults import (
     test_checkpoints,
     test_serving,
     test_stored_run,
+    test_supervisor,
     test_tracking,
 )
 from tests.faults.seeds import play_seeds
-from training.job import checkpoint, stored_run
+from training.job import checkpoint, stored_run, supervisor
 from training.job.checkpoint import CheckpointStore
+from training.job.learning_loop import LearningLoop
 from training.job.stored_run import StoredRun
 
 SEEDS, SEEDS_OF_RARE = 400, 2_000  # at most
 CHECKPOINTS, TRACKING, SERVING = test_checkpoints.Run, test_tracking.Run, test_serving.Site
-STORED = test_stored_run.Site
+STORED, LEARNING = test_stored_run.Site, test_supervisor.Run
 
 _send = MlflowDestination.send
 _store_all, _remove_all_but = StoredRun._store_all, StoredRun._remove_all_but
@@ -113,6 +115,10 @@ def read_owner(run: StoredRun) -> Any:
     return run.storage.read("owner.json")
 
 
+def give_last(loop: LearningLoop, algorithm: Any) -> Any:
+    return algorithm.actors()
+
+
 UNFLUSHED_OS = SimpleNamespace(fstat=os.fstat, strerror=os.strerror, fsync=nothing)
 PLANTED: dict[str, tuple[Any, Any, str, Any]] = {
     "names are not flushed": (CHECKPOINTS, atomic_folder, "flush_directory", nothing),
@@ -143,6 +149,10 @@ PLANTED: dict[str, tuple[Any, Any, str, Any]] = {
     "an older folder takes over": (STORED, stored_run, "_unknown_record", nothing),
     "a damaged owner stays": (STORED, StoredRun, "_owner", read_owner),
     "everyone is the owner": (STORED, StoredRun, "_must_be_owner", nothing),
+    "it ends too early": (LEARNING, supervisor, "_MOST_LOSSES", 2),
+    "it ends too late": (LEARNING, supervisor, "_MOST_LOSSES", 4),
+    "it begins anew": (LEARNING, LearningLoop, "newest", nothing),
+    "the last is taken for the best": (LEARNING, LearningLoop, "best_actors", give_last),
 }
 
 

@@ -84,6 +84,12 @@ def test_what_does_not_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_signal_at_the_very_end_is_not_lost() -> None:
+    """Nobody asks about it any more."""
+    with pytest.raises(Interrupted, match="SIGTERM"), stopped_by_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def work_on(number: int, again: bool) -> None:
     """Ignore that a signal came."""
     with stopped_by_signals():

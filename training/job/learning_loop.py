@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from ray.exceptions import RayError
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from envs.errors import CheckpointError, Interrupted, TrainingStopped
@@ -98,13 +100,20 @@ class LearningLoop:
         try:
             if checkpoint is not None:
                 self._restore(algorithm, checkpoint)
+                is_due = self.iteration % self._settings.validation.every == 0
+                if is_due and self.curve[-1][0] < self.iteration:  # a signal didn't wait for it
+                    self._validate(algorithm, {}, is_kept=False)
             elif is_warm or self._scenario.action_space is not ActionSpace.residual:
                 self._begin(algorithm)
             with stopped_by_signals() as stopping:
                 try:
                     self._learn(algorithm, stopping)
+                except RayError:
+                    stopping.check()  # then nobody waits for another learner
+                    raise
                 except Interrupted:
-                    self._leave(algorithm)
+                    with contextlib.suppress(RayError):  # it is lost in this moment
+                        self._leave(algorithm)
                     raise
         finally:
             self._validation.close()

@@ -57,7 +57,8 @@ def stopped_by_signals() -> Iterator[Stopping]:
     """Give what knows of signals while the block runs; elsewhere than in the main thread none come.
 
     Raises:
-        Interrupted: in the block, some seconds after a signal that `check` wasn't asked about.
+        Interrupted: in the block, some seconds after a signal that `check` wasn't asked about; at
+            its end, where it never was.
     """
     stopping = Stopping()
     if threading.current_thread() is not threading.main_thread():
@@ -68,6 +69,7 @@ def stopped_by_signals() -> Iterator[Stopping]:
             yield stopping
         finally:
             stopping.end()
+        stopping.check()
 
 
 def how_to_go_on(folder: Path) -> str:
