@@ -61,7 +61,7 @@ class AlgorithmConfig(ABC):
     iterations: int  # sample-then-learn rounds
 
     # Capabilities: what else in the code asks of an algorithm. As here for most of RLlib's own.
-    samples: ClassVar[str] = "episodes"  # what it learns from, see RunnerSettings.output
+    samples: ClassVar[str] = "episodes"  # what it learns from, see `configure`
     asynchronous: ClassVar[bool] = False  # samples while it learns, so it needs a remote runner
     holds_fill_rate: ClassVar[bool] = False  # moves the price that reward.target_fill_rate needs
     learns_from_tail: ClassVar[bool] = False  # of a sample's costs: reward.tail_share
@@ -199,6 +199,12 @@ class ModelConfig:
             )
 
 
+def _bundle(cpus: float, gpus: float, memory: float) -> dict[str, float]:
+    """Ray's resources, without what is 0. memory: GB."""
+    wanted = {"CPU": cpus, "GPU": gpus, "memory": memory * 1e9}
+    return {name: float(amount) for name, amount in wanted.items() if amount}
+
+
 @dataclass(frozen=True)
 class ResourcesConfig:
     """What sampling and learning run on.
@@ -208,13 +214,18 @@ class ResourcesConfig:
     """
 
     env_runners: int | None  # Ray actors that sample; 0: this process; None: what is faster
+    min_runners: int  # of them, with which training begins; the others join later
+    start_wait: float  # seconds that these and the learners may take to start
+    placement: str  # of actors on nodes: pack or spread
     cpus_per_runner: float  # of Ray's, that each takes
     gpus_per_runner: float
+    memory_per_runner: float  # GB of Ray's; 0: none is reserved
     envs_per_runner: int  # replications that each runner steps at once [B]
     fragment_periods: int  # periods sampled per replication and iteration
     learners: int  # Ray actors that learn; 0 learns in this process
     device: str  # of the learner: cpu, or cuda for a GPU each
     gpus_per_learner: float  # GPUs; 0: as device says
+    memory_per_learner: float  # GB of Ray's; 0: none is reserved
     threads: int  # torch threads per process
     sample_timeout: float  # seconds until a silent runner is given up for this iteration
     restart_wait: float  # seconds an iteration waits for a runner when none is alive
@@ -227,17 +238,24 @@ class ResourcesConfig:
         section = "resources"
         if self.env_runners is not None:
             _check(section, "env_runners", self.env_runners, 0, whole=True)
+        _check(section, "min_runners", self.min_runners, 1, whole=True)
+        if self.env_runners is not None and self.min_runners > max(1, self.env_runners):
+            raise ConfigError(
+                f"resources.min_runners is {self.min_runners}, but resources.env_runners is "
+                f"{self.env_runners}; expected no more than that; lower the one, or raise the other"
+            )
+        _check(section, "start_wait", self.start_wait, 0.0)
+        self._check_choice("placement", ("pack", "spread"))
         _check(section, "cpus_per_runner", self.cpus_per_runner, 0.0, open_low=True)
         _check(section, "gpus_per_runner", self.gpus_per_runner, 0.0)
         _check(section, "envs_per_runner", self.envs_per_runner, 1, whole=True)
         _check(section, "fragment_periods", self.fragment_periods, 1, whole=True)
         _check(section, "learners", self.learners, 0, whole=True)
-        if self.device not in ("cpu", "cuda"):
-            raise ConfigError(
-                f"resources.device is {self.device!r}; expected cpu or cuda; set resources.device "
-                f"in the configuration.{did_you_mean(self.device, ('cpu', 'cuda'))}"
-            )
-        _check(section, "gpus_per_learner", self.gpus_per_learner, 0.0)
+        self._check_choice("device", ("cpu", "cuda"))
+        _check(section, "gpus_per_learner", self.gpus_per_learner, 0.0, 1.0)
+        self._check_gpus()
+        _check(section, "memory_per_runner", self.memory_per_runner, 0.0)
+        _check(section, "memory_per_learner", self.memory_per_learner, 0.0)
         _check(section, "threads", self.threads, 1, whole=True)
         _check(section, "sample_timeout", self.sample_timeout, 0.0, open_low=True)
         _check(section, "restart_wait", self.restart_wait, 0.0)
@@ -252,21 +270,49 @@ class ResourcesConfig:
                     "expected the price of a node's hour; set it too"
                 )
 
+    def _check_choice(self, name: str, known: tuple[str, str]) -> None:
+        value = getattr(self, name)
+        if value not in known:
+            raise ConfigError(
+                f"resources.{name} is {value!r}; expected {' or '.join(known)}; set "
+                f"resources.{name} in the configuration.{did_you_mean(str(value), known)}"
+            )
+
+    def _check_gpus(self) -> None:
+        for name in ("gpus_per_learner", "gpus_per_runner"):
+            if self.device == "cpu" and getattr(self, name):
+                raise ConfigError(
+                    f"resources.{name} is {getattr(self, name)}, but resources.device is cpu, so "
+                    "they would idle; expected 0; set resources.device=cuda to use them"
+                )
+        if self.learners > 1 and 0.0 < self.gpus_per_learner < 1.0:
+            raise ConfigError(
+                f"resources.gpus_per_learner is {self.gpus_per_learner}, with {self.learners} "
+                "learners; expected 1, as NCCL, by which they exchange gradients, wants a GPU for "
+                "each; set it, or resources.learners=1"
+            )
+
     @property
     def runners(self) -> int:
         """Ray actors that sample; none where their number is still open."""
         return self.env_runners or 0
 
     @property
+    def runner(self) -> dict[str, float]:
+        """What a runner takes of Ray."""
+        return _bundle(self.cpus_per_runner, self.gpus_per_runner, self.memory_per_runner)
+
+    @property
+    def learner(self) -> dict[str, float]:
+        """What a learner takes of Ray: an actor, or without any this process."""
+        gpus = self.gpus_per_learner or float(self.device == "cuda")
+        return _bundle(1.0, gpus, self.memory_per_learner)
+
+    @property
     def bundles(self) -> list[dict[str, float]]:
         """What each process of a training takes of Ray: its own first, then every actor."""
-        gpus = self.gpus_per_learner or float(self.device == "cuda")
-        learner = {"CPU": 1.0, "GPU": gpus} if gpus else {"CPU": 1.0}
-        own = {"CPU": 1.0} if self.learners else learner
-        runner = {"CPU": self.cpus_per_runner}
-        if self.gpus_per_runner:
-            runner["GPU"] = self.gpus_per_runner
-        return [own, *[runner] * self.runners, *[learner] * self.learners]
+        own = {"CPU": 1.0} if self.learners else self.learner
+        return [own, *[self.runner] * self.runners, *[self.learner] * self.learners]
 
     @property
     def cpus(self) -> int:

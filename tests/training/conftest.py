@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +20,15 @@ from tests.envs.networks import one_warehouse
 from tests.settings import as_shipped, cost_alone, training
 from training.config import TrainingConfig
 from training.rllib.env_factory import ScenarioEnvFactory
+
+
+def run_module(name: str) -> subprocess.CompletedProcess[str]:
+    """Run a module of the tests in a process of its own, which has a Ray of several nodes."""
+    folder = Path(__file__).resolve().parents[2]
+    return subprocess.run(
+        [sys.executable, "-m", name], cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True, text=True, check=False, timeout=900,
+    )  # fmt: skip
 
 
 def small_factory(stores: int = 3, skus: int = 1, horizon: int = 12) -> ScenarioEnvFactory:

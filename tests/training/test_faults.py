@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from echelon import main
 from envs.errors import TrainingStopped
 from tests.settings import as_shipped, training
-from tests.training.conftest import textbook_factory, weights
+from tests.training.conftest import run_module, textbook_factory, weights
 from tests.training.faulty import BrokenFactory
+from tests.waiting import wait_for
 from training.job import train as job
 from training.rllib.learners import on_learners
 from training.rllib.trainer import build_algorithm, iteration_metrics
@@ -140,6 +140,34 @@ def test_kills_at_any_moment_change_no_weight(tmp_path: Path) -> None:
     alone.stop()
 
 
+@pytest.mark.nightly
+def test_what_a_runner_found_and_takes_with_it_is_played_again(tmp_path: Path) -> None:
+    """Slopes stay where they were found until it is their turn to be added."""
+    alone = built("pathwise", tmp_path / "marker", runners=0)
+    algorithm = built("pathwise", tmp_path / "marker", runners=2, restart_wait=120.0)
+    pids = algorithm.env_runner_group.foreach_env_runner(
+        lambda _: os.getpid(), local_env_runner=False
+    )
+    fetch, fetched = algorithm.remote.fetch, list[bool]()
+
+    def fetch_from_the_lost(place: Any) -> Any:
+        if not fetched:
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+        found = fetch(place)
+        fetched.append(found is not None)
+        return found
+
+    algorithm.remote.fetch = fetch_from_the_lost
+    alone.train()
+    algorithm.train()
+    assert not all(fetched), "nothing was lost"
+    assert torch.equal(weights(alone), weights(algorithm))
+    algorithm.stop()
+    alone.stop()
+
+
 def killing(iteration: int, victim: Callable[[Any], int]) -> Callable[..., Any]:
     """`build_algorithm` whose first algorithm loses a process before that iteration."""
     killed: list[int] = []
@@ -188,13 +216,8 @@ def test_a_lost_learner_comes_back_with_the_last_checkpoint(
 
 
 @pytest.mark.nightly
-def test_nodes_come_and_go(tmp_path: Path) -> None:
+def test_nodes_come_and_go() -> None:
     """On a Ray of several nodes, see tests/training/nodes.py."""
-    folder = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training.nodes"],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=900,
-    )  # fmt: skip
+    done = run_module("tests.training.nodes")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert "as on one node" in done.stdout

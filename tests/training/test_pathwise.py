@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ from tests.settings import as_shipped, cost_alone, training
 from tests.training.conftest import small_config, small_factory, textbook_factory, weights
 from training.rllib.algorithms import check_capabilities
 from training.rllib.algorithms.pathwise import shards_of
-from training.rllib.pathwise import Pathwise
+from training.rllib.pathwise import Pathwise, _Total
 from training.rllib.saved_state import restore_state, take_state
 from training.rllib.trainer import build_algorithm, iteration_metrics, trained_actors
+from training.rllib.trajectory_runner import Played
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -74,6 +76,28 @@ def test_what_does_not_fit_is_refused_with_what_does(monkeypatch: pytest.MonkeyP
     algorithm.stop()
     with pytest.raises(ConfigError, match=r"a fragment of resources.envs_per_runner=8 episodes"):
         build_algorithm(small_factory(), small_config())
+
+
+@pytest.mark.parametrize(
+    ("runners", "at_once"), [(0, 1), pytest.param(2, 4, marks=pytest.mark.nightly)]
+)
+def test_slopes_of_all_shards_are_never_here_at_once(
+    runners: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand shards would take a thousand times the model; those of a runner are here."""
+    algorithm = built(shards=2 * max(2, 2 * runners), runners=runners)
+    add, counts = _Total.add, list[int]()
+
+    def counting(total: _Total, played: Played) -> None:
+        counts.append(sum(type(one) is Played for one in gc.get_objects()))
+        add(total, played)
+
+    gc.collect()
+    monkeypatch.setattr(_Total, "add", counting)
+    algorithm.train()
+    algorithm.stop()
+    assert len(counts) == 2 * max(2, 2 * runners)
+    assert max(counts) <= at_once
 
 
 def test_learns_what_base_stock_misses() -> None:

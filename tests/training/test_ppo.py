@@ -338,7 +338,8 @@ def test_the_only_runner_may_die_once_but_not_for_good() -> None:
     for runner, actor in manager.actors().items():
         ray.kill(actor, no_restart=True)
         manager.set_actor_state(runner, healthy=False)
-    algorithm.config.env_config["restart_wait"] = 1.0
+    resources = algorithm.config.env_config["resources"]
+    algorithm.config.env_config["resources"] = replace(resources, restart_wait=1.0)
     algorithm.train()
     algorithm.train()
     with pytest.raises(TrainingStopped, match=r"for 3 iterations \(0 of 1 runners are alive"):

@@ -49,6 +49,8 @@ def test_the_minor_version_is_the_one_verified() -> None:
         (AlgorithmConfig.get_rollout_fragment_length, {"worker_index"}),
         (AlgorithmConfig.multi_agent, {"policies", "policy_mapping_fn"}),
         (AlgorithmConfig.rl_module, {"rl_module_spec"}),
+        (AlgorithmConfig.build_learner_group, {"rl_module_spec", "placement_group"}),
+        (AlgorithmConfig.learners, {"num_cpus_per_learner", "custom_resources_per_learner"}),
         (
             AlgorithmConfig.env_runners,
             {"env_runner_cls", "num_env_runners", "num_envs_per_env_runner", "sample_timeout_s"},
@@ -57,6 +59,7 @@ def test_the_minor_version_is_the_one_verified() -> None:
             EnvRunnerGroup.foreach_env_runner,
             {"func", "local_env_runner", "remote_worker_ids", "timeout_seconds"},
         ),
+        (EnvRunnerGroup.add_workers, {"num_workers", "validate"}),
         (EnvRunnerGroup.healthy_worker_ids, set()),
         (EnvRunnerGroup.num_remote_workers, set()),
         (LearnerGroup.update, {"batch", "timesteps"}),

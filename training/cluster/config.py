@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from envs.errors import ConfigError, did_you_mean, shown
 from envs.redact import is_secret_name, redact
+from training.config import ResourcesConfig
 
 KINDS = ("raycluster", "rayjob", "cronjob")
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")  # KubeRay's names are made longer
-_QUANTITY = re.compile(r"\d+(\.\d+)?(Ki|Mi|Gi|Ti|[kMGT])?")
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|[kMGT])?")
+_UNITS = {"": 1.0, **{f"{letter}i": 1024.0**n for n, letter in enumerate("KMGT", start=1)}}
+_UNITS |= {letter: 1000.0**n for n, letter in enumerate("kMGT", start=1)}
 _SECRET = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?/[-._a-zA-Z0-9]+")
 _SCHEDULE = re.compile(r"@\w+|\S+( \S+){4}")
 
@@ -35,6 +40,12 @@ class PodConfig:
         """As Kubernetes has them."""
         own = {"cpu": f"{self.cpu:g}", "memory": self.memory}
         return {**own, "nvidia.com/gpu": str(self.gpu)} if self.gpu else own
+
+    def room_for(self, bundle: Mapping[str, float]) -> int:
+        """Return how many actors that take so much of Ray find room in a pod."""
+        number, unit = _QUANTITY.fullmatch(self.memory).groups()  # type: ignore[union-attr]
+        has = {"CPU": self.cpu, "GPU": self.gpu, "memory": float(number) * _UNITS[unit or ""]}
+        return min(math.floor(has[name] / amount) for name, amount in bundle.items())
 
 
 @dataclass(frozen=True)
@@ -116,9 +127,55 @@ class ClusterConfig:
                     f"secrets.{variable} is not of the form SECRET/KEY, such as "
                     "echelon/mlflow-password; expected the names, not the secret itself."
                 )
+        if self.learners.spot:
+            raise ConfigError(
+                "learners.spot is true, but learners are never placed on spot machines: a lost one "
+                "costs what was learned since the last checkpoint; expected false."
+            )
         for key in ("time_limit", "start_limit"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key} is {getattr(self, key)}; expected seconds >= 1.")
         for key in ("retries", "keep_seconds", "idle_seconds"):
             if getattr(self, key) < 0:
                 raise ConfigError(f"{key} is {getattr(self, key)}; expected 0 or more.")
+
+
+def check_room(config: ClusterConfig, resources: ResourcesConfig) -> None:
+    """Raise ConfigError where a training's actors and the pods of its cluster don't go together:
+    the autoscaler starts as many as there are actors waiting for, between least and most."""
+    if resources.env_runners is not None:
+        _check_group("runners", config.runners, resources.runners, "env_runners", resources.runner)
+    _check_group("learners", config.learners, resources.learners, "learners", resources.learner)
+    gpus = {"GPU": resources.learner.get("GPU", 0.0)}
+    if gpus["GPU"] and not resources.learners and not config.head.room_for(gpus):
+        raise ConfigError(
+            "run has resources.device=cuda and resources.learners=0, so that the job's own process "
+            "learns, on the head, but head.gpu is 0; expected a GPU there: set head.gpu=1, or "
+            "resources.learners=1 in run."
+        )
+
+
+def _check_group(
+    name: str, group: GroupConfig, actors: int, option: str, bundle: Mapping[str, float]
+) -> None:
+    each = group.room_for(bundle)
+    if actors and not each:
+        raise ConfigError(
+            f"{name} are pods of cpu {group.cpu:g}, memory {group.memory}, gpu {group.gpu}, which "
+            f"have no room for what run asks for each: "
+            f"{', '.join(f'{amount:g} {what}' for what, amount in bundle.items())}; expected "
+            f"larger pods, or less in run."
+        )
+    needed = math.ceil(actors / each) if actors else 0
+    if needed > group.most:
+        raise ConfigError(
+            f"{name}.most is {group.most}, of {each} {name} each, but run has "
+            f"resources.{option}={actors}; expected {needed} pods: set {name}.most={needed}, or "
+            f"resources.{option}={each * group.most} in run."
+        )
+    if group.least > needed:
+        raise ConfigError(
+            f"{name}.least is {group.least}, but run, with resources.{option}={actors}, has use "
+            f"for {needed}: the others would idle; set {name}.least={needed}, or raise "
+            f"resources.{option} in run."
+        )

@@ -65,7 +65,7 @@ def _group(config: ClusterConfig, name: str, group: GroupConfig) -> dict[str, An
         "replicas": group.least,
         "minReplicas": group.least,
         "maxReplicas": group.most,
-        # For Ray's label selectors: learners and trials that can't be lost keep off spot nodes.
+        # By it learners keep off spot nodes, see training/rllib/placement.py.
         "labels": {"ray.io/market-type": "spot" if group.spot else "on-demand"},
         "rayStartParams": {},
         "template": _pod(config, "ray-worker", group, group.spot, _WORKER_PORTS),

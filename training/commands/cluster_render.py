@@ -10,9 +10,9 @@ import yaml
 
 from conf.compose import CommandConfig, compose
 from envs.errors import ConfigError, shown
-from training.cluster.config import ClusterConfig
+from training.cluster.config import ClusterConfig, check_room
 from training.cluster.manifests import manifests
-from training.commands.submit import checked_words
+from training.commands.submit import checked_words, composed
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,11 @@ def cluster_render(argv: list[str]) -> int:
         words = shlex.split(command.run)
     except ValueError as error:
         raise ConfigError(f"run is {shown(command.run)}: {error}; expected a command.") from error
-    documents = manifests(command, checked_words(words, has_network=False))
+    words = checked_words(words, has_network=False)
+    if command.kind != "raycluster" and words[0] == "train":
+        for training in composed(words, has_network=False):
+            check_room(command, training.resources)
+    documents = manifests(command, words)
     print(yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=100), end="")
     return 0
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from conf.compose import CommandConfig, compose, compose_runs
 from echelon import COMMANDS
@@ -75,13 +75,20 @@ def checked_words(words: Sequence[str], *, has_network: bool = True) -> list[str
                 "none: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD where the nodes "
                 "of the cluster are started."
             )
+    composed(words, has_network=has_network)
+    return [command, *arguments]
+
+
+def composed(words: Sequence[str], *, has_network: bool) -> list[Any]:
+    """Return what a command's arguments say, as objects; several with -m. Raises ConfigError."""
+    command, *arguments = words
     entry = COMMANDS[command]
     schema = getattr(importlib.import_module(entry.module), entry.config)
     theirs: tuple[str, ...] = ("out=", "storage=")  # where a job writes is the cluster's affair
     if not has_network and network_of(arguments) is not None:
         theirs += ("network=", "scenario.")
-    list(compose_runs(schema, [a for a in arguments if not a.startswith(theirs)]))
-    return [command, *arguments]
+    kept = [argument for argument in arguments if not argument.startswith(theirs)]
+    return [run.command for run in compose_runs(schema, kept)]
 
 
 def _parted(argv: Sequence[str]) -> tuple[list[str], str, list[str]]:

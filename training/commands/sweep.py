@@ -231,7 +231,8 @@ def _search(
     keep_credentials_out()
     command, folder = composed.command, composed.folder.absolute()
     train_command = _composed(options).command
-    bundles = train_command.resources.bundles
+    resources = train_command.resources
+    bundles, placement = resources.bundles, resources.placement.upper()
     limit = train_command.time_limit
     unit, most = (
         ("iteration", train_command.algorithm.iterations) if limit is None else ("seconds", limit)
@@ -243,7 +244,7 @@ def _search(
         home=os.getcwd(), storage=storage,
     )  # fmt: skip
     tuner = tune.Tuner(
-        tune.with_resources(trainable, tune.PlacementGroupFactory(bundles)),
+        tune.with_resources(trainable, tune.PlacementGroupFactory(bundles, placement)),
         param_space={"trial": tune.grid_search(missing)},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=command.workers,

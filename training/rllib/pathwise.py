@@ -10,7 +10,7 @@ are PPO's.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from operator import methodcaller
 from typing import Any
@@ -37,13 +37,15 @@ from training.objective import moved_price
 from training.pathwise.trajectory import Shard
 from training.rllib.learners import on_learners
 from training.rllib.modules import NodeKindModule
+from training.rllib.placement import PlacedLearners
 from training.rllib.remote_runners import OnRemoteRunners
 from training.rllib.trajectory_runner import Parameters, Played, Prepared, Request, TrajectoryRunner
 
 _ALL_KINDS = "all_kinds"
+_MOST_LOSSES = 3  # of what runners had found already, in an iteration
 
 
-class PathwiseRLlibConfig(AlgorithmConfig):
+class PathwiseRLlibConfig(PlacedLearners):
     """RLlib's settings, and three more."""
 
     def __init__(self, algo_class: type | None = None) -> None:
@@ -153,62 +155,94 @@ class Pathwise(OnRemoteRunners):
         """
         config = self.config
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-            played = self._play(self._next_shards())
-        self.remote.note_iteration(is_empty=not played)
-        if not played:
+            total = _Total()
+            for played in self._play(self._next_shards()):
+                total.add(played)
+        self.remote.note_iteration(is_empty=not total.costs)
+        if not total.costs:
             self._fragment -= 1  # the same ones once more
             return
         rate = config.lr * max(config.final_share, 1.0 - min(self.progress, 1.0))
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            norm = on_learners(self, methodcaller("follow", _mean(played), rate))[0]
-        demand = sum(one.demand for one in played)
-        fill_rate = sum(one.sold for one in played) / demand if demand else 1.0
+            norm = on_learners(self, methodcaller("follow", total.mean_slopes(), rate))[0]
+        fill_rate = total.sold / total.demand if total.demand else 1.0
         if self._price is not None:
             reward = config.env_config["reward"]
             self._price = moved_price(self._price, fill_rate, reward, self._unit_cost)
-        self._log(played, fill_rate, norm)
+        self._log(total, fill_rate, norm)
 
     def _next_shards(self) -> list[Shard]:
         """All shards of an iteration: the next fragment of their episodes, or new ones."""
         episodes = self.config.num_envs_per_env_runner  # of a shard
-        shards = self.config.env_config["episodes"] // episodes
+        shards = self.config.env_config["resources"].envs_per_runner // episodes
         if self._fragment >= self._fragments:
             self._episode, self._fragment = self._next_episode, 0
             self._next_episode += shards * episodes
         fragment, self._fragment = self._fragment, self._fragment + 1
         return [Shard(k, self._episode + k * episodes, fragment) for k in range(shards)]
 
-    def _play(self, shards: Sequence[Shard]) -> list[Played]:
+    def _play(self, shards: Sequence[Shard]) -> Iterator[Played]:
         """What the shards gave, in their order; the healthy runners fill in for the lost, and a
-        shard whose episodes failed is left out."""
+        shard whose episodes failed is left out.
+
+        Slopes of many shards are many times the model: they stay with the runners that found them
+        until it is their turn, so that only those of one runner are here at once.
+        """
         actors: Parameters = on_learners(self, methodcaller("actors"))[0]
         request = Request(actors, self._price, max(abs(self._base_cost), 1e-9))
         if not self.remote.count:
-            answers = self.env_runner_group.local_env_runner.play(request, shards)
-        else:
-            answers, shared = {}, ray.put(request)
-            while left := [shard for shard in shards if shard.number not in answers]:
-                if not (self.remote.has_hope and (alive := self.remote.alive())):
+            for _, played in self.env_runner_group.local_env_runner.play(request, shards):
+                if played is not None:
+                    yield played
+            return
+        shared, places, part = ray.put(request), dict[int, Any](), dict[int, Played | None]()
+        losses = 0
+        for turn, shard in enumerate(shards):
+            while shard.number not in part:
+                if shard.number not in places:
+                    left = [one for one in shards[turn:] if one.number not in places]
+                    places |= self._ask(shared, left)
+                if shard.number not in places:  # nobody is there to play it
                     break
-                # Always the same way, so that episodes go on where they were begun.
-                parts = {runner: left[place :: len(alive)] for place, runner in enumerate(alive)}
-                parts = {runner: part for runner, part in parts.items() if part}
-                call = partial(_play_part, request=[shared], parts=parts)
-                for answer in self.remote.ask(call, list(parts)).values():
-                    answers |= answer
-        return [one for number in sorted(answers) if (one := answers[number]) is not None]
+                part = self.remote.fetch(places[shard.number])
+                if part is None:  # with its runner
+                    losses, lost, part = losses + 1, places[shard.number], {}
+                    places = {number: place for number, place in places.items() if place != lost}
+                    if losses > _MOST_LOSSES:
+                        return
+            places.pop(shard.number, None)
+            played = part.pop(shard.number, None)
+            if played is not None:
+                yield played
 
-    def _log(self, played: Sequence[Played], fill_rate: float, norm: float) -> None:
-        cost = float(np.mean([one.node_cost.sum() for one in played]))
-        steps = sum(one.env_steps for one in played)
+    def _ask(self, request: Any, shards: Sequence[Shard]) -> dict[int, Any]:
+        """Let runners play, each some shards in a row: where what they gave lies, by shard."""
+        places: dict[int, Any] = {}
+        while left := [shard for shard in shards if shard.number not in places]:
+            if not (self.remote.has_hope and (alive := self.remote.alive())):
+                break
+            # Always the same way, so that episodes go on where they were begun.
+            count = min(len(alive), len(left))
+            ends = [place * len(left) // count for place in range(count + 1)]
+            parts = {alive[k]: left[ends[k] : ends[k + 1]] for k in range(count)}
+            call = partial(_play_part, request=[request], parts=parts)
+            for runner, place in self.remote.ask(call, list(parts)).items():
+                places |= dict.fromkeys((shard.number for shard in parts[runner]), place)
+        return places
+
+    def _log(self, total: _Total, fill_rate: float, norm: float) -> None:
+        cost = float(np.mean(total.costs))
         log = self.metrics.log_value
-        log((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), steps, reduce="lifetime_sum")
+        log(
+            (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME),
+            total.env_steps, reduce="lifetime_sum",
+        )  # fmt: skip
         for name, value in {
             "cost_per_period": cost,
             "base_policy_cost_per_period": self._base_cost,
             "cost_ratio_to_base_policy": cost / self._base_cost if self._base_cost else math.nan,
             "fill_rate": fill_rate,
-            "shortage_price": played[0].shortage_price,
+            "shortage_price": total.shortage_price,
         }.items():
             log((ENV_RUNNER_RESULTS, name), value, window=1)
         log((LEARNER_RESULTS, _ALL_KINDS, "gradient_norm"), norm, window=1)
@@ -229,20 +263,41 @@ class Pathwise(OnRemoteRunners):
 
 def _play_part(
     runner: TrajectoryRunner, request: Sequence[Any], parts: dict[int, list[Shard]]
-) -> dict[int, Played | None]:
-    """Runs where the runner is. request: in a list, so that Ray doesn't fetch it for the call."""
-    return runner.play(ray.get(request[0]), parts[runner.worker_index])
+) -> Any:
+    """Runs where the runner is, and leaves there what it gave. request: in a list, so that Ray
+    doesn't fetch it for the call."""
+    return ray.put(dict(runner.play(ray.get(request[0]), parts[runner.worker_index])))
 
 
-def _mean(played: Sequence[Played]) -> Parameters:
-    """Of the slopes, added in the order given."""
-    total: Parameters = {}
-    for one in played:
-        for kind, slopes in one.slopes.items():
-            sums = total.setdefault(kind, {})
+class _Total:
+    """The sum over shards, in the order in which they are added.
+
+    costs: of each [currency per period]. demand, sold: units.
+    """
+
+    def __init__(self) -> None:
+        self.costs: list[float] = []
+        self.demand = self.sold = self.shortage_price = 0.0
+        self.env_steps = 0
+        self._slopes: Parameters = {}
+
+    def add(self, played: Played) -> None:
+        if not self.costs:
+            self.shortage_price = played.shortage_price
+        self.costs.append(played.cost)
+        self.demand += played.demand
+        self.sold += played.sold
+        self.env_steps += played.env_steps
+        for kind, slopes in played.slopes.items():
+            sums = self._slopes.setdefault(kind, {})
             for name, slope in slopes.items():
-                sums[name] = sums[name] + slope if name in sums else slope
-    return {
-        kind: {name: slope / len(played) for name, slope in sums.items()}
-        for kind, sums in total.items()
-    }
+                if name in sums:
+                    sums[name] += slope
+                else:
+                    sums[name] = slope.copy()
+
+    def mean_slopes(self) -> Parameters:
+        return {
+            kind: {name: slope / len(self.costs) for name, slope in sums.items()}
+            for kind, sums in self._slopes.items()
+        }

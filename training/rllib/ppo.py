@@ -31,13 +31,14 @@ from training.objective import moved_price
 from training.rllib.batched_runner import BatchedEnvRunner
 from training.rllib.batches import normalise
 from training.rllib.learners import on_learners
+from training.rllib.placement import PlacedLearners
 from training.rllib.ppo_learner import BatchedPPOLearner, LearningSchedule
 from training.rllib.remote_runners import OnRemoteRunners
 
 Answer = tuple[list[Any], dict[str, Any]]  # batches, metrics
 
 
-class BatchedPPOConfig(PPOConfig):
+class BatchedPPOConfig(PlacedLearners, PPOConfig):
     """PPO's settings and schedules (`PpoConfig`), without a check that does not hold here."""
 
     def __init__(self, algo_class: type | None = None) -> None:

@@ -16,12 +16,17 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from envs.errors import EchelonError, TrainingStopped
+from training.config import ResourcesConfig
+from training.rllib.placement import in_no_group, not_started
+from training.rllib.scaling import IterationTimes, Spent
 
 T = TypeVar("T")
 
 _PATIENCE = 10.0  # times the longest answer so far: how long the next one is waited for
 _SHORTEST = 20.0  # seconds that are waited in any case
 _ROUNDS = 3  # of an iteration, in which all that were asked died; of such that kept silent, 1
+
+RUNNERS = "remote_runners"  # of an iteration's result: see `RemoteRunners.metrics`
 
 _log = logging.getLogger(__name__)
 
@@ -39,20 +44,46 @@ class RemoteRunners:
         self._empty = 0  # iterations in a row without any answer
         self._longest = 0.0  # seconds
         self._warm: set[int] = set()  # have answered since they were started: kernels are loaded
+        self._times = IterationTimes()
         if self.count:
-            self._group.add_workers(self.count - 1, validate=False)
+            self._start()
+
+    def _start(self) -> None:
+        """Start all; return when they are there, or when only `min_runners` are after a while.
+
+        Raises:
+            TrainingStopped: too few could be started.
+        """
+        resources, begun = self._resources, time.monotonic()
+        self._group._remote_args["memory"] = resources.runner.get("memory")
+        if resources.placement == "spread" and in_no_group():
+            self._group._remote_args["scheduling_strategy"] = "SPREAD"
+        self._group.add_workers(self.count, validate=False)
         for runner in self._manager.actor_ids():
             self._manager.set_actor_state(runner, healthy=False)
         self.take_back(wait=self._wait)
+        while len(self._group.healthy_worker_ids()) < resources.min_runners:
+            # Those that are lost, not waiting for a node, are waited for as in any iteration.
+            wait = resources.start_wait if self._pings else self._wait
+            if time.monotonic() - begun > wait:
+                what = f"{resources.min_runners} of {self.count} runners"
+                raise not_started(what, resources.runner, wait)
+            if not self.take_back(wait=1.0):
+                time.sleep(0.1)
+
+    @property
+    def _resources(self) -> ResourcesConfig:
+        resources: ResourcesConfig = self._config.env_config["resources"]
+        return resources
 
     @property
     def count(self) -> int:
         """How many are configured."""
-        return int(self._config.env_config["runners"])
+        return self._resources.runners
 
     @property
     def _wait(self) -> float:
-        return float(self._config.env_config["restart_wait"])
+        return self._resources.restart_wait
 
     def take_back(self, wait: float = 0.0) -> list[int]:
         """Return those that answer now and didn't before; never longer than `wait` seconds."""
@@ -97,17 +128,30 @@ class RemoteRunners:
             remote_worker_ids=list(runners),
             timeout_seconds=patience,
         )
-        for _, answer in answers:
+        self._times.note_round(
+            len(runners), time.monotonic() - begun, {runner: spent for runner, _, spent in answers}
+        )
+        for _, answer, _ in answers:
             if isinstance(answer, EchelonError):
                 raise answer
-        answered = {runner for runner, _ in answers}
+        answered = {runner for runner, _, _ in answers}
         was_silent = bool((set(runners) - answered) & set(self._group.healthy_worker_ids()))
         self._fruitless = 0 if answered else _ROUNDS if was_silent else self._fruitless + 1
         self._restart_silent(set(runners) - answered, patience)
         self._warm = (self._warm - set(runners)) | answered
         if are_warm and len(answered) == len(runners):
             self._longest = max(self._longest, time.monotonic() - begun)
-        return dict(answers)
+        return {runner: answer for runner, answer, _ in answers}
+
+    def fetch(self, reference: Any) -> Any:
+        """Return what lies with a runner; None where that is lost."""
+        begun = time.monotonic()
+        try:
+            return ray.get(reference, timeout=float(self._config.sample_timeout_s))
+        except RayError:
+            return None
+        finally:
+            self._times.note_fetched(time.monotonic() - begun)
 
     @property
     def has_hope(self) -> bool:
@@ -147,13 +191,22 @@ class RemoteRunners:
             TrainingStopped: there were too many.
         """
         self._empty, self._fruitless = self._empty + 1 if is_empty else 0, 0
-        if self._empty >= self._config.env_config["empty_iterations"]:
+        if self._empty >= self._resources.empty_iterations:
             alive = self._group.num_healthy_remote_workers()
             of = f" ({alive} of {self.count} runners are alive)" if self.count else ""
             raise TrainingStopped(
                 f"no runner has given a sample for {self._empty} iterations{of}; see the first "
                 "error in the runners' logs, or sample in this process with resources.env_runners=0"
             )
+
+    def begin_iteration(self) -> None:
+        """Count its times from now on."""
+        self._times = IterationTimes()
+
+    def metrics(self, seconds: float) -> dict[str, float]:
+        """Return how many are alive, and what they did in an iteration of so many seconds."""
+        alive = self._group.num_healthy_remote_workers()
+        return {"runners": float(alive), **self._times.shares(seconds)}
 
     def ask_one(self, call: Callable[[Any], T]) -> T:
         """Return what `call(runner)` gives, on the one of this process or any other that answers.
@@ -191,6 +244,15 @@ class OnRemoteRunners(Algorithm):
         assert self._remote is not None
         return self._remote
 
+    def step(self) -> dict[str, Any]:
+        """One iteration, and what its runners did."""
+        begun = time.monotonic()
+        self.remote.begin_iteration()
+        result: dict[str, Any] = super().step()
+        if self.remote.count:
+            result[RUNNERS] = self.remote.metrics(time.monotonic() - begun)
+        return result
+
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
         """Take back the runners that are here again; RLlib's would wait for those that aren't."""
         return self.remote.take_back()
@@ -202,10 +264,14 @@ class OnRemoteRunners(Algorithm):
         super().cleanup()
 
 
-def _answer(runner: Any, call: Callable[[Any], T]) -> tuple[int, T | EchelonError]:
+def _answer(runner: Any, call: Callable[[Any], T]) -> tuple[int, T | EchelonError, Spent]:
     """Runs where the runner is. Errors are values here, because RLlib drops what a remote runner
     raises."""
+    begun, cpu = time.monotonic(), time.process_time()
+    answer: T | EchelonError
     try:
-        return runner.worker_index, call(runner)
+        answer = call(runner)
     except EchelonError as error:
-        return runner.worker_index, error
+        answer = error
+    spent = Spent(time.monotonic() - begun, time.process_time() - cpu)
+    return runner.worker_index, answer, spent

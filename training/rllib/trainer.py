@@ -39,12 +39,14 @@ from envs.errors import ConfigError
 from evaluation.artifact.actor import Actor
 from training.config import TrainingConfig
 from training.rllib.algorithms import check_capabilities
-from training.rllib.batched_runner import BatchedEnvRunner, RunnerSettings
+from training.rllib.batched_runner import BatchedEnvRunner
 from training.rllib.env_factory import EnvFactory
 from training.rllib.learners import on_learners
-from training.rllib.memory import free_for_each, require_room, simulator_bytes
+from training.rllib.memory import fragment_bytes, free_for_each, require_room, simulator_bytes
 from training.rllib.modules import module_specs, node_spaces, row_spaces
 from training.rllib.multi_agent_env import SupplyChainMultiAgentEnv
+from training.rllib.placement import require_nodes
+from training.rllib.remote_runners import RUNNERS
 from training.rllib.trajectory_runner import TrajectoryRunner
 
 _SAMPLING = (
@@ -86,7 +88,6 @@ def configure(
         env.agent_ids[int(node)]: group.name for group in env.groups for node in group.node_of_row
     }
     spaces = node_spaces(env) if output == "agents" else row_spaces(env)
-    settings = RunnerSettings(output, resources.threads, resources.device, resources.env_failures)
     is_ours = output in ("batch", "slopes")
     periods = resources.fragment_periods
     envs = algorithm.envs_at_once(env.num_rows, resources)
@@ -95,20 +96,18 @@ def configure(
         SupplyChainMultiAgentEnv,
         env_config={
             "env_factory": env_factory,
-            "settings": settings,
-            "episodes": resources.envs_per_runner,
-            "runners": resources.runners,
-            "empty_iterations": resources.empty_iterations,
-            "restart_wait": resources.restart_wait,
+            "output": output,
+            "resources": resources,
             "reward": env.reward_config,
+            "spaces": spaces,
         },
         disable_env_checking=True,
     )
     rllib.framework("torch")
     rllib.env_runners(
         env_runner_cls=_RUNNERS.get(output, BatchedEnvRunner),
-        # Ours takes in the others itself: RLlib would wait until all are there.
-        num_env_runners=min(1, resources.runners) if is_ours else resources.runners,
+        # Ours starts them itself: RLlib would wait until all are there.
+        num_env_runners=0 if is_ours else resources.runners,
         num_cpus_per_env_runner=resources.cpus_per_runner,
         num_gpus_per_env_runner=resources.gpus_per_runner,
         num_envs_per_env_runner=envs,
@@ -117,7 +116,11 @@ def configure(
     )
     rllib.learners(
         num_learners=resources.learners,
-        num_gpus_per_learner=resources.gpus_per_learner or float(resources.device == "cuda"),
+        num_cpus_per_learner=1,
+        num_gpus_per_learner=resources.learner.get("GPU", 0.0),
+        custom_resources_per_learner={
+            name: amount for name, amount in resources.learner.items() if name == "memory"
+        },
     )
     rllib.multi_agent(
         policies=tuple(spaces), policy_mapping_fn=functools.partial(_kind_of, kind_of_agent)
@@ -136,10 +139,14 @@ def configure(
         grad_clip_by="global_norm",
     )
     rllib.debugging(seed=config.seed, log_level="ERROR")
+    here = free_for_each(resources, is_remote=False)
+    if output == "batch" and resources.runners:  # of all of them, once more where they are merged
+        fragments = 2 * envs * resources.runners * fragment_bytes(env, periods)
+        require_room("the batch of all runners", fragments, here, resources)
     are_elsewhere = resources.runners and os.environ.get("RAY_ADDRESS")
     if not are_elsewhere:  # there, each runner looks at its own machine
         simulators = envs * max(1, resources.runners) * simulator_bytes(env)
-        require_room("the simulators", simulators, free_for_each(1, is_remote=False), rllib)
+        require_room("the simulators", simulators, here, resources)
     return rllib
 
 
@@ -154,17 +161,12 @@ def build_algorithm(env_factory: EnvFactory, config: TrainingConfig) -> Algorith
         ConfigError: a GPU is set and there is none, or the algorithm can't do what is set.
     """
     torch.set_num_threads(config.resources.threads)
-    resources = config.resources
-    if resources.device == "cuda" and not resources.learners and not torch.cuda.is_available():
-        raise ConfigError(
-            "resources.device is cuda, but torch finds no GPU on this machine; expected one; set "
-            "resources.device=cpu, or install a torch built for this GPU's driver"
-        )
+    require_nodes(config.resources)
     algorithm = config.algorithm
     factory = algorithm.env_factory(env_factory)
     algorithm.check_problem(factory)
     rllib = configure(algorithm.build(config), factory, config)
-    check_capabilities(algorithm, resources, rllib.env_config["reward"])
+    check_capabilities(algorithm, config.resources, rllib.env_config["reward"])
     return rllib.build_algo()
 
 
@@ -179,6 +181,7 @@ def iteration_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     for kind, values in learned.items():
         if kind != ALL_MODULES:
             numbers |= {f"learner/{kind}_{name}": values.get(name) for name in _LEARNING}
+    numbers |= {f"cluster/{name}": value for name, value in result.get(RUNNERS, {}).items()}
     for name in (ENV_RUNNER_SAMPLING_TIMER, LEARNER_UPDATE_TIMER):
         numbers[f"time/{name}_seconds"] = result.get(TIMERS, {}).get(name)
     finite = {name: float(value) for name, value in numbers.items() if value is not None}
@@ -201,7 +204,7 @@ def trained_actors(algorithm: Algorithm) -> dict[str, Actor]:
                 if name.startswith(prefix)
             }
         )
-        actors[kind] = actor.eval()
+        actors[kind] = actor.cpu().eval()
     return actors
 
 

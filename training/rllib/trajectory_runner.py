@@ -4,7 +4,7 @@ cost, on every worker's own simulator."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +55,7 @@ class Played(NamedTuple):
     """What there is to tell of a shard's trajectory."""
 
     slopes: Parameters  # of the mean loss of its episodes
-    node_cost: Floats  # [N] currency per period
+    cost: float  # currency per period
     demand: float  # units
     sold: float  # units of it that were served at once
     env_steps: int
@@ -84,9 +84,12 @@ class TrajectoryRunner(BatchedEnvRunner):
         self._trajectories = None
 
     def make_module(self) -> None:
-        """Build the modules, on the GPU if this process was given one."""
+        """Build the modules, on the GPU if this process is to use one."""
         super().make_module()
-        if self.settings.device == "cuda" and torch.cuda.is_available():
+        # Ray shows a node's GPUs to actors without any of their own, too.
+        has_own = self.worker_index == 0 or self.resources.gpus_per_runner > 0
+        is_wanted = self.env is not None and self.resources.device == "cuda" and has_own
+        if is_wanted and torch.cuda.is_available():
             for kind in self.module._rl_modules:
                 self.module[kind].unwrapped().to("cuda")
 
@@ -101,8 +104,10 @@ class TrajectoryRunner(BatchedEnvRunner):
         config = self.config
         return horizon_of(self.simulator, config.trajectory_periods, config.tail_periods)
 
-    def play(self, request: Request, shards: Sequence[Shard]) -> dict[int, Played | None]:
-        """By number of the shard; None where its episodes failed.
+    def play(
+        self, request: Request, shards: Sequence[Shard]
+    ) -> Iterator[tuple[int, Played | None]]:
+        """Play one shard after the other: its number, and None where its episodes failed.
 
         Raises:
             NonFiniteError: the simulator gave a NaN or an infinity.
@@ -110,16 +115,15 @@ class TrajectoryRunner(BatchedEnvRunner):
         """
         self.assert_healthy()
         self._take_over(request.actors)
-        played: dict[int, Played | None] = {}
         for shard in shards:
+            played = None
             try:
-                played[shard.number] = self._play_shard(request, shard, alone=len(shards) == 1)
+                played = self._play_shard(request, shard, alone=len(shards) == 1)
             except EchelonError:
                 raise
             except Exception as error:
                 self._count_failure(error, f"seed {self.stream_seed}, {shard}")
-                played[shard.number] = None
-        return played
+            yield shard.number, played
 
     def _play_shard(self, request: Request, shard: Shard, alone: bool) -> Played:
         trajectories = self._trajectories
@@ -132,7 +136,7 @@ class TrajectoryRunner(BatchedEnvRunner):
         trajectory = trajectories.play(shard, self._networks, self._size[1], alone)
         trajectories.reverse(self._networks, self._loss_weights(trajectory, request.unit))
         return Played(
-            self._slopes(), trajectory.node_cost, trajectory.demand, trajectory.sold,
+            self._slopes(), float(trajectory.node_cost.sum()), trajectory.demand, trajectory.sold,
             trajectory.periods * env.batch_size, float(env.shortage_price.mean()),
         )  # fmt: skip
 
@@ -156,7 +160,7 @@ class TrajectoryRunner(BatchedEnvRunner):
             periods, env.batch_size, plan.period_bytes / 1e6, plan.kept, plan.nbytes / 1e6,
             room / 1e6,
         )  # fmt: skip
-        require_room("a trajectory", plan.nbytes, free, self.config)
+        require_room("a trajectory", plan.nbytes, free, self.resources)
         return Trajectories(env, self.stream_seed, periods, plan.kept)
 
     def _begin_networks(self, trajectories: Trajectories) -> dict[str, NetworkSlopes]:

@@ -26,7 +26,8 @@ OPTIONS: dict[str, list[str]] = {
         "on_demand_nodes={pool: steady}", "+environment.AWS_ENDPOINT_URL=http://minio:9000",
         "+secrets.AWS_SESSION_TOKEN=session/token", "retries=0", "keep_seconds=0",
     ],
-    "the least": ["runners.most=0", "runners.least=0", "learners.most=0",
+    "the least": ["run='train scenario=retail resources=local'",
+                  "runners.most=0", "runners.least=0", "learners.most=0",
                   "secrets.AWS_ACCESS_KEY_ID=null", "environment={}"],
 }  # fmt: skip
 
@@ -184,6 +185,16 @@ def test_a_job_has_its_limits(capsys: pytest.CaptureFixture[str]) -> None:
         (["+secrets.MY_TOKEN=hush"], "not of the form SECRET/KEY"),
         (["head.memory=much"], "expected cpu > 0, memory such as 8Gi"),
         (["runners.most=0"], "expected 0 <= least <= most"),
+        (["learners.spot=true"], "learners are never placed on spot machines"),
+        (["run='train resources=cluster resources.env_runners=40'"], "expected 10 pods"),
+        (["run='train resources=cluster resources.memory_per_runner=9'"], "larger pods"),
+        (["runners.least=2"], "has use for 1"),
+        (["run='train resources=local'"], "set runners.least=0"),
+        (["run='train resources=cluster resources.device=cuda'"], "set head.gpu=1"),
+        (
+            ["run='train resources=cluster resources.learners=2 resources.device=cuda'"],
+            "set learners.most=2",
+        ),
         (["schedule=daily"], "expected five fields"),
         (["time_limit=0"], "expected seconds >= 1"),
     ],

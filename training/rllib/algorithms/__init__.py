@@ -37,6 +37,19 @@ def check_capabilities(
             f"{_name(algorithm)} finds slopes on its runners and only follows them on the learner; "
             "set resources.env_runners instead"
         )
+    if resources.gpus_per_runner and algorithm.samples != "slopes":
+        raise ConfigError(
+            f"resources.gpus_per_runner is {resources.gpus_per_runner}; expected 0, as runners of "
+            f"{_name(algorithm)} play on processors alone; leave it out: resources.device=cuda "
+            "gives the learner a GPU"
+        )
+    for name, plain in {"min_runners": 1, "memory_per_runner": 0.0, "placement": "pack"}.items():
+        if algorithm.asynchronous and getattr(resources, name) != plain:
+            raise ConfigError(
+                f"resources.{name} is {getattr(resources, name)}; expected {plain}, as RLlib "
+                f"starts the runners of {_name(algorithm)} in its own way; leave it out, or take "
+                f"{_others('asynchronous', False)}"
+            )
     if reward.target_fill_rate is not None and not algorithm.holds_fill_rate:
         raise ConfigError(
             f"reward.target_fill_rate is set; expected null, as {_name(algorithm)} moves no "

@@ -28,9 +28,9 @@ class AppoConfig(ImpalaConfig):
 
     def build(self, config: TrainingConfig) -> APPOConfig:
         """RLlib's own."""
-        from ray.rllib.algorithms.appo import APPOConfig  # Ray takes seconds to import
+        from training.rllib.placement import PlacedAPPOConfig  # Ray takes seconds to import
 
-        rllib = APPOConfig()
+        rllib = PlacedAPPOConfig()
         self.fill(rllib, config)
         rllib.training(clip_param=self.clip, use_kl_loss=False)
         return rllib

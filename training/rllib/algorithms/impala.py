@@ -33,9 +33,9 @@ class ImpalaConfig(AlgorithmConfig):
 
     def build(self, config: TrainingConfig) -> IMPALAConfig:
         """RLlib's own."""
-        from ray.rllib.algorithms.impala import IMPALAConfig  # Ray takes seconds to import
+        from training.rllib.placement import PlacedIMPALAConfig  # Ray takes seconds to import
 
-        rllib = IMPALAConfig()
+        rllib = PlacedIMPALAConfig()
         self.fill(rllib, config)
         return rllib
 
