@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import ray
 
@@ -41,16 +40,17 @@ class Account:
         self._first: float | None = None  # seconds until the first iteration was done
         self._start: float | None = None  # seconds before anything was learned
 
-    def go_on(self, kept: Mapping[str, Any]) -> None:
+    def go_on(self, kept: Mapping[str, float]) -> None:
         """Add what `kept` gave; once, by the process that resumes."""
         self._wall += float(kept["wall"])
         self._node_seconds += float(kept["node_seconds"])
-        self._start = kept["start"]
+        self._start = kept.get("start")
 
     @property
-    def kept(self) -> dict[str, float | None]:
+    def kept(self) -> dict[str, float]:
         """What a checkpoint holds of it."""
-        return {"wall": self._wall, "node_seconds": self._node_seconds, "start": self._start}
+        start = {} if self._start is None else {"start": self._start}
+        return {"wall": self._wall, "node_seconds": self._node_seconds, **start}
 
     def note(self) -> None:
         """Count up to now; after every iteration."""
