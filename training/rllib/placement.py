@@ -11,8 +11,6 @@ from typing import Any
 import ray
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.algorithms.appo import APPOConfig
-from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.util.placement_group import (
     PlacementGroup,
@@ -46,14 +44,6 @@ class PlacedLearners(AlgorithmConfig):
         if self.num_learners and placement_group is None and in_no_group():
             placement_group = _place_of_learners(self.env_config["resources"])
         return super().build_learner_group(placement_group=placement_group, **kwargs)
-
-
-class PlacedIMPALAConfig(PlacedLearners, IMPALAConfig):
-    """RLlib's IMPALA."""
-
-
-class PlacedAPPOConfig(PlacedLearners, APPOConfig):
-    """RLlib's APPO."""
 
 
 def in_no_group() -> bool:

@@ -28,7 +28,7 @@ class AppoConfig(ImpalaConfig):
 
     def build(self, config: TrainingConfig) -> APPOConfig:
         """RLlib's own."""
-        from training.rllib.placement import PlacedAPPOConfig  # Ray takes seconds to import
+        from training.rllib.asynchronous import PlacedAPPOConfig  # Ray takes seconds to import
 
         rllib = PlacedAPPOConfig()
         self.fill(rllib, config)

@@ -33,7 +33,7 @@ class ImpalaConfig(AlgorithmConfig):
 
     def build(self, config: TrainingConfig) -> IMPALAConfig:
         """RLlib's own."""
-        from training.rllib.placement import PlacedIMPALAConfig  # Ray takes seconds to import
+        from training.rllib.asynchronous import PlacedIMPALAConfig  # Ray takes seconds to import
 
         rllib = PlacedIMPALAConfig()
         self.fill(rllib, config)
