@@ -80,22 +80,29 @@ class Scaled:
 def noise_scales(scenario: str, shards: int, episodes: int, blocks: int) -> list[float]:
     """Episodes, by block of 5 x `ITERATIONS`: of one iteration it would be rough."""
     found: list[tuple[float, float]] = []
-    mean = pathwise._mean
 
-    def watched(played: Any) -> Any:
-        each = [_square(one.slopes) for one in played]
-        average = mean(played)
-        small, large = statistics.fmean(each), _square(average)
-        whole = shards * episodes
-        found.append((
-            (small - large) / (1.0 / episodes - 1.0 / whole),  # trace of the covariance
-            (whole * large - episodes * small) / (whole - episodes),  # squared gradient
-        ))  # fmt: skip
-        return average
+    class Watched(pathwise._Total):
+        def __init__(self) -> None:
+            super().__init__()
+            self.each: list[float] = []
+
+        def add(self, played: Any) -> None:
+            self.each.append(_square(played.slopes))
+            super().add(played)
+
+        def mean_slopes(self) -> Any:
+            average = super().mean_slopes()
+            small, large = statistics.fmean(self.each), _square(average)
+            whole = shards * episodes
+            found.append((
+                (small - large) / (1.0 / episodes - 1.0 / whole),  # trace of the covariance
+                (whole * large - episodes * small) / (whole - episodes),  # squared gradient
+            ))  # fmt: skip
+            return average
 
     scaled = Scaled("pathwise", scenario, 0, episodes * shards, shards)
     scales = []
-    with unittest.mock.patch.object(pathwise, "_mean", watched):
+    with unittest.mock.patch.object(pathwise, "_Total", Watched):
         for _ in range(blocks):
             found.clear()
             for _ in range(5 * ITERATIONS):
