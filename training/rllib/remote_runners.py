@@ -49,7 +49,7 @@ class RemoteRunners:
             self._start()
 
     def _start(self) -> None:
-        """Start all; return when they are there, or when only `min_runners` are after a while.
+        """Start all; return when they are there, or some while after `min_runners` are.
 
         Raises:
             TrainingStopped: too few could be started.
@@ -61,15 +61,15 @@ class RemoteRunners:
         self._group.add_workers(self.count, validate=False)
         for runner in self._manager.actor_ids():
             self._manager.set_actor_state(runner, healthy=False)
-        self.take_back(wait=self._wait)
         while len(self._group.healthy_worker_ids()) < resources.min_runners:
             # Those that are lost, not waiting for a node, are waited for as in any iteration.
             wait = resources.start_wait if self._pings else self._wait
             if time.monotonic() - begun > wait:
                 what = f"{resources.min_runners} of {self.count} runners"
                 raise not_started(what, resources.runner, wait)
-            if not self.take_back(wait=1.0):
+            if not self.take_back(wait=0.5):
                 time.sleep(0.1)
+        self.take_back(wait=self._wait)
 
     @property
     def _resources(self) -> ResourcesConfig:
