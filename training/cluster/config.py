@@ -119,7 +119,7 @@ class ClusterConfig:
             if is_secret_name(variable) or redact(value) != value:
                 raise ConfigError(
                     f"environment.{variable} would be a secret that stands in the manifest; "
-                    f"expected it in a secret: give +secrets.{variable}=SECRET/KEY."
+                    f"expected it in a secret, which is named under +secrets.{variable}."
                 )
         for variable, place in self.secrets.items():
             if place is not None and not _SECRET.fullmatch(place):

@@ -180,7 +180,7 @@ def test_a_job_has_its_limits(capsys: pytest.CaptureFixture[str]) -> None:
         (["run='train scenario=seriall'"], "Did you mean 'serial'?"),
         (["run='train \"'"], "No closing quotation"),
         (["run='train tracking.uri=http://ann:hush@host'"], "has a password"),
-        (["+environment.MY_TOKEN=hush"], "give +secrets.MY_TOKEN=SECRET/KEY"),
+        (["+environment.MY_TOKEN=hush"], "named under +secrets.MY_TOKEN"),
         (["+environment.HOST=http://ann:hush@host"], "would be a secret"),
         (["+secrets.MY_TOKEN=hush"], "not of the form SECRET/KEY"),
         (["head.memory=much"], "expected cpu > 0, memory such as 8Gi"),
