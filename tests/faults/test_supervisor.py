@@ -97,6 +97,7 @@ class Run:
         with self.world.clocks(), self._patched():
             wanted = self._live(0.0, self.folder / "undisturbed")
             assert self.life.told == self._all
+            assert wanted is not None
             assert wanted.has_best == (self.places.get(wanted.models) == wanted.best_iteration)
             undisturbed, self.numbers = self.numbers, {}
             self.saved.clear()

@@ -71,7 +71,7 @@ def _steps(before: Callable[[Any, int], None], after: Callable[[], None]) -> Ite
             after()
             return result
 
-        algorithm.train = step  # type: ignore[method-assign]
+        algorithm.train = step
         return algorithm
 
     with patch.object(job, "build_algorithm", build):
