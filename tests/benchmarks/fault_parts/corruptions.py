@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import logging
 import random
 import shutil
 from collections.abc import Callable
@@ -97,6 +98,7 @@ _KINDS: dict[str, Callable[[Path, Path, random.Random], None]] = {
 def corruptions(folder: Path, count: int) -> list[Row]:
     """One at a time; then everything is as it was again."""
     left, chance = Left(folder), random.Random(2)
+    logging.disable()  # thousands of warnings
     targets: dict[str, tuple[Path, list[str], Callable[[], None]]] = {
         "checkpoints": (left.run, [RECORD, *_below(left.run, "checkpoints/")], left.resume),
         "artifact": (left.run, _below(left.run, "policy/"), left.load),
@@ -122,6 +124,7 @@ def corruptions(folder: Path, count: int) -> list[Row]:
             path.write_bytes(content)
         if number % 1000 == 999:
             say(f"corruption {number + 1} of {count}: {len(unnoticed)} unnoticed")
+    logging.disable(logging.NOTSET)
     for line in unnoticed[:20]:
         say(line)
     told = "; ".join(f"{what} {how}: {n}" for (what, how), n in sorted(outcomes.items()))
