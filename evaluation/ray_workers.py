@@ -7,13 +7,19 @@ import logging
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import (
     NodeAffinitySchedulingStrategy,
@@ -27,6 +33,8 @@ from evaluation.tasks import Ended, Task
 
 T = TypeVar("T")
 _OPEN = "ECHELON_ALLOW_OPEN_RAY"  # in the environment, 1: Ray may do without a token
+_MOST_LOSSES = 3  # of a task's process
+
 _log = logging.getLogger(__name__)
 
 
@@ -42,45 +50,82 @@ def ray_workers(count: int, bundles: Sequence[Mapping[str, float]]) -> Iterator[
                 f"workers is {count}, of {each:g} CPUs each; Ray has {present:g} CPUs in all. "
                 "Set a lower workers, or add nodes."
             )
-        groups = [placement_group([dict(bundle) for bundle in bundles]) for _ in range(count)]
+        workers = RayWorkers(count, bundles)
         try:
-            yield RayWorkers(groups)
+            yield workers
         finally:
-            for group in groups:
-                remove_placement_group(group)
+            workers.close()
 
 
 class RayWorkers:
     """Workers that are Ray tasks, one at a time in each placement group."""
 
-    def __init__(self, groups: Sequence[PlacementGroup]) -> None:
-        self._groups = groups
+    def __init__(self, count: int, bundles: Sequence[Mapping[str, float]]) -> None:
+        self._bundles = [dict(bundle) for bundle in bundles]
+        self._groups = [placement_group(self._bundles) for _ in range(count)]
+
+    def close(self) -> None:
+        """Give the resources back."""
+        for group in self._groups:
+            remove_placement_group(group)
 
     def run(self, title: str, tasks: Sequence[Task[T]], progress: Progress) -> Iterator[Ended[T]]:
-        """Yield the tasks as they end. A task whose process dies ends with WorkerError."""
+        """Yield the tasks as they end.
+
+        One whose process is lost, with its node or alone, is done again where there is room; the
+        one that is lost each time ends with WorkerError.
+        """
         progress.phase(title, len(tasks))
         # Where this process is: elsewhere it could be lost with its node.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         messages = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-        waiting, free = list(enumerate(tasks)), list(self._groups)
+        waiting, free = list(range(len(tasks))), list(self._groups)
         running: dict[ray.ObjectRef[Any], tuple[int, PlacementGroup]] = {}
+        losses, done = Counter[int](), 0
         try:
-            for done in range(len(tasks)):
-                while waiting and free:
-                    index, task = waiting.pop(0)
-                    group = free.pop()
-                    running[_start(task, group, messages)] = index, group
-                while not (ready := ray.wait(list(running), timeout=1.0)[0]):
+            while done < len(tasks):
+                while waiting and (group := next(filter(_is_placed, free), None)) is not None:
+                    free.remove(group)
+                    index = waiting.pop(0)
+                    running[_start(tasks[index], group, messages)] = index, group
+                if not running:
+                    if not free[0].wait(timeout_seconds=1):
+                        progress.update(done, "waiting for a node with room")
+                    continue
+                ready, _ = ray.wait(list(running), timeout=1.0)
+                if not ready:
                     for text in messages.get_nowait_batch(messages.qsize()):
                         progress.update(done, text)
+                    continue
                 index, group = running.pop(ready[0])
+                ended = _ended(index, ready[0])
+                if isinstance(ended.error, WorkerError):
+                    group = self._placed_anew(group)
                 free.append(group)
-                progress.update(done + 1, tasks[index].name)
-                yield _ended(index, ready[0])
+                if isinstance(ended.error, WorkerError) and losses[index] < _MOST_LOSSES:
+                    losses[index] += 1
+                    waiting.insert(0, index)
+                    _log.warning("%s: %s It is done again.", tasks[index].name, ended.error)
+                    continue
+                done += 1
+                progress.update(done, tasks[index].name)
+                yield ended
         finally:
             for task_left in running:
                 ray.cancel(task_left, force=True)
             messages.shutdown(force=True)
+
+    def _placed_anew(self, lost: PlacementGroup) -> PlacementGroup:
+        """Resources in place of those that may be lost in part, wherever all of them are free."""
+        remove_placement_group(lost)
+        group = placement_group(self._bundles)
+        self._groups[self._groups.index(lost)] = group
+        return group
+
+
+def _is_placed(group: PlacementGroup) -> bool:
+    """Whether it has its resources: there may be no room for those that a lost node had."""
+    return bool(placement_group_table(group)["state"] == "CREATED")
 
 
 def _start(task: Task[Any], group: PlacementGroup, messages: Queue) -> Any:

@@ -16,7 +16,7 @@ class Task(Generic[T]):
     """Work whose result depends on nothing but `run`.
 
     run: from where to report progress to the result; it can be pickled, as the result can, because
-        it may run in another process.
+        it may run in another process, and once more where that process is lost.
     """
 
     name: str  # for people

@@ -40,15 +40,17 @@ def bound(argv: list[str]) -> int:
 def _run(composed: Composed[BoundCommand]) -> None:
     command, console = composed.command, make_console()
     scenario = build_scenario(command.scenario)
-    try:
-        found = solve_scenario(scenario, time_limit=command.time_limit)
-    except NotCovered as reason:
-        console.print(f"No exact optimum: {reason}.", highlight=False, soft_wrap=True)
-        with ConsoleProgress(console) as progress, open_workers(command.workers) as workers:
-            found = hindsight_bound(
-                scenario, traces=command.traces, seed=command.seed, split=command.split,
-                workers=workers, progress=progress,
-            )  # fmt: skip
+    with ConsoleProgress(console) as progress:
+        progress.phase("value iteration")
+        try:
+            found = solve_scenario(scenario, time_limit=command.time_limit)
+        except NotCovered as reason:
+            console.print(f"No exact optimum: {reason}.", highlight=False, soft_wrap=True)
+            with open_workers(min(command.workers, command.traces)) as workers:
+                found = hindsight_bound(
+                    scenario, traces=command.traces, seed=command.seed, split=command.split,
+                    workers=workers, progress=progress,
+                )  # fmt: skip
     console.print(bound_table(scenario, found))
     if found.says_nothing:
         of = f"network={command.network}" if command.network else f"scenario={scenario.name}"

@@ -59,7 +59,8 @@ def open_storage(uri: str) -> Storage:
     """
     from pyarrow import fs  # takes a while
 
-    scheme, _, rest = uri.partition("://") if is_uri(uri) else ("file", "", os.path.abspath(uri))
+    uri = uri if is_uri(uri) else os.path.abspath(uri)  # wherever it is asked from
+    scheme, _, rest = uri.partition("://") if is_uri(uri) else ("file", "", uri)
     if scheme == "file" and rest.startswith("/"):
         return Storage(uri.rstrip("/"), fs.LocalFileSystem(), os.path.normpath(rest))
     if scheme != "s3" or not rest.strip("/"):

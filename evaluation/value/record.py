@@ -21,6 +21,7 @@ from evaluation.optima.bound import Bound, BoundKind
 from evaluation.value.measure import Played
 from evaluation.value.verdict import Judgement, Prices, TrainedSeed, judge
 
+BOUND = "bound.json"
 Curve = tuple[tuple[float, ...], ...]  # points of (iteration, seconds, periods, validation cost)
 
 
@@ -129,7 +130,7 @@ def load_entry(folder: Path, label: str, seeds: int, prices: Prices, error: str 
     parts = [_read(folder / f"seed_{i}.json", _seed) for i in range(seeds)]
     found = [part for part in parts if part is not None]
     trained, curves = tuple(seed for seed, _ in found), tuple(curve for _, curve in found)
-    bound, no_bound = _read(folder / "bound.json", _bound) or (None, "not computed")
+    bound, no_bound = _read(folder / BOUND, _bound) or (None, "not computed")
     judgement = None
     played = classical.best.played
     if len(found) == seeds and seeds > 0 and played is not None:

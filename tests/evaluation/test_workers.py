@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from echelon import main
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ConfigError, WorkerError
 from envs.scenario import Scenario
@@ -26,7 +29,7 @@ from evaluation.progress import SILENT, Progress
 from evaluation.tasks import Ended, Task
 from evaluation.workers import IN_PROCESS, Workers, open_workers, results
 from tests.conftest import Recorder
-from tests.evaluation.worker_tasks import good, killed, where, with_an_actor, wrong
+from tests.evaluation.worker_tasks import good, killed, killed_once, where, with_an_actor, wrong
 
 
 @pytest.fixture
@@ -83,8 +86,24 @@ def test_reports_of_other_processes_arrive(on_ray: Workers, tmp_path: Path) -> N
         time.sleep(0.05)
 
 
-def test_a_dead_process_is_the_error_of_its_task(on_ray: Workers) -> None:
-    """The others go on."""
+def test_what_a_dead_process_did_is_done_again(
+    on_ray: Workers, tmp_path: Path, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after the loss of a node; it counts once."""
+    (tmp_path / "kill").touch()
+    tasks: list[Task[Any]] = [
+        Task("a", partial(killed_once, tmp_path / "kill")), Task("b", partial(good, 1))
+    ]  # fmt: skip
+    assert results(on_ray, "all", tasks, recorder) == ["done", 1]
+    assert "a: The worker process ended before its work did" in caplog.text
+    assert [done for done, text in recorder.updates if text in "ab"] == [1, 2]
+
+
+def test_a_dead_process_is_the_error_of_its_task(
+    on_ray: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it dies each time; the others go on."""
+    monkeypatch.setattr("evaluation.ray_workers._MOST_LOSSES", 0)
     tasks = [Task("a", killed), Task("b", partial(good, 1)), Task("c", partial(good, 2))]
     ended = sorted(on_ray.run("all", tasks, SILENT), key=lambda one: one.index)
     assert isinstance(ended[0].error, WorkerError)
@@ -113,6 +132,20 @@ def test_actors_of_a_task_have_the_resources_of_its_worker(ray_cluster: None) ->
         open_workers(2, [{"CPU": 1.0}] * 2),
     ):
         pass
+
+
+def test_a_bound_is_found_side_by_side(
+    ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command, with a line for what it is at; the same to the last digit that is printed."""
+    told = []
+    for count in (1, 2):
+        assert main(["bound", "scenario=beer_game", "smoke=true", f"workers={count}"]) == 0
+        printed = capsys.readouterr().out
+        assert "hindsight ..." in printed
+        told.append(re.findall(r"^.*hindsight linear programme", printed, re.M))
+    assert len(told[0]) == 1
+    assert told[0] == told[1]
 
 
 def test_one_worker_needs_no_ray(tmp_path: Path) -> None:

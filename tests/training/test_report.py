@@ -11,7 +11,10 @@ import pytest
 from mlflow import MlflowClient
 
 from echelon import main
+from evaluation.artifact.artifact import load_artifact
+from evaluation.files.storage import open_storage
 from evaluation.value.verdict import Verdict
+from training.job.stored_run import fetch_run
 
 ARGUMENTS = [
     "smoke=true",
@@ -23,6 +26,7 @@ ARGUMENTS = [
     "tracking.system_metrics=false",
     "workers=1",
     "pages=pages",
+    "storage=stored",
 ]
 
 
@@ -113,6 +117,22 @@ def test_resume_keeps_what_is_finished(workplace: Path, monkeypatch: pytest.Monk
     assert again["played"]["trace_cost"] == pytest.approx(first["played"]["trace_cost"])
 
 
+def test_it_is_there_on_another_machine(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the storage alone; what is finished isn't done again."""
+    place = workplace / "stored" / "run"
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", f"resume={place}", "workers=1", "scenarios=[lost_sales]"]) == 0
+    fetched = tmp_path / "outputs" / "fetched" / "run"
+    for name in ("classical.json", "seed_0.json", "bound.json"):
+        there = (workplace / "run" / "lost_sales" / name).read_text()
+        assert (fetched / "lost_sales" / name).read_text() == there
+    assert not (fetched / "lost_sales" / "seed_0").exists()
+    fetch_run(str(place / "lost_sales" / "seed_0"), tmp_path / "seed_0")
+    assert load_artifact(tmp_path / "seed_0" / "policy").manifest["scenario"] == "lost_sales"
+
+
 @pytest.mark.nightly
 def test_side_by_side_is_the_same(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -126,6 +146,18 @@ def test_side_by_side_is_the_same(
     assert good["bound"]["cost"] == one["bound"]["cost"]
     assert len(good["seeds"]) == 1
     assert bad["error"] == wrong["error"]
+    # Elsewhere one more seed is trained; the first one stays.
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    place = tmp_path / "stored" / "run"
+    options = [f"resume={place}", "workers=2", "seeds=2", "scenarios=[lost_sales]"]
+    assert main(["report", *options]) == 0
+    [entry] = json.loads((elsewhere / "outputs/fetched/run/report.json").read_text())["scenarios"]
+    assert entry["seeds"][0] == good["seeds"][0]
+    assert len(entry["seeds"]) == 2
+    stored = open_storage(str(place / "lost_sales"))
+    assert all(stored.at(name, "policy").folders() for name in ("seed_0", "seed_1"))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,14 @@ from tests.waiting import wait_for
 from training.commands.arguments import keep_record, network_of, with_resumed
 from training.job.checkpoint import CheckpointStore
 from training.job.run_record import RunRecord, checkpoints_of
-from training.job.stored_run import StoredRun, fetch_run, has_gone_on, run_uri, stored_run
+from training.job.stored_run import (
+    StoredRun,
+    fetch_run,
+    has_gone_on,
+    run_uri,
+    stored_part,
+    stored_run,
+)
 
 
 class Run:
@@ -99,6 +106,51 @@ def test_a_run_comes_back_elsewhere(run: Run, tmp_path: Path) -> None:
     shutil.copytree(run.uri, tmp_path / "moved")
     fetch_run(str(tmp_path / "moved"), tmp_path / "again")
     assert RunRecord.read(tmp_path / "again").storage == str(tmp_path / "moved")
+
+
+def test_what_another_node_has_stored_is_taken_where_it_is_farther(
+    run: Run, tmp_path: Path
+) -> None:
+    """Of a training in a sweep or a report, which goes from node to node."""
+    here, there = Run(tmp_path / "a"), Run(tmp_path / "b")
+    here.uri = there.uri = run.uri
+
+    def goes_on(node: Run, *steps: int) -> int:
+        with stored_part(node.folder, node.uri) as saved:
+            node.folder.mkdir(parents=True, exist_ok=True)
+            found = checkpoints_of(node.folder).latest_good()
+            for step in steps:
+                node.save(step, saved)
+        return 0 if found is None else found.step
+
+    shutil.rmtree(here.folder)
+    shutil.rmtree(there.folder)
+    assert goes_on(here, 1, 2) == 0
+    assert goes_on(there, 3, 4) == 2
+    assert goes_on(here, 5) == 4
+    shutil.rmtree(there.uri)
+    assert goes_on(here) == 5
+    assert there.stored == [1, 3, 4, 5]  # 1 is the best
+    with stored_part(tmp_path / "c", None):
+        assert not (tmp_path / "c").exists()
+
+
+def test_a_training_inside_of_a_run_is_kept(run: Run, tmp_path: Path) -> None:
+    """Of a sweep or a report, which is stored again and again in the place around it."""
+    part = Run(tmp_path / "part")
+    part.uri = f"{run.uri}/trial_000"
+    with stored_run(run.folder, run.uri, resumed=False, parts=["few"]) as saved:
+        with stored_part(part.folder, part.uri) as part_saved:
+            part.save(1, part_saved)
+        for step in range(1, 6):
+            (run.folder / "few").mkdir(exist_ok=True)
+            (run.folder / "few" / "classical.json").write_text(str(step))
+            run.save(step, saved)
+            run.wait_for(step)
+    assert part.stored == [1]
+    fetch_run(part.uri, tmp_path / "trial")
+    fetch_run(run.uri, tmp_path / "back")
+    assert (tmp_path / "back" / "few" / "classical.json").read_text() == "5"
 
 
 def test_a_used_place_is_refused(run: Run) -> None:

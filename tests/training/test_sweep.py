@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +21,9 @@ from envs.errors import ConfigError
 from evaluation.progress import SilentProgress
 from evaluation.tracking.tracker import Tracker
 from tests.settings import as_shipped
+from training.commands.sweep import Reports
 from training.commands.train import TrainCommand
+from training.job.checkpoint import Checkpoint
 from training.studies.sweep import Trial, TrialLog, as_markdown, read_space, trial_arguments
 from training.studies.trial_recorder import TrialRecorder
 
@@ -101,12 +106,40 @@ def test_a_trial_that_came_to_its_end_is_finished(reached: int, state: str, tmp_
             tmp_path, tracker, SilentProgress(), lambda _: ["a=1"], ("iteration", 4)
         )
         trial = SimpleNamespace(config={"trial": 0})
+        reports = Reports()
         for iteration in range(1, reached + 1):
-            result = {"iteration": iteration, "seconds": 0.1 * iteration, "cost": 5.0}
-            recorder.on_trial_result(iteration, [], trial, {**result, "ended": False})
+            reports.metrics(iteration, _validation(iteration))
+            recorder.on_trial_result(iteration, [], trial, reports.result())
         recorder.on_trial_complete(reached, [], trial)
     [ended] = TrialLog(tmp_path / "trials.jsonl").read()
     assert (ended.state, len(ended.curve)) == (state, reached)
+
+
+def _validation(iteration: int) -> dict[str, float]:
+    return {"validation/cost_per_period": 9.0 - iteration, "time/train_seconds": 0.1 * iteration}
+
+
+def test_a_trial_that_begins_anew_has_each_validation_once(tmp_path: Path) -> None:
+    """It tells of those before its checkpoint, too, but for the base policy's: another process may
+    have learned them, and those after it are lost."""
+    first, second = Reports(), Reports()
+    for iteration in (1, 2, 3):
+        first.metrics(iteration, _validation(iteration))
+    curve = [[0, 0.0, 0.0, 8.5], [1, 0.1, 64.0, 8.0], [2, 0.2, 128.0, 7.0]]
+    meta = {"base_cost": 8.5, "curve": curve}
+    second.go_on(Checkpoint(2, tmp_path, meta))
+    assert second.result()["curve"] == [(1, 0.1, 8.0), (2, 0.2, 7.0)]
+    second.metrics(3, _validation(3))
+    told = second.result("finished")
+    assert told["curve"] == first.result()["curve"]
+    assert (told["iteration"], told["cost"], told["ended"]) == (3, 6.0, "finished")
+
+
+def test_a_trial_may_be_validated_before_it_learns() -> None:
+    """As with imitate.policy; then it is of the trial."""
+    reports = Reports()
+    reports.metrics(0, {"validation/cost_per_period": 4.0})
+    assert reports.result()["curve"] == [(0, 0.0, 4.0)]
 
 
 @pytest.mark.nightly
@@ -134,3 +167,17 @@ def test_a_sweep_goes_on_where_it_was_stopped(
     best = tmp_path / "there" / f"trial_{trials[0]['number']:03d}"
     assert (best / "evaluation.json").exists()
     assert (best / "policy").is_dir()
+
+
+@pytest.mark.nightly
+def test_a_trial_that_loses_its_node_is_kept(tmp_path: Path) -> None:
+    """On a Ray of two nodes, see tests/training/sweep_nodes.py."""
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training.sweep_nodes"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "weights are those of a training that lost nothing" in done.stdout
+    assert "Trial 0 was lost (" in done.stdout

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from conf.arguments import leaves, parsed
 from envs.errors import ConfigError, EchelonError
 from envs.redact import redact_tree
@@ -69,6 +71,16 @@ def keep_record(folder: Path, record: RunRecord) -> None:
     if network is not None and not (folder / _NETWORK).exists():
         (folder / _NETWORK).mkdir()
         shutil.copyfile(network, folder / _NETWORK / network.name)
+
+
+def say_where(record: RunRecord, console: Console) -> None:
+    """Print where the copy is, if one is kept, and how to go on with it."""
+    if record.storage is not None:
+        console.print(
+            f"A copy is kept in {record.storage}: echelon {record.command} "
+            f"resume={record.storage} goes on with it on any machine.",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def with_resumed(

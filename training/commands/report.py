@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import Console
 from rich.table import Table
@@ -30,13 +30,24 @@ from evaluation.value.features import features_of
 from evaluation.value.page import as_html
 from evaluation.value.pages import write_pages
 from evaluation.value.plots import curves_picture
-from evaluation.value.record import Entry, folder_name, load_entry, write_part
+from evaluation.value.record import (
+    BOUND,
+    Entry,
+    folder_name,
+    load_entry,
+    plain_bound,
+    write_part,
+)
 from evaluation.value.tables import HEADINGS, as_json, as_markdown, costs_text, row_of, tree_text
 from evaluation.value.tree import Advice, VerdictTree, fit_tree
 from evaluation.value.verdict import Prices
-from evaluation.workers import open_workers, prepare_ray
-from training.commands.arguments import keep_record, record_of, with_resumed
+from evaluation.workers import Workers, open_workers, prepare_ray
+from training.commands.arguments import keep_record, record_of, say_where, with_resumed
 from training.commands.train import TrainCommand
+from training.job.stored_run import stored_run
+
+if TYPE_CHECKING:  # Ray takes seconds to import
+    from training.studies.study import Step, Study
 
 _log = logging.getLogger(__name__)
 _RESUMED = "a report, such as outputs/report/20260101_120000_000"
@@ -70,6 +81,7 @@ class ReportCommand(CommandConfig):
     choose: ChooseConfig
     pages: str | None
     out: str | None
+    storage: str | None
     smoke: bool
     smoke_overrides: dict[str, Any]
 
@@ -90,13 +102,25 @@ class _Report:
     def __init__(self, composed: Composed[ReportCommand]) -> None:
         command = composed.command
         self.folder, self.command = composed.folder.absolute(), command
-        self.studies = [_study(label, composed) for label in command.scenarios]
+        self.studies: list[Study] = [_study(label, composed) for label in command.scenarios]
         self.prices = Prices(command.currency_per_cpu_hour, command.service_tolerance)
         self.advised = {
             label: features_of(build_scenario(_train_command(label, command).scenario).compiled)
             for label in command.advise
         }
         self.errors: dict[str, str] = {}
+
+    def store_in(self, storage: str | None) -> None:
+        """Keep copies of the trainings in the copy of the report."""
+        if storage is not None:
+            self.studies = [
+                replace(one, storage=f"{storage}/{one.folder.name}") for one in self.studies
+            ]
+
+    def folders(self) -> set[str]:
+        """The names of the scenarios' folders, those of an earlier command, too."""
+        there = {path.name for path in self.folder.iterdir() if path.is_dir()}
+        return there | {one.folder.name for one in self.studies}
 
     def publish(self) -> tuple[list[Entry], VerdictTree | None, dict[str, Advice]]:
         """Write report.html, report.md and report.json from the records on disk."""
@@ -127,21 +151,27 @@ class _Report:
 def _run(composed: Composed[ReportCommand]) -> bool:
     """Make one report; returns whether a scenario failed."""
     composed, console = _with_network(composed), make_console()
-    command = composed.command
+    command, resumed = composed.command, composed.command.resume is not None
     _check(command)
     report = _Report(composed)
-    with Tracker(command.tracking, composed.folder, resumed=command.resume is not None) as tracker:
+    with contextlib.ExitStack() as stack:
+        tracker = stack.enter_context(Tracker(command.tracking, composed.folder, resumed=resumed))
         # Its parts say themselves what they were made with.
         record = record_of(composed.folder, "report", composed.arguments, composed.resolved, None)
         keep_record(composed.folder, record)
         composed.write()
+        say_where(record, console)
+        report.store_in(record.storage)
+        saved = stack.enter_context(
+            stored_run(report.folder, record.storage, resumed=resumed, parts=report.folders())
+        )
         tracker.start(
             f"report {len(report.studies)} scenarios",
             params={"scenarios": ",".join(command.scenarios), "seeds": command.seeds,
                     "traces": command.traces, "train_seconds": command.train_seconds},
             tags={"command": "report"},
         )  # fmt: skip
-        _work(report, console)
+        _work(report, console, saved)
         entries, tree, advice = report.publish()
         _write_pages(composed, entries, console)
         tracker.log_metrics(0, _metrics(entries))
@@ -186,30 +216,42 @@ def _scenario_name(label: str) -> str:
     return Path(name.partition("=")[2]).stem if name.startswith("network=") else name
 
 
-def _work(report: _Report, console: Console) -> None:
-    from training.studies.study import find_bound, study  # Ray takes seconds to import
+def _work(report: _Report, console: Console, saved: Callable[[], None]) -> None:
+    """Do what isn't done: first the rules, from which learning starts. saved: called after each."""
+    from evaluation.ray_workers import ray_session  # Ray takes seconds to import
+    from training.studies.study import rules, trainings
 
-    tasks, owners = list[Task[None]](), []
-    for one in report.studies:
-        tasks.append(Task(one.label, partial(study, one)))
-        owners.append(one)
-        if not (one.folder / "bound.json").exists():
-            tasks.append(Task(f"{one.label}, bound", partial(find_bound, one)))
-            owners.append(one)
-    bundles = max((one.train.resources.bundles for one in report.studies), key=len)
+    resources = [one.train.resources for one in report.studies]
+    bundles = max((one.bundles for one in resources), key=len)
     with (
         ConsoleProgress(console) as progress,
         open_workers(report.command.workers, bundles) as workers,
     ):
-        for ended in workers.run("report", tasks, progress):
-            name, one = tasks[ended.index].name, owners[ended.index]
-            error = "" if ended.error is None else _one_line(ended.error)
-            if error and name == one.label:
-                report.errors[name] = error
-            elif error:
-                write_part(one.folder / "bound.json", {"bound": None, "why_not": error})
-            console.print(f"{name}: {error or 'done'}", highlight=False, soft_wrap=True)
-            report.publish()  # an interrupted report is a report of what was finished
+        _do("rules", rules(report.studies), report, workers, progress, saved)
+        steps = trainings(report.studies)
+        # One Ray for all trainings that run in this process.
+        cpus = max(one.cpus for one in resources)
+        with ray_session(cpus) if steps else contextlib.nullcontext():
+            _do("trainings", steps, report, workers, progress, saved)
+
+
+def _do(
+    title: str, steps: Sequence[Step], report: _Report, workers: Workers,
+    progress: ConsoleProgress, saved: Callable[[], None],
+) -> None:  # fmt: skip
+    tasks = [Task(step.name, step.run) for step in steps]
+    for ended in workers.run(title, tasks, progress):
+        step = steps[ended.index]
+        part, error = ended.value, "" if ended.error is None else _one_line(ended.error)
+        if error and step.file == BOUND:  # a report does without
+            part = plain_bound(None, error)
+        if part is None:
+            report.errors.setdefault(step.study.label, error)
+        else:
+            write_part(step.study.folder / step.file, part)
+        progress.console.print(f"{step.name}: {error or 'done'}", highlight=False, soft_wrap=True)
+        report.publish()  # an interrupted report is a report of what was finished
+        saved()
 
 
 def _one_line(error: Exception) -> str:
@@ -267,7 +309,7 @@ def _train_command(label: str, command: ReportCommand) -> TrainCommand:
     return next(compose_runs(TrainCommand, arguments)).command
 
 
-def _study(label: str, composed: Composed[ReportCommand]) -> Any:
+def _study(label: str, composed: Composed[ReportCommand]) -> Study:
     from training.studies.study import Study  # Ray takes seconds to import
 
     command, name = composed.command, _scenario_name(label)
@@ -289,6 +331,7 @@ def _study(label: str, composed: Composed[ReportCommand]) -> Any:
         choose=command.choose,
         bound_traces=min(command.bound_traces, command.traces),
         bound_seconds=command.bound_seconds,
+        storage=None,
     )
 
 

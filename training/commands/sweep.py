@@ -10,10 +10,10 @@ import contextlib
 import dataclasses
 import functools
 import json
+import logging
 import math
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ from rich.console import Console
 
 from conf.arguments import leaves
 from conf.compose import CommandConfig, Composed, compose_runs
-from envs.errors import ConfigError
+from envs.errors import ConfigError, EchelonError, StorageError
 from envs.scenarios import build_scenario
 from evaluation.comparison.plots import save_figure
 from evaluation.comparison.units import cost_unit
@@ -34,15 +34,20 @@ from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.choose import choose_base_policy
 from evaluation.workers import prepare_ray
-from training.commands.arguments import keep_record, record_of, with_resumed
+from training.commands.arguments import keep_record, record_of, say_where, with_resumed
 from training.commands.train import MAY_DIFFER, TrainCommand, publish
-from training.job.stored_run import fetch_run, has_gone_on, stored_run
+from training.job.checkpoint import Checkpoint
+from training.job.run_record import checkpoints_of
+from training.job.stored_run import stored_part, stored_run
 
+_MOST_LOSSES = 10  # of a trial's process: spot machines go often, what takes too much memory too
 _RESUMED = "a sweep, such as outputs/sweep/20260101_120000_000"
 _MAY_DIFFER = (
     "trials", "workers", "grace", "register", "tracking", "resume", "out", "storage",
     *(f"training.{key}" for key in MAY_DIFFER if not key.startswith(("algorithm.", "time_"))),
 )  # fmt: skip
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ def sweep(argv: list[str]) -> int:
     for name, value in (
         ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1"),
         ("RAY_AIR_NEW_OUTPUT", "0"),
+        ("TUNE_PRINT_ALL_TRIAL_ERRORS", "0"),  # a traceback each time a trial loses its node
         ("OMP_NUM_THREADS", "1"),
     ):
         os.environ.setdefault(name, value)
@@ -101,6 +107,7 @@ def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
         record = record_of(folder, "sweep", arguments, resolved, _MAY_DIFFER)
         keep_record(folder, record)
         composed.write()
+        say_where(record, console)
         saved = stack.enter_context(stored_run(folder, record.storage, resumed=resumed))
         tracker.start(
             f"sweep {fixed.command.scenario.name}",
@@ -164,57 +171,87 @@ def _trial(
 ) -> None:  # fmt: skip
     """Runs in a Ray actor: one training, which reports every validation to Tune.
 
-    home: the working directory of the command, which paths in options count from.
-    storage: where the copy of the sweep is kept; a trial that was on another node goes on from it.
-    """
-    from ray import tune
+    Where its node or process is lost, Tune starts it anew, on any node; it goes on from the last
+    checkpoint in the folder, if nodes share it, else in the storage.
 
+    home: the working directory of the command, which paths in options count from.
+    storage: where the copy of the sweep is kept.
+    """
     from training.job.train import train
 
     with contextlib.suppress(OSError):  # another node may not have it
         os.chdir(home)
-    number, reports = int(config["trial"]), _Reports()
+    number, reports = int(config["trial"]), Reports()
     trial = folder / _name(number)
-    own = [f"out={trial}", "tracking.enabled=false", "test.traces=2"]
-    composed = _composed([*options, *drawn(number), *own])
-    scenario = build_scenario(composed.command.scenario)
-    scenario = dataclasses.replace(scenario, policy_params=parameters)
-    with _stored_trial(trial, storage) as saved:
-        composed.write()
-        train(scenario, composed.command, trial, reports, saved)
-    tune.report({**reports.last, "ended": True})
+    try:
+        own = [f"out={trial}", "tracking.enabled=false", "test.traces=2"]
+        composed = _composed([*options, *drawn(number), *own])
+        scenario = build_scenario(composed.command.scenario)
+        scenario = dataclasses.replace(scenario, policy_params=parameters)
+        with stored_part(trial, _place(storage, number)) as saved:
+            composed.write()
+            reports.go_on(checkpoints_of(trial).latest_good())
+            train(scenario, composed.command, trial, reports, saved)
+    except Exception as error:
+        if _is_of_cluster(error):
+            raise
+        _log.error("Trial %d failed:", number, exc_info=error)
+        why = str(error) if isinstance(error, EchelonError) else f"{type(error).__name__}: {error}"
+        reports.tell("failed", " ".join(why.split())[:300])
+    else:
+        reports.tell("finished")
+
+
+def _is_of_cluster(error: Exception) -> bool:
+    """Whether the same training may succeed if it is tried again."""
+    from ray.exceptions import RayError, RayTaskError
+
+    return isinstance(error, RayError | StorageError) and not isinstance(error, RayTaskError)
 
 
 def _name(number: int) -> str:
     return f"trial_{number:03d}"
 
 
-@contextlib.contextmanager
-def _stored_trial(folder: Path, storage: str | None) -> Iterator[Callable[[], None]]:
-    """As `stored_run`; what another node has stored of the trial is fetched first."""
-    uri = None if storage is None else f"{storage}/{folder.name}"
-    if uri is not None and has_gone_on(uri, folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        fetch_run(uri, folder)
-    with stored_run(folder, uri, resumed=True) as saved:
-        yield saved
+def _place(storage: str | None, number: int) -> str | None:
+    """Where the copy of a trial is kept."""
+    return None if storage is None else f"{storage}/{_name(number)}"
 
 
-class _Reports(SilentProgress):
-    """Passes validations on to Tune."""
+class Reports(SilentProgress):
+    """Passes validations on to Tune, each time with those before it: some may be of another
+    process, or told to another one."""
 
     def __init__(self) -> None:
-        self.last: dict[str, Any] = {"cost": math.inf, "seconds": 0.0, "iteration": 0}
+        self._curve: list[tuple[int, float, float]] = []  # (iteration, seconds, cost)
+
+    def go_on(self, checkpoint: Checkpoint | None) -> None:
+        """Take what the training has validated so far; the base policy isn't of the training."""
+        if checkpoint is not None:
+            base = checkpoint.value("base_cost", float)
+            points = checkpoint.value("curve", list)
+            self._curve = [(i, s, cost) for i, s, _, cost in points if i > 0 or cost != base]
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Report a validation; other iterations are ignored."""
+        """Tell of a validation; other iterations are ignored."""
+        if "validation/cost_per_period" in values:
+            seconds = values.get("time/train_seconds", 0.0)  # none at the beginning
+            self._curve.append((step, seconds, values["validation/cost_per_period"]))
+            self.tell()
+
+    def tell(self, ended: str = "", why: str = "") -> None:
+        """Report to Tune."""
         from ray import tune
 
-        if "validation/cost_per_period" in values:
-            seconds = values["time/train_seconds"]
-            cost = values["validation/cost_per_period"]
-            self.last = {"cost": cost, "seconds": seconds, "iteration": step}
-            tune.report({**self.last, "ended": False})
+        tune.report(self.result(ended, why))
+
+    def result(self, ended: str = "", why: str = "") -> dict[str, Any]:
+        """Return what Tune is told. ended: the state of a trial that has; why: of a failure."""
+        iteration, seconds, cost = self._curve[-1] if self._curve else (0, 0.0, math.inf)
+        return {
+            "iteration": iteration, "seconds": seconds, "cost": cost, "curve": [*self._curve],
+            "ended": ended, "why": why,
+        }  # fmt: skip
 
 
 def _search(
@@ -255,7 +292,9 @@ def _search(
             ),
         ),
         run_config=tune.RunConfig(
+            # The folder is written by this process alone: trials keep their own checkpoints.
             name="tune", storage_path=str(folder), verbose=0, callbacks=[recorder],
+            failure_config=tune.FailureConfig(max_failures=_MOST_LOSSES),
         ),
     )  # fmt: skip
     tuner.fit()
@@ -298,7 +337,12 @@ def _test_best(
     )
     console.print(f"Best: trial {best.number}, {' '.join(best.arguments)}", highlight=False)
     cpus = chosen.command.resources.cpus
-    with _stored_trial(folder, storage) as saved:
+    with stored_part(folder, _place(storage, best.number)) as saved:
+        if checkpoints_of(folder).latest_good() is None:
+            _log.warning(
+                "No checkpoint of trial %d is in '%s': it is trained anew. Nodes that share no "
+                "folder need storage=.", best.number, folder,
+            )  # fmt: skip
         with ConsoleProgress(console) as progress, ray_session(cpus):
             outcome = train(scenario, chosen.command, folder, progress, saved)
         publish(outcome, chosen, tracker, console)

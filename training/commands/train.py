@@ -25,7 +25,7 @@ from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.choose import choose_base_policy
 from evaluation.workers import prepare_ray
-from training.commands.arguments import keep_record, record_of, with_resumed
+from training.commands.arguments import keep_record, record_of, say_where, with_resumed
 from training.config import Settings
 from training.job.run_record import RECORD, checkpoints_of
 from training.job.stopping import how_to_go_on
@@ -100,11 +100,7 @@ def _run(composed: Composed[TrainCommand]) -> None:
             command.imitate.teacher(scenario)
         keep_record(composed.folder, record)
         composed.write()
-        if record.storage is not None:
-            console.print(
-                f"A copy is kept in {record.storage}: echelon train resume={record.storage} goes "
-                "on with it on any machine.", highlight=False, soft_wrap=True,
-            )  # fmt: skip
+        say_where(record, console)
         from evaluation.ray_workers import (  # Ray takes seconds to import
             joined_cluster,
             ray_session,

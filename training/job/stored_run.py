@@ -13,6 +13,8 @@ No folder is ever written twice: the last part of its name is the number of the 
 than that of any before it, a count, and chance. So a process that lives on after another one has
 taken over, or a request that arrives late, replaces nothing, and the higher name is the newer one.
 
+Trainings inside of a sweep or a report have places of their own below it.
+
 What a storage refuses is tried again with the next checkpoint, and said once.
 """
 
@@ -28,7 +30,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -43,7 +45,7 @@ CHECKPOINTS, POLICY, RECORDS = "checkpoints", "policy", "record"
 _OWNER = "owner.json"
 _STORED = "stored.json"  # of a record: what belongs to it; of a run folder: what it knows of
 _VERSION = re.compile(r"(\d{6})_\d{6}_[0-9a-f]{8}")  # of a folder: its last name
-_FOLDERS = ("network", "plots")  # of small files, which belong to the record
+_FOLDERS = ("network", "plots")  # whose files belong to the record
 _PATIENCE = 60.0  # seconds without progress that the end of a run waits for the storage
 _HURRY = 8.0  # of a run that was told to stop
 
@@ -59,16 +61,36 @@ def run_uri(storage: str, folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def stored_run(folder: Path, uri: str | None, *, resumed: bool) -> Iterator[Callable[[], None]]:
+def stored_run(
+    folder: Path, uri: str | None, *, resumed: bool, parts: Collection[str] = ()
+) -> Iterator[Callable[[], None]]:
     """Keep a copy of the run at `uri` while the block runs; None: keep none.
+
+    parts: more folders whose files belong to the record.
 
     Yields what is to be called when something new is saved.
     """
     if uri is None:
         yield lambda: None
     else:
-        with StoredRun(folder, open_storage(uri), resumed=resumed) as run:
+        with StoredRun(folder, open_storage(uri), resumed=resumed, parts=parts) as run:
             yield run.saved
+
+
+@contextlib.contextmanager
+def stored_part(folder: Path, uri: str | None) -> Iterator[Callable[[], None]]:
+    """As `stored_run`, for a training of a sweep or a report: another node may have begun it.
+
+    What that has stored is fetched first.
+    """
+    if uri is not None and has_gone_on(uri, folder):
+        fetched = folder.with_name(f".{folder.name}.fetched")
+        shutil.rmtree(fetched, ignore_errors=True)
+        fetch_run(uri, fetched)
+        shutil.rmtree(folder, ignore_errors=True)
+        fetched.rename(folder)
+    with stored_run(folder, uri, resumed=True) as saved:
+        yield saved
 
 
 def has_gone_on(uri: str, folder: Path) -> bool:
@@ -166,8 +188,11 @@ class StoredRun:
     policy could not be stored.
     """
 
-    def __init__(self, folder: Path, storage: Storage, *, resumed: bool) -> None:
+    def __init__(
+        self, folder: Path, storage: Storage, *, resumed: bool, parts: Collection[str] = ()
+    ) -> None:
         self.folder, self.storage = folder, storage
+        self._folders = {*_FOLDERS, *parts}
         self._is_resumed = resumed
         self._token = secrets.token_hex(16)
         self._number = self._count = 0  # of this process; of the folders that it has stored
@@ -334,23 +359,23 @@ class StoredRun:
     def _copy_record(self, target: Path) -> None:
         folders = {name: place for name, (place, _) in self._stored.items()}
         write_sealed(target / _STORED, {"folders": folders})
-        for path in sorted(self.folder.iterdir()):
-            if path.name.startswith(".") or path.name.endswith(".lock") or path.name == _STORED:
-                continue
-            if path.is_file():
-                shutil.copyfile(path, target / path.name)
-            elif path.name in _FOLDERS:
-                shutil.copytree(path, target / path.name)
+        for folder in (self.folder, *(self.folder / name for name in sorted(self._folders))):
+            for path in sorted(folder.glob("[!.]*")):
+                if path.is_file() and path.suffix != ".lock" and path.name != _STORED:
+                    copy = target / path.relative_to(self.folder)
+                    copy.parent.mkdir(exist_ok=True)
+                    shutil.copyfile(path, copy)
 
     def _remove_all_but(self, kept: set[str]) -> None:
         """Of what this process and earlier ones have stored, whole or not."""
         newest = f"{self._number:06d}_{self._count:06d}_{self._token[:8]}"
+        own = (CHECKPOINTS, POLICY, RECORDS)  # else it is of a training inside of this run
         parts = (name.split("/") for name in self.storage.files())
         found = {
             "/".join(part[: i + 1])
             for part in parts
             for i, name in enumerate(part)
-            if _VERSION.fullmatch(name) and name < newest
+            if part[0] in own and _VERSION.fullmatch(name) and name < newest
         }
         for place in sorted(found - kept):
             self.storage.at(place).remove()

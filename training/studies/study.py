@@ -1,15 +1,16 @@
 """The work behind one line of the value report: tune the rules, train some seeds, find the bound.
 
-Each step leaves a file in the scenario's folder (`evaluation.value.record`); a step whose file is
-there isn't done again.
+Each step gives what its file in the scenario's folder holds (`evaluation.value.record`). It may run
+on another node: of the report's folder it needs nothing, and leaves a training's run folder there.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +25,23 @@ from evaluation.artifact.transfer import learned_competitor, seen_in_training
 from evaluation.comparison.rollout import Competitor, play
 from evaluation.optima.bounds import best_bound
 from evaluation.progress import PrefixedProgress, Progress
-from evaluation.ray_workers import ray_session
 from evaluation.tuning.config import ChooseConfig, TimedTuneConfig
 from evaluation.tuning.search import tune_policy
 from evaluation.value.candidates import candidates
 from evaluation.value.features import features_of, sku_classes
 from evaluation.value.measure import Played, measure
 from evaluation.value.record import (
+    BOUND,
     ClassicalPart,
     PolicyRecord,
     plain_bound,
     read_part,
-    write_part,
 )
 from evaluation.value.verdict import TrainedSeed
 from training.config import Settings, TestConfig
 from training.job.export import export
 from training.job.run_record import checkpoints_of
+from training.job.stored_run import stored_part
 from training.job.train import train
 
 _CHECKPOINT_EVERY = 50  # iterations
@@ -66,51 +67,80 @@ class Study:
     choose: ChooseConfig
     bound_traces: int
     bound_seconds: float
+    storage: str | None  # where a copy of the folder is kept
 
 
-def study(job: Study, progress: Progress) -> None:
-    """Do the classical part and every seed. Raises EchelonError with the cause."""
+@dataclass(frozen=True)
+class Step:
+    """A file of a study that isn't there yet."""
+
+    study: Study
+    file: str
+    name: str  # for people
+    run: Callable[[Progress], dict[str, Any]]  # gives what the file holds
+
+
+def rules(studies: Iterable[Study]) -> list[Step]:
+    """Return what has to be tuned before anything is trained.
+
+    Raises ConfigError where the files that are there were made with other numbers.
+    """
+    steps = []
+    for one in studies:
+        part = ClassicalPart.read(one.folder)
+        if part is None:
+            steps.append(Step(one, "classical.json", one.label, partial(classical, one)))
+        elif (part.traces, part.seed) != (one.traces, one.seed):
+            raise ConfigError(
+                f"'{one.folder}' was made with traces={part.traces} seed={part.seed}, not "
+                f"traces={one.traces} seed={one.seed}; resume with the same numbers, or start a "
+                "new report."
+            )
+    return steps
+
+
+def trainings(studies: Iterable[Study]) -> list[Step]:
+    """Return what has to be trained, where the rules are tuned; then what bounds are missing."""
+    steps, bounds = [], []
+    for one in studies:
+        part = ClassicalPart.read(one.folder)
+        if part is not None:
+            for i in range(one.seeds):
+                name = f"{one.label}, seed {i}"
+                steps.append(Step(one, f"seed_{i}.json", name, partial(seed, one, part, i)))
+        bounds.append(Step(one, BOUND, f"{one.label}, bound", partial(bound, one)))
+    return [s for s in (*steps, *bounds) if read_part(s.study.folder / s.file) is None]
+
+
+def classical(job: Study, progress: Progress) -> dict[str, Any]:
+    """Tune and play the classical policies: what classical.json holds. Raises EchelonError."""
     progress = PrefixedProgress(progress, job.label)
-    scenario = build_scenario(job.scenario)
-    path = job.folder / "classical.json"
-    part = ClassicalPart.read(job.folder)
-    if part is None:
-        part = _classical(scenario, job, progress)
-        write_part(path, asdict(part))
-    if (part.traces, part.seed) != (job.traces, job.seed):
-        raise ConfigError(
-            f"'{path}' was made with traces={part.traces} seed={part.seed}, not traces={job.traces}"
-            f" seed={job.seed}; resume with the same numbers, or start a new report."
-        )
-    scenario = _with_base(scenario, part)
-    targets = {i: job.folder / f"seed_{i}.json" for i in range(job.seeds)}
-    missing = [i for i, target in targets.items() if read_part(target) is None]
+    return asdict(_classical(build_scenario(job.scenario), job, progress))
+
+
+def seed(job: Study, part: ClassicalPart, index: int, progress: Progress) -> dict[str, Any]:
+    """Train a policy, or take the artifact, and play it: what seed_INDEX.json holds.
+
+    part: what `classical` gave. Raises EchelonError.
+    """
+    scenario = _with_base(build_scenario(job.scenario), part)
     if job.artifacts:
-        for i in missing:
-            write_part(targets[i], _from_artifact(scenario, job, i))
-    elif missing:
-        with ray_session(job.train.resources.cpus):
-            for i in missing:
-                write_part(targets[i], _learned(scenario, job, i, progress))
+        return _from_artifact(scenario, job, index)
+    return _learned(scenario, job, index, PrefixedProgress(progress, f"{job.label}, seed {index}"))
 
 
-def find_bound(job: Study, progress: Progress) -> None:
-    """Compute the bound and write it, or why there is none."""
-    target = job.folder / "bound.json"
-    if read_part(target) is not None:
-        return
+def bound(job: Study, progress: Progress) -> dict[str, Any]:
+    """Find what no policy can beat: what bound.json holds, or why there is none."""
     progress = PrefixedProgress(progress, f"{job.label}, bound")
     progress.phase("value iteration")
-    scenario = build_scenario(job.scenario)
     try:
-        bound = best_bound(
-            scenario, traces=job.bound_traces, seed=job.seed, time_limit=job.bound_seconds,
-            progress=progress,
+        found = best_bound(
+            build_scenario(job.scenario), traces=job.bound_traces, seed=job.seed,
+            time_limit=job.bound_seconds, progress=progress,
         )  # fmt: skip
     except EchelonError as error:
-        write_part(target, plain_bound(None, str(error)))
-        return
-    write_part(target, plain_bound(bound, "" if bound is not None else "no method covers it"))
+        return plain_bound(None, str(error))
+    return plain_bound(found, "" if found is not None else "no method covers it")
 
 
 def _classical(scenario: Scenario, job: Study, progress: Progress) -> ClassicalPart:
@@ -210,16 +240,17 @@ def _with_base(scenario: Scenario, part: ClassicalPart) -> Scenario:
 
 
 def _learned(scenario: Scenario, job: Study, index: int, progress: Progress) -> dict[str, Any]:
-    folder = job.folder / f"seed_{index}"
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = _settings(job, index)
-    resumed = checkpoints_of(folder).latest_good() is not None
-    began = time.process_time()
-    outcome = train(scenario, settings, folder, PrefixedProgress(progress, f"seed {index}"))
-    seconds = time.process_time() - began
-    if resumed:  # the earlier process' share is only known as wall time
-        seconds = max(seconds, outcome.seconds)
-    export(outcome, {"command": "report", "scenario": dict(scenario.config)}, folder / "policy")
+    folder, settings = job.folder / f"seed_{index}", _settings(job, index)
+    place = None if job.storage is None else f"{job.storage}/{folder.name}"
+    with stored_part(folder, place) as saved:
+        folder.mkdir(parents=True, exist_ok=True)
+        resumed = checkpoints_of(folder).latest_good() is not None
+        began = time.process_time()
+        outcome = train(scenario, settings, folder, progress, saved)
+        seconds = time.process_time() - began
+        if resumed:  # the earlier process' share is only known as wall time
+            seconds = max(seconds, outcome.seconds)
+        export(outcome, {"command": "report", "scenario": dict(scenario.config)}, folder / "policy")
     played = measure(scenario, outcome.comparison.policies[1].kpis, sku_classes(scenario.compiled))
     # The last point of a curve has no count of periods where it is an extra validation.
     periods = max(point[2] for point in outcome.curve)
