@@ -176,8 +176,9 @@ def _run(name: str, arguments: list[str]) -> int:
     command = COMMANDS[name]
     for argument in arguments:
         keep_out(argument)
+    before = None
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+        before = signal.signal(signal.SIGTERM, _terminate)
     try:
         if any(argument in ("-h", "--help") for argument in arguments):
             config = _load(command.module, command.config)
@@ -198,6 +199,9 @@ def _run(name: str, arguments: list[str]) -> int:
             raise
         print(f"echelon {name}: error: {message}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
