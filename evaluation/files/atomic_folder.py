@@ -66,7 +66,7 @@ def write_folder(
     except OSError as problem:
         raise error(
             f"Folder '{folder}' could not be written: {problem}. The previous one is untouched; "
-            "check free space and permissions, then save again."
+            "check free space and permissions, then try again (a run goes on with resume=FOLDER)."
         ) from problem
 
 

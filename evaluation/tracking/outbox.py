@@ -27,7 +27,30 @@ _STATE = "tracking_state.json"
 _RECORDS_AT_ONCE = 200
 
 
-class MetricsLog(JsonLines):
+class RecordLog(JsonLines):
+    """Records that wait in memory while the disk refuses them, and are written with the next."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._waiting: list[Mapping[str, Any]] = []
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one line; where OSError is raised, it is added by the next call that finds room."""
+        self._waiting.append(record)
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Write what waits. Raises OSError where the disk still refuses."""
+        while self._waiting:
+            first = self._waiting.pop(0)
+            try:
+                super().append(first)
+            except OSError:
+                self._waiting.insert(0, first)
+                raise
+
+
+class MetricsLog(RecordLog):
     """``metrics.jsonl``: {"step": ..., "time": seconds since 1970, "metrics": {...}} per line.
 
     JSON has no NaN or infinity: they are the texts "nan", "inf", "-inf".
@@ -78,7 +101,7 @@ class Outbox:
             ) from problem
         self.metrics = MetricsLog(folder / "metrics.jsonl")
         self.system_metrics = MetricsLog(folder / "system_metrics.jsonl")
-        self.events = JsonLines(folder / EVENTS)
+        self.events = RecordLog(folder / EVENTS)
         self.logs = (self.metrics, self.system_metrics, self.events)
         self.state = {"sent": {}, **read_state(folder)}
         for log in self.logs:  # what is no longer there, damaged or cut, was not sent

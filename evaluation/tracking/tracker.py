@@ -143,6 +143,8 @@ class Tracker:
         if self._started:
             if self._sampler.is_alive():
                 self._sampler.join(timeout=1.0)
+            with self._never_fatal():
+                self._outbox.metrics.catch_up()
             self._event("finish", status=status)
             if self._config.enabled and (left := self._sender.close(self._config.flush_timeout)):
                 _log.warning(
@@ -177,7 +179,8 @@ class Tracker:
             if not self._warned:
                 self._warned = True
                 _log.warning(
-                    f"Tracking: not recorded in '{self.folder}' ({problem}). The run goes on."
+                    f"Tracking: not recorded in '{self.folder}' ({problem}). The run goes on; "
+                    "where the disk is full, make room: then it is recorded."
                 )
 
     def _sample(self) -> None:

@@ -65,6 +65,24 @@ def test_line_cut_by_a_full_disk_is_dropped(tmp_path: Path) -> None:
     assert numbers(path) == [1, 3]
 
 
+def test_what_a_full_disk_refused_is_recorded_later(tmp_path: Path) -> None:
+    """In order, with the next record or at the end."""
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path)
+    log.record(1, {"a": 1.0})
+    for last, end in ((3, lambda: log.record(4, {"a": 4.0})), (6, log.catch_up)):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (log.size + 10, limits[1]))
+        try:
+            for step in (last - 1, last):
+                with pytest.raises(OSError, match=r"space|large"):
+                    log.record(step, {"a": float(step)})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        end()
+    assert [record["step"] for record in read_lines(path)[0]] == [1, 2, 3, 4, 5, 6]
+
+
 def test_reading_goes_on_from_an_offset(tmp_path: Path) -> None:
     """Where one reading ends the next one begins."""
     log = JsonLines(tmp_path / "log.jsonl")

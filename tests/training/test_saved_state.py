@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from envs.errors import CheckpointError
 from tests.settings import as_shipped, training
 from tests.training.conftest import small_factory
+from training.job.checkpoint import CheckpointStore
 from training.rllib.saved_state import restore_state, take_state
 from training.rllib.trainer import build_algorithm
 
@@ -207,3 +209,21 @@ def test_a_missing_file_is_named(algorithm: Algorithm, folder: Path) -> None:
     shutil.rmtree(folder)
     with pytest.raises(CheckpointError, match="lacks "):
         restore_state(algorithm, folder)
+
+
+def test_a_full_disk_refuses_with_an_error_of_ours(tmp_path: Path) -> None:
+    """The file-size limit stands for it; the checkpoint before stays."""
+    algorithm, store = built("pathwise"), CheckpointStore(tmp_path, "run")
+    write = take_state(algorithm).write
+    algorithm.stop()
+    store.save(1, write)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"could not be written: .* resume=FOLDER"):
+            store.save(2, write)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    newest = store.latest_good()
+    assert newest is not None
+    assert newest.step == 1

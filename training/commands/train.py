@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +15,7 @@ from rich.console import Console
 
 from conf.arguments import leaves
 from conf.compose import Composed, ScenarioCommand, compose_runs
-from envs.errors import CheckpointError, Interrupted, Terminated
+from envs.errors import CheckpointError, Interrupted, StorageError, Terminated
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.artifact.registry import model_name
@@ -98,8 +100,9 @@ def _run(composed: Composed[TrainCommand]) -> None:
             # Its parameters are tuned as those of any other base policy: with the whole budget.
             scenario = dataclasses.replace(scenario, base_policy=chosen.name)
             command.imitate.teacher(scenario)
-        keep_record(composed.folder, record)
-        composed.write()
+        with _writing(composed.folder):
+            keep_record(composed.folder, record)
+            composed.write()
         say_where(record, console)
         from evaluation.ray_workers import (  # Ray takes seconds to import
             joined_cluster,
@@ -125,7 +128,20 @@ def _run(composed: Composed[TrainCommand]) -> None:
                     ray_session(command.resources.cpus),
                 ):
                     outcome = run_training(scenario, command, composed.folder, progress, saved)
-            publish(outcome, composed, tracker, console, watch.summary)
+            with _writing(composed.folder):
+                publish(outcome, composed, tracker, console, watch.summary)
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Raises StorageError, naming the run folder, where its disk refuses."""
+    try:
+        yield
+    except OSError as problem:
+        raise StorageError(
+            f"Run folder '{folder}' could not be written: {problem}. Its checkpoints are good; "
+            f"make room there, or permit it, then go on with: echelon train resume={folder}"
+        ) from problem
 
 
 def _with_runners(command: TrainCommand, scenario: Scenario, cpus: int) -> TrainCommand:

@@ -64,7 +64,8 @@ class State:
 
     def write(self, folder: Path) -> None:
         """Write it into an empty folder."""
-        safetensors.numpy.save_file(dict(self.arrays), folder / _ARRAYS)
+        # Not save_file: where the disk is full, it raises no OSError.
+        (folder / _ARRAYS).write_bytes(safetensors.numpy.save(dict(self.arrays)))
         text = json.dumps(self.plain, default=_as_plain, allow_nan=False, indent=1)
         (folder / _PLAIN).write_text(text, encoding="utf-8")
 
