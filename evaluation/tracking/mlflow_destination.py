@@ -47,6 +47,7 @@ class MlflowDestination:
     def __init__(self, config: TrackingConfig) -> None:
         self._config = config
         self.opened = threading.Event()  # MLflow is imported, the database migrated
+        self._last: dict[str, int] | None = None  # steps by metric, when this process began
 
     @functools.cached_property
     def _client(self) -> MlflowClient:
@@ -70,10 +71,12 @@ class MlflowDestination:
         with _refusals():
             match kind:
                 case None:
+                    last = self._last_steps(run_id)
                     metrics = [
                         Metric(_key(name), float(value), round(1000 * r["time"]), r["step"])
                         for r in records
                         for name, value in r["metrics"].items()
+                        if r["step"] > last.get(_key(name), -1)
                     ]
                     self._log(run_id, metrics=metrics)
                 case "start":
@@ -120,6 +123,14 @@ class MlflowDestination:
             experiment, round(event["time"] * 1000), tags, event["name"]
         )  # fmt: skip
         return str(run.info.run_id)
+
+    def _last_steps(self, run_id: str) -> Mapping[str, int]:
+        """Of each metric, the last step that the server had when this process began: a run that
+        goes on elsewhere, from a copy that lagged behind, plays some once more."""
+        if self._last is None:
+            known = self._client.get_run(run_id).data.to_proto().metrics
+            self._last = {metric.key: metric.step for metric in known}
+        return self._last
 
     def _artifact_location(self) -> str | None:
         """Artifacts lie beside a local database, whatever the working directory is."""

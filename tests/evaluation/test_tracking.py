@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,6 +74,27 @@ def test_run_arrives_complete(tmp_path: Path, local: TrackingConfig) -> None:
     recorded = read_lines(folder / "metrics.jsonl")[0]
     assert [record["step"] for record in recorded] == [1, 2, 3, 4, 5]
     assert recorded[0]["metrics"]["return/mean"] == 0.5
+
+
+def test_a_run_that_goes_on_from_an_older_copy_doubles_nothing(
+    tmp_path: Path, local: TrackingConfig
+) -> None:
+    """On another machine, from a storage that had less than the server."""
+    tracker = Tracker(local, tmp_path / "run")
+    tracker.start("first")
+    for step in range(1, 6):
+        if step == 4:
+            wait_for(lambda: tracker.run_id is not None)
+            shutil.copytree(tmp_path / "run", tmp_path / "copy")
+        tracker.log_metrics(step, {"loss": float(step)})
+    tracker.finish()
+    with Tracker(local, tmp_path / "copy", resumed=True) as again:
+        again.start("first")
+        for step in range(3, 8):
+            again.log_metrics(step, {"loss": float(step), "new": 0.0})
+    run = only_run(local.uri).info.run_id
+    assert history(local.uri, run, "loss") == [(step, float(step)) for step in range(1, 8)]
+    assert [step for step, _ in history(local.uri, run, "new")] == list(range(3, 8))
 
 
 def test_model_version_is_found_by_its_alias(tmp_path: Path, local: TrackingConfig) -> None:

@@ -58,7 +58,12 @@ class Server:
 
     def get_run(self, run: str) -> SimpleNamespace:
         place = str(self._store / run)
-        return SimpleNamespace(info=SimpleNamespace(run_id=run, artifact_uri=place))
+        last = {m[0]: SimpleNamespace(key=m[0], step=m[3]) for m in self.metrics[run]}
+        data = SimpleNamespace(metrics=list(last.values()))
+        return SimpleNamespace(
+            info=SimpleNamespace(run_id=run, artifact_uri=place),
+            data=SimpleNamespace(to_proto=lambda: data),
+        )
 
     def update_run(self, run: str, status: str) -> None:
         self._must_know(run)
