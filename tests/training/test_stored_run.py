@@ -205,6 +205,23 @@ def test_a_storage_that_is_gone_and_back_loses_nothing(
     assert "takes everything again" in caplog.text
 
 
+def test_a_storage_that_is_not_mounted_is_not_written_to(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What would lie below the mount point is no copy; what is missing is made up later."""
+    with stored_run(run.folder, run.uri, resumed=False) as saved:
+        run.save(1, saved)
+        run.wait_for(1)
+        run.place.rename(run.place.with_name("unmounted"))
+        run.save(2, saved)
+        wait_for(lambda: "what this run has stored there is gone" in caplog.text)
+        assert not run.place.exists()
+        run.place.with_name("unmounted").rename(run.place)
+        run.save(3, saved)
+        wait_for(lambda: run.stored == [1, 2, 3])
+    assert "takes everything again" in caplog.text
+
+
 def test_the_end_says_what_is_not_stored(
     run: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +244,14 @@ def test_the_end_says_what_is_not_stored(
         stored_run(run.folder, run.uri, resumed=True),
     ):
         raise RuntimeError("learning failed")
+    monkeypatch.undo()
+    caplog.clear()
+    with stored_run(run.folder, run.uri, resumed=True) as saved:
+        saved()
+        wait_for(lambda: open_storage(run.uri).at("policy").folders())
+        monkeypatch.setattr(Storage, "put", full)
+    assert "Not stored in" in caplog.text
+    assert ": record (no space left" in caplog.text
     monkeypatch.undo()
     with stored_run(run.folder, run.uri, resumed=True):
         pass  # all that was missing

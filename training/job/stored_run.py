@@ -250,6 +250,8 @@ class StoredRun:
         while self._thread.is_alive() and time.monotonic() < self._progress + patience:
             self._thread.join(0.1)
         missing = self._missing()
+        if not missing and (self._problem is not None or self._thread.is_alive()):
+            missing = [RECORDS]
         if not missing:
             _log.info("Stored in %s.", self.storage.uri)
             return
@@ -293,6 +295,7 @@ class StoredRun:
                 self._stored[name] = self._put(name, path), sums
         self._stored = {name: kept for name, kept in self._stored.items() if name in here}
         record = self._store_record()
+        self._must_be_owner()  # else what was stored may lie below a mount point
         shutil.rmtree(held, ignore_errors=True)
         self._listed = dict(self._stored)
         kept = {record, *(place for place, _ in self._stored.values())}
@@ -316,13 +319,13 @@ class StoredRun:
                 return {name: held / name for name in here}
 
     def _owner(self) -> dict[str, Any] | None:
-        """What is there of it; None where that is nothing, or is damaged."""
+        """What is there of it; None where there is nothing, and empty where it is damaged."""
         try:
             return self.storage.read(_OWNER)
         except StorageError as problem:
             if not is_damage(problem):
                 raise
-            return None
+            return {}
 
     def _own(self) -> None:
         self.storage.write(
@@ -334,6 +337,12 @@ class StoredRun:
     def _must_be_owner(self) -> None:
         owner = self._owner()
         if owner is None:
+            self._stored, self._listed = {}, {}  # whatever is there when it is back
+            raise StorageError(
+                f"Storage {self.storage.uri}: what this run has stored there is gone. Mount it "
+                f"again, or bring it back; resume={self.folder} stores everything anew."
+            )
+        if not owner:
             self._own()
         elif owner["token"] != self._token:
             raise CheckpointError(
