@@ -1,8 +1,10 @@
-"""An S3 server in this process, on loopback."""
+"""An S3 server on loopback: in this process, or as one of its own."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import threading
 from collections.abc import Iterator
 
 SECRET = "pl4nted-s3cret-access-key"
@@ -29,3 +31,14 @@ def s3_server() -> Iterator[dict[str, str]]:
         }  # fmt: skip
     finally:
         server.stop()
+
+
+def main() -> None:
+    """Serve until the process is killed; print the environment that leads here."""
+    with s3_server() as variables:
+        print(json.dumps(variables), flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -295,7 +295,7 @@ class StoredRun:
                 self._stored[name] = self._put(name, path), sums
         self._stored = {name: kept for name, kept in self._stored.items() if name in here}
         record = self._store_record()
-        self._must_be_owner()  # else what was stored may lie below a mount point
+        self._owner_there()  # else what was stored may lie below a mount point
         shutil.rmtree(held, ignore_errors=True)
         self._listed = dict(self._stored)
         kept = {record, *(place for place, _ in self._stored.values())}
@@ -334,7 +334,8 @@ class StoredRun:
              "process": os.getpid()},
         )  # fmt: skip
 
-    def _must_be_owner(self) -> None:
+    def _owner_there(self) -> dict[str, Any]:
+        """As `_owner`; raises StorageError where there is nothing."""
         owner = self._owner()
         if owner is None:
             self._stored, self._listed = {}, {}  # whatever is there when it is back
@@ -342,6 +343,10 @@ class StoredRun:
                 f"Storage {self.storage.uri}: what this run has stored there is gone. Mount it "
                 f"again, or bring it back; resume={self.folder} stores everything anew."
             )
+        return owner
+
+    def _must_be_owner(self) -> None:
+        owner = self._owner_there()
         if not owner:
             self._own()
         elif owner["token"] != self._token:
