@@ -148,7 +148,6 @@ PLANTED: dict[str, tuple[Any, Any, str, Any]] = {
     "what is listed is removed": (STORED, StoredRun, "_remove_all_but", remove_all),
     "an older folder takes over": (STORED, stored_run, "_unknown_record", nothing),
     "a damaged owner stays": (STORED, StoredRun, "_owner", read_owner),
-    "everyone is the owner": (STORED, StoredRun, "_must_be_owner", nothing),
     "it ends too early": (LEARNING, supervisor, "_MOST_LOSSES", 2),
     "it ends too late": (LEARNING, supervisor, "_MOST_LOSSES", 4),
     "it begins anew": (LEARNING, LearningLoop, "newest", nothing),
