@@ -134,6 +134,7 @@ def test_actors_of_a_task_have_the_resources_of_its_worker(ray_cluster: None) ->
         pass
 
 
+@pytest.mark.nightly
 def test_a_bound_is_found_side_by_side(
     ray_cluster: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -158,6 +158,7 @@ PLANTED: dict[str, tuple[Any, Any, str, Any]] = {
 RARE = (
     "what is half replaced is gone", "the run's folder is not flushed",
     "what is kept is sealed anew", "what was kept may be unflushed",
+    "lines are not flushed", "an older folder takes over",
 )  # fmt: skip
 
 
