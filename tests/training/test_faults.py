@@ -42,6 +42,9 @@ def built(name: str, marker: Path, runners: int, **resources: Any) -> Any:
         BrokenFactory(textbook_factory(), str(marker)),
         training(as_shipped(f"algorithm={name}", **own), resources=settings),
     )
+    # On a busy machine one may take longer than the first iteration waits for it.
+    while algorithm.env_runner_group.num_healthy_remote_workers() < runners:
+        algorithm.remote.take_back(wait=1.0)
     algorithm.train()
     return algorithm
 
