@@ -140,6 +140,8 @@ class TwoMachines:
             return subprocess.Popen(
                 self.command(node, script), cwd=self.folder, env=self.environment(node),
                 stdout=output, stderr=subprocess.STDOUT,
+                # What a shell starts in the background ignores it, and so do its children.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )  # fmt: skip
 
     def logs(self) -> str:
