@@ -22,6 +22,7 @@ from envs.redact import redact_tree
 from envs.scenarios import build_scenario
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
+from evaluation.files.storage import open_storage
 from evaluation.tasks import Task
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker
@@ -153,6 +154,8 @@ def _run(composed: Composed[ReportCommand]) -> bool:
     composed, console = _with_network(composed), make_console()
     command, resumed = composed.command, composed.command.resume is not None
     _check(command)
+    if command.storage is not None:
+        open_storage(command.storage)  # mistakes fail before there is a folder
     report = _Report(composed)
     with contextlib.ExitStack() as stack:
         tracker = stack.enter_context(Tracker(command.tracking, composed.folder, resumed=resumed))
