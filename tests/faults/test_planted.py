@@ -151,6 +151,7 @@ PLANTED: dict[str, tuple[Any, Any, str, Any]] = {
     "it ends too early": (LEARNING, supervisor, "_MOST_LOSSES", 2),
     "it ends too late": (LEARNING, supervisor, "_MOST_LOSSES", 4),
     "it begins anew": (LEARNING, LearningLoop, "newest", nothing),
+    "what a signal cut short is forgotten": (LEARNING, LearningLoop, "_catch_up", nothing),
     "the last is taken for the best": (LEARNING, LearningLoop, "best_actors", give_last),
 }
 

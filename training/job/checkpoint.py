@@ -134,6 +134,10 @@ class CheckpointStore:
         """
         return _best(self._good())
 
+    def after(self, step: int) -> list[Checkpoint]:
+        """The checkpoints of later steps that verify, oldest first."""
+        return [good for good in self._good() if good.step > step][::-1]
+
     def _good(self) -> Iterator[Checkpoint]:
         """Yield what verifies, newest first."""
         self._recover()

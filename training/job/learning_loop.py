@@ -100,9 +100,7 @@ class LearningLoop:
         try:
             if checkpoint is not None:
                 self._restore(algorithm, checkpoint)
-                is_due = self.iteration % self._settings.validation.every == 0
-                if is_due and self.curve[-1][0] < self.iteration:  # a signal didn't wait for it
-                    self._validate(algorithm, {}, is_kept=False)
+                self._catch_up(algorithm, checkpoint)
             elif is_warm or self._scenario.action_space is not ActionSpace.residual:
                 self._begin(algorithm)
             with stopped_by_signals() as stopping:
@@ -145,7 +143,7 @@ class LearningLoop:
             # isn't played again. So these wait for the validation of an earlier one.
             self._judge(math.inf if is_due or is_kept else 0.0)
             if is_due:
-                self._validate(algorithm, metrics, is_kept)
+                self._validate(algorithm, self._moment(algorithm), metrics, is_kept)
             elif self._validated is None:
                 self._tell()
                 if is_kept:
@@ -159,7 +157,7 @@ class LearningLoop:
             stopping.check()
         self._judge(math.inf)
         if self.curve[-1][0] != self.iteration:
-            self._validate(algorithm, {}, is_kept=False)
+            self._validate(algorithm, self._moment(algorithm))
             self._judge(math.inf)
         if self._saved != self.iteration:  # whoever resumes from here goes on where it ended
             self._save(self._moment(algorithm))
@@ -173,12 +171,17 @@ class LearningLoop:
                 self._progress.metrics(iteration, metrics)
 
     def _leave(self, algorithm: Algorithm) -> None:
-        """Save what is learned. An iteration left half done is lost."""
+        """Save what is learned, and what is being validated: who resumes does that. An iteration
+        left half done is lost."""
         self._judge(_LAST_WAIT)
-        self._validated = None
+        if (late := self._validated) is not None:
+            self._validated = None
+            self._tell(late.moment.iteration)
+            self._save(late.moment)
         if self._is_whole:
             self._tell()
-            self._save(self._moment(algorithm))
+            if self._saved != self.iteration:
+                self._save(self._moment(algorithm))
 
     def _begin(self, algorithm: Algorithm) -> None:
         """Validate and keep what learning begins with: it may be the best there will be."""
@@ -187,7 +190,7 @@ class LearningLoop:
         self.curve.clear()
         metrics: dict[str, float] = {}
         self._untold.append((0, metrics))
-        self._validate(algorithm, metrics, is_kept=True)
+        self._validate(algorithm, self._moment(algorithm), metrics, is_kept=True)
         self._judge(math.inf)
 
     def newest(self) -> Checkpoint | None:
@@ -234,14 +237,18 @@ class LearningLoop:
         self._is_whole = True
         return iteration_metrics(result)
 
-    def _validate(self, algorithm: Algorithm, metrics: dict[str, float], is_kept: bool) -> None:
+    def _validate(
+        self, algorithm: Algorithm, moment: _Moment, metrics: dict[str, float] | None = None,
+        is_kept: bool = False,
+    ) -> None:  # fmt: skip
         """Begin to play the models as they are; `_judge` says what they cost.
 
-        metrics: of the iteration, which the result is added to.
+        moment: when the models became that.
+        metrics: of the iteration, which the result is added to; None: nobody is told.
         is_kept: whether they are saved whatever they cost.
         """
         result = self._validation.begin(trained_actors(algorithm))
-        self._validated = _Validated(result, self._moment(algorithm), metrics, is_kept)
+        self._validated = _Validated(result, moment, {} if metrics is None else metrics, is_kept)
         self._judge(0.0)
 
     def _judge(self, seconds: float) -> None:
@@ -290,6 +297,19 @@ class LearningLoop:
             cost = self._cost[1]
         self._store.save(moment.iteration, moment.state.write, meta, cost)
         self._saved = moment.iteration
+
+    def _catch_up(self, algorithm: Algorithm, newest: Checkpoint) -> None:
+        """Validate what a signal didn't wait for."""
+        every = self._settings.validation.every
+        late = [c for c in self._store.after(self.curve[-1][0]) if c.step % every == 0]
+        for checkpoint in late:
+            restore_state(algorithm, checkpoint.state)
+            seconds, account = checkpoint.value("seconds", float), checkpoint.value("account", dict)
+            moment = _Moment(checkpoint.step, seconds, account, take_state(algorithm))
+            self._validate(algorithm, moment)
+            self._judge(math.inf)
+        if late:
+            restore_state(algorithm, newest.state)
 
     def _restore(self, algorithm: Algorithm, checkpoint: Checkpoint) -> None:
         restore_state(algorithm, checkpoint.state)
