@@ -17,7 +17,7 @@ from tests.settings import as_shipped, training
 from tests.training.conftest import textbook_factory, weights
 from training.rllib.trainer import build_algorithm, iteration_metrics
 
-PATIENCE = 10.0  # seconds: resources.sample_timeout
+PATIENCE = 20.0  # seconds: resources.sample_timeout
 CUT = 30.0  # seconds
 
 
@@ -63,6 +63,14 @@ class Training:
             time.sleep(1.0)  # its process starts, or is far away
             self.step()
 
+    def tell_once_both(self, do: str) -> None:
+        """The network is there again."""
+        self.wait_for_runners(2)
+        for _ in range(5):
+            self.step()
+        assert self.healthy == 2
+        self.tell(f"both {do}")
+
 
 def machines_alive() -> int:
     return sum(bool(node["Alive"]) for node in ray.nodes())
@@ -87,11 +95,7 @@ def main() -> None:
     assert machines_alive() == 2
     run.tell("half a minute is over")
     assert sys.stdin.readline() == "plugged\n"
-    run.wait_for_runners(2)
-    for _ in range(5):
-        run.step()
-    assert run.healthy == 2
-    run.tell("both play again")
+    run.tell_once_both("play again")
 
     assert sys.stdin.readline() == "cut\n"
     while machines_alive() == 2:
@@ -100,11 +104,7 @@ def main() -> None:
     assert run.healthy == 1
     run.tell("Ray has given the machine up")
     assert sys.stdin.readline() == "plugged\n"
-    run.wait_for_runners(2)
-    for _ in range(5):
-        run.step()
-    assert run.healthy == 2
-    run.tell("both play for the third time")
+    run.tell_once_both("play for the third time")
     run.algorithm.stop()
     run.alone.stop()
 
