@@ -189,9 +189,11 @@ def ray_session(cpus: int) -> Iterator[None]:
 def _own_sigterm() -> Iterator[None]:
     """Keep the handler that the program has: Ray would put its own in its place."""
     own = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(own) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, own)
+    try:
+        yield
+    finally:
+        if callable(own) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, own)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from tests.evaluation.test_delivery import Server
 from tests.s3_server import SECRET, s3_server
 from tests.test_network_file import TEA
 from tests.waiting import wait_for
-from training.job.stored_run import fetch_run
+from training.job.fetched_run import fetch_run
 
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORD, ENVIRONMENT = f"pl4nted/p4ss'wo rd{'-' * 100}", "pl4nted-in-the-env"

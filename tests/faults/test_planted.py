@@ -28,7 +28,7 @@ from tests.faults import (
     test_tracking,
 )
 from tests.faults.seeds import play_seeds
-from training.job import checkpoint, stored_run, supervisor
+from training.job import checkpoint, fetched_run, stored_run, supervisor
 from training.job.checkpoint import CheckpointStore
 from training.job.learning_loop import LearningLoop
 from training.job.stored_run import StoredRun
@@ -142,11 +142,11 @@ PLANTED: dict[str, tuple[Any, Any, str, Any]] = {
     "what is stored is not flushed": (STORED, storage, "flush_file", nothing),
     "stored names are not flushed": (STORED, storage, "flush_directory", nothing),
     "folders there are not flushed": (STORED, storage, "make_folder", make_unflushed),
-    "a refusal counts as damage": (STORED, stored_run, "is_damage", always),
+    "a refusal counts as damage": (STORED, fetched_run, "is_damage", always),
     "all write to the same places": (STORED, StoredRun, "_put", put_again),
     "the record comes first": (STORED, StoredRun, "_store_all", store_record_first),
     "what is listed is removed": (STORED, StoredRun, "_remove_all_but", remove_all),
-    "an older folder takes over": (STORED, stored_run, "_unknown_record", nothing),
+    "an older folder takes over": (STORED, stored_run, "unknown_record", nothing),
     "a damaged owner stays": (STORED, StoredRun, "_owner", read_owner),
     "it ends too early": (LEARNING, supervisor, "_MOST_LOSSES", 2),
     "it ends too late": (LEARNING, supervisor, "_MOST_LOSSES", 4),

@@ -25,8 +25,9 @@ from tests.faults.object_store import FATES, ObjectStore, SharedFiles
 from tests.faults.seeds import play_seeds
 from tests.faults.world import Process, World
 from training.job.checkpoint import CheckpointStore
+from training.job.fetched_run import fetch_run
 from training.job.run_record import RunRecord
-from training.job.stored_run import StoredRun, fetch_run, stored_run
+from training.job.stored_run import StoredRun, stored_run
 
 STEPS = 4
 TROUBLES: tuple[Trouble | None, ...] = (None, None, None, "full", "read-only", "slow")
@@ -85,6 +86,7 @@ class Site:
             self.world.clocks(),
             self.disk.mounted(),
             patch("training.job.stored_run.open_storage", lambda uri: self.storage),
+            patch("training.job.fetched_run.open_storage", lambda uri: self.storage),
             self._acknowledged(),
         ):
             self.world.at_step = self._change_weather

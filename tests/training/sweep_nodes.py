@@ -28,8 +28,8 @@ from evaluation.tasks import Task
 from tests.evaluation.worker_tasks import good
 from tests.s3_server import s3_server
 from tests.waiting import wait_for
+from training.job.fetched_run import fetch_run
 from training.job.run_record import RunRecord, checkpoints_of
-from training.job.stored_run import fetch_run
 from training.studies import trial_recorder
 
 ITERATIONS, LOST_AT = 12, 8

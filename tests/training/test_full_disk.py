@@ -18,9 +18,9 @@ from echelon import main
 from evaluation.files.atomic_folder import file_hash
 from tests.machines import need_root
 from tests.waiting import wait_for
+from training.job.fetched_run import fetch_run
 from training.job.learning_loop import LearningLoop
 from training.job.run_record import checkpoints_of
-from training.job.stored_run import fetch_run
 
 pytestmark = [pytest.mark.nightly, pytest.mark.usefixtures("ray_cluster")]
 

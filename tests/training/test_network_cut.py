@@ -17,7 +17,7 @@ from evaluation.files.atomic_folder import file_hash
 from evaluation.tracking.outbox import read_state
 from tests.machines import HEAD, TwoMachines
 from tests.waiting import wait_for
-from training.job.stored_run import fetch_run
+from training.job.fetched_run import fetch_run
 
 pytestmark = pytest.mark.nightly
 

@@ -14,7 +14,7 @@ from echelon import main
 from evaluation.artifact.artifact import load_artifact
 from evaluation.files.storage import open_storage
 from evaluation.value.verdict import Verdict
-from training.job.stored_run import fetch_run
+from training.job.fetched_run import fetch_run
 
 ARGUMENTS = [
     "smoke=true",

@@ -22,15 +22,9 @@ from tests.s3_server import SECRET, s3_server
 from tests.waiting import wait_for
 from training.commands.arguments import keep_record, network_of, with_resumed
 from training.job.checkpoint import CheckpointStore
+from training.job.fetched_run import fetch_run, has_gone_on
 from training.job.run_record import RunRecord, checkpoints_of
-from training.job.stored_run import (
-    StoredRun,
-    fetch_run,
-    has_gone_on,
-    run_uri,
-    stored_part,
-    stored_run,
-)
+from training.job.stored_run import StoredRun, run_uri, stored_part, stored_run
 
 
 class Run:

@@ -17,8 +17,9 @@ from envs.errors import ConfigError, EchelonError
 from envs.redact import redact_tree
 from evaluation.files.atomic_folder import file_hash
 from evaluation.files.storage import is_uri, open_storage
+from training.job.fetched_run import RECORDS, fetch_run
 from training.job.run_record import RECORD, RunRecord
-from training.job.stored_run import RECORDS, fetch_run, run_uri
+from training.job.stored_run import run_uri
 
 _NETWORK = "network"  # a folder with a copy of the network file, where there is one
 _FETCHED = Path("outputs/fetched")  # runs that are resumed from a storage

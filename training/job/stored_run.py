@@ -21,30 +21,36 @@ What a storage refuses is tried again with the next checkpoint, and said once.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
-import re
 import secrets
 import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from envs.errors import CheckpointError, ConfigError, StorageError
 from evaluation.files.atomic_folder import SUMS_FILE, write_folder
-from evaluation.files.sealed_json import read_sealed, write_sealed
+from evaluation.files.sealed_json import write_sealed
 from evaluation.files.storage import Storage, is_damage, open_storage
-from training.job.run_record import RunRecord
+from training.job.fetched_run import (
+    CHECKPOINTS,
+    POLICY,
+    RECORDS,
+    STORED,
+    VERSION,
+    fetch_run,
+    has_gone_on,
+    note_known,
+    number_of,
+    records_of,
+    unknown_record,
+)
 
-CHECKPOINTS, POLICY, RECORDS = "checkpoints", "policy", "record"
 _OWNER = "owner.json"
-_STORED = "stored.json"  # of a record: what belongs to it; of a run folder: what it knows of
-_VERSION = re.compile(r"(\d{6})_\d{6}_[0-9a-f]{8}")  # of a folder: its last name
 _FOLDERS = ("network", "plots")  # whose files belong to the record
 _PATIENCE = 60.0  # seconds without progress that the end of a run waits for the storage
 _HURRY = 8.0  # of a run that was told to stop
@@ -93,94 +99,6 @@ def stored_part(folder: Path, uri: str | None) -> Iterator[Callable[[], None]]:
         yield saved
 
 
-def has_gone_on(uri: str, folder: Path) -> bool:
-    """Whether another process has stored more of the run than a folder, if it is there, knows of.
-
-    Raises StorageError.
-    """
-    return _unknown_record(open_storage(uri).folders(), folder) is not None
-
-
-def fetch_run(uri: str, folder: Path) -> None:
-    """Make a run folder of a stored run: its last good record, and what it lists.
-
-    What is damaged is passed over with a warning. Raises StorageError where the storage refuses,
-    where there is no run or no good record, CheckpointError where there were checkpoints and none
-    is good.
-    """
-    storage = open_storage(uri)
-    records = _records(storage.folders())
-    _fetch_record(storage, records, folder)
-    try:
-        listed: dict[str, str] = read_sealed(folder / _STORED, error=StorageError)["folders"]
-        _fetch_listed(storage, listed, folder)
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
-    _note_known(folder, 0, records)
-    dataclasses.replace(RunRecord.read(folder), storage=uri).write(folder)
-
-
-def _fetch_record(storage: Storage, records: list[str], folder: Path) -> None:
-    """The last good one."""
-    for name in reversed(records):
-        if _fetched(storage.at(name), folder):
-            (folder / SUMS_FILE).unlink()
-            return
-    raise StorageError(
-        f"There is no run at {storage.uri} whose record verifies; expected the place that the run "
-        "named when it began. Check the address."
-    )
-
-
-def _fetch_listed(storage: Storage, listed: Mapping[str, str], folder: Path) -> None:
-    good = [name for name, place in listed.items() if _fetched(storage.at(place), folder / name)]
-    checkpoints = [name for name in listed if name.startswith(f"{CHECKPOINTS}/")]
-    if checkpoints and not {*checkpoints} & {*good}:
-        raise CheckpointError(
-            f"None of the checkpoints in {storage.uri}/{CHECKPOINTS} can be used, see the "
-            "warnings; expected one that verifies. Bring back a copy of one, or begin a new run."
-        )
-
-
-def _fetched(place: Storage, folder: Path) -> bool:
-    """False where it is damaged. Raises StorageError where the storage, or the disk, refuses: an
-    earlier one must not take its place."""
-    try:
-        place.fetch(folder)
-    except StorageError as problem:
-        if not is_damage(problem):
-            raise
-        _log.warning("Passed over: %s", problem)
-        return False
-    return True
-
-
-def _records(folders: Iterable[str]) -> list[str]:
-    """The newest last."""
-    return sorted(place for place in folders if place.startswith(f"{RECORDS}/"))
-
-
-def _number(place: str) -> int:
-    """Of the process that stored a folder; 0 where it is something else."""
-    match = _VERSION.fullmatch(place.rpartition("/")[2])
-    return int(match[1]) if match else 0
-
-
-def _note_known(folder: Path, number: int, records: Sequence[str]) -> None:
-    """A run folder has all of these records, and all that the process of that number stores."""
-    write_sealed(folder / _STORED, {"number": number, "record": records[-1] if records else None})
-
-
-def _unknown_record(there: Iterable[str], folder: Path) -> str | None:
-    """The newest one, if it is of a state that the run folder, if there is one, never had."""
-    newest = max(_records(there), default=None)
-    if newest is None or not (folder / _STORED).exists():
-        return newest
-    known = read_sealed(folder / _STORED, error=StorageError)
-    return None if newest == known["record"] or _number(newest) == known["number"] else newest
-
-
 class StoredRun:
     """Keeps the copy of a run folder up to date while the block runs.
 
@@ -208,7 +126,7 @@ class StoredRun:
 
     def __enter__(self) -> Self:
         there = self.storage.folders()
-        records = _records(there)
+        records = records_of(there)
         if records and not self._is_resumed:
             raise ConfigError(
                 f"storage: {self.storage.uri} holds a run already; expected one run per place. "
@@ -216,15 +134,15 @@ class StoredRun:
             )
         self._must_know(there)
         owner = self._owner() or {"number": 0}
-        self._number = 1 + max([owner["number"], *map(_number, there)])
+        self._number = 1 + max([owner["number"], *map(number_of, there)])
         self._own()
         self._must_know(self.storage.folders())  # the owner until now may have stored more
-        _note_known(self.folder, self._number, records)
+        note_known(self.folder, self._number, records)
         self._thread.start()
         return self
 
     def _must_know(self, there: Sequence[str]) -> None:
-        if _unknown_record(there, self.folder) is not None:
+        if unknown_record(there, self.folder) is not None:
             raise ConfigError(
                 f"storage: another process has gone on with the run in {self.storage.uri}, since "
                 f"'{self.folder}' was left or fetched; expected its last state. Give "
@@ -237,12 +155,7 @@ class StoredRun:
             raise self._lost
         self._wake.set()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         patience = _PATIENCE if kind is None else _HURRY
         self._is_ending = True
         self._progress = time.monotonic()
@@ -372,10 +285,10 @@ class StoredRun:
 
     def _copy_record(self, target: Path) -> None:
         folders = {name: place for name, (place, _) in self._stored.items()}
-        write_sealed(target / _STORED, {"folders": folders})
+        write_sealed(target / STORED, {"folders": folders})
         for folder in (self.folder, *(self.folder / name for name in sorted(self._folders))):
             for path in sorted(folder.glob("[!.]*")):
-                if path.is_file() and path.suffix != ".lock" and path.name != _STORED:
+                if path.is_file() and path.suffix != ".lock" and path.name != STORED:
                     copy = target / path.relative_to(self.folder)
                     copy.parent.mkdir(exist_ok=True)
                     shutil.copyfile(path, copy)
@@ -389,7 +302,7 @@ class StoredRun:
             "/".join(part[: i + 1])
             for part in parts
             for i, name in enumerate(part)
-            if part[0] in own and _VERSION.fullmatch(name) and name < newest
+            if part[0] in own and VERSION.fullmatch(name) and name < newest
         }
         for place in sorted(found - kept):
             self.storage.at(place).remove()

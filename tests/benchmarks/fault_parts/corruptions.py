@@ -13,8 +13,8 @@ from echelon import main
 from envs.errors import EchelonError
 from evaluation.artifact.artifact import load_artifact
 from tests.benchmarks.fault_parts.row import Row, say
+from training.job.fetched_run import fetch_run
 from training.job.run_record import RECORD, RunRecord, checkpoints_of
-from training.job.stored_run import fetch_run
 
 _RUN = [
     "train", "scenario=lost_sales", "scenario.base_policy=base_stock", "smoke=true",

@@ -7,7 +7,6 @@ import random
 import signal
 import threading
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Self
 
 import psutil
@@ -30,12 +29,7 @@ class Nodes:
         ray.init(address=self._cluster.address, log_to_driver=False, logging_level="ERROR")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         ray.shutdown()
         self._cluster.shutdown()
 
