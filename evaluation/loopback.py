@@ -19,15 +19,20 @@ def is_loopback(text: str) -> bool:
     return (mapped or address).is_loopback
 
 
-def require_loopback() -> None:
-    """Raise ConfigError if this process or one of its children listens beyond loopback."""
+def require_loopback(but: int | None = None) -> None:
+    """Raise ConfigError if this process or one of its children listens beyond loopback.
+
+    but: a port that may.
+    """
     for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
         try:
             connections = process.net_connections("tcp")
         except psutil.Error:  # ended meanwhile
             continue
         for connection in connections:
-            if connection.status == psutil.CONN_LISTEN and not is_loopback(connection.laddr.ip):
+            if connection.status != psutil.CONN_LISTEN or connection.laddr.port == but:
+                continue
+            if not is_loopback(connection.laddr.ip):
                 raise ConfigError(
                     f"'{process.name()}' listens on {connection.laddr.ip} port "
                     f"{connection.laddr.port}, open to the network; expected loopback only. "

@@ -1,12 +1,12 @@
 """The HTTP interface as a FastAPI application; knows nothing of Ray.
 
-Bodies are read and checked here rather than by FastAPI: no more than the limit is ever held, and
-JSON is validated as JSON, strictly (dates are text, numbers are numbers).
+`serving.front` comes before it: keys, limits, what is a body. JSON is validated here as JSON,
+strictly (dates are text, numbers are numbers), and not by FastAPI.
 """
 
 from __future__ import annotations
 
-import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,10 +24,9 @@ from evaluation.recommendation.schemas import (
     RecommendationRequest,
     RecommendationResponse,
 )
+from serving.front.front import COUNTS
 from serving.schemas import ErrorAnswer, Health, Policies
 
-MAX_BODY_BYTES = 16 * 2**20
-_BODY_SECONDS = 10.0  # a sender that takes longer is cut off
 _MOST_ERRORS = 20
 _LONGEST = 200  # characters of a path or message
 
@@ -39,18 +38,21 @@ def _error(description: str, message: str, field: str = "") -> dict[str, Any]:
     return {"model": ErrorAnswer, "description": description, "content": content}
 
 
+_BUSY = _error("Too many requests at once, or no replica yet; Retry-After says when", "try again")
 _FAILURES: dict[int | str, dict[str, Any]] = {  # of every path
+    401: _error("No valid key", "expected a valid key: Authorization: Bearer KEY"),
+    403: _error("The key's roles don't allow it", "the key's roles don't include operate"),
     405: _error("The path has other methods; Allow names them", "Method Not Allowed"),
+    429: _error("Too many requests for this key", "more than 100 requests a second for this key"),
     500: _error("The request failed here", "internal error; see the server's log"),
-    503: {
-        "description": "Too many requests wait, or the service is starting; try again",
-        "content": {"text/plain": {"schema": {"type": "string"}, "example": "Service Unavailable"}},
-    },
+    503: _BUSY,
+    504: _error("The answer took too long", "the answer took too long"),
 }
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: _error("No JSON, or a body cut short", "Invalid JSON: EOF while parsing a value"),
-    408: _error("The body, or the answer, took too long", "the body took more than 10 s to arrive"),
+    408: _error("The body took too long", "the body took more than 3 s to arrive"),
     413: _error("The body is too large", "the body is larger than 16777216 bytes; send fewer rows"),
+    415: _error("Not declared as JSON", "expected Content-Type: application/json"),
     422: _error(
         "A field is wrong",
         "location 'stroe_000' is unknown. Did you mean 'store_000'?",
@@ -78,7 +80,7 @@ class _Refused(Exception):
         self.status, self.errors = status, errors
 
 
-def build_api(live: Served, max_body: int = MAX_BODY_BYTES) -> FastAPI:
+def build_api(live: Served) -> FastAPI:
     """Return the application; it polls the registry as long as it lives."""
 
     @asynccontextmanager
@@ -99,11 +101,14 @@ def build_api(live: Served, max_body: int = MAX_BODY_BYTES) -> FastAPI:
         summary="Replenishment orders for a stock snapshot",
     )
     async def recommend(request: Request) -> Response:
-        order = _parse(await _read_body(request, max_body))
+        order = _parse(await request.body())
         try:
-            return _json(await run_in_threadpool(live.recommender.recommend, order))
+            answer = await run_in_threadpool(live.recommender.recommend, order)
         except RequestError as error:
             raise _Refused(422, [_short_error(e.field, e.message) for e in error.errors]) from None
+        response = _json(answer)
+        response.headers[COUNTS] = _counts(answer)
+        return response
 
     @app.get(
         "/v1/health",
@@ -128,22 +133,11 @@ def build_api(live: Served, max_body: int = MAX_BODY_BYTES) -> FastAPI:
     return app
 
 
-async def _read_body(request: Request, limit: int) -> bytes:
-    """Read the body; refuse one that is too large unread, or as soon as it is."""
-    too_large = _refused(413, f"the body is larger than {limit} bytes; send fewer rows at a time")
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > limit:
-        raise too_large
-    body = bytearray()
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    raise too_large
-    except TimeoutError:
-        raise _refused(408, f"the body took more than {_BODY_SECONDS:g} s to arrive") from None
-    return bytes(body)
+def _counts(answer: RecommendationResponse) -> str:
+    """For the front's metrics."""
+    lines = answer.lines
+    model, version = answer.model.name, str(answer.model.version)
+    return json.dumps([model, version, len(lines), sum(line.fallback for line in lines)])
 
 
 def _parse(body: bytes) -> RecommendationRequest:
@@ -172,10 +166,6 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 def _short_error(field: str, message: str) -> FieldError:
     return FieldError(field=field[:_LONGEST], message=message[:_LONGEST])
-
-
-def _refused(status: int, message: str) -> _Refused:
-    return _Refused(status, [FieldError(field="", message=message)])
 
 
 def _json(model: BaseModel, status: int = 200) -> Response:

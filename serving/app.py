@@ -6,12 +6,17 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from envs.errors import ConfigError
+from serving.config import ServeConfig
+from serving.front.keys import KEYS_FILE
+from serving.front.settings import FrontSettings
 from serving.live import Source
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from ray.serve import Application
 
+_CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 # Read when Ray is imported.
 _ENVIRONMENT = {
     # Serve's HAProxy binds every interface, whatever the host setting says.
@@ -22,21 +27,30 @@ _ENVIRONMENT = {
     # is turned into the machine's address, and all of them are open to the network.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # What stands before Serve's proxy: keys and limits.
+    _CALLBACK: "serving.front.middlewares.middlewares",
+    # Seconds that the router sleeps between two tries to find a free replica: with Ray's 0.5,
+    # replicas are idle while requests wait.
+    "RAY_SERVE_ROUTER_RETRY_MAX_BACKOFF_S": "0.02",
 }
 _APPLICATION = "echelon"
 _CPUS = 2  # slots: the replica takes one, Serve's own actors none
-_REQUESTS_AT_ONCE = 16  # one is computed at a time; the others' bodies are read meanwhile
-_REQUESTS_WAITING = 64  # more are answered with 503
+_REQUESTS_AT_ONCE = 16  # for a replica: it computes one at a time
+_HEALTH_AT_ONCE = 4  # beside them
 _REQUEST_SECONDS = 60.0
 _DRAIN_SECONDS = 10.0
 
 
-def start(source: Source, host: str, port: int) -> None:
-    """Start Ray and Serve on loopback, and wait until the policy answers.
+def start(source: Source, config: ServeConfig, port: int) -> None:
+    """Start Ray and Serve, and wait until the policy answers.
 
     Raises RuntimeError where the replica can't start.
     """
-    os.environ.update(_ENVIRONMENT)
+    log = os.path.abspath(config.access_log) if config.access_log else None
+    front = FrontSettings(_REQUESTS_AT_ONCE, config.rate, log)
+    os.environ.update(_ENVIRONMENT | front.to_environment())
+    if config.keys:
+        os.environ[KEYS_FILE] = os.path.abspath(config.keys)
     from ray import serve
 
     from evaluation.ray_workers import start_local_ray
@@ -45,9 +59,12 @@ def start(source: Source, host: str, port: int) -> None:
     start_local_ray(_CPUS)
     serve.start(
         proxy_location="HeadOnly",
-        http_options={"host": host, "port": port, "request_timeout_s": _REQUEST_SECONDS},
+        http_options={
+            "host": config.host, "port": port, "request_timeout_s": _REQUEST_SECONDS,
+            "ssl_certfile": config.certificate, "ssl_keyfile": config.certificate_key,
+        },
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
-    )
+    )  # fmt: skip
     serve.run(_application(source), name=_APPLICATION, route_prefix="/")
 
 
@@ -71,6 +88,11 @@ def _application(source: Source) -> Application:
         from serving.api import build_api
         from serving.live import LivePolicy
 
+        if os.environ.get(_CALLBACK) != _ENVIRONMENT[_CALLBACK]:
+            raise ConfigError(
+                f"{_CALLBACK} is not set where Ray runs: nobody would be asked for a key; expected "
+                f"{_ENVIRONMENT[_CALLBACK]}."
+            )
         _keep_replica_on_loopback()
         torch.set_num_threads(1)
         return build_api(LivePolicy(source))
@@ -79,8 +101,8 @@ def _application(source: Source) -> Application:
         name="recommendations",
         num_replicas=1,
         ray_actor_options={"num_cpus": 1},
-        max_ongoing_requests=_REQUESTS_AT_ONCE,
-        max_queued_requests=_REQUESTS_WAITING,
+        max_ongoing_requests=_REQUESTS_AT_ONCE + _HEALTH_AT_ONCE,
+        max_queued_requests=_REQUESTS_AT_ONCE,
         graceful_shutdown_timeout_s=_DRAIN_SECONDS,
     )(serve.ingress(build)())
     application: Application = deployment.bind()

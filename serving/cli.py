@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
-import tempfile
 import threading
 from dataclasses import dataclass
 from types import FrameType
@@ -14,11 +14,12 @@ from conf.compose import NetworkCommand, compose
 from envs.errors import ArtifactError, ConfigError
 from envs.scenarios import build_scenario
 from evaluation.artifact.network_io import same_network
-from evaluation.artifact.registry import model_name, resolve_artifact
+from evaluation.artifact.registry import model_name
 from evaluation.loopback import require_loopback
 from evaluation.signals import stop_signals_to
 from evaluation.tracking.config import TrackingConfig
 from serving.config import ServeConfig
+from serving.front.keys import KEYS, KEYS_FILE, read_keys
 from serving.live import LivePolicy, Source
 
 _EXAMPLE = """curl -s {url}/v1/recommendations -H 'Content-Type: application/json' -d '{body}'"""
@@ -41,18 +42,27 @@ def serve(argv: list[str]) -> int:
     command = compose(ServeCommand, argv).command
     config, uri = command.serve, command.tracking.uri
     model = config.model or model_name(command.scenario.name)
-    resolve_artifact(config.artifact, model, uri, option="serve.artifact")
+    _require_keys(config)
     port = _free_port(config.host, config.port)
-    with tempfile.TemporaryDirectory(prefix="echelon_serve_") as state:
-        source = Source(
-            config.artifact, model, uri, config.poll_seconds, state,
-            config.stale_after, config.refuse_after,
-        )  # fmt: skip
-        live = LivePolicy(source)  # a policy that can't be served fails here, readably
-        _must_be_of_network(live, command)
-        example = _example(live)
-        _run(source, config.host, port, example)
+    source = Source(
+        config.artifact, model, uri, config.poll_seconds, config.cache,
+        config.stale_after, config.refuse_after,
+    )  # fmt: skip
+    live = LivePolicy(source)  # a policy that can't be served fails here, readably
+    _must_be_of_network(live, command)
+    _run(source, config, port, _example(live))
     return 0
+
+
+def _require_keys(config: ServeConfig) -> None:
+    """Raise ConfigError for keys that can't be read, and where an open address has none."""
+    environment = os.environ | ({KEYS_FILE: config.keys} if config.keys else {})
+    if read_keys(environment) is None and config.is_open:
+        raise ConfigError(
+            f"serve.host is {config.host}, which others reach, and there are no keys; expected a "
+            f"loopback address, serve.keys=FILE, or {KEYS} in the environment. Make a key: "
+            "python -m serving.front.keys NAME recommend."
+        )
 
 
 def _must_be_of_network(live: LivePolicy, command: ServeCommand) -> None:
@@ -67,7 +77,7 @@ def _must_be_of_network(live: LivePolicy, command: ServeCommand) -> None:
         )
 
 
-def _run(source: Source, host: str, port: int, example: str) -> None:
+def _run(source: Source, config: ServeConfig, port: int, example: str) -> None:
     from serving import app  # Ray takes seconds to import
 
     stopped = threading.Event()
@@ -77,10 +87,10 @@ def _run(source: Source, host: str, port: int, example: str) -> None:
 
     try:
         with stop_signals_to(stop):
-            app.start(source, host, port)
-            require_loopback()
+            app.start(source, config, port)
+            require_loopback(port if config.is_open else None)
             with stop_signals_to(stop):  # again: Ray has put its own handlers in their place
-                url = f"http://{host}:{port}"
+                url = f"{'https' if config.certificate else 'http'}://{config.host}:{port}"
                 print(f"Serving {source.model} ({source.artifact}) at {url}; Ctrl-C ends it. Try:")
                 print(_EXAMPLE.format(url=url, body=example), flush=True)
                 stopped.wait()

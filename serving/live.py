@@ -7,6 +7,8 @@ last is kept, so that a restarted process always has something to serve.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import shutil
 import threading
@@ -41,16 +43,24 @@ class Source:
     artifact: an alias (champion, challenger), a version or a folder; only an alias is polled.
     model: name of the registered model.
     stale_after, refuse_after: see `Recommender`.
-    state_folder: keeps a copy of what was served last; None: none is kept.
+    cache: folder that keeps a copy of what was served last of each model; None: none is kept.
     """
 
     artifact: str = "champion"
     model: str = "echelon"
     tracking_uri: str = "sqlite:///mlflow.db"
     poll_seconds: float = 10.0
-    state_folder: str | None = None
+    cache: str | None = None
     stale_after: int = STALE_AFTER
     refuse_after: int = REFUSE_AFTER
+
+    @property
+    def state_folder(self) -> Path | None:
+        """Where the copy is, one folder for each model of each registry."""
+        if self.cache is None:
+            return None
+        name = json.dumps([self.tracking_uri, self.model, self.artifact])
+        return Path(self.cache).absolute() / hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 class LivePolicy:
@@ -152,9 +162,9 @@ class LivePolicy:
         return recommender
 
     def _keep(self, resolved: ResolvedArtifact) -> None:
-        if self._source.state_folder is None:
+        state = self._source.state_folder
+        if state is None:
             return
-        state = Path(self._source.state_folder)
         name = f"version_{resolved.version or 'folder'}"
 
         def fill(folder: Path) -> None:
@@ -179,9 +189,9 @@ class LivePolicy:
             self._not_kept = None
 
     def _kept(self) -> ResolvedArtifact | None:
-        if self._source.state_folder is None:
+        state = self._source.state_folder
+        if state is None:
             return None
-        state = Path(self._source.state_folder)
         try:
             pointer = read_sealed(state / _POINTER)
         except EchelonError:

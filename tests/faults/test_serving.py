@@ -123,7 +123,7 @@ class Site:
 
     def _serve(self) -> str | None:
         time.sleep(10.0 * self.world.random.random())
-        source = Source(ALIAS, MODEL, "http://server", state_folder=str(self.state))
+        source = Source(ALIAS, MODEL, "http://server", cache=str(self.state))
         before, self.kept = self.kept, None
         try:
             policy = LivePolicy(source)

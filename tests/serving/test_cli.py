@@ -34,6 +34,7 @@ from tests.test_network_file import EXAMPLES, built
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
+JSON = {"Content-Type": "application/json"}
 SNAPSHOT = {"stock": [{"location": "store_000", "item": "item_00", "on_hand": 3}]}
 
 
@@ -73,6 +74,7 @@ def test_a_network_file_names_what_is_served(
         f"network={path}",
         f"serve.artifact={tmp_path / 'policy'}",
         "serve.port=0",
+        f"serve.cache={tmp_path / 'cache'}",
     ]
     assert main(arguments) == 0
     assert served[0].model == f"echelon-{path.stem}"
@@ -93,6 +95,8 @@ def shipped(**fields: Any) -> ServeConfig:
         ({"host": "0.0.0.0"}, "expected a loopback address"),
         ({"host": "::"}, "expected a loopback address"),
         ({"host": "example.org"}, "expected a loopback address"),
+        ({"certificate": "c.pem"}, "serve.certificate_key"),
+        ({"rate": 0.0}, "serve.rate"),
         ({"port": -1}, "expected 0 to 65535"),
         ({"port": 65536}, "expected 0 to 65535"),
         ({"model": "a/b"}, "serve.model"),
@@ -107,6 +111,18 @@ def shipped(**fields: Any) -> ServeConfig:
 def test_a_setting_out_of_bounds_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         shipped(**fields)
+
+
+def test_an_open_address_needs_keys(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a proxy with TLS too; a file that can't be read is told, too."""
+    monkeypatch.delenv("ECHELON_API_KEYS", raising=False)
+    open_to_all = ["serve", "serve.host=0.0.0.0", "serve.tls_by_proxy=true"]
+    assert main(open_to_all) == 1
+    assert "there are no keys" in capsys.readouterr().err
+    assert main([*open_to_all, "serve.keys=nowhere.txt"]) == 1
+    assert "the keys in 'nowhere.txt' can't be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scenario", ["retail", "my network", "Zürich (süd), #2", "it's"])
@@ -160,7 +176,8 @@ def serving(registry: Registry) -> Iterator[Server]:
     with log.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "echelon", "serve", "serve.port=0", "serve.poll_seconds=0.2",
-             "serve.model=echelon",
+             "serve.model=echelon", f"serve.cache={registry.folder / 'cache'}",
+             f"serve.access_log={registry.folder / 'access.jsonl'}",
              f"tracking.uri={registry.uri}"],
             cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, text=True, env=environment,
         )  # fmt: skip
@@ -217,14 +234,14 @@ def test_a_champion_is_served_replaced_and_stopped(
         assert {status for status, _ in answers} == {200}
         assert [v for v, _ in groups(answers)] == ["1", "2"]
 
-        bad = httpx.post(url, content=b'{"stock": [{"on_hand": NaN}]}')
+        bad = httpx.post(url, content=b'{"stock": [{"on_hand": NaN}]}', headers=JSON)
         assert bad.status_code == 422
         assert "field" in bad.json()["errors"][0]
         assert httpx.get(f"{server.url}/openapi.json").status_code == 200
         assert listening_beyond_loopback(server.process.pid) == []
         example = re.search(r"-d '(.*)'", server.output)
         assert example is not None
-        assert httpx.post(url, content=example[1]).status_code == 200
+        assert httpx.post(url, content=example[1], headers=JSON).status_code == 200
 
         family = psutil.Process(server.process.pid).children(recursive=True)
         server.process.send_signal(signal.SIGTERM)

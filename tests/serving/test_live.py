@@ -6,6 +6,7 @@ import hashlib
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def source(registry: Registry, poll_seconds: float = 60.0) -> Source:
     return Source(
         tracking_uri=registry.uri,
         poll_seconds=poll_seconds,
-        state_folder=str(registry.folder / "state"),
+        cache=str(registry.folder / "cache"),
     )
 
 
@@ -134,6 +135,20 @@ def test_a_folder_is_served_without_a_registry(artifact_folder: Path, tmp_path: 
     assert not (tmp_path / "no.db").exists()
 
 
+def test_copies_of_two_services_are_kept_apart(
+    registry: Registry, chain: Scenario, tmp_path: Path
+) -> None:
+    """In one cache folder: by registry, model and alias."""
+    write_artifact(tmp_path / "policy", chain, seed=1)
+    registry.register(tmp_path / "policy")
+    LivePolicy(source(registry))
+    other = replace(source(registry), artifact="challenger")
+    with pytest.raises(ArtifactError, match="echelon@challenger"):
+        LivePolicy(other)
+    LivePolicy(replace(source(registry), artifact="1"))
+    assert len(list((registry.folder / "cache").iterdir())) == 2
+
+
 def test_a_copy_that_the_disk_refused_is_kept_later(
     registry: Registry, chain: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +163,8 @@ def test_a_copy_that_the_disk_refused_is_kept_later(
         full.setattr("serving.live.write_folder", refuse)
         live = LivePolicy(source(registry))
         assert not live.poll()
-    state = registry.folder / "state"
+    state = source(registry).state_folder
+    assert state is not None
     assert not (state / "version_1").exists()
     assert not live.poll()
     assert (state / "version_1" / "manifest.json").exists()
@@ -171,4 +187,4 @@ def test_a_version_damaged_while_it_is_copied_is_not_kept(
 
     monkeypatch.setattr(shutil, "copyfile", copy)
     assert LivePolicy(source(registry)).recommender.info.version == "1"
-    assert not list((registry.folder / "state").glob("version_*"))
+    assert not list((registry.folder / "cache").glob("*/version_*"))
