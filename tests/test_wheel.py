@@ -94,7 +94,10 @@ def test_every_requirement_is_pinned_inside_its_range() -> None:
 
 def test_every_import_is_a_declared_requirement() -> None:
     """What another library happens to bring today may be gone with its next version."""
-    distributions = {"hydra": "hydra-core", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    distributions = {
+        "hydra": "hydra-core", "prometheus_client": "prometheus-client", "sklearn": "scikit-learn",
+        "yaml": "pyyaml",
+    }  # fmt: skip
     table = project()["project"]
     demo = [Requirement(line).name for line in table["optional-dependencies"]["demo"]]
     declared = {Requirement(line).name for line in table["dependencies"]} | set(demo)
