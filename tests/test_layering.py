@@ -32,7 +32,11 @@ ALLOWED = {
     "ray": ("training/*", "evaluation/ray_workers.py", "serving/app.py", "serving/cli.py"),
     "fastapi": ("serving/*",),
     "starlette": ("serving/*",),
-    "mlflow": ("evaluation/tracking/mlflow_destination.py", "evaluation/artifact/registry.py"),
+    "mlflow": (
+        "evaluation/tracking/mlflow_destination.py",
+        "evaluation/artifact/registry.py",
+        "evaluation/recommendation/mlflow_model.py",
+    ),
     "hydra": ("conf/compose.py", "conf/arguments.py"),
     "omegaconf": ("conf/compose.py", "conf/arguments.py"),
 }

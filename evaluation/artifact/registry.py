@@ -1,7 +1,7 @@
 """Which exported policy to use: a folder, or an entry of the model registry.
 
-Beside `evaluation.tracking.mlflow_destination` the only module that imports MLflow, and only when
-the registry is queried. Looking never changes anything: no database is made, no table is created.
+MLflow is imported when the registry is queried. Looking never changes anything: no database is
+made, no table is created.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from envs.errors import ArtifactError
 from envs.redact import redact
 from evaluation.files.storage import is_uri, open_storage
-from evaluation.tracking.mlflow_destination import open_client
+from evaluation.tracking.mlflow_destination import POLICY, open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -154,7 +154,7 @@ def _client(tracking_uri: str) -> MlflowClient:
 
 
 def _local_folder(source: str, tracking_uri: str, what: str) -> Path:
-    """Return where the version's files lie; fetch them if that is another machine."""
+    """Return where the version's policy lies; fetch it if that is another machine."""
     parts = urllib.parse.urlsplit(source)
     if parts.scheme in ("", "file"):
         folder = Path(urllib.parse.unquote(parts.path))
@@ -163,7 +163,7 @@ def _local_folder(source: str, tracking_uri: str, what: str) -> Path:
                 f"the files of {what} should be in '{folder}', which is gone; train and register "
                 "again, or move @champion to another version."
             )
-        return folder
+        return _policy_in(folder)
     from mlflow.artifacts import download_artifacts
 
     target = _download_folder()
@@ -175,7 +175,12 @@ def _local_folder(source: str, tracking_uri: str, what: str) -> Path:
         )
     except Exception as problem:  # whatever the artifact store's library raises
         raise _no_answer(tracking_uri, problem) from problem
-    return Path(got)
+    return _policy_in(Path(got))
+
+
+def _policy_in(folder: Path) -> Path:
+    """The policy of a version; those that earlier Echelons registered are nothing else."""
+    return folder / POLICY if (folder / POLICY).is_dir() else folder
 
 
 @functools.lru_cache(maxsize=1)

@@ -10,10 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import importlib.metadata
 import json
 import logging
 import os
 import re
+import shutil
+import tempfile
 import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,10 +29,15 @@ from evaluation.tracking.outbox import read_state
 
 if TYPE_CHECKING:  # importing it costs seconds: the background thread does that
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
 
 _LONGEST_VALUE = 500  # characters of a parameter or tag; servers before 2.8 take no more
 _LIMITS = {"metrics": 1000, "params": 100, "tags": 100}  # of one MLflow request
 _DIGEST = 36  # characters: MLflow's limit
+POLICY = "artifacts/policy"  # the exported policy in the folder of a model
+_SCRIPT = Path(__file__).parents[1] / "recommendation" / "mlflow_model.py"
+# What the script imports, beside MLflow and Echelon, which is on no index that pip could ask.
+_NEEDS = ("numba", "numpy", "pandas", "pydantic", "pyyaml", "safetensors", "scipy", "torch")
 
 # A path that is gone or impossible, here or at a local artifact store.
 _PERMANENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
@@ -166,22 +174,44 @@ class MlflowDestination:
         client, name = self._client, event["name"]
         if not Path(event["path"]).is_dir():
             raise Refused(f"'{event['path']}' is no folder")
-        # In a folder of its own: the files of a version never change again.
-        artifact = f"{Path(event['path']).name}_{event['id'][:8]}"
-        self._upload(run_id, Path(event["path"]), artifact)
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
+        model = self._logged_model(run_id, event)
         key = f"name = '{name}' AND tags.`echelon.key` = '{event['id']}'"
         found = client.search_model_versions(key, max_results=1)
-        source = f"{client.get_run(run_id).info.artifact_uri}/{artifact}"
         tags = {"echelon.key": event["id"], "echelon.time": str(event["time"])}
         if event["alias"] is not None:
             tags["echelon.alias"] = event["alias"]
-        made = found[0] if found else client.create_model_version(name, source, run_id, tags)
+        made = found[0] if found else client.create_model_version(
+            name, model.artifact_location, run_id, tags, model_id=model.model_id
+        )  # fmt: skip
         version = str(made.version)
+        in_registry = json.dumps([{"name": name, "version": version}])
+        client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": in_registry})
         if event["alias"] is not None:
             self._give_alias(name, event["alias"], version)
         return version
+
+    def _logged_model(self, run_id: str, event: Mapping[str, Any]) -> LoggedModel:
+        """The policy as a model of the run, in a folder of its own that never changes again."""
+        from mlflow.entities import LoggedModelOutput
+
+        client, run = self._client, self._client.get_run(run_id)
+        experiment, key = run.info.experiment_id, f"tags.`echelon.key` = '{event['id']}'"
+        found = client.search_logged_models([experiment], key, max_results=1)
+        model = found[0] if found else client.create_logged_model(
+            experiment, re.sub(r"[/:.%\"']", "_", event["name"]), run_id,
+            tags={"echelon.key": event["id"]}, model_type="policy",
+        )  # fmt: skip
+        if model.status != "READY":
+            with tempfile.TemporaryDirectory(prefix="model_") as folder:
+                _write_model(Path(event["path"]), Path(folder) / "model", event["name"], model)
+                client.log_model_artifacts(model.model_id, f"{folder}/model")
+            model = client.finalize_logged_model(model.model_id, "READY")
+        known = run.outputs.model_outputs if run.outputs else []
+        if all(output.model_id != model.model_id for output in known):
+            client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        return model
 
     def _give_alias(self, name: str, alias: str, version: str) -> None:
         """Give the alias to the version, unless a newer one asked for it.
@@ -201,6 +231,37 @@ class MlflowDestination:
                 f"Tracking: version {newest} of '{name}' is newer than version {version} and keeps "
                 f"the alias @{alias}."
             )
+
+
+def _write_model(policy: Path, folder: Path, name: str, logged: LoggedModel) -> None:
+    """Write the folder that `mlflow.pyfunc.load_model` reads: the policy as it is, and code."""
+    from mlflow import pyfunc
+    from mlflow.models import Model, ModelSignature
+    from pandas import DataFrame
+
+    from evaluation.recommendation.rows import example, signature  # takes seconds
+
+    try:
+        asked = DataFrame([example(json.loads((policy / "network.json").read_bytes()))])
+    except (OSError, ValueError):  # an older policy, or no good one: whoever loads it is told
+        asked = None
+    with tempfile.TemporaryDirectory(prefix="policy_") as copy:  # the model has its folder's name
+        source = shutil.copytree(policy, Path(copy) / "policy")
+        pyfunc.save_model(
+            folder,
+            python_model=str(_SCRIPT),
+            artifacts={"policy": str(source)},
+            model_config={"name": name, "run_id": logged.source_run_id},
+            mlflow_model=Model(run_id=logged.source_run_id, model_id=logged.model_id),
+            signature=ModelSignature.from_dict(signature()),
+            input_example=asked,
+            pip_requirements=[_pinned(package) for package in _NEEDS],
+        )
+
+
+def _pinned(package: str) -> str:
+    version = importlib.metadata.version(package).partition("+")[0]  # +cpu is of another index
+    return f"{package}=={version}"
 
 
 def reach(config: TrackingConfig) -> None:

@@ -22,9 +22,9 @@ from urllib.request import urlopen
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 
 from envs.errors import ConfigError
+from evaluation.artifact.registry import resolve_artifact
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker, resend
 from tests.evaluation.conftest import EXPERIMENT, REQUEST_TIMEOUT, config_for
@@ -194,8 +194,14 @@ def test_lost_answers_double_nothing(
     for step in range(1, 31):
         tracker.log_metrics(step, {"a": step / 7})
     lose("runs/log-batch")
-    server.mode("lost model-versions/create")
-    healer = threading.Thread(target=lose, args=["model-versions/create"])
+    paths = ("mlflow/logged-models", "runs/outputs", "model-versions/create")
+    server.mode(f"lost {paths[0]}")
+
+    def lose_each() -> None:
+        for path in paths:
+            lose(path)
+
+    healer = threading.Thread(target=lose_each)
     healer.start()
     version = tracker.register_model("lost", folder / "policy", alias="champion")
     healer.join()
@@ -207,10 +213,10 @@ def test_lost_answers_double_nothing(
     assert len(client.search_model_versions("name = 'lost'")) == 1
     champion = client.get_model_version_by_alias("lost", "champion")
     assert champion.version == version == "1"
-    files = download_artifacts(
-        artifact_uri=champion.source, tracking_uri=server.uri, dst_path=str(tmp_path / "got")
-    )
-    assert (Path(files) / "manifest.json").read_text() == "{}"
+    assert len(client.search_logged_models([experiment.experiment_id])) == 1
+    assert len(run.outputs.model_outputs) == 1
+    found = resolve_artifact("champion", "lost", server.uri)
+    assert (found.folder / "manifest.json").read_text() == "{}"
 
 
 def test_late_replay_takes_no_alias_back(tmp_path: Path, local: TrackingConfig) -> None:

@@ -41,6 +41,16 @@ def test_aliases_versions_and_folders_are_found(uri: str, tmp_path: Path) -> Non
     assert (folder.folder, folder.version) == (tmp_path / "policy 1", None)
 
 
+def test_the_policy_in_a_model_is_found(uri: str, tmp_path: Path) -> None:
+    """Older versions are the policy's folder itself, newer ones hold it in a model's."""
+    policy = tmp_path / "model" / "artifacts" / "policy"
+    policy.mkdir(parents=True)
+    client = MlflowClient(uri)
+    client.create_model_version("echelon", (tmp_path / "model").as_uri(), run_id=None)
+    assert resolve_artifact("3", tracking_uri=uri).folder == policy
+    assert resolve_artifact("2", tracking_uri=uri).folder == tmp_path / "policy 2"
+
+
 def test_the_version_of_an_alias(uri: str) -> None:
     assert current_version(tracking_uri=uri) == "2"
     assert current_version(alias="challenger", tracking_uri=uri) == "1"

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
 from envs.errors import ConfigError
+from evaluation.artifact.registry import resolve_artifact
 from evaluation.files.json_lines import read_lines
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker, resend
@@ -113,10 +114,8 @@ def test_model_version_is_found_by_its_alias(tmp_path: Path, local: TrackingConf
     assert (
         champion.run_id == json.loads((tmp_path / "two/tracking_state.json").read_text())["run_id"]
     )
-    files = download_artifacts(
-        artifact_uri=champion.source, tracking_uri=local.uri, dst_path=str(tmp_path / "got")
-    )
-    assert (Path(files) / "manifest.json").read_text() == "two"
+    found = resolve_artifact("champion", "beer", local.uri)
+    assert (found.folder / "manifest.json").read_text() == "two"
 
 
 def test_files_of_a_version_never_change(tmp_path: Path, local: TrackingConfig) -> None:
@@ -128,11 +127,9 @@ def test_files_of_a_version_never_change(tmp_path: Path, local: TrackingConfig) 
         for content in ("one", "two"):
             (folder / "manifest.json").write_text(content)
             assert tracker.register_model("beer", folder) is not None
-    client = MlflowClient(local.uri, local.uri)
     for version, content in (("1", "one"), ("2", "two")):
-        source = client.get_model_version("beer", version).source
-        files = download_artifacts(artifact_uri=source, tracking_uri=local.uri)
-        assert (Path(files) / "manifest.json").read_text() == content
+        found = resolve_artifact(version, "beer", local.uri)
+        assert (found.folder / "manifest.json").read_text() == content
 
 
 def test_status_tells_how_it_ended(tmp_path: Path, local: TrackingConfig) -> None:
@@ -355,3 +352,5 @@ def test_unconfirmed_records_sent_again_double_nothing(
     assert len(history(local.uri, run.info.run_id, "big")) == 5
     client = MlflowClient(local.uri, local.uri)
     assert len(client.search_model_versions("name = 'twice'")) == 1
+    assert len(client.search_logged_models([run.info.experiment_id])) == 1
+    assert len(run.outputs.model_outputs) == 1
