@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from envs.errors import ConfigError
+from envs.errors import ConfigError, shown
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,12 @@ class TrackingConfig:
             raise ConfigError(
                 "tracking.uri and tracking.experiment can't be empty; to run without a server "
                 "set tracking.enabled=false."
+            )
+        if not re.match(r"databricks|file:|[a-z][a-z0-9+.-]*://", self.uri):
+            raise ConfigError(
+                f"tracking.uri is {shown(self.uri)}; expected an address, such as "
+                "sqlite:///mlflow.db or http://HOST:5000. To run without a server set "
+                "tracking.enabled=false."
             )
         match = re.fullmatch(r"sqlite:///(?!/)(.+)", self.uri)
         if match is not None:  # what it means must not change with the working directory

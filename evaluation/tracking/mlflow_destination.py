@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import functools
 import importlib.metadata
 import json
@@ -285,7 +286,21 @@ def open_client(uri: str, seconds: int) -> MlflowClient:
     uri = _move_credentials(uri)
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    with _alone(uri):  # the constructor opens the store
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextlib.contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Keep other processes waiting while a local database may be made or migrated: MLflow looks
+    what is missing and makes it, and of two that look at once each makes it."""
+    match = re.fullmatch(r"sqlite:///([^?]+)(\?.*)?", uri)
+    with contextlib.ExitStack() as stack:
+        if match is not None:
+            with contextlib.suppress(OSError):  # where no lock can be made, nor can a database
+                lock = stack.enter_context(Path(f"{match[1]}.lock").open("ab"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def system_metrics() -> Iterator[dict[str, float]]:

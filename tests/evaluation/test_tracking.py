@@ -301,6 +301,41 @@ def test_wrong_config_is_refused(wrong: dict[str, Any], local: TrackingConfig) -
         replace(local, **wrong)
 
 
+@pytest.mark.parametrize("uri", ["none", "None", "mlruns", "localhost:5000"])
+def test_an_address_that_is_none_is_refused(uri: str) -> None:
+    """With the setting that was meant."""
+    with pytest.raises(ConfigError, match=rf"uri is '{uri}'.*tracking\.enabled=false"):
+        config_for(uri)
+
+
+@pytest.mark.nightly
+def test_a_new_database_is_migrated_once(tmp_path: Path) -> None:
+    """Four processes use it for the first time at the same moment."""
+    code = (
+        "import sys; from tests.evaluation.conftest import config_for\n"
+        "from evaluation.tracking.mlflow_destination import reach\n"
+        "import mlflow; print(flush=True); sys.stdin.readline(); reach(config_for(sys.argv[1]))\n"
+    )
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    command = [sys.executable, "-c", code, uri]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate()
+    assert [process.returncode for process in processes] == [0, 0, 0, 0]
+    [default] = MlflowClient(uri).search_experiments()
+    assert default.experiment_id == "0"
+
+
 def test_relative_database_stays_where_it_was_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
