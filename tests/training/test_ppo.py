@@ -19,7 +19,6 @@ from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.columns import Columns
-from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from envs.errors import ConfigError, NonFiniteError, TrainingStopped
@@ -31,7 +30,7 @@ from tests.training.conftest import small_config, small_factory
 from tests.training.faulty import HangingFactory, SpoiledFactory
 from training.rllib.algorithms.ppo import PpoConfig
 from training.rllib.env_factory import ScenarioEnvFactory
-from training.rllib.ppo import BatchedPPO, merged
+from training.rllib.ppo import BatchedPPO
 from training.rllib.ppo_learner import minibatches
 from training.rllib.saved_state import restore_state, take_state
 from training.rllib.trainer import (
@@ -143,27 +142,6 @@ def test_every_row_is_used_once_per_epoch_whatever_the_size_of_its_kind() -> Non
         assert shares[:7] != shares[7:14], "not shuffled"
 
 
-def test_advantages_are_normalised_over_all_runners_per_kind() -> None:
-    """Two runners' samples together have mean 0 and spread 1, each of its own need not."""
-    parts = [
-        MultiAgentBatch(
-            {
-                "store": SampleBatch(
-                    {Postprocessing.ADVANTAGES: np.array([low, low + 2], np.float32)}
-                )
-            },
-            1,
-        )
-        for low in (0, 10)
-    ]
-    batch = merged(parts)
-    assert batch.env_steps() == 2
-    values = batch["store"][Postprocessing.ADVANTAGES]
-    assert values.mean() == pytest.approx(0, abs=1e-6)
-    assert values.std() == pytest.approx(1, abs=1e-6)
-    assert values[0] < values[1] < values[2]
-
-
 # Checkpoints
 
 
@@ -254,6 +232,37 @@ def test_two_learners_share_a_batch_and_agree() -> None:
     last = trained_actors(algorithm)["store"].state_dict()["layers.4.weight"]
     assert (last != 0).any(), "nothing was learned"
     algorithm.stop()
+
+
+@pytest.mark.nightly  # starts worker processes
+def test_samples_go_to_the_learners_alone_and_what_one_cannot_fetch_is_left_out() -> None:
+    """The driver knows where they lie; the steps are those without the lost sample."""
+    weights = []
+    for number_lost in (0, 1):
+        config = small_config(minibatch_rows=50, runners=1)
+        config = replace(config, resources=replace(config.resources, learners=2))
+        algorithm = build_algorithm(small_factory(), config)
+        samples = algorithm._sample()
+        assert [type(part) for part in samples[0].parts] == [ray.ObjectRef] * 2
+        samples += [samples[0]._replace(parts=[samples[0].parts[0], lost_part()])] * number_lost
+        algorithm._sample = lambda samples=samples: samples
+        algorithm.train()
+        weights.append(fingerprint(algorithm))
+        algorithm.stop()
+    assert weights[0] == weights[1]
+
+
+def lost_part() -> ray.ObjectRef:
+    """Where something lay until the process that put it there died."""
+
+    class Holder:
+        def put(self) -> list[ray.ObjectRef]:
+            return [ray.put(np.zeros(1_000_000))]
+
+    holder = ray.remote(Holder).remote()
+    [part] = ray.get(holder.put.remote())
+    ray.kill(holder)
+    return part
 
 
 def pids(algorithm: BatchedPPO) -> list[int]:

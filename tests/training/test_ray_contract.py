@@ -17,6 +17,7 @@ from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.learner_group import LearnerGroup
+from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
@@ -62,7 +63,7 @@ def test_the_minor_version_is_the_one_verified() -> None:
         (EnvRunnerGroup.add_workers, {"num_workers", "validate"}),
         (EnvRunnerGroup.healthy_worker_ids, set()),
         (EnvRunnerGroup.num_remote_workers, set()),
-        (LearnerGroup.update, {"batch", "timesteps"}),
+        (LearnerGroup.update, {"training_data", "timesteps"}),
         (LearnerGroup.get_state, {"components"}),
         (LearnerGroup.foreach_learner, {"func"}),
         (Learner.update, {"num_epochs", "num_total_minibatches"}),
@@ -71,6 +72,7 @@ def test_the_minor_version_is_the_one_verified() -> None:
             {"training_data", "num_total_minibatches", "num_epochs", "minibatch_size"},
         ),
         (Learner._make_batch_if_necessary, {"training_data"}),
+        (TrainingData.shard, {"num_shards"}),
         (Learner._log_steps_trained_metrics, {"batch"}),
         (Learner._log_metrics, {"batch"}),
         (ValueFunctionAPI.compute_values, {"batch", "embeddings"}),

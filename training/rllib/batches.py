@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,9 +47,3 @@ def advantages_of(
     )
     target = module.to_value_units(torch.from_numpy(advantage) + values[:-1])
     return advantage, target.numpy()
-
-
-def normalise(values: Floats32) -> Floats32:
-    """Mean 0 and spread 1, as RLlib's own pipeline does for each module."""
-    result: Any = (values - values.mean()) / max(1e-4, float(values.std()))
-    return np.asarray(result, np.float32)

@@ -25,6 +25,12 @@ def free_for_each(resources: ResourcesConfig, *, is_remote: bool) -> float:
     return free / max(1, min(resources.runners, int(cpus[0] if cpus else 1)))
 
 
+def free_for_learner(resources: ResourcesConfig) -> float:
+    """Return the bytes that are free for a learner on this machine, one of a cluster's."""
+    free = float(psutil.virtual_memory().available)
+    return min(free, resources.learner.get("memory", free))
+
+
 def simulator_bytes(env: BatchedEnv) -> int:
     """Return about what a replication takes: state, flows and what agents see."""
     env.reset(0)

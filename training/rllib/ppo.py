@@ -8,14 +8,11 @@ from collections.abc import Mapping, Sequence
 from operator import methodcaller
 from typing import Any
 
-import numpy as np
 import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.core.learner.learner import Learner
-from ray.rllib.evaluation.postprocessing import Postprocessing
-from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     ENV_RUNNER_SAMPLING_TIMER,
@@ -29,13 +26,13 @@ from ray.tune.trainable import Trainable
 
 from training.objective import moved_price
 from training.rllib.batched_runner import BatchedEnvRunner
-from training.rllib.batches import normalise
 from training.rllib.learners import on_learners
 from training.rllib.placement import PlacedLearners
 from training.rllib.ppo_learner import BatchedPPOLearner, LearningSchedule
 from training.rllib.remote_runners import OnRemoteRunners
+from training.rllib.samples import Sampled, TakenSamples, sampled, scales
 
-Answer = tuple[list[Any], dict[str, Any]]  # batches, metrics
+Answer = tuple[Sampled, dict[str, Any]]  # and metrics
 
 
 class BatchedPPOConfig(PlacedLearners, PPOConfig):
@@ -79,6 +76,9 @@ class BatchedPPO(OnRemoteRunners, PPO):
         self.progress = 0.0
         self._plain_config: dict[str, Any] | None = None
         self._shortage_price = 0.0  # currency per unit not served at once
+        needed = config.env_config.get("learner_bytes")
+        if needed:
+            on_learners(self, methodcaller("lacks_room", needed))
         base = self.remote.ask_one(methodcaller("base_run"))
         self._unit_cost = float(base.cost.sum()) / base.demand if base.demand else 0.0
         units = base.value_units
@@ -93,17 +93,18 @@ class BatchedPPO(OnRemoteRunners, PPO):
         """
         on_learners(self, methodcaller("follow", self._schedule()))
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-            batches = self._sample()
-        self.remote.note_iteration(is_empty=not batches)
-        if not batches:
+            samples = self._sample()
+            lost = self._hand_over(samples)
+        kept = [sample for number, sample in enumerate(samples) if number not in lost]
+        self.remote.note_iteration(is_empty=not kept)
+        if not kept:
             return
-        batch = merged(batches)
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             results = self.learner_group.update(
-                batch=batch,
+                training_data=TakenSamples(lost=lost, scales=scales(kept)),
                 timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()},
                 num_epochs=self.config.num_epochs,
-                num_total_minibatches=self.config.num_epochs * self._parts(batch),
+                num_total_minibatches=self.config.num_epochs * self._parts(kept),
             )
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
         self._move_price()
@@ -166,53 +167,50 @@ class BatchedPPO(OnRemoteRunners, PPO):
             NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps(),
         }
 
-    def _sample(self) -> list[MultiAgentBatch]:
+    def _sample(self) -> list[Sampled]:
         """One fragment per configured runner; the healthy ones fill in for the lost."""
         local, runners = self.env_runner_group.local_env_runner, self.remote
         if not runners.count:
             return self._accepted([_sample_on(local, self._runner_state())])
         state = ray.put(self._runner_state())
-        batches: list[MultiAgentBatch] = []
-        while len(batches) < runners.count and runners.has_hope:
-            sampling = runners.alive()[: runners.count - len(batches)]
+        samples: list[Sampled] = []
+        while len(samples) < runners.count and runners.has_hope:
+            sampling = runners.alive()[: runners.count - len(samples)]
             if not sampling:
                 break
             answers = runners.ask(functools.partial(_sample_on, state=[state]), sampling)
-            batches += self._accepted(list(answers.values()))
-        return batches
+            samples += self._accepted(list(answers.values()))
+        return samples
 
-    def _accepted(self, answers: Sequence[Answer]) -> list[MultiAgentBatch]:
+    def _accepted(self, answers: Sequence[Answer]) -> list[Sampled]:
         """Log the metrics that came."""
         self.metrics.aggregate([metrics for _, metrics in answers], key=ENV_RUNNER_RESULTS)
-        return [batch for batches, _ in answers for batch in batches]
+        return [sample for sample, _ in answers]
 
-    def _parts(self, batch: MultiAgentBatch) -> int:
+    def _hand_over(self, samples: Sequence[Sampled]) -> frozenset[int]:
+        """Let every learner fetch its share; numbers of what is lost with its runner's node."""
+        if not samples:
+            return frozenset()
+        take = methodcaller("take", samples, float(self.config.sample_timeout_s))
+        return frozenset[int]().union(*self.remote.fetching(lambda: on_learners(self, take)))
+
+    def _parts(self, samples: Sequence[Sampled]) -> int:
         """Minibatches per epoch: the same on every learner, none without rows."""
         learners = max(1, self.config.num_learners)
-        rows = [len(columns) // learners for columns in batch.policy_batches.values()]
+        moments = [[sample.moments[kind].rows for sample in samples] for kind in samples[0].moments]
+        rows = [sum(count // learners for count in counts) for counts in moments]
         return max(1, min(math.ceil(max(rows) / self.config.minibatch_size), min(rows) // 2))
 
 
 def _sample_on(runner: BatchedEnvRunner, state: Any) -> Answer:
     """Runs where the runner is."""
     runner.set_state(ray.get(state[0]) if isinstance(state, list) else state)
-    return runner.sample(), runner.get_metrics()
+    learners = runner.config.num_learners
+    [batch] = runner.sample()
+    stays = bool(runner.worker_index or learners)
+    return sampled(batch, max(1, learners), stays=stays), runner.get_metrics()
 
 
 def _set_units(learner: Learner, units: Mapping[str, tuple[float, float]]) -> None:
     for kind, (offset, scale) in units.items():
         learner.module[kind].unwrapped().set_value_units(offset, scale)
-
-
-def merged(batches: list[MultiAgentBatch]) -> MultiAgentBatch:
-    """One batch of several, with advantages normalised per node kind over all of them."""
-    kinds: dict[str, SampleBatch] = {}
-    for kind, first in batches[0].policy_batches.items():
-        parts = [batch.policy_batches[kind] for batch in batches]
-        columns = {
-            name: np.concatenate([part[name] for part in parts]) if parts[1:] else first[name]
-            for name in first
-        }
-        columns[Postprocessing.ADVANTAGES] = normalise(columns[Postprocessing.ADVANTAGES])
-        kinds[kind] = SampleBatch(columns)
-    return MultiAgentBatch(kinds, env_steps=sum(batch.env_steps() for batch in batches))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -27,7 +27,11 @@ from ray.rllib.utils.metrics import (
 )
 from torch import Tensor
 
+from envs.errors import ConfigError
+from training.config import ResourcesConfig
 from training.rllib.freed_memory import keep_freed_memory
+from training.rllib.memory import free_for_learner, require_room
+from training.rllib.samples import Sampled, TakenSamples, fetched, merged
 from training.rllib.tanh_gradient import has_written_gradient, set_ppo_gradient
 
 log = logging.getLogger(__name__)
@@ -101,6 +105,23 @@ class BatchedPPOLearner(PPOTorchLearner):
         self._shuffling = torch.Generator().manual_seed(self.config.seed or 0)
         self._last_minibatch = True
         self._critic_only = False
+        self._taken: list[Any] = []  # see `take`
+
+    def lacks_room(self, needed: float) -> ConfigError | None:
+        """Return what is wrong where this machine has no room for so many bytes of samples."""
+        resources: ResourcesConfig = self.config.env_config["resources"]
+        try:
+            require_room(
+                "a learner's share of a batch", needed, free_for_learner(resources), resources
+            )
+        except ConfigError as error:
+            return error
+        return None
+
+    def take(self, samples: Sequence[Sampled], timeout: float) -> set[int]:
+        """Fetch this learner's share of each within so many seconds; numbers of those it can't."""
+        self._taken = fetched(samples, self._learner_index, timeout)
+        return {number for number, part in enumerate(self._taken) if part is None}
 
     def follow(self, settings: LearningSchedule) -> None:
         """Let this hold from now on."""
@@ -190,13 +211,22 @@ class BatchedPPOLearner(PPOTorchLearner):
         shuffle_batch_per_epoch: bool = False,
         **kwargs: Any,
     ) -> Iterator[MultiAgentBatch]:
-        batch = self._make_batch_if_necessary(training_data=training_data)
+        batch = self._make_batch_if_necessary(training_data=self._merged(training_data))
         self._log_rows_trained(batch, num_epochs)
         parts = num_total_minibatches // num_epochs
         shuffled = minibatches(batch, epochs=num_epochs, parts=parts, generator=self._shuffling)
         for number, minibatch in enumerate(shuffled, start=1):
             self._last_minibatch = number == num_epochs * parts
             yield minibatch
+
+    def _merged(self, training_data: TrainingData) -> TrainingData:
+        """One batch of all that was taken; what was lost by any learner is left out by all."""
+        if not isinstance(training_data, TakenSamples):
+            return training_data
+        assert training_data.scales is not None
+        taken, self._taken = self._taken, []
+        kept = [part for number, part in enumerate(taken) if number not in training_data.lost]
+        return TrainingData(batch=merged(kept, training_data.scales))
 
     def _log_rows_trained(self, batch: MultiAgentBatch, epochs: int) -> None:
         rows = {kind: len(columns[Columns.OBS]) for kind, columns in batch.policy_batches.items()}

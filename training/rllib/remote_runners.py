@@ -145,11 +145,16 @@ class RemoteRunners:
 
     def fetch(self, reference: Any) -> Any:
         """Return what lies with a runner; None where that is lost."""
+        timeout = float(self._config.sample_timeout_s)
+        with contextlib.suppress(RayError):
+            return self.fetching(functools.partial(ray.get, reference, timeout=timeout))
+        return None
+
+    def fetching(self, call: Callable[[], T]) -> T:
+        """Return what this gives, which fetches what lies with runners."""
         begun = time.monotonic()
         try:
-            return ray.get(reference, timeout=float(self._config.sample_timeout_s))
-        except RayError:
-            return None
+            return call()
         finally:
             self._times.note_fetched(time.monotonic() - begun)
 

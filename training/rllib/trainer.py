@@ -140,11 +140,15 @@ def configure(
     )
     rllib.debugging(seed=config.seed, log_level="ERROR")
     here = free_for_each(resources, is_remote=False)
-    if output == "batch" and resources.runners:  # of all of them, once more where they are merged
+    is_cluster = bool(os.environ.get("RAY_ADDRESS"))
+    if output == "batch" and resources.runners:
+        # Of all runners, once more where they are merged: a share for each learner.
         fragments = 2 * envs * resources.runners * fragment_bytes(env, periods)
-        require_room("the batch of all runners", fragments, here, resources)
-    are_elsewhere = resources.runners and os.environ.get("RAY_ADDRESS")
-    if not are_elsewhere:  # there, each runner looks at its own machine
+        if is_cluster and resources.learners:  # each looks at its own machine
+            rllib.environment(env_config={"learner_bytes": fragments // resources.learners})
+        else:
+            require_room("the batch of all runners", fragments, here, resources)
+    if not (resources.runners and is_cluster):  # each runner looks at its own machine
         simulators = envs * max(1, resources.runners) * simulator_bytes(env)
         require_room("the simulators", simulators, here, resources)
     return rllib
