@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -237,32 +238,27 @@ def test_two_learners_share_a_batch_and_agree() -> None:
 @pytest.mark.nightly  # starts worker processes
 def test_samples_go_to_the_learners_alone_and_what_one_cannot_fetch_is_left_out() -> None:
     """The driver knows where they lie; the steps are those without the lost sample."""
-    weights = []
+
+    class Cut:
+        def off(self) -> None:
+            threading.Event().wait()
+
+    cut, weights = ray.remote(Cut).remote(), []
     for number_lost in (0, 1):
         config = small_config(minibatch_rows=50, runners=1)
-        config = replace(config, resources=replace(config.resources, learners=2))
+        resources = replace(config.resources, learners=2, sample_timeout=5.0)
+        config = replace(config, resources=resources)
         algorithm = build_algorithm(small_factory(), config)
         samples = algorithm._sample()
         assert [type(part) for part in samples[0].parts] == [ray.ObjectRef] * 2
-        samples += [samples[0]._replace(parts=[samples[0].parts[0], lost_part()])] * number_lost
+        again = ray.put(ray.get(samples[0].parts[0]))
+        samples += [samples[0]._replace(parts=[again, cut.off.remote()])] * number_lost
         algorithm._sample = lambda samples=samples: samples
         algorithm.train()
         weights.append(fingerprint(algorithm))
         algorithm.stop()
+    ray.kill(cut)
     assert weights[0] == weights[1]
-
-
-def lost_part() -> ray.ObjectRef:
-    """Where something lay until the process that put it there died."""
-
-    class Holder:
-        def put(self) -> list[ray.ObjectRef]:
-            return [ray.put(np.zeros(1_000_000))]
-
-    holder = ray.remote(Holder).remote()
-    [part] = ray.get(holder.put.remote())
-    ray.kill(holder)
-    return part
 
 
 def pids(algorithm: BatchedPPO) -> list[int]:
