@@ -10,22 +10,24 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Literal, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from envs.errors import ArtifactError, ConfigError
 from evaluation.recommendation.findings import RequestError
-from evaluation.recommendation.recommender import Recommender
 from evaluation.recommendation.schemas import (
     FieldError,
     RecommendationRequest,
     RecommendationResponse,
 )
-from serving.front.front import COUNTS
-from serving.schemas import ErrorAnswer, Health, Policies
+from serving.front.front import CALLER, COUNTS
+from serving.live import LivePolicy
+from serving.networks import Networks
+from serving.schemas import Answering, ErrorAnswer, Health, Policies, Switch
 
 _MOST_ERRORS = 20
 _LONGEST = 200  # characters of a path or message
@@ -61,18 +63,15 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     **_FAILURES,
 }
 
+_CONFLICT = _error("Served from a folder or a fixed version", "it is never asked again", "network")
+_BODIES: dict[str, type[BaseModel]] = {
+    "/v1/recommendations": RecommendationRequest,
+    "/v1/policies/classical": Switch,
+    "/v1/policies/champion": Switch,
+}
+_Body = TypeVar("_Body", bound=BaseModel)
+
 _log = logging.getLogger(__name__)
-
-
-class Served(Protocol):
-    """What answers: `serving.live.LivePolicy`."""
-
-    @property
-    def recommender(self) -> Recommender: ...
-
-    def health(self) -> Health: ...
-    def start_polling(self) -> None: ...
-    def stop(self) -> None: ...
 
 
 class _Refused(Exception):
@@ -80,17 +79,21 @@ class _Refused(Exception):
         self.status, self.errors = status, errors
 
 
-def build_api(live: Served) -> FastAPI:
-    """Return the application; it polls the registry as long as it lives."""
+def build_api(*lives: LivePolicy) -> FastAPI:
+    """Return the application of these networks; it polls the registry as long as it lives."""
+    networks = Networks(lives)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        live.start_polling()
+        for network in networks.all():
+            network.start()
         yield
-        live.stop()
+        for network in networks.all():
+            network.stop()
 
     app = FastAPI(title="Echelon", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_exception_handler(_Refused, _on_refused)
+    app.add_exception_handler(RequestError, _on_request_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_failure)
 
@@ -101,11 +104,9 @@ def build_api(live: Served) -> FastAPI:
         summary="Replenishment orders for a stock snapshot",
     )
     async def recommend(request: Request) -> Response:
-        order = _parse(await request.body())
-        try:
-            answer = await run_in_threadpool(live.recommender.recommend, order)
-        except RequestError as error:
-            raise _Refused(422, [_short_error(e.field, e.message) for e in error.errors]) from None
+        order = _parse(RecommendationRequest, await request.body())
+        network = networks.select(order.network)
+        answer = await run_in_threadpool(network.recommend, order)
         response = _json(answer)
         response.headers[COUNTS] = _counts(answer)
         return response
@@ -117,19 +118,51 @@ def build_api(live: Served) -> FastAPI:
         summary="What is served, and since when",
     )
     async def health() -> Response:
-        return _json(live.health())
+        return _json(networks.health())
 
     @app.get(
         "/v1/policies",
         response_model=Policies,
-        responses=_FAILURES,
+        responses={422: _ERRORS[422], **_FAILURES},
         summary="The policies a request can name",
     )
-    async def policies() -> Response:
-        recommender = live.recommender
+    async def policies(network: str | None = None) -> Response:
+        recommender = networks.select(network).live.recommender
         return _json(Policies(champion=recommender.info, classical=dict(recommender.base_policy)))
 
-    _describe_body(app)
+    async def switch(request: Request, on: bool) -> Response:
+        body = _parse(Switch, await request.body())
+        network = networks.select(body.network)
+        live, who = network.live, request.headers.get(CALLER, "")
+        try:
+            await run_in_threadpool(live.switch.set, on, who, body.reason)
+        except ConfigError as error:
+            raise _Refused(409, [_short_error("network", str(error))]) from None
+        except ArtifactError as error:
+            raise _Refused(503, [_short_error("", str(error))]) from None
+        switched = live.switch.current
+        policy: Literal["classical", "champion"] = "classical" if switched else "champion"
+        return _json(Answering(network=network.name, policy=policy, classical_only=switched))
+
+    @app.post(
+        "/v1/policies/classical",
+        response_model=Answering,
+        responses={409: _CONFLICT, **_ERRORS},
+        summary="Have a network answered by its base policy alone",
+    )
+    async def classical(request: Request) -> Response:
+        return await switch(request, True)
+
+    @app.post(
+        "/v1/policies/champion",
+        response_model=Answering,
+        responses={409: _CONFLICT, **_ERRORS},
+        summary="Have a network answered by its model again",
+    )
+    async def champion(request: Request) -> Response:
+        return await switch(request, False)
+
+    _describe_bodies(app)
     return app
 
 
@@ -140,9 +173,9 @@ def _counts(answer: RecommendationResponse) -> str:
     return json.dumps([model, version, len(lines), sum(line.fallback for line in lines)])
 
 
-def _parse(body: bytes) -> RecommendationRequest:
+def _parse(kind: type[_Body], body: bytes) -> _Body:
     try:
-        return RecommendationRequest.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as problem:
         found = problem.errors(include_url=False, include_context=False, include_input=False)
     status = 400 if found[0]["type"] == "json_invalid" else 422
@@ -174,7 +207,16 @@ def _json(model: BaseModel, status: int = 200) -> Response:
 
 async def _on_refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, _Refused)
-    return _json(ErrorAnswer(errors=error.errors), error.status)
+    answer = _json(ErrorAnswer(errors=error.errors), error.status)
+    if error.status == 503:
+        answer.headers["Retry-After"] = "10"
+    return answer
+
+
+async def _on_request_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    found = [_short_error(e.field, e.message) for e in error.errors]
+    return _json(ErrorAnswer(errors=found), 422)
 
 
 async def _on_http_exception(_: Request, error: Exception) -> Response:
@@ -191,15 +233,16 @@ async def _on_failure(_: Request, error: Exception) -> Response:
     return _json(ErrorAnswer(errors=[FieldError(field="", message=message)]), 500)
 
 
-def _describe_body(app: FastAPI) -> None:
-    """Put the request's schema into /openapi.json: FastAPI doesn't see the body being read."""
-    reference = "#/components/schemas/{model}"
-    schema = RecommendationRequest.model_json_schema(ref_template=reference)
-    parts = {**schema.pop("$defs", {}), "RecommendationRequest": schema}
+def _describe_bodies(app: FastAPI) -> None:
+    """Put the bodies' schemas into /openapi.json: FastAPI doesn't see them being read."""
     document = app.openapi()
-    document.setdefault("components", {}).setdefault("schemas", {}).update(parts)
-    content = {"schema": {"$ref": reference.format(model="RecommendationRequest")}}
-    document["paths"]["/v1/recommendations"]["post"]["requestBody"] = {
-        "required": True,
-        "content": {"application/json": content},
-    }
+    for path, kind in _BODIES.items():
+        reference = "#/components/schemas/{model}"
+        schema = kind.model_json_schema(ref_template=reference)
+        parts = {**schema.pop("$defs", {}), kind.__name__: schema}
+        document.setdefault("components", {}).setdefault("schemas", {}).update(parts)
+        content = {"schema": {"$ref": reference.format(model=kind.__name__)}}
+        document["paths"][path]["post"]["requestBody"] = {
+            "required": True,
+            "content": {"application/json": content},
+        }

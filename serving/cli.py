@@ -20,7 +20,8 @@ from evaluation.signals import stop_signals_to
 from evaluation.tracking.config import TrackingConfig
 from serving.config import ServeConfig
 from serving.front.keys import KEYS, KEYS_FILE, read_keys
-from serving.live import LivePolicy, Source
+from serving.live import LivePolicy
+from serving.service import Service
 
 _EXAMPLE = """curl -s {url}/v1/recommendations -H 'Content-Type: application/json' -d '{body}'"""
 
@@ -41,17 +42,23 @@ def serve(argv: list[str]) -> int:
     """
     command = compose(ServeCommand, argv).command
     config, uri = command.serve, command.tracking.uri
-    model = config.model or model_name(command.scenario.name)
     _require_keys(config)
     port = _free_port(config.host, config.port)
-    source = Source(
-        config.artifact, model, uri, config.poll_seconds, config.cache,
-        config.stale_after, config.refuse_after,
+    first = config.model or model_name(command.scenario.name)
+    service = Service(
+        (first, *config.more_models), config.artifact, uri, config.poll_seconds,
+        _absolute(config.cache), _absolute(config.shadow), config.stale_after,
+        config.refuse_after, 1, config.max_replicas,
     )  # fmt: skip
-    live = LivePolicy(source)  # a policy that can't be served fails here, readably
-    _must_be_of_network(live, command)
-    _run(source, config, port, _example(live))
+    # A policy that can't be served fails here, readably.
+    lives = [LivePolicy(source) for source in service.sources()]
+    _must_be_of_network(lives[0], command)
+    _run(service, config, port, _example(lives[0], len(lives) > 1))
     return 0
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else os.path.abspath(path)
 
 
 def _require_keys(config: ServeConfig) -> None:
@@ -77,7 +84,7 @@ def _must_be_of_network(live: LivePolicy, command: ServeCommand) -> None:
         )
 
 
-def _run(source: Source, config: ServeConfig, port: int, example: str) -> None:
+def _run(service: Service, config: ServeConfig, port: int, example: str) -> None:
     from serving import app  # Ray takes seconds to import
 
     stopped = threading.Event()
@@ -87,11 +94,12 @@ def _run(source: Source, config: ServeConfig, port: int, example: str) -> None:
 
     try:
         with stop_signals_to(stop):
-            app.start(source, config, port)
+            app.start(service, config, port)
             require_loopback(port if config.is_open else None)
             with stop_signals_to(stop):  # again: Ray has put its own handlers in their place
                 url = f"{'https' if config.certificate else 'http'}://{config.host}:{port}"
-                print(f"Serving {source.model} ({source.artifact}) at {url}; Ctrl-C ends it. Try:")
+                models = ", ".join(service.models)
+                print(f"Serving {models} ({service.artifact}) at {url}; Ctrl-C ends it. Try:")
                 print(_EXAMPLE.format(url=url, body=example), flush=True)
                 stopped.wait()
                 print("Stopping: requests in flight are finished first.", flush=True)
@@ -100,11 +108,11 @@ def _run(source: Source, config: ServeConfig, port: int, example: str) -> None:
         app.stop()
 
 
-def _example(live: LivePolicy) -> str:
+def _example(live: LivePolicy, several: bool) -> str:
     """The smallest request worth sending: one row of stock."""
     recommender = live.recommender
     stock = recommender.scenario.network.stocks[-1]
-    body: dict[str, object] = {}
+    body: dict[str, object] = {"network": live.source.network} if several else {}
     if recommender.first_date is not None:
         body["as_of"] = recommender.first_date.isoformat()
     body["stock"] = [{"location": stock.node, "item": stock.sku, "on_hand": 3}]

@@ -20,7 +20,10 @@ class ServeConfig:
     rate: requests a second for each key.
     access_log: file of one JSON object a request; None: none is written.
     model: name of the registered model; None: the scenario's.
+    more_models: of further networks; a request's `network` says which one it is of.
     artifact: an alias (champion, challenger), a version or a folder; only an alias is polled.
+    max_replicas: processes that answer, at most: as many as the load asks for.
+    shadow: folder that gets the challenger's answers; None: it isn't asked.
     cache: folder that keeps what was served last, for a start without the registry; None: none.
     poll_seconds: between two queries of the registry.
     stale_after, refuse_after: age of a stock row [periods] beyond which the base policy answers
@@ -36,7 +39,10 @@ class ServeConfig:
     rate: float
     access_log: str | None
     model: str | None
+    more_models: list[str]
     artifact: str
+    max_replicas: int
+    shadow: str | None
     cache: str | None
     poll_seconds: float
     stale_after: int

@@ -7,13 +7,10 @@ last is kept, so that a restarted process always has something to serve.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
+import random
 import shutil
 import threading
-import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,48 +24,23 @@ from evaluation.artifact.registry import (
 )
 from evaluation.files.atomic_folder import flush_directory, write_folder
 from evaluation.files.sealed_json import read_sealed, write_sealed
-from evaluation.recommendation.recommender import REFUSE_AFTER, STALE_AFTER, Recommender
+from evaluation.recommendation.recommender import Recommender
 from evaluation.recommendation.schemas import RecentSales, RecommendationRequest, Scope
-from serving.schemas import Health
+from serving.schemas import NetworkHealth
+from serving.source import Source
+from serving.switch import Switch
 
 _POINTER = "last_good.json"  # in the state folder
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where policies come from.
-
-    artifact: an alias (champion, challenger), a version or a folder; only an alias is polled.
-    model: name of the registered model.
-    stale_after, refuse_after: see `Recommender`.
-    cache: folder that keeps a copy of what was served last of each model; None: none is kept.
-    """
-
-    artifact: str = "champion"
-    model: str = "echelon"
-    tracking_uri: str = "sqlite:///mlflow.db"
-    poll_seconds: float = 10.0
-    cache: str | None = None
-    stale_after: int = STALE_AFTER
-    refuse_after: int = REFUSE_AFTER
-
-    @property
-    def state_folder(self) -> Path | None:
-        """Where the copy is, one folder for each model of each registry."""
-        if self.cache is None:
-            return None
-        name = json.dumps([self.tracking_uri, self.model, self.artifact])
-        return Path(self.cache).absolute() / hashlib.sha256(name.encode()).hexdigest()[:16]
-
-
 class LivePolicy:
     """Holds the recommender that answers. Raises ArtifactError if there is none to start with."""
 
     def __init__(self, source: Source) -> None:
-        self._source = source
-        self._started = time.monotonic()
+        self.source = source
+        self.switch = Switch(source)
         self._stopped = threading.Event()
         self._last_poll: str | None = None
         self._last_load_error: str | None = None
@@ -91,7 +63,7 @@ class LivePolicy:
 
     def start_polling(self) -> None:
         """Look at the registry every `poll_seconds` in the background, if an alias is served."""
-        if self._source.artifact in ALIASES:
+        if self.source.artifact in ALIASES:
             threading.Thread(target=self._keep_polling, name="registry poll", daemon=True).start()
 
     def stop(self) -> None:
@@ -100,10 +72,11 @@ class LivePolicy:
 
     def poll(self) -> bool:
         """Look once; returns whether another policy serves now. Never raises."""
-        source, serving = self._source, self._recommender.info.version
+        source, serving = self.source, self._recommender.info.version
         if self._not_kept is not None:
             self._keep(self._not_kept)
         try:
+            self.switch.look()
             version = current_version(source.model, source.artifact, source.tracking_uri)
             self._last_poll = _now()
             if version is None:
@@ -122,23 +95,23 @@ class LivePolicy:
             self._last_load_error = text
             return False
 
-    def health(self) -> Health:
-        """What GET /v1/health answers."""
-        return Health(
-            status="ok",
+    def health(self) -> NetworkHealth:
+        """What GET /v1/health says of it."""
+        return NetworkHealth(
             model=self._recommender.info,
             loaded_at=self._loaded_at,
-            uptime_seconds=round(time.monotonic() - self._started, 1),
             last_poll=self._last_poll,
             last_load_error=self._last_load_error,
+            classical_only=self.switch.current,
         )
 
     def _keep_polling(self) -> None:
-        while not self._stopped.wait(self._source.poll_seconds):
+        # Not all replicas at once: loading takes of the processor.
+        while not self._stopped.wait(self.source.poll_seconds * random.uniform(0.8, 1.2)):
             self.poll()
 
     def _resolve(self) -> ResolvedArtifact:
-        source = self._source
+        source = self.source
         return resolve_artifact(
             source.artifact, source.model, source.tracking_uri, option="serve.artifact"
         )
@@ -147,11 +120,11 @@ class LivePolicy:
         """Verify hashes, canary and fit; let it answer once; keep a copy."""
         recommender = Recommender(
             load_artifact(resolved.folder),
-            name=self._source.model,
+            name=self.source.model,
             version=resolved.version,
             run_id=resolved.run_id,
-            stale_after=self._source.stale_after,
-            refuse_after=self._source.refuse_after,
+            stale_after=self.source.stale_after,
+            refuse_after=self.source.refuse_after,
         )
         answer = recommender.recommend(_first_request(recommender))
         if answer.fallback.used:
@@ -162,7 +135,7 @@ class LivePolicy:
         return recommender
 
     def _keep(self, resolved: ResolvedArtifact) -> None:
-        state = self._source.state_folder
+        state = self.source.state_folder
         if state is None:
             return
         name = f"version_{resolved.version or 'folder'}"
@@ -189,7 +162,7 @@ class LivePolicy:
             self._not_kept = None
 
     def _kept(self) -> ResolvedArtifact | None:
-        state = self._source.state_folder
+        state = self.source.state_folder
         if state is None:
             return None
         try:

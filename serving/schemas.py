@@ -2,24 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from evaluation.recommendation.schemas import Answer, FieldError, ModelInfo
+from pydantic import Field
+
+from evaluation.recommendation.schemas import Answer, FieldError, ModelInfo, Name, Strict
 
 
-class Health(Answer):
-    """What is served, and whether the registry answers. Times are ISO, UTC.
+class Switched(Answer):
+    """Who had a network answered by its base policy alone, when (ISO, UTC) and why."""
+
+    who: str
+    when: str
+    why: str
+
+
+class NetworkHealth(Answer):
+    """What is served of a network, and whether the registry answers. Times are ISO, UTC.
 
     last_poll: when the registry last answered.
     last_load_error: why the newest version isn't served.
+    classical_only: None: the model answers.
     """
 
-    status: Literal["ok"]
     model: ModelInfo
     loaded_at: str
-    uptime_seconds: float
     last_poll: str | None
     last_load_error: str | None
+    classical_only: Switched | None
+
+
+class Health(NetworkHealth):
+    """The first network's, and each one's by its name."""
+
+    status: Literal["ok"]
+    uptime_seconds: float
+    networks: dict[str, NetworkHealth]
+
+
+class Switch(Strict):
+    """A body of POST /v1/policies/classical and champion. reason: kept in the registry."""
+
+    network: Name | None = None
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class Answering(Answer):
+    """Who answers for a network now."""
+
+    network: str
+    policy: Literal["champion", "classical"]
+    classical_only: Switched | None
 
 
 class Policies(Answer):

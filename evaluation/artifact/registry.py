@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ALIASES = ("champion", "challenger")
 _MANIFEST = "manifest.json"
+_CLASSICAL_ONLY = "echelon.classical_only"  # tag of a model
 _SECONDS = 10  # per HTTP request to a tracking server
 
 
@@ -101,6 +102,31 @@ def current_version(
     """
     found = _find(model, alias, tracking_uri)
     return None if found is None else str(found.version)
+
+
+def classical_only(model: str, tracking_uri: str) -> str | None:
+    """Return the note of who had the model answered by its base policy alone; None: it isn't.
+
+    Raises ArtifactError where the registry does not answer.
+    """
+    if not _has_registry(tracking_uri):
+        raise _no_answer(tracking_uri, FileNotFoundError("it isn't there"))
+    try:
+        tags: dict[str, str] = _client(tracking_uri).get_registered_model(model).tags
+    except Exception as problem:
+        raise _no_answer(tracking_uri, problem) from problem
+    return tags.get(_CLASSICAL_ONLY) or None
+
+
+def set_classical_only(model: str, tracking_uri: str, note: str | None) -> None:
+    """Have services answer by the base policy alone, or, for None, by the model again.
+
+    Raises ArtifactError where the registry does not answer.
+    """
+    try:
+        _client(tracking_uri).set_registered_model_tag(model, _CLASSICAL_ONLY, note or "")
+    except Exception as problem:
+        raise _no_answer(tracking_uri, problem) from problem
 
 
 def _find(model: str, name: str, tracking_uri: str) -> Any:

@@ -40,6 +40,7 @@ _MESSAGES = {
     "its nearest year is used, with that week's promotions and that year's level",
     "LIMIT_NOT_USED_UP": "budgets or room at nodes, too small for all orders and yet not used up: "
     "what is left fits none of them (minima, packs, a second limit)",
+    "CLASSICAL_ONLY": "an operator has the base policy answer alone",
     "CALENDAR_ASSUMED": f"the network has no start_date: its calendars count from {DEFAULT_START}",
 }
 

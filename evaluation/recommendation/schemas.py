@@ -214,6 +214,7 @@ class RecommendationRequest(Strict):
 
     scope: the lines to answer; None: those of the rows of stock.
 
+    network: its name, where an endpoint serves several.
     as_of: the period (a day, where the network has a calendar) in which orders are placed.
     policy: `champion` for the model that is loaded, `classical` for its base policy without the
         learned correction.
@@ -226,6 +227,7 @@ class RecommendationRequest(Strict):
     """
 
     request_id: Annotated[str, Field(max_length=200)] | None = None
+    network: Name | None = None
     as_of: date | None = None
     policy: Literal["champion", "classical"] = "champion"
     include_zero: bool = False

@@ -13,18 +13,20 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-from serving.front.access_log import AccessLog
 from serving.front.body import BodyReader, Message, Receive, Refusal, linger
 from serving.front.keys import Key, KeyFile, Keys
 from serving.front.metrics import Metrics, read_counts
 from serving.front.settings import FrontSettings
+from serving.json_log import JsonLog
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+CALLER = "x-echelon-caller"  # for a replica: the key's name
 COUNTS = "x-echelon-counts"  # of a replica's answer, for the metrics
 _PASSED = frozenset({b"host", b"content-type", b"accept", b"user-agent"})
 _REQUEST_ID = re.compile(rb"[\w.:/-]{1,100}")
@@ -52,6 +54,22 @@ class _Exchange:
     model: str = ""
     begun: float = field(default_factory=time.monotonic)
 
+    def row(self, seconds: float) -> dict[str, Any]:
+        """What the access log says: never a key, a header or a body."""
+        return {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "request_id": self.id,
+            "key": self.key.name if self.key else None,
+            "method": self.method[:20],
+            "path": self.path[:200],
+            "status": self.status,
+            "reason": self.reason or None,
+            "model": self.model or None,
+            "seconds": round(seconds, 4),
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+        }
+
 
 class Front:
     """See the module. keys: None: nobody is asked who they are, and nobody may operate."""
@@ -66,7 +84,7 @@ class Front:
         self._app, self._settings, self._keys = app, settings, keys
         self._bodies = bodies or BodyReader()
         self._metrics = Metrics()
-        self._log = AccessLog(settings.access_log)
+        self._log = JsonLog(settings.access_log)
         self._tokens: dict[str, tuple[float, float]] = {}  # by key: what is left, and when
         self._room = asyncio.Semaphore(settings.at_once)
 
@@ -92,7 +110,7 @@ class Front:
         finally:
             seconds = time.monotonic() - exchange.begun
             self._metrics.request(exchange.path, exchange.status, seconds)
-            self._log.write(exchange, seconds)
+            self._log.write(exchange.row(seconds))
 
     async def _answer(
         self, exchange: _Exchange, scope: Scope, receive: Receive, send: Send
@@ -233,6 +251,8 @@ def _inner_scope(exchange: _Exchange, scope: Scope, body: bytes) -> Scope:
     """Without the key, and without the headers by which a caller could steer Ray Serve."""
     headers = [(name, value) for name, value in scope["headers"] if name in _PASSED]
     headers += [(b"x-request-id", exchange.id.encode()), (b"content-length", b"%d" % len(body))]
+    if exchange.key is not None:
+        headers.append((CALLER.encode(), exchange.key.name.encode()))
     return {**scope, "headers": headers}
 
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 PATHS = (
     "/v1/recommendations", "/v1/health", "/v1/health/live", "/v1/health/ready", "/v1/metrics",
-    "/v1/policies", "/openapi.json",
+    "/v1/policies", "/v1/policies/classical", "/v1/policies/champion", "/openapi.json",
 )  # fmt: skip
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
@@ -53,6 +53,10 @@ class Metrics:
             "echelon_load_error", "1: the newest version can't be served, or the registry doesn't "
             "answer", ("model",), registry=self._registry,
         )  # fmt: skip
+        self._classical = Gauge(
+            "echelon_classical_only", "1: the base policy answers alone", ("model",),
+            registry=self._registry,
+        )  # fmt: skip
         self._poll_age = Gauge(
             "echelon_registry_age_seconds", "Since the registry last answered", ("model",),
             registry=self._registry,
@@ -77,15 +81,17 @@ class Metrics:
         """Return the text; health: what GET /v1/health answers, None: nothing did."""
         self._ready.set(health is not None)
         if health is not None:
-            for gauge in (self._model, self._load_error, self._poll_age):
+            for gauge in (self._model, self._load_error, self._poll_age, self._classical):
                 gauge.clear()
-            self._note(health)
+            for network in health["networks"].values():
+                self._note(network)
         return generate_latest(self._registry)
 
     def _note(self, health: Mapping[str, Any]) -> None:
         name = health["model"]["name"]
         self._model.labels(name, str(health["model"]["version"])).set(1)
         self._load_error.labels(name).set(health["last_load_error"] is not None)
+        self._classical.labels(name).set(health["classical_only"] is not None)
         if health["last_poll"] is not None:
             polled = datetime.fromisoformat(health["last_poll"])
             self._poll_age.labels(name).set(max(0.0, time.time() - polled.timestamp()))

@@ -107,7 +107,7 @@ class Server:
 
     def get_registered_model(self, name: str) -> SimpleNamespace:
         held = {a: given[-1] for (model, a), given in self.aliases.items() if model == name}
-        return SimpleNamespace(aliases=held)
+        return SimpleNamespace(aliases=held, tags={})
 
     def get_model_version(self, name: str, version: str) -> Any:
         return self.versions[name][int(version) - 1]

@@ -24,7 +24,8 @@ from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.outbox import EVENTS
 from evaluation.tracking.tracker import Tracker, resend
 from serving import live
-from serving.live import LivePolicy, Source
+from serving.live import LivePolicy
+from serving.source import Source
 from tests.faults.disk import Disk, Trouble
 from tests.faults.seeds import play_seeds
 from tests.faults.server import FATES, Client, Fate, Server

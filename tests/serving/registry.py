@@ -21,13 +21,13 @@ class Registry:
         self.uri = f"sqlite:///{folder / 'mlflow.db'}"
         self._count = 0
 
-    def register(self, policy: Path, alias: str | None = "champion") -> str:
-        """Register an artifact folder as the next version of `echelon`; returns the version."""
+    def register(self, policy: Path, alias: str | None = "champion", model: str = "echelon") -> str:
+        """Register an artifact folder as the next version of a model; returns the version."""
         self._count += 1
         config = as_shipped("tracking", uri=self.uri, system_metrics=False, flush_timeout=600.0)
         with Tracker(config, self.folder / f"run_{self._count}") as tracker:
             tracker.start(f"run {self._count}")
-            version = tracker.register_model("echelon", policy, alias=alias)
+            version = tracker.register_model(model, policy, alias=alias)
         assert version is not None
         return version
 

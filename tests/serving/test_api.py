@@ -16,8 +16,9 @@ from evaluation.recommendation.schemas import RecommendationRequest, Recommendat
 from serving.api import build_api
 from serving.front.front import Front
 from serving.front.settings import FrontSettings
-from serving.live import LivePolicy, Source
+from serving.live import LivePolicy
 from serving.schemas import ErrorAnswer
+from serving.source import Source
 
 URL = "/v1/recommendations"
 JSON = {"Content-Type": "application/json"}
@@ -78,7 +79,8 @@ def test_health_and_policies(client: TestClient) -> None:
 def test_the_interface_describes_itself(client: TestClient) -> None:
     """Paths, the request with its parts, and errors; every reference leads somewhere."""
     document = client.get("/openapi.json").json()
-    assert set(document["paths"]) == {URL, "/v1/health", "/v1/policies"}
+    switches = {"/v1/policies/classical", "/v1/policies/champion"}
+    assert set(document["paths"]) == {URL, "/v1/health", "/v1/policies"} | switches
     body = document["paths"][URL]["post"]["requestBody"]["content"]["application/json"]
     assert body["schema"] == {"$ref": "#/components/schemas/RecommendationRequest"}
     known = document["components"]["schemas"]
@@ -87,9 +89,10 @@ def test_the_interface_describes_itself(client: TestClient) -> None:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             answers = operation["responses"]
-            of_body = {"400", "408", "413", "415", "422"} if path == URL else set()
+            of_body = {"400", "408", "413", "415", "422"} if "post" in operations else set()
             of_all = {"200", "401", "403", "405", "429", "500", "503", "504"}
-            assert set(answers) == of_all | of_body
+            own = {"422"} if path == "/v1/policies" else {"409"} if path in switches else set()
+            assert set(answers) == of_all | of_body | own
             for status in set(answers) - {"200"}:
                 assert all("example" in kind for kind in answers[status]["content"].values())
     assert client.get("/docs").status_code == 404

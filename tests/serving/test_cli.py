@@ -27,7 +27,7 @@ from evaluation.artifact.registry import model_name
 from serving import cli
 from serving.cli import ServeCommand
 from serving.config import ServeConfig
-from serving.live import Source
+from serving.service import Service
 from tests.evaluation.recommendation.artifacts import write_artifact
 from tests.serving.registry import Registry, spoil_weights
 from tests.test_network_file import EXAMPLES, built
@@ -67,8 +67,8 @@ def test_a_network_file_names_what_is_served(
     assert main(["serve", f"network={path}", f"tracking.uri=sqlite:///{tmp_path / 'no.db'}"]) == 1
     assert f"echelon-{path.stem}@champion" in capsys.readouterr().err
     write_artifact(tmp_path / "policy", built(path, "scenario.horizon=20"))
-    served: list[Source] = []
-    monkeypatch.setattr(cli, "_run", lambda source, *_: served.append(source))
+    served: list[Service] = []
+    monkeypatch.setattr(cli, "_run", lambda service, *_: served.append(service))
     arguments = [
         "serve",
         f"network={path}",
@@ -77,7 +77,7 @@ def test_a_network_file_names_what_is_served(
         f"serve.cache={tmp_path / 'cache'}",
     ]
     assert main(arguments) == 0
-    assert served[0].model == f"echelon-{path.stem}"
+    assert served[0].models == (f"echelon-{path.stem}",)
     assert main([*arguments, "scenario.lanes.far_pump.lead_time=11"]) == 1
     error = capsys.readouterr().err
     assert f"was trained on another network than {path} is now" in error

@@ -15,7 +15,8 @@ from mlflow import MlflowClient
 from envs.errors import ArtifactError
 from envs.scenario import Scenario
 from evaluation.recommendation.schemas import RecommendationRequest, Scope
-from serving.live import LivePolicy, Source
+from serving.live import LivePolicy
+from serving.source import Source
 from tests.evaluation.recommendation.artifacts import write_artifact
 from tests.serving.registry import Registry, spoil_weights
 from tests.waiting import wait_for

@@ -16,8 +16,9 @@ from serving.front.body import BodyReader
 from serving.front.front import Front
 from serving.front.keys import Keys, new_key
 from serving.front.settings import FrontSettings
-from serving.live import LivePolicy, Source
+from serving.live import LivePolicy
 from serving.schemas import ErrorAnswer
+from serving.source import Source
 
 URL = "/v1/recommendations"
 ROLES = ("read", "recommend", "decide", "operate")
