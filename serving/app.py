@@ -120,14 +120,16 @@ def _application(service: Service) -> Application:
         torch.set_num_threads(1)
         return build_api(*[LivePolicy(source) for source in service.sources()])
 
-    scaling = {
-        "min_replicas": service.min_replicas,
-        "max_replicas": service.max_replicas,
-        "target_ongoing_requests": REQUESTS_AT_ONCE / 4,
-    }
+    count: dict[str, Any] = {"num_replicas": service.min_replicas}
+    if service.max_replicas > service.min_replicas:
+        count = {"autoscaling_config": {
+            "min_replicas": service.min_replicas,
+            "max_replicas": service.max_replicas,
+            "target_ongoing_requests": REQUESTS_AT_ONCE / 4,
+        }}  # fmt: skip
     deployment = serve.deployment(
         name="recommendations",
-        autoscaling_config=scaling,
+        **count,
         ray_actor_options={"num_cpus": 1},
         max_ongoing_requests=REQUESTS_AT_ONCE + _HEALTH_AT_ONCE,
         max_queued_requests=REQUESTS_AT_ONCE * service.max_replicas,
