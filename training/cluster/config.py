@@ -11,7 +11,7 @@ from envs.errors import ConfigError, did_you_mean, shown
 from envs.redact import is_secret_name, redact
 from training.config import ResourcesConfig
 
-KINDS = ("raycluster", "rayjob", "cronjob")
+KINDS = ("raycluster", "rayjob", "cronjob", "rayservice")
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")  # KubeRay's names are made longer
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|[kMGT])?")
 _UNITS = {"": 1.0, **{f"{letter}i": 1024.0**n for n, letter in enumerate("KMGT", start=1)}}
@@ -71,6 +71,7 @@ class ClusterConfig:
 
     cluster: the name of the cluster or job.
     secrets: variable -> "secret/key"; None: none.
+    models, replicas, api_keys, clients: of a rayservice.
     time_limit, start_limit, keep_seconds, idle_seconds: seconds.
     Raises ConfigError.
     """
@@ -91,6 +92,10 @@ class ClusterConfig:
     head: PodConfig
     runners: GroupConfig
     learners: GroupConfig
+    models: list[str]
+    replicas: GroupConfig
+    api_keys: str
+    clients: str
     on_demand_nodes: dict[str, str]
     spot_nodes: dict[str, str]
     service_account: str | None
@@ -121,12 +126,14 @@ class ClusterConfig:
                     f"environment.{variable} would be a secret that stands in the manifest; "
                     f"expected it in a secret, which is named under +secrets.{variable}."
                 )
-        for variable, place in self.secrets.items():
+        for variable, place in {**self.secrets, "api_keys": self.api_keys}.items():
             if place is not None and not _SECRET.fullmatch(place):
                 raise ConfigError(
-                    f"secrets.{variable} is not of the form SECRET/KEY, such as "
+                    f"{_key_of(variable)} is not of the form SECRET/KEY, such as "
                     "echelon/mlflow-password; expected the names, not the secret itself."
                 )
+        if self.kind == "rayservice":
+            self._check_service()
         if self.learners.spot:
             raise ConfigError(
                 "learners.spot is true, but learners are never placed on spot machines: a lost one "
@@ -138,6 +145,23 @@ class ClusterConfig:
         for key in ("retries", "keep_seconds", "idle_seconds"):
             if getattr(self, key) < 0:
                 raise ConfigError(f"{key} is {getattr(self, key)}; expected 0 or more.")
+
+    def _check_service(self) -> None:
+        if not self.models or self.replicas.least < 1 or self.replicas.cpu < 1:
+            raise ConfigError(
+                f"a rayservice has models {self.models} and replicas of {self.replicas.cpu:g} "
+                f"cores, {self.replicas.least} at least; expected one or more of each."
+            )
+        if "MLFLOW_TRACKING_URI" not in {**self.environment, **self.secrets}:
+            raise ConfigError(
+                "a rayservice takes its policies from a model registry; expected its address: "
+                "+environment.MLFLOW_TRACKING_URI=http://HOST:PORT, or +secrets.MLFLOW_TRACKING_URI"
+                "=SECRET/KEY where it has a password."
+            )
+
+
+def _key_of(variable: str) -> str:
+    return variable if variable == "api_keys" else f"secrets.{variable}"
 
 
 def check_room(config: ClusterConfig, resources: ResourcesConfig) -> None:

@@ -30,7 +30,7 @@ def cluster_render(argv: list[str]) -> int:
     except ValueError as error:
         raise ConfigError(f"run is {shown(command.run)}: {error}; expected a command.") from error
     words = checked_words(words, has_network=False)
-    if command.kind != "raycluster" and words[0] == "train":
+    if command.kind in ("rayjob", "cronjob") and words[0] == "train":
         for training in composed(words, has_network=False):
             check_room(command, training.resources)
     documents = manifests(command, words)

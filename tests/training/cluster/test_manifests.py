@@ -14,10 +14,19 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from ray.serve.schema import ServeDeploySchema
 
 from echelon import main
+from serving.app import ENVIRONMENT, REQUESTS_AT_ONCE, build
+from serving.front.keys import KEYS
+from serving.front.settings import FrontSettings
+from serving.service import Service
 
-KINDS = {"raycluster": "RayCluster", "rayjob": "RayJob", "cronjob": "RayCronJob"}
+KINDS = {
+    "raycluster": "RayCluster", "rayjob": "RayJob", "cronjob": "RayCronJob",
+    "rayservice": "RayService",
+}  # fmt: skip
+REGISTRY = "+environment.MLFLOW_TRACKING_URI=http://mlflow:5000"
 OPTIONS: dict[str, list[str]] = {
     "as shipped": [],
     "everything": [
@@ -33,7 +42,9 @@ OPTIONS: dict[str, list[str]] = {
 
 
 def rendered(capsys: pytest.CaptureFixture[str], *typed: str) -> list[dict[str, Any]]:
-    """What the command prints, read."""
+    """What the command prints, read; a service has a registry."""
+    if "kind=rayservice" in typed:
+        typed = (*typed, REGISTRY)
     assert main(["cluster", "render", *typed]) == 0, capsys.readouterr().err
     return list(yaml.safe_load_all(capsys.readouterr().out))
 
@@ -42,7 +53,7 @@ def cluster_of(document: dict[str, Any]) -> dict[str, Any]:
     """The spec of the cluster in any of the kinds."""
     spec: dict[str, Any] = document["spec"]
     spec = spec.get("jobTemplate", spec)
-    return spec.get("rayClusterSpec", spec)
+    return spec.get("rayClusterSpec", spec.get("rayClusterConfig", spec))
 
 
 def pods_of(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -136,6 +147,36 @@ def test_every_pod_is_kept_small(kind: str, capsys: pytest.CaptureFixture[str]) 
     assert all("from" in rule for rule in policy["spec"]["ingress"]), "open to everybody"
 
 
+def test_a_service_is_what_serving_builds(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ray takes its Serve file and `serving.app` its arguments; all pods have what it needs; only
+    the clients' namespace and Prometheus reach its port."""
+    typed = ["kind=rayservice", "models=[echelon-a,echelon-b]", "replicas.most=3",
+             "clients=gateway", "api_keys=keys/lines"]  # fmt: skip
+    policy, document = rendered(capsys, *typed)
+    file = ServeDeploySchema.model_validate(yaml.safe_load(document["spec"]["serveConfigV2"]))
+    [application] = file.applications
+    assert application.import_path == f"{build.__module__}:{build.__name__}"
+    service = Service.from_plain(application.args)
+    assert (service.models, service.max_replicas) == (("echelon-a", "echelon-b"), 6)
+    for pod in pods_of(document):
+        [container] = pod["spec"]["containers"]
+        environment = {e["name"]: e.get("value") for e in container["env"]}
+        assert ENVIRONMENT.items() <= environment.items()
+        assert FrontSettings.from_environment(environment).at_once == 6 * REQUESTS_AT_ONCE
+        [keys] = [e["valueFrom"] for e in container["env"] if e["name"] == KEYS]
+        assert keys == {"secretKeyRef": {"name": "keys", "key": "lines"}}
+        assert {"name": "serve", "containerPort": 8000} in container["ports"]
+    reach = {
+        selector["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+        for rule in policy["spec"]["ingress"]
+        if any(port["port"] == 8000 for port in rule.get("ports", ()))
+        for selector in rule["from"]
+    }
+    assert reach == {"gateway", "monitoring"}
+    other, _ = rendered(capsys, "kind=raycluster")
+    assert "8000" not in str(other)
+
+
 def test_spot_is_for_runners_alone(capsys: pytest.CaptureFixture[str]) -> None:
     """The head, learners and the submitter are on machines that stay."""
     nodes = ["spot_nodes={life: spot}", "on_demand_nodes={life: steady}"]
@@ -196,6 +237,9 @@ def test_a_job_has_its_limits(capsys: pytest.CaptureFixture[str]) -> None:
             "set learners.most=2",
         ),
         (["schedule=daily"], "expected five fields"),
+        (["kind=rayservice"], "+environment.MLFLOW_TRACKING_URI"),
+        (["kind=rayservice", REGISTRY, "models=[]"], "expected one or more"),
+        (["api_keys=hush"], "api_keys is not of the form"),
         (["time_limit=0"], "expected seconds >= 1"),
     ],
 )
