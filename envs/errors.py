@@ -12,6 +12,7 @@ EchelonError
 ├── TrainingStopped    training can't make progress any more
 ├── Interrupted        a signal ended a training; what it had learned is saved
 ├── ClusterError       a Ray cluster doesn't answer, or doesn't do what it is asked
+├── ServiceError       an endpoint refuses a request, or doesn't answer
 └── WorkerError        the process of a task ended before its work did
 
 Each message says what, where, what was got, what was wanted and what to do, on one line:
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from envs.redact import redact
 
@@ -94,6 +95,20 @@ class Terminated(KeyboardInterrupt):
 
 class ClusterError(EchelonError):
     """A Ray cluster doesn't answer, or doesn't do what it is asked."""
+
+
+class ServiceError(EchelonError):
+    """An endpoint refuses a request, or doesn't answer.
+
+    status: of HTTP; None where nothing was answered.
+    errors: (field, message) of what is wrong with the request.
+    """
+
+    def __init__(
+        self, text: str, status: int | None = None, errors: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(text)
+        self.status, self.errors = status, tuple(errors)
 
 
 class WorkerError(EchelonError):

@@ -50,7 +50,7 @@ class OnLane(Strict):
     """A lane by its id, or by to, item and (where there is more than one) from."""
 
     lane: Name | None = None
-    source: Name | None = Field(default=None, alias="from")
+    source: Name | None = Field(default=None, validation_alias="from", serialization_alias="from")
     to: Name | None = None
     item: Name | None = None
 
