@@ -91,7 +91,9 @@ class EchelonClient:
     def _ask(self, kind: type[T], method: str, path: str, body: str | None = None) -> T:
         """Return the answer; ask again where that can bring one. Raises ServiceError."""
         url, begun, tries = f"{self._url}{path}", time.monotonic(), 0
-        headers = self._headers | ({"Content-Type": "application/json"} if body else {})
+        headers = {**self._headers, "X-Request-ID": uuid.uuid4().hex}
+        if body:
+            headers["Content-Type"] = "application/json"
         while True:
             tries += 1
             got: httpx.Response | None = None
@@ -167,8 +169,10 @@ def _refusal(got: httpx.Response, tries: int = 1) -> ServiceError:
     again = f" {tries} times" if tries > 1 else ""
     what = "; ".join(told) or got.reason_phrase
     remedy = remedies.get(got.status_code, "Try again later." if tries > 1 else "")
+    name = got.request.headers["X-Request-ID"]
+    text = f"{redact(str(got.url))} answers {got.status_code}{again}: {what} {remedy}".rstrip()
     return ServiceError(
-        f"{redact(str(got.url))} answers {got.status_code}{again}: {what} {remedy}".rstrip(),
+        f"{text} (request {name} in the service's log)",
         status=got.status_code,
         errors=[(e.field, e.message) for e in errors],
     )

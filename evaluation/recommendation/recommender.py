@@ -16,6 +16,7 @@ import numpy as np
 
 from envs.environment.batched_env import BatchedEnv
 from envs.errors import ArtifactError, NonFiniteError
+from envs.network.lane import Lane
 from envs.policies import build_policy
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
@@ -49,6 +50,29 @@ class _Orders(NamedTuple):
     raw: Floats  # [Q] units asked for
     quantity: Floats  # [Q] units, executed
     unused: Floats  # [U] left of `net.limit_ids` that are too small
+
+
+class Decision(NamedTuple):
+    """Orders for the lanes in scope that have one, by the model or by the base policy alone.
+
+    Arrays of n lines; their meaning is that of `evaluation.recommendation.schemas.Line`.
+    """
+
+    lanes: Ints  # [n] of the network
+    quantity: Floats  # [n] units
+    classical: Floats  # [n] units
+    value: Floats  # [n] currency
+    arrives_in: Floats  # [n] periods
+    by_rule: Bools  # [n] whether the base policy answers in the place of the model
+    guardrails: list[list[Guardrail]]  # n
+    summary: Summary
+    fallback: Fallback
+    warnings: list[Notice]
+
+
+def sources_of(lane: Lane) -> list[str]:
+    """Return the locations that a lane takes from; none: an outside supplier's."""
+    return sorted({use.node for use in lane.inputs})
 
 
 class Recommender:
@@ -94,6 +118,10 @@ class Recommender:
         self._reader = SnapshotReader(self.scenario, policy, stale_after, refuse_after)
         self._env.simulator.reset(0)
         self._lock = threading.Lock()
+        self._mean_lead = np.array([lane.lead_time.mean() for lane in net.network.lanes])
+        delays = [lane.information_delay for lane in net.network.lanes]
+        self._usual_arrival = self._mean_lead + np.array(delays, float)
+        self._dated = {q: met for q, met in enumerate(net.calendars) if met.known}
         self.info = ModelInfo(
             name=name,
             version=version,
@@ -111,6 +139,19 @@ class Recommender:
     def recommend(self, request: RecommendationRequest) -> RecommendationResponse:
         """Answer with orders for the lanes in scope. Raises RequestError for what doesn't fit the
         network."""
+        decided = self.decide(request)
+        return RecommendationResponse(
+            request_id=request.request_id,
+            model=self.info,
+            policy=request.policy,
+            lines=self._lines(decided),
+            summary=decided.summary,
+            fallback=decided.fallback,
+            warnings=decided.warnings,
+        )
+
+    def decide(self, request: RecommendationRequest) -> Decision:
+        """Return the same as arrays, which many thousands of lines need. Raises RequestError."""
         reading = self._reader.read(request)
         with self._lock:
             observation = self._env.restore(reading.snapshot)
@@ -128,22 +169,35 @@ class Recommender:
                     _log.exception("The model failed; the base policy answers.")
                     reasons = [f"{type(problem).__name__}: {problem}"[:300]]
                     by_rule[:] = True
-            lines = self._lines(orders, classical, by_rule, reading.lanes, request)
-            summary = self._summary(orders.quantity, classical, reading.lanes)
-            notices = [*reading.notices, *self._unused_limits(orders.unused, reading.lanes)]
-        share = float(by_rule[reading.lanes].mean()) if len(reading.lanes) else 0.0
-        used = bool(by_rule.all() or share > 0.0)
-        return RecommendationResponse(
-            request_id=request.request_id,
-            model=self.info,
-            policy=request.policy,
-            lines=lines,
-            summary=summary,
-            fallback=Fallback(
-                used=used, share_lines=round(share, 6), reasons=reasons if used else []
-            ),
-            warnings=notices,
-        )
+            share = float(by_rule[reading.lanes].mean()) if len(reading.lanes) else 0.0
+            used = bool(by_rule.all() or share > 0.0)
+            quantity, asked = orders.quantity, reading.lanes
+            value, by_rule_alone = self._value(quantity), self._value(classical)
+            shown = (quantity > 0) | (quantity != classical) | request.include_zero
+            rows = asked[shown[asked]]
+            changes = explain_orders(self._env.simulator, orders.raw[:, None], rows)
+            return Decision(
+                lanes=rows,
+                quantity=quantity[rows],
+                classical=classical[rows],
+                value=value[rows],
+                arrives_in=self._arrives_in(rows),
+                by_rule=by_rule[rows],
+                guardrails=[self._guardrails(changes[q]) for q in rows.tolist()],
+                summary=Summary(
+                    lines=int((quantity[asked] > 0).sum()),
+                    changed_lines=int((quantity != classical)[asked].sum()),
+                    units=float(quantity[asked].sum()),
+                    classical_units=float(classical[asked].sum()),
+                    order_cost=float(value[asked].sum()),
+                    classical_order_cost=float(by_rule_alone[asked].sum()),
+                    currency=self.scenario.currency,
+                ),
+                fallback=Fallback(
+                    used=used, share_lines=round(share, 6), reasons=reasons if used else []
+                ),
+                warnings=[*reading.notices, *self._unused_limits(orders.unused, asked)],
+            )
 
     def _act(self, observation: Floats32) -> Floats32:
         if not np.isfinite(observation).all():
@@ -185,62 +239,53 @@ class Recommender:
                 )
         return found.notices()
 
-    def _lines(
-        self, orders: _Orders, classical: Floats, by_rule: Bools, asked: Ints,
-        request: RecommendationRequest,
-    ) -> list[Line]:  # fmt: skip
-        quantity = orders.quantity
-        shown = (quantity > 0) | (quantity != classical) | request.include_zero
-        rows = asked[shown[asked]]
-        changes = explain_orders(self._env.simulator, orders.raw[:, None], rows)
+    def _lines(self, decided: Decision) -> list[Line]:
         lanes = self._env.net.network.lanes
+        columns = (
+            decided.quantity, decided.classical, decided.quantity - decided.classical,
+            decided.value, decided.arrives_in, decided.by_rule,
+        )  # fmt: skip
+        plain = zip(decided.lanes.tolist(), *(c.tolist() for c in columns), strict=True)
         return [
             Line(
                 location=lanes[q].node,
                 item=lanes[q].sku,
                 lane=lanes[q].id,
-                source=sorted({use.node for use in lanes[q].inputs}),
-                quantity=float(quantity[q]),
-                classical=float(classical[q]),
-                delta=float(quantity[q] - classical[q]),
-                expected_arrival_in_periods=self._arrives_in(q),
-                fallback=bool(by_rule[q]),
-                guardrails=self._guardrails(changes[q]),
+                source=sources_of(lanes[q]),
+                quantity=quantity,
+                classical=classical,
+                delta=delta,
+                value=value,
+                expected_arrival_in_periods=arrives_in,
+                fallback=by_rule,
+                guardrails=guardrails,
             )
-            for q in rows.tolist()
+            for (q, quantity, classical, delta, value, arrives_in, by_rule), guardrails in zip(
+                plain, decided.guardrails, strict=True
+            )
         ]
 
-    def _arrives_in(self, q: int) -> float:
+    def _arrives_in(self, rows: Ints) -> Floats:
         """Periods until an order of today arrives, if its sender ships as soon as it is open."""
-        lane, met = self._env.net.network.lanes[q], self._env.net.calendars[q]
         now = self._env.simulator.period + int(self._env.simulator.trace.offset[0])
-        heard, mean = now + lane.information_delay, lane.lead_time.mean()
-        by_calendar = met.arrival(heard, round(mean)) - now - round(mean)
-        return round(mean + by_calendar, 3)
+        net, arrives_in = self._env.net, self._usual_arrival[rows]
+        for i, q in enumerate(rows.tolist()):
+            if met := self._dated.get(q):
+                delay, whole = net.network.lanes[q].information_delay, round(self._mean_lead[q])
+                arrives_in[i] += met.arrival(now + delay, whole) - now - delay - whole
+        return np.round(arrives_in, 3)
 
     def _guardrails(self, changes: list[Change]) -> list[Guardrail]:
         """What the feasibility layer changed, where it shows in the digits we send."""
         rounded = [(c.rule, round(c.before, _DIGITS), round(c.after, _DIGITS)) for c in changes]
         return [Guardrail(rule=r, before=b, after=a) for r, b, a in rounded if b != a]
 
-    def _summary(self, quantity: Floats, classical: Floats, asked: Ints) -> Summary:
-        quantity, classical = quantity[asked], classical[asked]
-        arrays, moved = self._env.net.arrays, self._env.net.arrays.factor_rows.cost[asked]
-        price, factor = arrays.lanes.unit_cost[asked], self._env.simulator.trace.factor[:, 0]
-        price = price * np.where(moved >= 0, np.append(factor, 1.0)[moved], 1.0)
-        cost, classical_cost = (
-            float(price @ units + arrays.lanes.fixed_cost[asked] @ (units > 0))
-            for units in (quantity, classical)
-        )
-        return Summary(
-            lines=int((quantity > 0).sum()),
-            changed_lines=int((quantity != classical).sum()),
-            units=float(quantity.sum()),
-            classical_units=float(classical.sum()),
-            order_cost=cost,
-            classical_order_cost=classical_cost,
-            currency=self.scenario.currency,
-        )
+    def _value(self, quantity: Floats) -> Floats:
+        """Purchase and fixed costs of orders [Q], at today's prices [currency]."""
+        arrays, factor = self._env.net.arrays, self._env.simulator.trace.factor[:, 0]
+        moved = arrays.factor_rows.cost
+        price = arrays.lanes.unit_cost * np.where(moved >= 0, np.append(factor, 1.0)[moved], 1.0)
+        return price * quantity + arrays.lanes.fixed_cost * (quantity > 0)
 
     def _check_fit(self, artifact: Artifact) -> None:
         manifest, env = artifact.manifest, self._env

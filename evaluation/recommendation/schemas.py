@@ -283,6 +283,7 @@ class Line(Answer):
     quantity: to order now, after all limits.
     classical: what the base policy alone would order, after the same limits.
     delta: quantity - classical.
+    value: purchase and fixed costs of the quantity [currency].
     expected_arrival_in_periods: mean lead time, if the sender ships as soon as its calendar allows;
       over days on which goods don't move or aren't let in.
     fallback: the base policy answers this line in the place of the model.
@@ -295,6 +296,7 @@ class Line(Answer):
     quantity: float
     classical: float
     delta: float
+    value: float
     expected_arrival_in_periods: float
     fallback: bool = False
     guardrails: list[Guardrail]

@@ -128,6 +128,7 @@ def test_a_request_is_repeated_until_it_is_answered(front: Front, fates: list[st
     assert len(front.seen) == len(fates) + 1
     assert len({body for body, _ in front.seen}) == 1
     assert len(answer.request_id or "") == 32
+    assert len({headers["x-request-id"] for _, headers in front.seen}) == 1
 
 
 def test_it_waits_as_long_as_the_service_says(front: Front) -> None:
@@ -153,6 +154,7 @@ def test_what_is_wrong_with_a_request_is_told_at_once(front: Front) -> None:
     [(field, message)] = caught.value.errors
     assert (field, caught.value.status) == ("stock[0].location", 422)
     assert message.startswith("location 'mars' is unknown")
+    assert f"(request {front.seen[0][1]['x-request-id']} in" in str(caught.value)
     assert len(front.seen) == 1
 
 
