@@ -92,11 +92,17 @@ COMMANDS = {
         "ServeCommand",
         "answer replenishment requests over HTTP with the champion",
     ),
+    "recommend": Command(
+        "evaluation.commands.recommend",
+        "recommend",
+        "RecommendCommand",
+        "write the order lines of whole networks from tables: the nightly batch",
+    ),
     "submit": Command(
         "training.commands.submit",
         "submit",
         "SubmitCommand",
-        "let a running Ray cluster train, tune, sweep or report, and follow it",
+        "let a running Ray cluster train, tune, sweep, report or recommend, and follow it",
     ),
     "status": Command(
         "training.commands.status",

@@ -45,9 +45,11 @@ class CommandConfig:
     name: as typed after `echelon`; its values are in conf/NAME.yaml.
     groups: the dataclasses of groups whose files have different keys, by the NAME in a file's
         `defaults: [schema_NAME, ...]`.
+    out_is_folder: whether `out`, if it has that, is the folder of the run's files.
     """
 
     name: ClassVar[str]
+    out_is_folder: ClassVar[bool] = True
     groups: ClassVar[Mapping[str, Mapping[str, type]]] = {}
 
 
@@ -210,7 +212,7 @@ def _compose(schema: type[T], overrides: list[str], suffix: str) -> Composed[T]:
     return Composed(
         command,
         {str(k): v for k, v in resolved.items()},
-        _folder(schema.name, resolved, suffix),
+        _folder(schema, resolved, suffix),
         tuple(overrides),
     )
 
@@ -321,12 +323,12 @@ def _merge(config: DictConfig, extra: Any, overrides: list[str], prefix: str = "
             OmegaConf.update(config, key, value)
 
 
-def _folder(name: str, resolved: Mapping[Any, Any], suffix: str) -> Path:
-    if resolved.get("out"):
+def _folder(schema: type[CommandConfig], resolved: Mapping[Any, Any], suffix: str) -> Path:
+    if resolved.get("out") and schema.out_is_folder:
         return writable(str(resolved["out"]) + suffix)
     scenario = str((resolved.get("scenario") or {}).get("name", ""))
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d_%H%M%S_%f")[:-3]
-    return Path("outputs") / name / scenario / f"{stamp}{suffix}"
+    return Path("outputs") / schema.name / scenario / f"{stamp}{suffix}"
 
 
 def _one_line(error: BaseException) -> str:

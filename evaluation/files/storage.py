@@ -22,6 +22,7 @@ from envs.errors import ConfigError, StorageError
 from envs.redact import redact
 from evaluation.files.atomic_folder import (
     SUMS_FILE,
+    file_hash,
     flush_directory,
     flush_file,
     make_folder,
@@ -84,7 +85,7 @@ def open_storage(uri: str) -> Storage:
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """A place in a storage: of a sealed folder, of folders, or of records."""
+    """A place in a storage: of a sealed folder, of folders, of records, or of plain files."""
 
     uri: str
     _fs: FileSystem
@@ -142,6 +143,36 @@ class Storage:
                     self._copy_out(name, temporary / name)
 
         write_folder(folder, fill, sealed=True, error=StorageError)
+
+    def put_file(self, source: Path, name: str) -> None:
+        """Store one file in one step: what was there stays until all of it is."""
+        with self._told("store"):
+            content = source.read_bytes()
+            if self._is_disk:
+                make_folder(Path(self._path))
+                write_file(Path(self._path, name), content)
+                return
+            with self._fs.open_output_stream(f"{self._path}/{name}") as stream:
+                stream.write(content)
+
+    def fetch_file(self, name: str, target: Path) -> str:
+        """Copy one file to this machine; returns its SHA-256. Raises StorageError, as where there
+        is none."""
+        with self._told(f"fetch {name}"):
+            self._copy_out(name, target)
+        return file_hash(target, StorageError)
+
+    def file_hash(self, name: str) -> str | None:
+        """Return the SHA-256 of one file; None where there is none."""
+        digest = hashlib.sha256()
+        with self._told(f"read {name}"):
+            try:
+                with self._fs.open_input_stream(f"{self._path}/{name}") as stream:
+                    while chunk := stream.read(_CHUNK):
+                        digest.update(chunk)
+            except FileNotFoundError:
+                return None
+        return digest.hexdigest()
 
     def files(self) -> list[str]:
         """Return the names of all files below, sorted."""

@@ -6,15 +6,20 @@ And the one rule for CSVs that are written: text that a spreadsheet would run is
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envs.errors import DataError, shown
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _MOST_BYTES = 512 * 2**20  # of a file
 _MOST_ROWS = 50_000_000
 _ROW_BYTES = 2_000  # of a row as it is stored, at most on average: names have 200 characters
+_CSV_ROWS = 65_536  # held as text at once
 _LONGEST_CELL = 1_000  # bytes of text in a Parquet cell
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet runs a text as, by its beginning
@@ -27,15 +32,54 @@ class Row(NamedTuple):
     cells: Mapping[str, Any]
 
 
+class Columns(NamedTuple):
+    """A table by column, equal values stored once. rows: how many; place: of a row, "line 7"."""
+
+    rows: int
+    cells: Mapping[str, pa.ChunkedArray]
+    place: Callable[[int], str]
+
+
 def read_rows(path: Path, check: Callable[[str, list[str]], None]) -> Iterator[Row]:
     """Yield a table's rows; names of columns are in lower case, and rows without any cell left out.
 
     check: called once with (where, columns); raises for columns that aren't wanted. Raises
     DataError for a file that is missing, too large or not readable as its ending says.
     """
-    readers = {".csv": _csv_rows, ".parquet": _parquet_rows}
+    return (_csv_rows if _kind_of(path) == ".csv" else _parquet_rows)(path, check)
+
+
+def read_columns(path: Path, check: Callable[[str, list[str]], None]) -> Columns:
+    """Return the same by column, for tables of millions of rows."""
+    import pyarrow as pa
+
+    places: list[str] = []
+    pieces: dict[str, list[pa.Array]] = {}
+
+    def heed(where: str, columns: list[str]) -> None:
+        check(where, columns)
+        pieces.update({name: [] for name in columns})
+
+    if _kind_of(path) == ".csv":
+        rows = _csv_rows(path, heed)
+        while some := list(itertools.islice(rows, _CSV_ROWS)):
+            places += [row.place for row in some]
+            for name, kept in pieces.items():
+                kept.append(pa.array([row.cells[name] for row in some]).dictionary_encode())
+    else:
+        for batch in _parquet_batches(path, heed):
+            for kept, column in zip(pieces.values(), batch.columns, strict=True):
+                is_encoded = pa.types.is_dictionary(column.type)
+                kept.append(column if is_encoded else column.dictionary_encode())
+    cells = {name: pa.chunked_array(kept) for name, kept in pieces.items() if kept}
+    size = len(next(iter(cells.values()))) if cells else 0
+    return Columns(size, cells, lambda i: places[i] if places else f"row {i + 1}")
+
+
+def _kind_of(path: Path) -> str:
+    """Return the ending of a file that can be read. Raises DataError."""
     kind = path.suffix.lower()
-    if kind not in readers:
+    if kind not in (".csv", ".parquet"):
         raise DataError(
             f"{path}: the name ends in '{path.suffix}'; expected .csv or .parquet. Save a "
             "spreadsheet as CSV UTF-8."
@@ -47,7 +91,7 @@ def read_rows(path: Path, check: Callable[[str, list[str]], None]) -> Iterator[R
             f"{path}: has {size / 2**20:.0f} MB; expected at most {_MOST_BYTES >> 20} MB. Cut it "
             "into shorter histories, or add up to longer periods."
         )
-    return readers[kind](path, check)
+    return kind
 
 
 def without_formula(text: str) -> str:
@@ -102,6 +146,22 @@ def _must_have_commas(path: Path, header: Sequence[str]) -> None:
 
 
 def _parquet_rows(path: Path, check: Callable[[str, list[str]], None]) -> Iterator[Row]:
+    columns: list[str] = []
+
+    def heed(where: str, names: list[str]) -> None:
+        check(where, names)
+        columns.extend(names)
+
+    number = 0
+    for batch in _parquet_batches(path, heed):
+        for cells in batch.to_pylist():
+            number += 1
+            yield Row(f"row {number}", dict(zip(columns, cells.values(), strict=True)))
+
+
+def _parquet_batches(
+    path: Path, check: Callable[[str, list[str]], None]
+) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -109,8 +169,7 @@ def _parquet_rows(path: Path, check: Callable[[str, list[str]], None]) -> Iterat
         with parquet.ParquetFile(path) as file:
             # pandas writes the index of a sorted or filtered frame as a column of its own.
             names = [n for n in file.schema_arrow.names if not n.startswith("__index_level_")]
-            columns = [name.strip().lower() for name in names]
-            check(str(path), columns)
+            check(str(path), [name.strip().lower() for name in names])
             for column in file.schema_arrow:
                 if pa.types.is_nested(column.type):
                     raise DataError(
@@ -120,13 +179,10 @@ def _parquet_rows(path: Path, check: Callable[[str, list[str]], None]) -> Iterat
             _must_be_small(path, file.metadata)
         # Repeated text stays in a dictionary: a cell is looked at once, and not copied to rows.
         with parquet.ParquetFile(path, read_dictionary=names) as file:
-            number = 0
             for batch in file.iter_batches(columns=names):
                 for name, column in zip(names, batch.columns, strict=True):
                     _must_be_short(f"{path}: {name}", column)
-                for cells in batch.to_pylist():
-                    number += 1
-                    yield Row(f"row {number}", dict(zip(columns, cells.values(), strict=True)))
+                yield batch
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: not readable as Parquet ({error}).") from error
 

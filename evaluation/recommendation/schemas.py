@@ -12,15 +12,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-_MOST_UNITS = 1e9  # beyond it a number is a typing error, and float32 loses whole units
+MOST_UNITS = 1e9  # beyond it a number is a typing error, and float32 loses whole units
 _MOST_ROWS = 100_000
 LONGEST_HISTORY = 1_000  # periods; older ones no longer matter
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Units = Annotated[FiniteFloat, Field(ge=0, le=_MOST_UNITS)]
+Units = Annotated[FiniteFloat, Field(ge=0, le=MOST_UNITS)]
 # A date, or periods from as_of: -1 is the last one.
 When = Annotated[int, Field(ge=-10_000, le=10_000)] | date
-MoreThanZero = Annotated[FiniteFloat, Field(gt=0, le=_MOST_UNITS)]
+MoreThanZero = Annotated[FiniteFloat, Field(gt=0, le=MOST_UNITS)]
 
 
 class Strict(BaseModel):

@@ -20,7 +20,7 @@ from evaluation.console import make_console
 from evaluation.workers import prepare_ray
 from training.commands.arguments import network_of
 
-SENT = ("train", "tune", "sweep", "report", "doctor")
+SENT = ("train", "tune", "sweep", "report", "recommend", "doctor")
 
 
 @dataclass(frozen=True)
