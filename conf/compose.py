@@ -81,6 +81,16 @@ class Composed(Generic[T]):
     folder: Path  # where the run puts its files
     arguments: tuple[str, ...]  # the overrides it was made from
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What tracking lists, by key; of a network file its numbers alone: it may have thousands
+        of lanes."""
+        resolved = self.resolved
+        if resolved.get("network") is not None and resolved.get("scenario"):
+            numbers = {k: v for k, v in resolved["scenario"].items() if not isinstance(v, dict)}
+            resolved = {**resolved, "scenario": numbers}
+        return dict(leaves(resolved))
+
     def write(self) -> None:
         """Create the folder and put the resolved configuration into it, without credentials."""
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from envs.scenarios import build_scenario
 from evaluation.artifact.artifact import Artifact, load_artifact
 from evaluation.artifact.registry import model_name, resolve_artifact
 from evaluation.artifact.transfer import learned_competitor, seen_in_training
-from evaluation.comparison.compare import Comparison, compare
+from evaluation.comparison.compare import Comparison, compare, difference_of, verdicts_of
 from evaluation.comparison.plots import draw_all
 from evaluation.comparison.rollout import Competitor
 from evaluation.comparison.tables import as_table, write_json
@@ -25,6 +25,7 @@ from evaluation.console import ConsoleProgress, make_console
 from evaluation.progress import Progress
 from evaluation.tasks import Task
 from evaluation.tracking.config import TrackingConfig
+from evaluation.tracking.origin import describe, log_data
 from evaluation.tracking.tracker import Tracker, must_be_unused
 from evaluation.tuning.cache import read_policy_params
 from evaluation.tuning.config import TuneConfig
@@ -138,10 +139,12 @@ def _publish(comparison: Comparison, composed: Composed[EvaluateCommand], consol
         pictures = draw_all(comparison, folder / "plots")
         tracker.start(
             f"evaluate {comparison.scenario.name}",
-            params={"scenario": comparison.scenario.name, "policies": ",".join(command.policies),
-                    "traces": command.traces, "seed": command.seed},
-            tags={"command": "evaluate"},
-        )  # fmt: skip
+            params=composed.parameters,
+            tags={"command": "evaluate", **verdicts_of(comparison)},
+            description=f"{', '.join(command.policies)} on {describe(comparison.scenario)}",
+        )
+        log_data(tracker, comparison.scenario, comparison.split, command.network)
+        tracker.log_artifacts(folder / "config.yaml")
         tracker.log_metrics(0, metrics_of(comparison))
         tracker.log_artifacts(folder / "evaluation.json")
         for picture in pictures:
@@ -154,5 +157,9 @@ def metrics_of(comparison: Comparison) -> dict[str, float]:
     return {
         f"{e.competitor.name}/{name_of(key, comparison.scenario)}": float(value)
         for e in comparison.policies
-        for key, value in {"cost_per_period": e.cost.mean, **e.kpis.summary()}.items()
+        for key, value in {
+            "cost_per_period": e.cost.mean,
+            **e.kpis.summary(),
+            **difference_of(e),
+        }.items()
     }

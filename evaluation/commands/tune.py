@@ -13,7 +13,7 @@ from rich.table import Table
 from conf.compose import Composed, ScenarioCommand, compose_runs
 from envs.errors import ConfigError
 from envs.scenarios import build_scenario
-from evaluation.comparison.compare import Comparison, compare
+from evaluation.comparison.compare import Comparison, compare, verdicts_of
 from evaluation.comparison.rollout import Competitor
 from evaluation.comparison.units import cost_unit
 from evaluation.console import ConsoleProgress, make_console
@@ -21,6 +21,7 @@ from evaluation.files.atomic_folder import write_file
 from evaluation.files.storage import open_storage
 from evaluation.tasks import Task
 from evaluation.tracking.config import TrackingConfig
+from evaluation.tracking.origin import describe, log_data
 from evaluation.tracking.tracker import Tracker, must_be_unused
 from evaluation.tuning.cache import digest, load_tuned, source_digest, store_tuned
 from evaluation.tuning.choose import best_rule, unfit
@@ -121,11 +122,11 @@ def _run(composed: Composed[TuneCommand]) -> None:
         console.print(f"Best rule: {names[best]}.", highlight=False)
         tracker.start(
             f"tune {scenario.name}",
-            params={"scenario": scenario.name, "policies": ",".join(names), "seed": command.seed,
-                    "traces": command.traces, "budget": command.budget,
-                    "classes": command.classes, "best_rule": names[best]},
-            tags={"command": "tune"},
-        )  # fmt: skip
+            params=composed.parameters,
+            tags={"command": "tune", "best_rule": names[best], **verdicts_of(comparison)},
+            description=f"{', '.join(names)} tuned on {describe(scenario)}",
+        )
+        log_data(tracker, scenario, "tuning", command.network)
         tracker.log_metrics(0, _metrics(comparison, tuned))
         tracker.log_artifacts(path)
     console.print(f"Wrote {path}.", highlight=False, soft_wrap=True)

@@ -126,6 +126,25 @@ def independent_samples(scenario: Scenario, cost: Floats) -> Floats:
     return per_period[: weeks * _BLOCK].reshape(weeks, _BLOCK).mean(axis=1)
 
 
+def difference_of(evaluated: Evaluated) -> dict[str, float]:
+    """Return the paired difference to the reference and its 95 % interval [currency per period];
+    empty for the reference, and where one sample gives no interval."""
+    difference = evaluated.difference
+    if difference is None or not np.isfinite(difference.half_width):
+        return {}
+    low, high = difference.interval
+    return {"difference": difference.mean, "difference_low": low, "difference_high": high}
+
+
+def verdicts_of(comparison: Comparison) -> dict[str, str]:
+    """Return `verdict.NAME` of each policy that has one: better, worse or tie."""
+    return {
+        f"verdict.{e.competitor.name}": verdict(e.difference)
+        for e in comparison.policies
+        if e.difference is not None
+    }
+
+
 def verdict(difference: Estimate) -> str:
     """Say in one word what a paired cost difference shows: better, worse or tie."""
     low, high = difference.interval

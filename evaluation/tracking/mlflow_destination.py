@@ -32,9 +32,10 @@ if TYPE_CHECKING:  # importing it costs seconds: the background thread does that
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
 
-_LONGEST_VALUE = 500  # characters of a parameter or tag; servers before 2.8 take no more
+_LONGEST_VALUE = 5000  # characters of a parameter or tag: MLflow's limit
 _LIMITS = {"metrics": 1000, "params": 100, "tags": 100}  # of one MLflow request
 _DIGEST = 36  # characters: MLflow's limit
+_KIND = "mlflow.experimentKind"
 POLICY = "artifacts/policy"  # the exported policy in the folder of a model
 _SCRIPT = Path(__file__).parents[1] / "recommendation" / "mlflow_model.py"
 # What the script imports, beside MLflow and Echelon, which is on no index that pip could ask.
@@ -92,6 +93,9 @@ class MlflowDestination:
                     params, tags = record["params"], record["tags"]
                     self._log(run_id, params=[Param(_key(k), _cut(v)) for k, v in params.items()])
                     self._log(run_id, tags=[RunTag(_key(k), _cut(v)) for k, v in tags.items()])
+                case "tags":
+                    tags = record["tags"]
+                    self._log(run_id, tags=[RunTag(_key(k), _cut(v)) for k, v in tags.items()])
                 case "artifact":
                     self._upload(run_id, Path(record["path"]), record["name"])
                 case "dataset":
@@ -112,7 +116,7 @@ class MlflowDestination:
         tags = {
             "echelon.key": event["key"],
             "mlflow.user": os.environ.get("USER", str(os.getuid())),
-            "mlflow.source.name": "echelon",
+            "mlflow.source.type": "LOCAL",
         }
         if event["parent"] is not None:
             parent = read_state(Path(event["parent"])).get("run_id")
@@ -125,6 +129,8 @@ class MlflowDestination:
             experiment = self._client.create_experiment(self._config.experiment, place)
         else:
             experiment = found.experiment_id
+        if found is None or _KIND not in found.tags:  # which page it opens with
+            self._client.set_experiment_tag(experiment, _KIND, "custom_model_development")
         # The answer to an earlier attempt may have been lost: look before creating a second run.
         key = f"tags.`echelon.key` = '{event['key']}'"
         runs = self._client.search_runs([experiment], key, max_results=1)
@@ -166,8 +172,10 @@ class MlflowDestination:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         source = json.dumps({"uri": event["source"]})
-        dataset = Dataset(event["name"], event["digest"][:_DIGEST], "local", source)
-        tags = [InputTag("mlflow.data.context", "training")]
+        profile = json.dumps(event.get("profile"))
+        digest = event["digest"][:_DIGEST]
+        dataset = Dataset(event["name"], digest, "local", source, profile=profile)
+        tags = [InputTag("mlflow.data.context", event.get("context", "training"))]
         self._client.log_inputs(run_id, [DatasetInput(dataset, tags)])
 
     def _register(self, run_id: str, event: Mapping[str, Any]) -> str:

@@ -23,11 +23,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from envs.errors import ConfigError
 from envs.redact import redact, redact_tree
 from evaluation.files.json_lines import read_lines
+from evaluation.revision import git_revision
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.mlflow_destination import MlflowDestination, system_metrics
 from evaluation.tracking.outbox import EVENTS, Outbox
@@ -73,16 +75,20 @@ class Tracker:
         self,
         run_name: str,
         params: Mapping[str, Any] | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] = MappingProxyType({}),
+        description: str = "",
     ) -> None:
-        """Begin. ``params`` is flat."""
+        """Begin. ``params`` is flat. description: Markdown, shown above the run.
+
+        tags: ``command`` is what of Echelon runs.
+        """
         self._started = True
         resumed = self._outbox.events.size > 0  # its parameters stand
         self._event(
             "start",
             name=run_name,
             params={} if resumed else redact_tree(dict(params or {})),
-            tags=redact_tree(dict(tags or {})),
+            tags=redact_tree(_origin(tags) | {"mlflow.note.content": description, **tags}),
             key=self._outbox.run_key(),
             parent=None if self._parent is None else str(self._parent),
             uri=redact(self._config.uri),
@@ -104,9 +110,23 @@ class Tracker:
         """A file or folder that stays where it is; ``name`` is its folder in MLflow."""
         self._event("artifact", path=str(Path(path).absolute()), name=name)
 
-    def log_dataset(self, name: str, digest: str, source: str) -> None:
-        """Which data was used, with its hash."""
-        self._event("dataset", name=name, digest=digest, source=redact(source))
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Say more of a run that has begun; what is said twice is what was said last."""
+        self._event("tags", tags=redact_tree(dict(tags)))
+
+    def log_dataset(
+        self,
+        name: str,
+        digest: str,
+        source: str,
+        context: str = "training",
+        profile: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Which data was used, with its hash. context: what for. profile: its sizes."""
+        self._event(
+            "dataset", name=name, digest=digest, source=redact(source), context=context,
+            profile=profile,
+        )  # fmt: skip
 
     def register_model(self, name: str, folder: Path, alias: str | None = None) -> str | None:
         """Register the folder as a version of the model and give it the alias.
@@ -195,6 +215,14 @@ class Tracker:
                     return
                 log.record(step, next(samples))
                 self._sender.wake()
+
+
+def _origin(tags: Mapping[str, str]) -> dict[str, str]:
+    """Which command and which commit, as MLflow calls them."""
+    commit = git_revision()
+    return {"mlflow.source.name": " ".join(["echelon", *filter(None, [tags.get("command")])])} | (
+        {} if commit is None else {"mlflow.source.git.commit": commit}
+    )
 
 
 def must_be_unused(run_folder: Path) -> None:

@@ -20,6 +20,7 @@ from mlflow.artifacts import download_artifacts
 from envs.errors import ConfigError
 from evaluation.artifact.registry import resolve_artifact
 from evaluation.files.json_lines import read_lines
+from evaluation.revision import git_revision
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.tracker import Tracker, resend
 from tests.evaluation.conftest import EXPERIMENT, config_for
@@ -48,7 +49,8 @@ def test_run_arrives_complete(tmp_path: Path, local: TrackingConfig) -> None:
     folder = tmp_path / "run"
     params = {f"group.p{n}": n for n in range(250)} | {"long": "x" * 9000, "odd=name*": None}
     with Tracker(local, folder) as tracker:
-        tracker.start("first", params, {"scenario": "beer"})
+        tags = {"scenario": "beer", "command": "train"}
+        tracker.start("first", params, tags, "# What it is")
         for step in range(1, 6):
             tracker.log_metrics(step, {"return/mean": step / 2, "bad": math.nan})
         (folder / "cost.png").write_bytes(b"picture")
@@ -56,19 +58,28 @@ def test_run_arrives_complete(tmp_path: Path, local: TrackingConfig) -> None:
         (folder / "tables").mkdir()
         (folder / "tables" / "kpis.json").write_text("[]")
         tracker.log_artifacts(folder / "tables", "tables")
-        tracker.log_dataset("demand", "ab" * 32, "data/demand.parquet")
+        tracker.log_dataset("demand", "ab" * 32, "data/demand.parquet", "training", {"rows": 3})
+        tracker.set_tags({"verdict": "better"})
     run = only_run(local.uri)
     assert run.info.run_name == "first"
     assert run.info.status == "FINISHED"
     assert len(run.data.params) == 252
     assert run.data.params["group.p249"] == "249"
-    assert len(run.data.params["long"]) == 500
+    assert len(run.data.params["long"]) == 5000
     assert run.data.params["odd_name_"] == "None"
     assert run.data.tags["scenario"] == "beer"
     expected = [(step, step / 2) for step in range(1, 6)]
     assert history(local.uri, run.info.run_id, "return/mean") == expected
     assert math.isnan(run.data.metrics["bad"])
-    assert run.inputs.dataset_inputs[0].dataset.name == "demand"
+    assert run.data.tags["verdict"] == "better"
+    assert run.data.tags["mlflow.note.content"] == "# What it is"
+    assert run.data.tags["mlflow.source.name"] == "echelon train"
+    assert run.data.tags["mlflow.source.git.commit"] == git_revision()
+    [used] = run.inputs.dataset_inputs
+    assert (used.dataset.name, json.loads(used.dataset.profile)) == ("demand", {"rows": 3})
+    assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "training")]
+    experiment = MlflowClient(local.uri).get_experiment(run.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     files = Path(download_artifacts(run_id=run.info.run_id, tracking_uri=local.uri))
     assert (files / "figures" / "cost.png").read_bytes() == b"picture"
     assert (files / "tables" / "kpis.json").exists()

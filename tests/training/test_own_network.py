@@ -17,7 +17,7 @@ from evaluation.recommendation.schemas import RecommendationRequest
 from tests.test_network_file import EXAMPLES, built
 from training.commands.arguments import keep_record, record_of, with_resumed
 from training.commands.report import ReportCommand, _scenario_name, _train_command, _with_network
-from training.commands.train import MAY_DIFFER, TrainCommand, _parameters
+from training.commands.train import MAY_DIFFER, TrainCommand
 
 
 def report(*arguments: str) -> Composed[ReportCommand]:
@@ -43,7 +43,7 @@ def test_a_report_studies_the_file(tmp_path: Path) -> None:
 
 def test_tracking_lists_no_lanes() -> None:
     """Of a network file its numbers; all of it is in config.yaml."""
-    listed = _parameters(compose(TrainCommand, [f"network={EXAMPLES[2]}"]))
+    listed = compose(TrainCommand, [f"network={EXAMPLES[2]}"]).parameters
     assert listed["scenario.horizon"] == 100
     assert listed["network"] == str(EXAMPLES[2])
     assert not [key for key in listed if key.startswith("scenario.lanes")]

@@ -25,6 +25,7 @@ from evaluation.files.atomic_folder import write_file
 from evaluation.files.storage import open_storage
 from evaluation.tasks import Task
 from evaluation.tracking.config import TrackingConfig
+from evaluation.tracking.origin import log_data
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.config import ChooseConfig, TimedTuneConfig
 from evaluation.value.features import features_of
@@ -170,10 +171,12 @@ def _run(composed: Composed[ReportCommand]) -> bool:
         )
         tracker.start(
             f"report {len(report.studies)} scenarios",
-            params={"scenarios": ",".join(command.scenarios), "seeds": command.seeds,
-                    "traces": command.traces, "train_seconds": command.train_seconds},
+            params=composed.parameters,
             tags={"command": "report"},
-        )  # fmt: skip
+            description=f"Whether learning pays on {', '.join(command.scenarios)}.",
+        )
+        for one in report.studies:
+            log_data(tracker, build_scenario(one.scenario), "training", command.network)
         _work(report, console, saved)
         entries, tree, advice = report.publish()
         _write_pages(composed, entries, console)

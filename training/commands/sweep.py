@@ -31,6 +31,7 @@ from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.sealed_json import read_sealed, write_sealed
 from evaluation.progress import SilentProgress
 from evaluation.tracking.config import TrackingConfig
+from evaluation.tracking.origin import describe, log_data
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.choose import choose_base_policy
 from evaluation.workers import prepare_ray
@@ -99,6 +100,7 @@ def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
         command.space, lambda extra: dict(leaves(_composed([*options, *extra]).resolved))
     )
     fixed, resumed = _composed(options), command.resume is not None
+    plain = build_scenario(fixed.command.scenario)
     storage = fixed.command.storage
     with contextlib.ExitStack() as stack:
         tracker = stack.enter_context(Tracker(command.tracking, folder, resumed=resumed))
@@ -111,9 +113,14 @@ def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
         saved = stack.enter_context(stored_run(folder, record.storage, resumed=resumed))
         tracker.start(
             f"sweep {fixed.command.scenario.name}",
-            params={"space": json.dumps(command.space), "trials": command.trials},
+            params={
+                **composed.parameters,
+                **{f"training.{key}": value for key, value in fixed.parameters.items()},
+            },
             tags={"command": "sweep", "scenario": fixed.command.scenario.name},
+            description=f"{command.trials} trainings on {describe(plain)}",
         )
+        log_data(tracker, plain, "training", fixed.command.network)
         tracker.log_artifacts(folder / "config.yaml")
         log = TrialLog(folder / "trials.jsonl")
         with ConsoleProgress(console) as progress:

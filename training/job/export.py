@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from envs.environment.batched_env import feature_names, row_groups
 from evaluation.artifact.artifact import Description, Quantity, save_artifact
 from evaluation.artifact.network_io import network_hash, scenario_to_plain
 from evaluation.comparison.tables import as_json
+from evaluation.revision import git_revision
 from training.job.train import Outcome
 
 
@@ -62,19 +62,3 @@ def _heads(names: tuple[str, ...], scale: float) -> tuple[Quantity, ...]:
         times = f"{scale:g} x " if scale != 1.0 and kind in _SCALED else ""
         heads.append(Quantity(name, times + _UNITS[kind]))
     return tuple(heads)
-
-
-def git_revision() -> str | None:
-    """Return the commit of the code, if it runs from a checkout."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
-    except OSError:
-        return None
-    return answer.stdout.strip() or None if answer.returncode == 0 else None
