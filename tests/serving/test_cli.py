@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,12 +25,9 @@ from serving.config import ServeConfig
 from serving.service import Service
 from tests.evaluation.recommendation.artifacts import write_artifact
 from tests.serving.registry import Registry, spoil_weights
+from tests.serving.running import JSON, PATIENT, SNAPSHOT, serving
 from tests.test_network_file import EXAMPLES, built
 from tests.waiting import wait_for
-
-ROOT = Path(__file__).resolve().parents[2]
-JSON = {"Content-Type": "application/json"}
-SNAPSHOT = {"stock": [{"location": "store_000", "item": "item_00", "on_hand": 3}]}
 
 
 def test_without_a_champion_it_says_what_to_do(
@@ -143,62 +135,6 @@ def test_help_lists_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"{key}:" in text
 
 
-class Server:
-    """A running `echelon serve` as its user sees it."""
-
-    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
-        self.process, self._log = process, log
-
-    @property
-    def output(self) -> str:
-        return self._log.read_text()
-
-    @property
-    def started(self) -> bool:
-        assert self.process.poll() is None, self.output
-        return "curl" in self.output
-
-    @property
-    def url(self) -> str:
-        found = re.search(r"http://127\.0\.0\.1:\d+", self.output)
-        assert found is not None
-        return found[0]
-
-    def version(self) -> str:
-        return str(httpx.get(f"{self.url}/v1/health").json()["model"]["version"])
-
-
-@contextmanager
-def serving(registry: Registry) -> Iterator[Server]:
-    """The command in a process of its own; killed with all its children at the end."""
-    log = registry.folder / "serve.log"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "echelon", "serve", "serve.port=0", "serve.poll_seconds=0.2",
-             "serve.model=echelon", f"serve.cache={registry.folder / 'cache'}",
-             f"serve.access_log={registry.folder / 'access.jsonl'}",
-             f"tracking.uri={registry.uri}"],
-            cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, text=True, env=environment,
-        )  # fmt: skip
-    children: list[psutil.Process] = []
-    try:
-        server = Server(process, log)
-        wait_for(lambda: server.started)
-        children = psutil.Process(process.pid).children(recursive=True)
-        yield server
-    finally:
-        if process.poll() is None:
-            children = psutil.Process(process.pid).children(recursive=True)
-            process.kill()
-        for child in children:
-            try:
-                child.kill()
-            except psutil.NoSuchProcess:
-                continue
-        process.wait(10)
-
-
 def test_a_champion_is_served_replaced_and_stopped(
     registry: Registry, chain: Scenario, tmp_path: Path
 ) -> None:
@@ -212,7 +148,7 @@ def test_a_champion_is_served_replaced_and_stopped(
         done = threading.Event()
 
         def ask() -> None:
-            with httpx.Client() as client:
+            with httpx.Client(timeout=PATIENT) as client:
                 while not done.wait(0.01):  # a rest for what is waited for
                     got = client.post(url, json=SNAPSHOT)
                     answers.append((got.status_code, got.json()["model"]["version"]))
