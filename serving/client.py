@@ -16,6 +16,7 @@ import random
 import time
 import uuid
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -23,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 from envs.errors import ServiceError
 from envs.redact import redact
 from evaluation.recommendation.schemas import RecommendationRequest, RecommendationResponse
-from serving.schemas import ErrorAnswer, Health, Policies
+from serving.schemas import Answering, ErrorAnswer, Health, Policies, Switch
 
 __all__ = ["EchelonClient"]
 
@@ -58,6 +59,7 @@ class EchelonClient:
         key = os.environ.get(KEY_VARIABLE) if key is None else key
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._url, self._retry_for, self._first_pause = url.rstrip("/"), retry_for, first_pause
+        self._is_own = http is None
         self._http = http or httpx.Client(timeout=timeout)
 
     def recommend(self, request: RecommendationRequest) -> RecommendationResponse:
@@ -74,13 +76,33 @@ class EchelonClient:
         """Return what is served, and since when. Raises ServiceError."""
         return self._ask(Health, "GET", "/v1/health")
 
-    def policies(self) -> Policies:
-        """Return the policies that a request can name. Raises ServiceError."""
-        return self._ask(Policies, "GET", "/v1/policies")
+    def policies(self, network: str | None = None) -> Policies:
+        """Return the policies that a request can name; network: which, where several are served.
+
+        Raises ServiceError.
+        """
+        query = "" if network is None else f"?network={quote(network, safe='')}"
+        return self._ask(Policies, "GET", f"/v1/policies{query}")
+
+    def use_classical(self, reason: str, network: str | None = None) -> Answering:
+        """Have a network answered by its base policy alone; needs the role operate.
+
+        Raises ServiceError.
+        """
+        return self._switch("classical", reason, network)
+
+    def use_champion(self, reason: str, network: str | None = None) -> Answering:
+        """Have it answered by its model again. Raises ServiceError."""
+        return self._switch("champion", reason, network)
+
+    def _switch(self, policy: str, reason: str, network: str | None) -> Answering:
+        body = Switch(reason=reason, network=network).model_dump_json(exclude_none=True)
+        return self._ask(Answering, "POST", f"/v1/policies/{policy}", body)
 
     def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Close the connections, but for those of an `http` that was given."""
+        if self._is_own:
+            self._http.close()
 
     def __enter__(self) -> Self:
         return self

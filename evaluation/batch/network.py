@@ -20,7 +20,7 @@ from evaluation.batch.tables import TableRequest, read_request
 from evaluation.files.atomic_folder import file_hash
 from evaluation.files.storage import is_uri, open_storage
 from evaluation.progress import Progress
-from evaluation.recommendation.findings import RequestError
+from evaluation.recommendation.findings import Findings, RequestError
 from evaluation.recommendation.recommender import Decision, Recommender, sources_of
 from evaluation.recommendation.schemas import RecommendationRequest
 
@@ -45,6 +45,7 @@ class NetworkJob:
     artifact: version of the registered model, or where an exported policy is.
     manifest: SHA-256 of that policy's manifest; None for a version, which never changes.
     base: the request without entries.
+    classical_only: whether an operator has the network answered by its base policy alone.
     stale_after, refuse_after: see `Recommender`.
     """
 
@@ -56,6 +57,7 @@ class NetworkJob:
     manifest: str | None
     tracking_uri: str
     base: RecommendationRequest
+    classical_only: bool
     stale_after: int
     refuse_after: int
 
@@ -67,6 +69,7 @@ class NetworkJob:
             "files": dict(self.files),
             "policy": self.manifest or self.artifact,
             "request": self.base.model_dump(mode="json"),
+            "classical_only": self.classical_only,
             "ages": [self.stale_after, self.refuse_after],
         }
 
@@ -85,7 +88,12 @@ class NetworkJob:
             raise DataError(self._said(str(asked.error(problem)), asked)) from problem
         progress.update(3, _STEPS[3])
         table = lines_table(self.network, recommender.scenario, decided)
-        return Lines(table, _about(self.network, recommender, decided))
+        about = _about(self.network, recommender, decided)
+        if self.classical_only:
+            found = Findings()
+            found.notice("CLASSICAL_ONLY", self.network)
+            about["warnings"] = [n.model_dump() for n in found.notices()] + about["warnings"]
+        return Lines(table, about)
 
     def _recommender(self) -> Recommender:
         found = resolve_artifact(self.artifact, self.network, self.tracking_uri)
@@ -108,7 +116,10 @@ class NetworkJob:
     def _request(self, recommender: Recommender) -> TableRequest:
         with self._tables() as folder:
             try:
-                return read_request(folder, self.files, self.base, recommender.scenario)
+                base = self.base
+                if self.classical_only:
+                    base = base.model_copy(update={"policy": "classical"})
+                return read_request(folder, self.files, base, recommender.scenario)
             except DataError as problem:
                 raise DataError(str(problem).replace(str(folder), self._where)) from problem
 

@@ -19,7 +19,13 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from envs.errors import ConfigError, DataError, shown
-from evaluation.artifact.registry import ALIASES, current_version, local_policy, resolve_artifact
+from evaluation.artifact.registry import (
+    ALIASES,
+    classical_only,
+    current_version,
+    local_policy,
+    resolve_artifact,
+)
 from evaluation.batch.lines import ENDINGS, write_lines
 from evaluation.batch.network import Lines, NetworkJob
 from evaluation.batch.tables import table_files
@@ -81,6 +87,7 @@ class BatchRun:
                 manifest=manifest,
                 tracking_uri=config.tracking_uri,
                 base=config.base,
+                classical_only=_is_switched(config, network),
                 stale_after=config.stale_after,
                 refuse_after=config.refuse_after,
             ))  # fmt: skip
@@ -217,6 +224,13 @@ def _tables(data: str) -> dict[str, dict[str, str]]:
 
 def _is_registered(artifact: str) -> bool:
     return artifact in ALIASES or artifact.isdecimal()
+
+
+def _is_switched(config: BatchConfig, model: str) -> bool:
+    """Whether an operator has the model answered by its base policy alone, as endpoints heed it."""
+    if config.artifact not in ALIASES or config.base.policy == "classical":
+        return False
+    return classical_only(model, config.tracking_uri) is not None
 
 
 def _pin(artifact: str, model: str, tracking_uri: str) -> tuple[str | None, str | None]:

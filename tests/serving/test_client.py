@@ -21,7 +21,12 @@ from evaluation.recommendation.recommender import Recommender
 from evaluation.recommendation.schemas import OpenOrder, RecommendationRequest, StockLevel
 from serving.api import build_api
 from serving.client import EchelonClient
-from serving.live import LivePolicy, Source
+from serving.front.front import Front
+from serving.front.keys import Keys, new_key
+from serving.front.settings import FrontSettings
+from serving.live import LivePolicy
+from serving.source import Source
+from tests.serving.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 STOCK = StockLevel(location="store_000", item="item_00", on_hand=3.0)
@@ -31,7 +36,7 @@ REQUEST = RecommendationRequest(
 )
 
 
-class Front(ThreadingHTTPServer):
+class Passage(ThreadingHTTPServer):
     """Hands requests on, but for the first ones: each meets the next fate."""
 
     daemon_threads = True
@@ -46,7 +51,7 @@ class Front(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Front
+    server: Passage
 
     def do_GET(self) -> None:
         self._answer("GET")
@@ -84,8 +89,8 @@ def api(artifact_folder: Path) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def front(api: TestClient) -> Iterator[Front]:
-    with Front(api) as front:
+def front(api: TestClient) -> Iterator[Passage]:
+    with Passage(api) as front:
         thread = threading.Thread(target=front.serve_forever, args=(0.01,))
         thread.start()
         yield front
@@ -93,11 +98,11 @@ def front(api: TestClient) -> Iterator[Front]:
         thread.join()
 
 
-def asking(front: Front, **options: Any) -> EchelonClient:
+def asking(front: Passage, **options: Any) -> EchelonClient:
     return EchelonClient(front.url, **{"first_pause": 0.001, **options})
 
 
-def test_the_answers_have_their_types(front: Front, artifact_folder: Path) -> None:
+def test_the_answers_have_their_types(front: Passage, artifact_folder: Path) -> None:
     """Lines as the recommender gives them; health and policies of the same model."""
     with asking(front) as client:
         answer = client.recommend(REQUEST)
@@ -119,7 +124,7 @@ def test_the_answers_have_their_types(front: Front, artifact_folder: Path) -> No
     ],
     ids=str,
 )
-def test_a_request_is_repeated_until_it_is_answered(front: Front, fates: list[str]) -> None:
+def test_a_request_is_repeated_until_it_is_answered(front: Passage, fates: list[str]) -> None:
     """The same body each time, request id included."""
     front.fates = list(fates)
     with asking(front) as client:
@@ -131,7 +136,7 @@ def test_a_request_is_repeated_until_it_is_answered(front: Front, fates: list[st
     assert len({headers["x-request-id"] for _, headers in front.seen}) == 1
 
 
-def test_it_waits_as_long_as_the_service_says(front: Front) -> None:
+def test_it_waits_as_long_as_the_service_says(front: Passage) -> None:
     """Longer than it would wait for an answer at all: no second try."""
     front.fates = ["503 3600"]
     with (
@@ -143,7 +148,7 @@ def test_it_waits_as_long_as_the_service_says(front: Front) -> None:
     assert len(front.seen) == 1
 
 
-def test_what_is_wrong_with_a_request_is_told_at_once(front: Front) -> None:
+def test_what_is_wrong_with_a_request_is_told_at_once(front: Passage) -> None:
     """No second try; every field and message is there."""
     wrong = RecommendationRequest(stock=[STOCK.model_copy(update={"location": "mars"}), STOCK])
     with asking(front) as client, pytest.raises(ServiceError) as caught:
@@ -167,7 +172,7 @@ def test_what_is_wrong_with_a_request_is_told_at_once(front: Front) -> None:
         ("200", "answers 200, but not as Echelon does"),
     ],
 )
-def test_other_answers_say_what_to_do(front: Front, fate: str, message: str) -> None:
+def test_other_answers_say_what_to_do(front: Passage, fate: str, message: str) -> None:
     """None of them is asked for again."""
     front.fates = [fate]
     with asking(front) as client, pytest.raises(ServiceError) as caught:
@@ -193,7 +198,9 @@ def test_no_service_there(url: str, message: str) -> None:
     assert caught.value.status is None
 
 
-def test_the_key_goes_into_the_header_alone(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_goes_into_the_header_alone(
+    front: Passage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From the argument, else the environment; never into a message."""
     monkeypatch.setenv("ECHELON_API_KEY", "of-environment")
     front.fates = ["200", "401", "401"]
@@ -205,6 +212,28 @@ def test_the_key_goes_into_the_header_alone(front: Front, monkeypatch: pytest.Mo
             assert "of-environment" not in str(caught.value)
     keys = [headers.get("authorization") for _, headers in front.seen]
     assert keys == ["Bearer of-environment", "Bearer given", None]
+
+
+def test_an_operator_switches_a_network(registry: Registry, artifact_folder: Path) -> None:
+    """To its base policy and back; a key that may not is told so."""
+    registry.register(artifact_folder)
+    source = Source(model="echelon", tracking_uri=registry.uri, cache=str(registry.folder / "c"))
+    operator, operators = new_key("ann", "operate")
+    reader, readers = new_key("bob", "read")
+    front = Front(build_api(LivePolicy(source)), FrontSettings(), Keys(f"{operators}\n{readers}"))
+    http = TestClient(front)
+    with EchelonClient("http://testserver", key=operator, http=http) as client:
+        switched = client.use_classical("it orders too much")
+        assert switched.classical_only is not None
+        assert (switched.policy, switched.classical_only.who) == ("classical", "ann")
+        assert client.health().classical_only == switched.classical_only
+        assert client.use_champion("mended", network="echelon").policy == "champion"
+        assert client.policies("echelon").champion == client.health().model
+    with (
+        EchelonClient("http://testserver", key=reader, http=http) as client,
+        pytest.raises(ServiceError, match=r"403: .*operate.* Use a key whose role may do this"),
+    ):
+        client.use_classical("no")
 
 
 def test_the_client_is_light() -> None:

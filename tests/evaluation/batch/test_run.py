@@ -15,6 +15,7 @@ import pytest
 
 from echelon import main
 from envs.scenario import Scenario
+from evaluation.artifact.registry import set_classical_only
 from evaluation.batch.network import Lines, NetworkJob
 from evaluation.files.sealed_json import read_sealed
 from evaluation.progress import Progress
@@ -126,7 +127,8 @@ def test_what_is_done_is_kept_when_a_table_is_mended(
 def test_a_version_is_kept_to_for_a_run(
     registry: Registry, places: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A promotion in between changes a run that begins anew, not one that goes on."""
+    """A promotion in between changes a run that begins anew, not one that goes on; an operator's
+    switch to the base policy is heeded."""
     registry.register(places / "policies" / "acme")
     data = places / "data" / "acme"
     given = ["recommend", f"data={data}", "model=echelon", f"tracking.uri={registry.uri}"]
@@ -141,6 +143,11 @@ def test_a_version_is_kept_to_for_a_run(
         assert network["model"]["version"] == version
         assert network["model"]["name"] == "echelon"
     assert set(pd.read_csv(out)["network"]) == {"echelon"}
+    assert pd.read_csv(out)["delta"].any()
+    set_classical_only("echelon", registry.uri, "{}")
+    assert main([*given, f"out={out}"]) == 0
+    assert "CLASSICAL_ONLY" in capsys.readouterr().out
+    assert not pd.read_csv(out)["delta"].any()
     assert main([*given[:2], f"out={out}", f"tracking.uri={registry.uri}"]) == 1
     assert "no model is registered as echelon-retail@champion" in capsys.readouterr().err
 
