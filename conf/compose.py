@@ -80,6 +80,7 @@ class Composed(Generic[T]):
     resolved: dict[str, Any]  # the same as plain data, to store and log
     folder: Path  # where the run puts its files
     arguments: tuple[str, ...]  # the overrides it was made from
+    parent: Path | None = None  # folder of the run that it is one of several of
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -112,12 +113,28 @@ def compose_runs(schema: type[T], arguments: Sequence[str]) -> Iterator[Composed
 
     Raises ConfigError with one line for whatever is wrong with the configuration.
     """
+    for _, composed in compose_each(schema, arguments):
+        if isinstance(composed, EchelonError):
+            raise composed
+        yield composed
+
+
+def compose_each(
+    schema: type[T], arguments: Sequence[str]
+) -> Iterator[tuple[list[str], Composed[T] | EchelonError]]:
+    """Yield the overrides and the configuration of every run, or what is wrong with it.
+
+    Raises ConfigError where the arguments can't be read at all.
+    """
     sweep = any(a in ("-m", "--multirun") for a in arguments)
     typed = [a for a in arguments if a not in ("-m", "--multirun")]
     overrides = overrides_of(typed, sweep)
     _register(schema)
     for number, run in enumerate(_expand(overrides) if sweep else [overrides]):
-        yield _compose(schema, run, f"_{number}" if sweep else "")
+        try:
+            yield run, _compose(schema, run, f"_{number}" if sweep else "")
+        except EchelonError as error:
+            yield run, error
 
 
 def _register(schema: type[CommandConfig]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from rich.console import Console
 
-from conf.compose import Composed, ScenarioCommand, compose_runs
+from conf.compose import Composed
 from envs.errors import ConfigError
 from envs.policies import policy_class
 from envs.scenario import Scenario
@@ -16,7 +16,8 @@ from envs.scenarios import build_scenario
 from evaluation.artifact.artifact import Artifact, load_artifact
 from evaluation.artifact.registry import model_name, resolve_artifact
 from evaluation.artifact.transfer import learned_competitor, seen_in_training
-from evaluation.comparison.compare import Comparison, compare, difference_of, verdicts_of
+from evaluation.commands.multirun import TrackedCommand, run_each
+from evaluation.comparison.compare import Comparison, compare, costs_of, difference_of, verdicts_of
 from evaluation.comparison.plots import draw_all
 from evaluation.comparison.rollout import Competitor
 from evaluation.comparison.tables import as_table, write_json
@@ -24,7 +25,6 @@ from evaluation.comparison.units import name_of
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.progress import Progress
 from evaluation.tasks import Task
-from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.origin import describe, log_data
 from evaluation.tracking.tracker import Tracker, must_be_unused
 from evaluation.tuning.cache import read_policy_params
@@ -34,11 +34,10 @@ from evaluation.workers import Workers, open_workers, results
 
 
 @dataclass(frozen=True)
-class EvaluateCommand(ScenarioCommand):
+class EvaluateCommand(TrackedCommand):
     """`echelon evaluate`."""
 
     name: ClassVar = "evaluate"
-    tracking: TrackingConfig
     tune: TuneConfig
     policies: list[str]
     policy_params: dict[str, Any]
@@ -53,12 +52,10 @@ class EvaluateCommand(ScenarioCommand):
 
 def evaluate(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    for composed in compose_runs(EvaluateCommand, argv):
-        _run(composed)
-    return 0
+    return run_each(EvaluateCommand, argv, _run)
 
 
-def _run(composed: Composed[EvaluateCommand]) -> None:
+def _run(composed: Composed[EvaluateCommand]) -> dict[str, float]:
     command, console = composed.command, make_console()
     if command.traces < 1 or not command.policies:
         raise ConfigError(
@@ -90,6 +87,7 @@ def _run(composed: Composed[EvaluateCommand]) -> None:
             progress=progress,
         )
     _publish(comparison, composed, console)
+    return costs_of(comparison)
 
 
 def _classical(
@@ -132,7 +130,7 @@ def _artifact(scenario: Scenario, command: EvaluateCommand) -> Artifact:
 
 def _publish(comparison: Comparison, composed: Composed[EvaluateCommand], console: Console) -> None:
     folder, command = composed.folder, composed.command
-    with Tracker(command.tracking, folder) as tracker:
+    with Tracker(command.tracking, folder, parent=composed.parent) as tracker:
         composed.write()
         write_json(comparison, folder / "evaluation.json")
         console.print(as_table(comparison))

@@ -10,17 +10,17 @@ from typing import Any, ClassVar
 import numpy as np
 from rich.table import Table
 
-from conf.compose import Composed, ScenarioCommand, compose_runs
+from conf.compose import Composed
 from envs.errors import ConfigError
 from envs.scenarios import build_scenario
-from evaluation.comparison.compare import Comparison, compare, verdicts_of
+from evaluation.commands.multirun import TrackedCommand, run_each
+from evaluation.comparison.compare import Comparison, compare, costs_of, verdicts_of
 from evaluation.comparison.rollout import Competitor
 from evaluation.comparison.units import cost_unit
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.atomic_folder import write_file
 from evaluation.files.storage import open_storage
 from evaluation.tasks import Task
-from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.origin import describe, log_data
 from evaluation.tracking.tracker import Tracker, must_be_unused
 from evaluation.tuning.cache import digest, load_tuned, source_digest, store_tuned
@@ -32,7 +32,7 @@ from evaluation.workers import open_workers
 
 
 @dataclass(frozen=True)
-class TuneCommand(ScenarioCommand):
+class TuneCommand(TrackedCommand):
     """`echelon tune`.
 
     policies: empty for those the network calls for.
@@ -41,7 +41,6 @@ class TuneCommand(ScenarioCommand):
     """
 
     name: ClassVar = "tune"
-    tracking: TrackingConfig
     policies: list[str]
     classes: str
     traces: int
@@ -55,12 +54,10 @@ class TuneCommand(ScenarioCommand):
 
 def tune(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    for composed in compose_runs(TuneCommand, argv):
-        _run(composed)
-    return 0
+    return run_each(TuneCommand, argv, _run)
 
 
-def _run(composed: Composed[TuneCommand]) -> None:
+def _run(composed: Composed[TuneCommand]) -> dict[str, float]:
     command, console = composed.command, make_console()
     must_be_unused(composed.folder)
     scenario = build_scenario(command.scenario)
@@ -115,7 +112,7 @@ def _run(composed: Composed[TuneCommand]) -> None:
     best = best_rule(comparison)
     record = _record(comparison, tuned, cached, best, digest(facts), command)
     path = composed.folder / "tuned.json"
-    with Tracker(command.tracking, composed.folder) as tracker:
+    with Tracker(command.tracking, composed.folder, parent=composed.parent) as tracker:
         composed.write()
         write_file(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
         console.print(_table(comparison, tuned, cached))
@@ -130,6 +127,7 @@ def _run(composed: Composed[TuneCommand]) -> None:
         tracker.log_metrics(0, _metrics(comparison, tuned))
         tracker.log_artifacts(path)
     console.print(f"Wrote {path}.", highlight=False, soft_wrap=True)
+    return costs_of(comparison)
 
 
 def _table(comparison: Comparison, tuned: dict[str, Tuned], cached: list[str]) -> Table:

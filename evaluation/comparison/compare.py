@@ -126,6 +126,11 @@ def independent_samples(scenario: Scenario, cost: Floats) -> Floats:
     return per_period[: weeks * _BLOCK].reshape(weeks, _BLOCK).mean(axis=1)
 
 
+def costs_of(comparison: Comparison) -> dict[str, float]:
+    """Return the mean cost of each policy [currency per period]."""
+    return {e.competitor.name: e.cost.mean for e in comparison.policies}
+
+
 def difference_of(evaluated: Evaluated) -> dict[str, float]:
     """Return the paired difference to the reference and its 95 % interval [currency per period];
     empty for the reference, and where one sample gives no interval."""

@@ -19,12 +19,13 @@ from conf.compose import compose
 from echelon import main
 from envs.errors import ConfigError
 from evaluation.progress import SilentProgress
+from evaluation.tracking.summary import as_markdown
 from evaluation.tracking.tracker import Tracker
 from tests.settings import as_shipped
 from training.commands.sweep import Reports
 from training.commands.train import TrainCommand
 from training.job.checkpoint import Checkpoint
-from training.studies.sweep import Trial, TrialLog, as_markdown, read_space, trial_arguments
+from training.studies.sweep import Trial, TrialLog, as_table, read_space, trial_arguments
 from training.studies.trial_recorder import TrialRecorder
 
 _RATE = {"low": 1e-4, "high": 1e-2, "scale": "log"}
@@ -89,7 +90,7 @@ def test_log_goes_on_after_a_line_cut_short(tmp_path: Path) -> None:
     path.write_text(text.replace("9.0", "1.0"))  # of the poor one, which would be the best
     assert log.read() == [good, failed]
     path.write_text(text)
-    heading, _, *rows = as_markdown(log.read(), "USD per week").splitlines()
+    heading, _, *rows = as_markdown(*as_table(log.read(), "USD per week")).splitlines()
     assert "best validation cost [USD per week]" in heading
     assert rows[0] == "| 2 | 7 | 2 | finished | a=3 |"
     assert rows[2] == "| 1 | - | 1 | failed: cost \\| is nan | a=2 |"

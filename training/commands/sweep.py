@@ -32,6 +32,7 @@ from evaluation.files.sealed_json import read_sealed, write_sealed
 from evaluation.progress import SilentProgress
 from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.origin import describe, log_data
+from evaluation.tracking.summary import as_markdown, log_summary
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.choose import choose_base_policy
 from evaluation.workers import prepare_ray
@@ -90,7 +91,7 @@ def _is_own(argument: str) -> bool:
 
 def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
     from evaluation.ray_workers import ray_session  # Ray takes seconds to import
-    from training.studies.sweep import TrialLog, read_space
+    from training.studies.sweep import TrialLog, as_table, read_space
 
     command, console, folder = composed.command, make_console(), composed.folder.absolute()
     for name, least in (("trials", 1), ("workers", 1)):
@@ -101,6 +102,7 @@ def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
     )
     fixed, resumed = _composed(options), command.resume is not None
     plain = build_scenario(fixed.command.scenario)
+    about = f"{command.trials} trainings on {describe(plain)}"
     storage = fixed.command.storage
     with contextlib.ExitStack() as stack:
         tracker = stack.enter_context(Tracker(command.tracking, folder, resumed=resumed))
@@ -118,7 +120,7 @@ def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
                 **{f"training.{key}": value for key, value in fixed.parameters.items()},
             },
             tags={"command": "sweep", "scenario": fixed.command.scenario.name},
-            description=f"{command.trials} trainings on {describe(plain)}",
+            description=about,
         )
         log_data(tracker, plain, "training", fixed.command.network)
         tracker.log_artifacts(folder / "config.yaml")
@@ -141,9 +143,10 @@ def _run(composed: Composed[SweepCommand], options: list[str]) -> bool:
                         record.storage, saved,
                     )  # fmt: skip
         trials = log.read()
-        _write(folder, trials, cost_unit(build_scenario(fixed.command.scenario)))
+        _write(folder, trials, cost_unit(plain))
         for name in ("sweep.json", "sweep.md", "sweep.png"):
             tracker.log_artifacts(folder / name)
+        log_summary(tracker, about, *as_table(trials, cost_unit(plain)))
         console.print((folder / "sweep.md").read_text(encoding="utf-8"), soft_wrap=True)
         if not trials or not math.isfinite(trials[0].best_cost):
             return False
@@ -309,11 +312,11 @@ def _search(
 
 def _write(folder: Path, trials: Sequence[Any], unit: str) -> None:
     """sweep.json, sweep.md, sweep.png: best first."""
-    from training.studies.sweep import as_markdown
+    from training.studies.sweep import as_table
 
     plain = [dataclasses.asdict(trial) for trial in trials]
     (folder / "sweep.json").write_text(json.dumps(plain, indent=1), encoding="utf-8")
-    (folder / "sweep.md").write_text(as_markdown(trials, unit), encoding="utf-8")
+    (folder / "sweep.md").write_text(as_markdown(*as_table(trials, unit)), encoding="utf-8")
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     for place, trial in enumerate(trials):

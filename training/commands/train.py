@@ -13,17 +13,17 @@ from typing import Any, ClassVar
 
 from rich.console import Console
 
-from conf.compose import Composed, ScenarioCommand, compose_runs
+from conf.compose import Composed
 from envs.errors import CheckpointError, Interrupted, StorageError, Terminated
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.artifact.registry import model_name
-from evaluation.comparison.compare import difference_of, verdicts_of
+from evaluation.commands.multirun import TrackedCommand, run_each
+from evaluation.comparison.compare import costs_of, difference_of, verdicts_of
 from evaluation.comparison.plots import draw_all, draw_learning_curve
 from evaluation.comparison.tables import as_table, write_json
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.storage import open_storage
-from evaluation.tracking.config import TrackingConfig
 from evaluation.tracking.origin import describe, log_data
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.choose import choose_base_policy
@@ -46,12 +46,11 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainCommand(Settings, ScenarioCommand):
+class TrainCommand(Settings, TrackedCommand):
     """`echelon train`."""
 
     name: ClassVar = "train"
     groups: ClassVar = {"algorithm": ALGORITHMS}
-    tracking: TrackingConfig
     register: bool
     resume: str | None
     out: str | None
@@ -61,14 +60,16 @@ class TrainCommand(Settings, ScenarioCommand):
 def train(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
     prepare_ray()
-    for composed in compose_runs(
-        TrainCommand, with_resumed(argv, "train", _RESUMED, CheckpointError)
-    ):
-        try:
-            _run(composed)
-        except (Interrupted, KeyboardInterrupt) as stopped:
-            raise _interrupted(stopped, composed.folder) from None
-    return 0
+    argv = with_resumed(argv, "train", _RESUMED, CheckpointError)
+    return run_each(TrainCommand, argv, _run_or_say)
+
+
+def _run_or_say(composed: Composed[TrainCommand]) -> dict[str, float]:
+    """Run one; where a signal ends it, say how to go on."""
+    try:
+        return _run(composed)
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        raise _interrupted(stopped, composed.folder) from None
 
 
 def _interrupted(stopped: Interrupted | KeyboardInterrupt, folder: Path) -> BaseException:
@@ -81,7 +82,7 @@ def _interrupted(stopped: Interrupted | KeyboardInterrupt, folder: Path) -> Base
     return Interrupted(stopped.number, f"{stopped}; {how_to_go_on(folder)}")
 
 
-def _run(composed: Composed[TrainCommand]) -> None:
+def _run(composed: Composed[TrainCommand]) -> dict[str, float]:
     command, console = composed.command, make_console()
     scenario = build_scenario(command.scenario)
     if command.scenario.base_policy is not None:
@@ -89,7 +90,9 @@ def _run(composed: Composed[TrainCommand]) -> None:
     if command.storage is not None:
         open_storage(command.storage)
     resumed = command.resume is not None
-    with Tracker(command.tracking, composed.folder, resumed=resumed) as tracker:
+    with Tracker(
+        command.tracking, composed.folder, parent=composed.parent, resumed=resumed
+    ) as tracker:
         record = record_of(
             composed.folder, "train", composed.arguments, composed.resolved, MAY_DIFFER
         )
@@ -131,6 +134,7 @@ def _run(composed: Composed[TrainCommand]) -> None:
                     outcome = run_training(scenario, command, composed.folder, progress, saved)
             with _writing(composed.folder):
                 publish(outcome, composed, tracker, console, watch.summary)
+    return costs_of(outcome.comparison)
 
 
 @contextlib.contextmanager

@@ -142,16 +142,13 @@ class TrialLog(JsonLines):
         return sorted(trials.values(), key=lambda trial: (trial.best_cost, trial.number))
 
 
-def as_markdown(trials: Sequence[Trial], unit: str) -> str:
-    """Return a table of trials in the order given; unit: of costs."""
-    lines = [
-        f"| trial | best validation cost [{unit}] | seconds | state | options |",
-        "|" + " --- |" * 5,
-    ]
+def as_table(trials: Sequence[Trial], unit: str) -> tuple[list[str], list[list[Any]]]:
+    """Return the headings and rows of trials in the order given; unit: of costs."""
+    columns = ["trial", f"best validation cost [{unit}]", "seconds", "state", "options"]
+    rows = []
     for trial in trials:
-        cost = f"{trial.best_cost:.5g}" if math.isfinite(trial.best_cost) else "-"
+        cost = trial.best_cost if math.isfinite(trial.best_cost) else "-"
         seconds = f"{trial.curve[-1][0]:.0f}" if trial.curve else "-"
         state = f"{trial.state}: {trial.why}" if trial.why else trial.state
-        cells = [str(trial.number), cost, seconds, state, " ".join(trial.arguments)]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append([str(trial.number), cost, seconds, state, " ".join(trial.arguments)])
+    return columns, rows
