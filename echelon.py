@@ -98,6 +98,24 @@ COMMANDS = {
         "RecommendCommand",
         "write the order lines of whole networks from tables: the nightly batch",
     ),
+    "models": Command(
+        "evaluation.commands.models",
+        "models",
+        "ModelsCommand",
+        "list registered policies, what the gate said, and who moved @champion",
+    ),
+    "promote": Command(
+        "evaluation.commands.promote",
+        "promote_command",
+        "PromoteCommand",
+        "make a version the champion, if it passes the gate",
+    ),
+    "rollback": Command(
+        "evaluation.commands.promote",
+        "rollback_command",
+        "RollbackCommand",
+        "make the champion before the present one the champion again",
+    ),
     "submit": Command(
         "training.commands.submit",
         "submit",

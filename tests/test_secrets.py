@@ -36,11 +36,12 @@ NEEDLES = {
 TRACKED = {
     "tune": ["smoke=true", "policies=[base_stock]", "cache=s3://bucket/cache", "out=tune"],
     "train": ["smoke=true", "checkpoint_every=1", "out=train", "storage=s3://bucket/runs"],
-    "evaluate": ["smoke=true", "policies=[base_stock,learned]", "out=evaluate"],
+    "evaluate": ["smoke=true", "policies=[base_stock,learned]", "artifact=challenger",
+                 "out=evaluate"],
     "sweep": ["smoke=true", "space={algorithm.learning_rate: {choices: [1e-3]}}", "trials=1",
               "workers=1", "out=sweep", "storage=s3://bucket/runs"],
     "report": ["smoke=true", "seeds=1", "workers=1", "out=report", "pages=pages"],
-    "serve": ["serve.port=0"],
+    "serve": ["serve.port=0", "serve.artifact=challenger"],
 }  # fmt: skip
 UNTRACKED = {
     "bound": ["network=tea.yaml", "smoke=true"],
@@ -49,6 +50,11 @@ UNTRACKED = {
     "verify": ["ids=[lostsales_geometric_p4_L1]", "out=verify"],
     "doctor": ["tracking.enabled=false", "storage=runs"],
     "cluster render": ["kind=cronjob"],
+}
+MOVES = {  # whatever becomes of them
+    "models": [],
+    "promote": ["model=echelon-tea", "version=1", "force=true", "reason=test"],
+    "rollback": ["model=echelon-tea", "reason=test"],
 }
 # On a cluster: tests/training/cluster/test_two_machines.py.
 REMOTE = {"submit", "status"}
@@ -115,7 +121,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_every_command_is_tried() -> None:
     """A new command needs a case."""
-    assert {*TRACKED, *UNTRACKED, *REMOTE} == {*COMMANDS}
+    assert {*TRACKED, *UNTRACKED, *MOVES, *REMOTE} == {*COMMANDS}
 
 
 @pytest.mark.nightly
@@ -135,6 +141,9 @@ def test_no_command_keeps_a_secret(workplace: Workplace, s3: None) -> None:
                 serve_one_request(workplace, arguments)
             else:
                 workplace.run(name, arguments)
+        for name, arguments in MOVES.items():
+            assert workplace.start(name, [tracking, *arguments]).wait() in (0, 1)
+            assert "echelon-tea" in workplace.printed(name)
     finally:
         server.kill()
     for name, arguments in UNTRACKED.items():

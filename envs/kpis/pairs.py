@@ -81,6 +81,8 @@ class EpisodeKpis:
     stock: Floats  # [T, B] units on hand at the end of the period
     orders: dict[str, Floats]  # node kind -> [T, B] units
     sums: EpisodeSums
+    pair_demand: Floats  # [D, B] units, of each customer-facing pair
+    pair_sold: Floats  # [D, B] units served at once
     columns: Floats  # [C, P] currency, summed over episodes
     lanes: LaneTotals
     resources: ResourceTotals
@@ -208,6 +210,8 @@ class EpisodeKpis:
                 for kind in first.orders
             },
             sums=EpisodeSums._make(map(np.concatenate, zip(*(p.sums for p in parts), strict=True))),
+            pair_demand=beside("pair_demand"),
+            pair_sold=beside("pair_sold"),
             columns=np.sum([part.columns for part in parts], axis=0),
             lanes=LaneTotals._make(map(sum, zip(*(p.lanes for p in parts), strict=True))),
             resources=ResourceTotals._make(
@@ -260,6 +264,7 @@ class KpiTally:
         self._orders: dict[str, list[Floats]] = {group.name: [] for group in env.groups}
         self._columns = np.zeros((len(CostColumn), len(net.network.stocks)))
         self._sums = EpisodeSums(*np.zeros((len(EpisodeSums._fields), batch)))
+        self._pair_demand, self._pair_sold = np.zeros((2, len(self._customers), batch))
         self._clean = np.ones((len(self._customers), batch), bool)
         self._started = np.zeros((len(self._customers), batch), bool)
         self._opening = self._worth_of_stock()
@@ -287,6 +292,8 @@ class KpiTally:
             self._columns[column] += flows.cost[column].sum(axis=1)
         demand, sold = flows.demand[rows], flows.sold[rows]
         lost, total = flows.lost[rows].sum(axis=0), demand.sum(axis=0)
+        self._pair_demand += demand
+        self._pair_sold += sold
         self._demand.append(total)
         self._stock.append(state.on_hand.sum(axis=0))
         sums.sold[...] += sold.sum(axis=0)
@@ -325,6 +332,8 @@ class KpiTally:
             stock=np.array(self._stock),
             orders={name: np.array(orders) for name, orders in self._orders.items()},
             sums=self._sums,
+            pair_demand=self._pair_demand,
+            pair_sold=self._pair_sold,
             columns=self._columns,
             lanes=self._lanes.totals,
             resources=self._lanes.resources,

@@ -61,8 +61,12 @@ def scenario_from_plain(plain: Any) -> Scenario:
 def same_network(one: Scenario, other: Scenario) -> bool:
     """Return whether two scenarios differ in nothing that is physical: all but how long episodes
     are, what agents see and which base policy they correct."""
-    first, second = scenario_to_plain(one), scenario_to_plain(other)
-    return bool(first["network"] == second["network"])
+    return physical_hash(one) == physical_hash(other)
+
+
+def physical_hash(scenario: Scenario) -> str:
+    """SHA-256 (hex) of what is physical: see `same_network`."""
+    return plain_hash(scenario_to_plain(scenario)["network"])
 
 
 def network_hash(scenario: Scenario) -> str:

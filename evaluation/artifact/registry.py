@@ -7,20 +7,22 @@ made, no table is created.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import re
 import shutil
 import sqlite3
 import tempfile
 import urllib.parse
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envs.errors import ArtifactError
+from envs.errors import ArtifactError, EchelonError
 from envs.redact import redact
 from evaluation.files.storage import is_uri, open_storage
-from evaluation.tracking.mlflow_destination import POLICY, open_client
+from evaluation.tracking.mlflow_destination import POLICY, name_of_network, open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,8 +44,25 @@ class ResolvedArtifact:
 
 
 def model_name(scenario: str) -> str:
-    """Return the name of a scenario's registered model: one has policies of one scenario only."""
+    """Return the name of a scenario's registered model.
+
+    A model holds policies of one network. Where another one had the name first, see `find_model`.
+    """
     return f"echelon-{scenario}"
+
+
+def find_model(scenario: str, network: str, tracking_uri: str = "sqlite:///mlflow.db") -> str:
+    """Return the registered model of a network: `model_name`, or, where that holds policies of
+    another network and this one has a model too, `model_name` with the beginning of its hash.
+
+    network: `network_io.physical_hash`. Raises ArtifactError where the registry doesn't answer.
+    """
+    name = model_name(scenario)
+    if not _has_registry(tracking_uri):
+        return name
+    with asking(tracking_uri) as client:
+        own = name_of_network(client, name, network)
+        return own if client.search_registered_models(f"name = '{own}'") else name
 
 
 def resolve_artifact(
@@ -73,7 +92,7 @@ def resolve_artifact(
     if found is None:
         raise ArtifactError(
             f"no model is registered as {what} in {redact(tracking_uri)}; run `echelon train` "
-            f"first, or give {option}=FOLDER."
+            f"first, or give {option}=FOLDER. `echelon models` lists what there is."
         )
     folder = _local_folder(str(found.source), tracking_uri, what)
     return ResolvedArtifact(folder, str(found.version), found.run_id or None, alias)
@@ -171,6 +190,23 @@ def _has_registry(tracking_uri: str) -> bool:
         finally:
             connection.close()
     except sqlite3.Error as problem:
+        raise _no_answer(tracking_uri, problem) from problem
+
+
+@contextlib.contextmanager
+def asking(tracking_uri: str) -> Iterator[MlflowClient]:
+    """Give MLflow's client; whatever it raises is an ArtifactError, and so is no registry at all:
+    a local database that isn't there is not made."""
+    if not _has_registry(tracking_uri):
+        raise ArtifactError(
+            f"there is no model registry in {redact(tracking_uri)}; run `echelon train` first, or "
+            "give its tracking.uri."
+        )
+    try:
+        yield _client(tracking_uri)
+    except EchelonError:
+        raise
+    except Exception as problem:  # drivers and HTTP libraries have their own trees
         raise _no_answer(tracking_uri, problem) from problem
 
 

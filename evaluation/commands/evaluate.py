@@ -14,7 +14,8 @@ from envs.policies import policy_class
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from evaluation.artifact.artifact import Artifact, load_artifact
-from evaluation.artifact.registry import model_name, resolve_artifact
+from evaluation.artifact.network_io import physical_hash
+from evaluation.artifact.registry import find_model, resolve_artifact
 from evaluation.artifact.transfer import learned_competitor, seen_in_training
 from evaluation.commands.multirun import TrackedCommand, run_each
 from evaluation.comparison.compare import Comparison, compare, costs_of, difference_of, verdicts_of
@@ -116,7 +117,8 @@ def _classical(
 
 def _artifact(scenario: Scenario, command: EvaluateCommand) -> Artifact:
     home = scenario.stress_of or scenario.name
-    model, uri = model_name(home), command.tracking.uri
+    uri = command.tracking.uri
+    model = find_model(home, physical_hash(scenario), uri)
     resolved = resolve_artifact(command.artifact, model, uri)
     artifact = load_artifact(resolved.folder)
     trained_on = artifact.manifest["scenario"]

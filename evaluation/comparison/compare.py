@@ -91,10 +91,9 @@ def compare(
     """Play every competitor on the same traces; a task is a competitor's batch of them."""
 
     def batch(competitor: Competitor, first: int, size: int, _: Progress) -> EpisodeKpis:
-        policy, correction = competitor.build(scenario), competitor.correction
-        return play_batch(
-            scenario, policy, correction, first=first, size=size, seed=seed, split=split
-        )
+        seen = competitor.sees or scenario
+        policy, correction = competitor.build(seen), competitor.correction
+        return play_batch(seen, policy, correction, first=first, size=size, seed=seed, split=split)
 
     parted = batches(scenario, traces)
     tasks = [Task(c.name, partial(batch, c, *part)) for c in competitors for part in parted]

@@ -29,13 +29,18 @@ class Correction(Protocol):
 
 @dataclass(frozen=True)
 class Competitor:
-    """A policy under evaluation: a classical one, or one with a learned correction."""
+    """A policy under evaluation: a classical one, or one with a learned correction.
+
+    sees: the scenario as this policy's models see it, where that differs from the comparison's in
+        what rows see or which base policy is corrected; its traces are the same.
+    """
 
     name: str
     policy: str  # the classical policy's name
     parameters: Mapping[str, Any] = field(default_factory=dict)
     correction: Correction | None = None  # None: the classical policy alone
     origin: str = "given"  # of the parameters: given, tuned, textbook, artifact
+    sees: Scenario | None = None
 
     def build(self, scenario: Scenario) -> Policy:
         """Build the classical part for the scenario's network."""

@@ -40,6 +40,8 @@ POLICY = "artifacts/policy"  # the exported policy in the folder of a model
 _SCRIPT = Path(__file__).parents[1] / "recommendation" / "mlflow_model.py"
 # What the script imports, beside MLflow and Echelon, which is on no index that pip could ask.
 _NEEDS = ("numba", "numpy", "pandas", "pydantic", "pyyaml", "safetensors", "scipy", "torch")
+_NETWORK = "echelon.network"  # tag of a registered model: the hash of the network it is of
+_CHALLENGER = "challenger"  # alias of the newest version; @champion moves through the gate alone
 
 # A path that is gone or impossible, here or at a local artifact store.
 _PERMANENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
@@ -180,7 +182,8 @@ class MlflowDestination:
 
     def _register(self, run_id: str, event: Mapping[str, Any]) -> str:
         """Upload, then make the version, then move the alias: a reader never sees half of it."""
-        client, name = self._client, event["name"]
+        client, name = self._client, self._model_of(event)
+        event = {**event, "name": name}
         if not Path(event["path"]).is_dir():
             raise Refused(f"'{event['path']}' is no folder")
         if not client.search_registered_models(f"name = '{name}'"):
@@ -189,16 +192,14 @@ class MlflowDestination:
         key = f"name = '{name}' AND tags.`echelon.key` = '{event['id']}'"
         found = client.search_model_versions(key, max_results=1)
         tags = {"echelon.key": event["id"], "echelon.time": str(event["time"])}
-        if event["alias"] is not None:
-            tags["echelon.alias"] = event["alias"]
+        tags["echelon.alias"] = _CHALLENGER
         made = found[0] if found else client.create_model_version(
             name, model.artifact_location, run_id, tags, model_id=model.model_id
         )  # fmt: skip
         version = str(made.version)
         in_registry = json.dumps([{"name": name, "version": version}])
         client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": in_registry})
-        if event["alias"] is not None:
-            self._give_alias(name, event["alias"], version)
+        self._give_alias(name, _CHALLENGER, version)
         return version
 
     def _logged_model(self, run_id: str, event: Mapping[str, Any]) -> LoggedModel:
@@ -221,6 +222,19 @@ class MlflowDestination:
         if all(output.model_id != model.model_id for output in known):
             client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         return model
+
+    def _model_of(self, event: Mapping[str, Any]) -> str:
+        """Return the name of the model that the policy belongs to, which then is its network's: one
+        that isn't any network's yet becomes this one's."""
+        name, network = str(event["name"]), event.get("network")
+        if network is not None:
+            name = name_of_network(self._client, name, network)
+            found = self._client.search_registered_models(f"name = '{name}'")
+            if not found:  # where another process is faster, this one is refused, and looks again
+                self._client.create_registered_model(name, {_NETWORK: network})
+            elif _NETWORK not in found[0].tags:
+                self._client.set_registered_model_tag(name, _NETWORK, network)
+        return name
 
     def _give_alias(self, name: str, alias: str, version: str) -> None:
         """Give the alias to the version, unless a newer one asked for it.
@@ -271,6 +285,14 @@ def _write_model(policy: Path, folder: Path, name: str, logged: LoggedModel) -> 
 def _pinned(package: str) -> str:
     version = importlib.metadata.version(package).partition("+")[0]  # +cpu is of another index
     return f"{package}=={version}"
+
+
+def name_of_network(client: MlflowClient, name: str, network: str) -> str:
+    """Return the name; where it holds policies of another network, with this one's hash."""
+    for model in client.search_registered_models(f"name = '{name}'"):
+        if model.tags.get(_NETWORK, network) != network:
+            return f"{name}-{network[:8]}"
+    return name
 
 
 def reach(config: TrackingConfig) -> None:

@@ -7,7 +7,7 @@ thread. What could not be sent when the run ends stays there: ``resend`` sends i
         tracker.start("beer_game seed 3", params=flat, tags={})
         tracker.log_metrics(step, {"return/mean": -3.1})
         tracker.log_artifacts(run_folder / "policy", "policy")
-        version = tracker.register_model("beer_game", run_folder / "policy", alias="champion")
+        version = tracker.register_model("beer_game", run_folder / "policy")
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Tracker:
         if not resumed:
             must_be_unused(run_folder)
         self.folder = Path(run_folder).absolute()
-        self._config, self._parent = config, parent
+        self.config, self._parent = config, parent
         self._outbox = Outbox(self.folder)
         if not resumed and self._outbox.events.size:  # another process was faster
             self._outbox.close()
@@ -91,13 +91,13 @@ class Tracker:
             tags=redact_tree(_origin(tags) | {"mlflow.note.content": description, **tags}),
             key=self._outbox.run_key(),
             parent=None if self._parent is None else str(self._parent),
-            uri=redact(self._config.uri),
-            experiment=self._config.experiment,
+            uri=redact(self.config.uri),
+            experiment=self.config.experiment,
         )
         atexit.register(self._at_exit)
-        if self._config.enabled:
+        if self.config.enabled:
             self._sender.start()
-            if self._config.system_metrics:
+            if self.config.system_metrics:
                 self._sampler.start()
 
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -128,18 +128,20 @@ class Tracker:
             profile=profile,
         )  # fmt: skip
 
-    def register_model(self, name: str, folder: Path, alias: str | None = None) -> str | None:
-        """Register the folder as a version of the model and give it the alias.
+    def register_model(self, name: str, folder: Path, *, network: str | None = None) -> str | None:
+        """Register the folder as a version of the model: @challenger, if it is the newest.
 
+        network: hash of the network that its policies are of; where another network has the name
+            already, the model is the one that `evaluation.artifact.registry.find_model` finds.
         Waits for the server, at most ``flush_timeout`` without progress. Returns the version;
         None when the server did not take it (yet): ``resend`` does it later.
         """
         identity = secrets.token_hex(16)
         path = str(Path(folder).absolute())
-        self._event("register", name=name, path=path, alias=alias, id=identity)
-        if not self._config.enabled or not self._started or self._finished.is_set():
+        self._event("register", name=name, path=path, id=identity, network=network)
+        if not self.config.enabled or not self._started or self._finished.is_set():
             return None
-        self._sender.wait([self._outbox.events], self._config.flush_timeout)
+        self._sender.wait([self._outbox.events], self.config.flush_timeout)
         version: str | None = self._outbox.state.get("versions", {}).get(identity)
         if version is None:
             _log.warning("Tracking: model '%s' is not registered: see the lines before.", name)
@@ -147,7 +149,7 @@ class Tracker:
 
     def child(self, name: str) -> Tracker:
         """A run of its own below this one, in the folder ``name`` of this run's folder."""
-        return Tracker(self._config, self.folder / name, parent=self.folder, resumed=True)
+        return Tracker(self.config, self.folder / name, parent=self.folder, resumed=True)
 
     @property
     def run_id(self) -> str | None:
@@ -166,9 +168,9 @@ class Tracker:
             with self._never_fatal():
                 self._outbox.metrics.catch_up()
             self._event("finish", status=status)
-            if self._config.enabled and (left := self._sender.close(self._config.flush_timeout)):
+            if self.config.enabled and (left := self._sender.close(self.config.flush_timeout)):
                 _log.warning(
-                    f"Tracking: {left} records did not reach {redact(self._config.uri)}; nothing "
+                    f"Tracking: {left} records did not reach {redact(self.config.uri)}; nothing "
                     f"is lost, they are in '{self.folder}'. When the server is back: "
                     f"python -m evaluation.tracking.tracker '{self.folder}'"
                 )
@@ -211,7 +213,7 @@ class Tracker:
             samples = system_metrics()
             next(samples)  # the first processor reading has nothing to compare with
             for step in itertools.count(log.next_step):
-                if self._finished.wait(self._config.system_metrics_interval):
+                if self._finished.wait(self.config.system_metrics_interval):
                     return
                 log.record(step, next(samples))
                 self._sender.wake()

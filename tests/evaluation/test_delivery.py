@@ -136,7 +136,7 @@ def test_failing_server_holds_nobody_up(
         waited += time.monotonic() - begin
         time.sleep(0.01)
     (folder / "policy").mkdir()
-    assert tracker.register_model("beer", folder / "policy", alias="champion") is None
+    assert tracker.register_model("beer", folder / "policy") is None
     tracker.finish()
     assert waited < 40 * REQUEST_TIMEOUT  # a call that waited for the server would take as long
     assert "python -m evaluation.tracking.tracker" in warnings(caplog)
@@ -203,7 +203,7 @@ def test_lost_answers_double_nothing(
 
     healer = threading.Thread(target=lose_each)
     healer.start()
-    version = tracker.register_model("lost", folder / "policy", alias="champion")
+    version = tracker.register_model("lost", folder / "policy")
     healer.join()
     tracker.finish()
     experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -211,28 +211,28 @@ def test_lost_answers_double_nothing(
     (run,) = client.search_runs([experiment.experiment_id], "tags.test = 'lost'")
     assert history(server.uri, run.info.run_id, "a") == [(n, n / 7) for n in range(1, 31)]
     assert len(client.search_model_versions("name = 'lost'")) == 1
-    champion = client.get_model_version_by_alias("lost", "champion")
-    assert champion.version == version == "1"
+    challenger = client.get_model_version_by_alias("lost", "challenger")
+    assert challenger.version == version == "1"
     assert len(client.search_logged_models([experiment.experiment_id])) == 1
     assert len(run.outputs.model_outputs) == 1
-    found = resolve_artifact("champion", "lost", server.uri)
+    found = resolve_artifact("challenger", "lost", server.uri)
     assert (found.folder / "manifest.json").read_text() == "{}"
 
 
 def test_late_replay_takes_no_alias_back(tmp_path: Path, local: TrackingConfig) -> None:
-    """A model registered offline arrives after a newer one became champion: that one stays."""
+    """A model registered offline arrives after a newer one became challenger: that one stays."""
     (tmp_path / "policy").mkdir()
     (tmp_path / "policy" / "manifest.json").write_text("{}")
     offline = config_for("http://127.0.0.1:9", flush_timeout=0.5)
     for name, config in (("old", offline), ("new", local)):
         with Tracker(config, tmp_path / name) as tracker:
             tracker.start(name)
-            tracker.register_model("beer", tmp_path / "policy", alias="champion")
+            tracker.register_model("beer", tmp_path / "policy")
         newest = tracker.run_id
     assert resend(tmp_path / "old", local) == 0
     client = MlflowClient(local.uri, local.uri)
     assert len(client.search_model_versions("name = 'beer'")) == 2
-    assert client.get_model_version_by_alias("beer", "champion").run_id == newest
+    assert client.get_model_version_by_alias("beer", "challenger").run_id == newest
 
 
 def test_no_secret_in_files_logs_or_server(

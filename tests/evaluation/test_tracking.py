@@ -117,15 +117,16 @@ def test_model_version_is_found_by_its_alias(tmp_path: Path, local: TrackingConf
         (folder / "manifest.json").write_text(name)
         with Tracker(local, tmp_path / name) as tracker:
             tracker.start(name)
-            version = tracker.register_model("beer", folder, alias="champion")
+            version = tracker.register_model("beer", folder)
         assert version == {"one": "1", "two": "2"}[name]
     client = MlflowClient(local.uri, local.uri)
-    champion = client.get_model_version_by_alias("beer", "champion")
-    assert str(champion.version) == "2"  # an int from a database, a text from a server
+    challenger = client.get_model_version_by_alias("beer", "challenger")
+    assert str(challenger.version) == "2"  # an int from a database, a text from a server
     assert (
-        champion.run_id == json.loads((tmp_path / "two/tracking_state.json").read_text())["run_id"]
+        challenger.run_id
+        == json.loads((tmp_path / "two/tracking_state.json").read_text())["run_id"]
     )
-    found = resolve_artifact("champion", "beer", local.uri)
+    found = resolve_artifact("challenger", "beer", local.uri)
     assert (found.folder / "manifest.json").read_text() == "two"
 
 

@@ -32,7 +32,7 @@ from tests.faults.server import FATES, Client, Fate, Server
 from tests.faults.world import Process, World
 
 TROUBLES: tuple[Trouble | None, ...] = (None, None, None, "full", "read-only", "slow")
-MODEL, ALIAS = "model", "champion"
+MODEL, ALIAS = "model", "challenger"
 CONFIG = TrackingConfig(
     enabled=True, uri="http://server", experiment="e", system_metrics=False,
     system_metrics_interval=10.0, flush_timeout=0.2, request_timeout=10,
@@ -81,9 +81,9 @@ class Site:
                 self.world.run(Process(f"resend {name}"), functools.partial(self._resend, name))
             self._check_alias()
             self.world.run(Process("last"), functools.partial(self._train, "last"))
-            assert self.server.runs[self._champion.run_id]["name"] == "last"
+            assert self.server.runs[self._challenger.run_id]["name"] == "last"
             version = self.world.run(Process("serve at last"), self._serve)
-            assert version == self._champion.version
+            assert version == self._challenger.version
 
     def _play_badly(self) -> None:
         chance = self.world.random
@@ -116,7 +116,7 @@ class Site:
         with Tracker(CONFIG, folder) as tracker:
             tracker.start(name)
             time.sleep(20.0 * self.world.random.random())
-            tracker.register_model(MODEL, folder / "policy", ALIAS)
+            tracker.register_model(MODEL, folder / "policy")
 
     def _resend(self, name: str) -> None:
         if (self.runs / name / EVENTS).exists():
@@ -164,11 +164,11 @@ class Site:
         ]
         if asked:
             given = self.server.aliases[MODEL, ALIAS]
-            run = self._champion.run_id
+            run = self._challenger.run_id
             assert self.server.runs[run]["name"] == max(asked)[1], f"{sorted(asked)}: {given}"
 
     @property
-    def _champion(self) -> Any:
+    def _challenger(self) -> Any:
         return self.server.get_model_version_by_alias(MODEL, ALIAS)
 
     def _change_weather(self, process: Process, what: str) -> None:
@@ -210,6 +210,6 @@ def _load(folder: Path) -> str:
 @pytest.mark.parametrize(
     "seeds", [range(30), pytest.param(range(30, 1500), marks=pytest.mark.nightly)]
 )
-def test_the_champion_is_served_and_never_goes_back(seeds: range) -> None:
+def test_the_newest_is_served_and_never_goes_back(seeds: range) -> None:
     """Nor is there nothing to serve, where something was."""
     play_seeds(seeds, lambda world, folder: Site(world, folder).play())

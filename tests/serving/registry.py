@@ -14,7 +14,7 @@ __all__ = ["Registry", "spoil_weights"]
 
 
 class Registry:
-    """A real model registry in a folder, filled as `echelon train` fills it."""
+    """A real model registry in a folder, filled as `echelon train` fills it, but for the gate."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -22,22 +22,25 @@ class Registry:
         self._count = 0
 
     def register(self, policy: Path, alias: str | None = "champion", model: str = "echelon") -> str:
-        """Register an artifact folder as the next version of a model; returns the version."""
+        """Register an artifact folder as the next version of a model, which is @challenger, too;
+        returns the version."""
         self._count += 1
         config = as_shipped("tracking", uri=self.uri, system_metrics=False, flush_timeout=600.0)
         with Tracker(config, self.folder / f"run_{self._count}") as tracker:
             tracker.start(f"run {self._count}")
-            version = tracker.register_model(model, policy, alias=alias)
+            version = tracker.register_model(model, policy)
         assert version is not None
+        if alias is not None:
+            self.promote(version, alias, model)
         return version
 
     def files_of(self, version: str) -> Path:
         """Where the registry keeps the files of a version."""
         return resolve_artifact(version, tracking_uri=self.uri).folder
 
-    def promote(self, version: str, alias: str = "champion") -> None:
+    def promote(self, version: str, alias: str = "champion", model: str = "echelon") -> None:
         """Move the alias."""
-        MlflowClient(self.uri).set_registered_model_alias("echelon", alias, version)
+        MlflowClient(self.uri).set_registered_model_alias(model, alias, version)
 
 
 def spoil_weights(folder: Path) -> None:

@@ -70,10 +70,11 @@ def test_the_run_is_tracked_and_the_model_registered(workplace: Path) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.params["scenario.name"] == "one_warehouse_n_stores"
     assert "test/learned_cost_per_period" in run.data.metrics
-    alias = "champion"
-    report = json.loads((workplace / "run" / "evaluation.json").read_text())
-    if report["paired_differences"][0]["verdict"] == "worse":
-        alias = "challenger"
+    alias = (
+        "champion"
+        if json.loads((workplace / "run/gate.json").read_text())["passed"]
+        else ("challenger")
+    )
     version = client.get_model_version_by_alias("echelon-one_warehouse_n_stores", alias)
     assert version.run_id == run.info.run_id
 

@@ -14,16 +14,28 @@ from typing import Any, ClassVar
 from rich.console import Console
 
 from conf.compose import Composed
-from envs.errors import CheckpointError, Interrupted, StorageError, Terminated
+from envs.errors import (
+    ArtifactError,
+    CheckpointError,
+    EchelonError,
+    Interrupted,
+    StorageError,
+    Terminated,
+)
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
-from evaluation.artifact.registry import model_name
+from evaluation.artifact.network_io import physical_hash
+from evaluation.artifact.registry import find_model, model_name
 from evaluation.commands.multirun import TrackedCommand, run_each
 from evaluation.comparison.compare import costs_of, difference_of, verdicts_of
 from evaluation.comparison.plots import draw_all, draw_learning_curve
 from evaluation.comparison.tables import as_table, write_json
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.files.storage import open_storage
+from evaluation.gate.config import GateConfig
+from evaluation.gate.page import Decision, undecided, write_page
+from evaluation.gate.page import as_table as gate_table
+from evaluation.gate.promotion import promote
 from evaluation.tracking.origin import describe, log_data
 from evaluation.tracking.tracker import Tracker
 from evaluation.tuning.choose import choose_base_policy
@@ -39,7 +51,8 @@ _RESUMED = "a run, such as outputs/train/retail/20260101_120000_000"
 # What a resumed run may have other values of: when it ends, and where and how it runs.
 MAY_DIFFER = (
     "algorithm.iterations", "algorithm.learning_rate", "time_limit", "checkpoint_every", "test",
-    "resources", "tracking", "register", "network", "scenario.file", "resume", "out", "storage",
+    "resources", "gate", "tracking", "register", "network", "scenario.file", "resume", "out",
+    "storage",
 )  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -51,6 +64,7 @@ class TrainCommand(Settings, TrackedCommand):
 
     name: ClassVar = "train"
     groups: ClassVar = {"algorithm": ALGORITHMS}
+    gate: GateConfig
     register: bool
     resume: str | None
     out: str | None
@@ -195,10 +209,10 @@ def publish(
     console.print(_account(outcome))
     if taken:
         console.print(taken, highlight=False, soft_wrap=True)
-    if composed.command.register and not composed.command.tracking.enabled:
+    if composed.command.register and not tracker.config.enabled:
         console.print("Not registered: tracking.enabled=false.")
     elif composed.command.register:
-        console.print(_register(outcome, tracker, folder / "policy"))
+        register(outcome.scenario, composed, tracker, console)
     console.print(f"Files: {folder}")
 
 
@@ -212,11 +226,42 @@ def _account(outcome: Any) -> str:
     return f"{outcome.iterations} iterations in {outcome.seconds:.0f} s; {chosen}."
 
 
-def _register(outcome: Any, tracker: Tracker, folder: Path) -> str:
-    alias = "challenger" if outcome.worse_than_base else "champion"
-    name = model_name(outcome.scenario.name)
-    version = tracker.register_model(name, folder, alias=alias)
-    if version is None:
-        return "Not registered yet: the tracking server did not answer; see above."
-    why = "worse than" if outcome.worse_than_base else "not worse than"
-    return f"Registered {name} version {version} as @{alias}: {why} the tuned base policy."
+def register(
+    scenario: Scenario, composed: Composed[TrainCommand], tracker: Tracker, console: Console
+) -> None:
+    """As @challenger; the gate says whether it becomes @champion."""
+    folder, uri = composed.folder, tracker.config.uri
+    network, model = physical_hash(scenario), model_name(scenario.name)
+    version = tracker.register_model(model, folder / "policy", network=network)
+    try:
+        if version is None:
+            raise ArtifactError("the tracking server did not answer, so that it isn't registered")
+        model = find_model(scenario.name, network, uri)
+        with ConsoleProgress(console) as progress:
+            decided = promote(
+                model, version, uri, composed.command.gate, scenario=scenario, progress=progress
+            )
+        decision, moved = decided.decision, decided.moved
+    except EchelonError as error:
+        decision, moved = undecided(model, version or "", str(error)), False
+    assert decision is not None  # without one is by a person's word alone
+    for path in write_page(decision, folder):
+        if decision.traces is None:  # else the gate has put it there
+            tracker.log_artifacts(path, "gate")
+    console.print(gate_table(decision))
+    console.print(_registered(decision, moved, scenario.name, folder), soft_wrap=True)
+
+
+def _registered(decision: Decision, moved: bool, scenario: str, folder: Path) -> str:
+    name, version = decision.model, decision.version
+    later = f"echelon promote model={name} version={version or 'challenger'}"
+    if not version:
+        return f"Not registered yet: see above. Once it is: {later}"
+    line = f"Registered {name} version {version} as {'@champion' if moved else '@challenger'}"
+    if name != model_name(scenario):
+        line += f" ({model_name(scenario)} is of another network)"
+    if moved:
+        return f"{line}: {decision.verdict}."
+    return (
+        f"{line}: {decision.verdict}. Why: {folder}/gate.md. By your own word: {later} force=true"
+    )

@@ -26,7 +26,7 @@ from envs.types import Floats
 from evaluation.artifact.actor import Actor
 from evaluation.artifact.correction import learned_correction
 from evaluation.artifact.registry import local_policy
-from evaluation.comparison.compare import Comparison, compare, verdict
+from evaluation.comparison.compare import Comparison, compare
 from evaluation.comparison.rollout import Competitor, play
 from evaluation.progress import Progress
 from evaluation.ray_workers import usable_cpus
@@ -69,17 +69,6 @@ class Outcome:
     curve: list[tuple[int, float, float, float]] = field(default_factory=list)
     is_base_policy: bool = False
     imitated: Imitated | None = None
-
-    @property
-    def worse_than_base(self) -> bool:
-        """Whether the test shows the learned policy to cost more than the tuned base policy; where
-        another aim was set, whether it is farther from that one."""
-        base, learned = (policy.kpis for policy in self.comparison.policies)
-        if self.reward.target_fill_rate is not None or self.reward.tail_share < 1.0:
-            return objective(learned, self.reward) > objective(base, self.reward)
-        difference = self.comparison.policies[1].difference
-        assert difference is not None
-        return verdict(difference) == "worse"
 
 
 def train(

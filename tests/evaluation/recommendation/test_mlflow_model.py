@@ -59,7 +59,7 @@ def uri(tmp_path: Path, migrated: Path, artifact_folder: Path) -> str:
     config = as_shipped("tracking", uri=uri, system_metrics=False, flush_timeout=600.0)
     with Tracker(config, tmp_path / "run") as tracker:
         tracker.start("run")
-        assert tracker.register_model(NAME, artifact_folder, "champion") == "1"
+        assert tracker.register_model(NAME, artifact_folder) == "1"
     return uri
 
 
