@@ -126,17 +126,16 @@ def _segments(
             certain = estimate(change.sum(axis=0)).interval[1] < 0.0
     if not where:
         return Check("segments", Verdict.no_evidence, None, "no customers ask for anything")
+    beside = f"fill rate of {where} beside"
     if champion is None:
-        reason = (
-            f"fill rate of {where} beside the tuned rule's: only a champion's is held against it"
-        )
+        reason = f"{beside} the tuned rule's: only a champion's is held against it"
         return Check("segments", Verdict.no_evidence, float(worst), reason)
     fails = worst < -config.segment_margin - _ROUNDING and certain
     return Check(
         "segments",
         Verdict.failed if fails else Verdict.passed,
         float(worst),
-        f"fill rate of {where} beside version {champion}'s: it may lose {config.segment_margin:.2%}",
+        f"{beside} version {champion}'s: it may lose {config.segment_margin:.2%}",
     )
 
 

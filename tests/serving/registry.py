@@ -14,7 +14,7 @@ __all__ = ["Registry", "spoil_weights"]
 
 
 class Registry:
-    """A real model registry in a folder, filled as `echelon train` fills it, but for the gate."""
+    """A real model registry in a folder, filled as `echelon train` fills it, but for aliases."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -22,14 +22,15 @@ class Registry:
         self._count = 0
 
     def register(self, policy: Path, alias: str | None = "champion", model: str = "echelon") -> str:
-        """Register an artifact folder as the next version of a model, which is @challenger, too;
-        returns the version."""
+        """Register an artifact folder as the next version of a model; returns the version."""
         self._count += 1
         config = as_shipped("tracking", uri=self.uri, system_metrics=False, flush_timeout=600.0)
         with Tracker(config, self.folder / f"run_{self._count}") as tracker:
             tracker.start(f"run {self._count}")
             version = tracker.register_model(model, policy)
         assert version is not None
+        if alias != "challenger":
+            MlflowClient(self.uri).delete_registered_model_alias(model, "challenger")
         if alias is not None:
             self.promote(version, alias, model)
         return version

@@ -77,7 +77,7 @@ def test_a_registered_policy_is_a_model(
     """Linked from run and version; signature and example; the policy as it was, nothing pickled;
     the same lines from a DataFrame and from JSON."""
     client = MlflowClient(uri)
-    version = client.get_model_version_by_alias(NAME, "champion")
+    version = client.get_model_version_by_alias(NAME, "challenger")
     run = client.get_run(version.run_id or "")
     assert run.outputs is not None
     [output] = run.outputs.model_outputs
@@ -86,7 +86,7 @@ def test_a_registered_policy_is_a_model(
     assert (logged.status, logged.source_run_id) == ("READY", run.info.run_id)
     assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": NAME, "version": "1"}]
 
-    folder = resolve_artifact("champion", NAME, uri).folder.parents[1]
+    folder = resolve_artifact("challenger", NAME, uri).folder.parents[1]
     assert folder.as_uri() == version.source
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     policy = {f"artifacts/policy/{path.name}" for path in artifact_folder.iterdir()}
@@ -152,7 +152,7 @@ _ASK = """
 import sys
 sys.modules["ray"] = None  # importing it fails
 import json, mlflow
-model = mlflow.pyfunc.load_model("models:/echelon-chain@champion")
+model = mlflow.pyfunc.load_model("models:/echelon-chain@challenger")
 print(json.dumps(model.predict(json.load(sys.stdin))))
 """
 
@@ -180,7 +180,7 @@ def test_mlflow_serves_it(uri: str, recommender: Recommender, tmp_path: Path) ->
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
-        sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}@champion",
+        sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}@challenger",
         "--env-manager", "local", "--port", str(port),
     ]  # fmt: skip
     columns = list(REQUESTS[0])
