@@ -44,7 +44,11 @@ done("Ray, RLlib, torch, Echelon imported")
 from evaluation.ray_workers import ray_session
 with ray_session(0):
     done("connected to Ray")
-    options = [f"scenario={sys.argv[1]}", f"resources.env_runners={sys.argv[2]}"]
+    runners = int(sys.argv[2])
+    options = [
+        f"scenario={sys.argv[1]}", f"resources.env_runners={runners}",
+        f"algorithm.shards={runners}", f"resources.envs_per_runner={16 * runners}",
+    ]
     command = compose(TrainCommand, options).command
     scenario = build_scenario(command.scenario)
     factory = ScenarioEnvFactory(scenario)

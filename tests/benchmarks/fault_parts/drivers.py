@@ -82,7 +82,7 @@ def driver_killed(folder: Path) -> list[Row]:
     """Killed and resumed; then told to stop."""
     out = folder / "driver"
     say("driver SIGKILL")
-    driver = Driver(out, *_options(out, "resources.env_runners=2"))
+    driver = Driver(out, *_options(out, "resources.env_runners=2", "algorithm.shards=2"))
     driver.wait(lambda: driver.last >= 15 and driver.last % 10 >= 5)
     driver.kill()
     reached, saved = driver.last, checkpoints_of(out).latest_good()
