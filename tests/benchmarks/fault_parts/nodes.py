@@ -20,7 +20,11 @@ class Nodes:
     """A head without CPUs, and nodes with one CPU each, each a raylet of its own."""
 
     def __init__(self, count: int = 2) -> None:
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        # Ray's hooks for the end of the process can be set by its main thread alone, and nodes are
+        # added by others.
+        self._cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 0}, shutdown_at_exit=False
+        )
         self.nodes: list[Any] = []
         for _ in range(count):
             self.add()
@@ -65,6 +69,7 @@ class Killer:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self.kills: list[str] = []
+        self._problem: Exception | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -73,8 +78,16 @@ class Killer:
     def __exit__(self, *_: object) -> None:
         self._end.set()
         self._thread.join()
+        if self._problem is not None:
+            raise self._problem
 
     def _work(self) -> None:
+        try:
+            self._kill()
+        except Exception as problem:
+            self._problem = problem
+
+    def _kill(self) -> None:
         while not self._end.wait(self._every):
             runners = self._nodes.runners()
             if len(self.kills) % 2 == 0 and runners:
