@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeVar
 
@@ -24,10 +24,19 @@ from evaluation.recommendation.schemas import (
     RecommendationRequest,
     RecommendationResponse,
 )
+from serving import promotion
 from serving.front.front import CALLER, COUNTS
 from serving.live import LivePolicy
 from serving.networks import Networks
-from serving.schemas import Answering, ErrorAnswer, Health, Policies, Switch
+from serving.schemas import (
+    Answering,
+    ErrorAnswer,
+    Health,
+    Moved,
+    Policies,
+    Promote,
+    Switch,
+)
 
 _MOST_ERRORS = 20
 _LONGEST = 200  # characters of a path or message
@@ -63,13 +72,17 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     **_FAILURES,
 }
 
-_CONFLICT = _error("Served from a folder or a fixed version", "it is never asked again", "network")
+_CONFLICT = _error("Not what is served", "version 7 of retail isn't the champion, 8 is")
+_MOVING: dict[str, Any] = {"model": Moved, "description": "The gate is still at work"}
 _BODIES: dict[str, type[BaseModel]] = {
     "/v1/recommendations": RecommendationRequest,
     "/v1/policies/classical": Switch,
     "/v1/policies/champion": Switch,
+    "/v1/policies/{version}/promote": Promote,
+    "/v1/policies/{version}/rollback": Switch,
 }
 _Body = TypeVar("_Body", bound=BaseModel)
+_Done = TypeVar("_Done")
 
 _log = logging.getLogger(__name__)
 
@@ -133,13 +146,8 @@ def build_api(*lives: LivePolicy) -> FastAPI:
     async def switch(request: Request, on: bool) -> Response:
         body = _parse(Switch, await request.body())
         network = networks.select(body.network)
-        live, who = network.live, request.headers.get(CALLER, "")
-        try:
-            await run_in_threadpool(live.switch.set, on, who, body.reason)
-        except ConfigError as error:
-            raise _Refused(409, [_short_error("network", str(error))]) from None
-        except ArtifactError as error:
-            raise _Refused(503, [_short_error("", str(error))]) from None
+        live = network.live
+        await _operate(live.switch.set, on, _caller(request), body.reason)
         switched = live.switch.current
         policy: Literal["classical", "champion"] = "classical" if switched else "champion"
         return _json(Answering(network=network.name, policy=policy, classical_only=switched))
@@ -162,8 +170,51 @@ def build_api(*lives: LivePolicy) -> FastAPI:
     async def champion(request: Request) -> Response:
         return await switch(request, False)
 
+    @app.post(
+        "/v1/policies/{version}/promote",
+        response_model=Moved,
+        responses={202: _MOVING, 409: _CONFLICT, **_ERRORS},
+        summary="Make a version the champion, if it passes the gate",
+    )
+    async def promote_version(version: str, request: Request) -> Response:
+        body = _parse(Promote, await request.body())
+        live = networks.select(body.network).live
+        who = _caller(request)
+        moved = await _operate(
+            promotion.promote, live.source, version, body.force, who, body.reason
+        )
+        await run_in_threadpool(live.poll)
+        return _json(moved, 202 if moved.moved is None else 200)
+
+    @app.post(
+        "/v1/policies/{version}/rollback",
+        response_model=Moved,
+        responses={202: _MOVING, 409: _CONFLICT, **_ERRORS},
+        summary="Take the champion back: the one before it is the champion again",
+    )
+    async def roll_back(version: str, request: Request) -> Response:
+        body = _parse(Switch, await request.body())
+        live = networks.select(body.network).live
+        who = _caller(request)
+        moved = await _operate(promotion.rollback, live.source, version, who, body.reason)
+        await run_in_threadpool(live.poll)
+        return _json(moved, 202 if moved.moved is None else 200)
+
     _describe_bodies(app)
     return app
+
+
+async def _operate(call: Callable[..., _Done], *arguments: Any) -> _Done:
+    try:
+        return await run_in_threadpool(call, *arguments)
+    except ConfigError as error:
+        raise _Refused(409, [_short_error("", str(error))]) from None
+    except ArtifactError as error:
+        raise _Refused(503, [_short_error("", str(error))]) from None
+
+
+def _caller(request: Request) -> str:
+    return request.headers.get(CALLER, "")
 
 
 def _counts(answer: RecommendationResponse) -> str:

@@ -47,6 +47,26 @@ class Switch(Strict):
     reason: Annotated[str, Field(min_length=1, max_length=500)]
 
 
+class Promote(Switch):
+    """A body of POST /v1/policies/VERSION/promote. force: past the gate."""
+
+    force: bool = False
+
+
+class Moved(Answer):
+    """What became of a promotion or rollback.
+
+    champion: the version that is the champion now.
+    moved: whether it was done; None: the gate is still at work.
+    message: what the command printed.
+    """
+
+    network: str
+    champion: str | None
+    moved: bool | None
+    message: str
+
+
 class Answering(Answer):
     """Who answers for a network now."""
 

@@ -64,7 +64,7 @@ class Metrics:
 
     def request(self, path: str, status: int, seconds: float) -> None:
         """Count one that is answered."""
-        known = path if path in PATHS else "other"
+        known = path if path in PATHS else "other"  # versions among them
         self._requests.labels(known, str(status)).inc()
         self._seconds.labels(known).observe(seconds)
 

@@ -11,6 +11,8 @@ from starlette.testclient import TestClient
 
 from envs.errors import ConfigError
 from envs.scenario import Scenario
+from evaluation.artifact.registry import current_version
+from evaluation.gate.ledger import Ledger
 from serving.api import build_api
 from serving.front.front import Front
 from serving.front.keys import Keys, new_key
@@ -113,6 +115,50 @@ def test_one_call_makes_a_network_classical_only(
     elsewhere.poll()
     for live in (here, elsewhere):
         assert quantities(client(live).post(URL, json=BODY)) == quantities(champion)
+
+
+@pytest.mark.nightly
+def test_versions_are_promoted_and_taken_back_by_callers(
+    registry: Registry, chain: Scenario, tmp_path: Path
+) -> None:
+    """As by `echelon promote` and `rollback`; they note the key's name, and their no is told."""
+    for seed in (1, 2):
+        write_artifact(tmp_path / f"policy_{seed}", chain, seed=seed)
+    registry.register(tmp_path / "policy_1")
+    registry.register(tmp_path / "policy_2", alias="challenger")
+    live = LivePolicy(source(registry))
+    api = client(live)
+
+    def versions() -> set[str | None]:
+        return {live.recommender.info.version, current_version("echelon", "champion", registry.uri)}
+
+    why = {"reason": "it's 'asked', \\ for"}
+    judged = api.post("/v1/policies/2/promote", json=why)
+    assert (judged.status_code, judged.json()["moved"]) == (200, False), judged.text
+    assert versions() == {"1"}
+    forced = api.post("/v1/policies/2/promote", json={**why, "force": True})
+    assert (forced.status_code, forced.json()["champion"]) == (200, "2"), forced.text
+    assert versions() == {"2"}
+    assert api.post("/v1/policies/1/rollback", json=why).status_code == 409
+    back = api.post("/v1/policies/2/rollback", json=why)
+    assert (back.status_code, back.json()["champion"]) == (200, "1"), back.text
+    assert versions() == {"1"}
+    [who] = {move.who for move in Ledger("echelon", registry.uri).moves() if move.how != "gate"}
+    assert who == "ann"
+    assert {move.why for move in Ledger("echelon", registry.uri).moves()} >= {why["reason"]}
+
+
+@pytest.mark.parametrize("version", ["9 force=true", "latest", "%2e%2e", "-1"])
+def test_no_version_is_a_conflict(
+    registry: Registry, chain: Scenario, tmp_path: Path, version: str
+) -> None:
+    """Before anything is started."""
+    write_artifact(tmp_path / "policy", chain)
+    registry.register(tmp_path / "policy")
+    api = client(LivePolicy(source(registry)))
+    for move in ("promote", "rollback"):
+        got = api.post(f"/v1/policies/{version}/{move}", json={"reason": "x"})
+        assert got.status_code == 409, got.text
 
 
 def test_a_folder_cannot_be_switched(artifact_folder: Path) -> None:
