@@ -13,8 +13,8 @@ from typing import ClassVar
 from conf.compose import NetworkCommand, compose
 from envs.errors import ArtifactError, ConfigError
 from envs.scenarios import build_scenario
-from evaluation.artifact.network_io import physical_hash, same_network
-from evaluation.artifact.registry import find_model, model_name
+from evaluation.artifact.network_io import same_network
+from evaluation.commands.model_of import model_of
 from evaluation.loopback import require_loopback
 from evaluation.signals import stop_signals_to
 from evaluation.tracking.config import TrackingConfig
@@ -44,7 +44,7 @@ def serve(argv: list[str]) -> int:
     config, uri = command.serve, command.tracking.uri
     _require_keys(config)
     port = _free_port(config.host, config.port)
-    first = config.model or _model(command)
+    first = config.model or model_of(command, uri)
     service = Service(
         (first, *config.more_models), config.artifact, uri, config.poll_seconds,
         _absolute(config.cache), _absolute(config.shadow), config.stale_after,
@@ -55,15 +55,6 @@ def serve(argv: list[str]) -> int:
     _must_be_of_network(lives[0], command)
     _run(service, config, port, _example(lives[0], len(lives) > 1))
     return 0
-
-
-def _model(command: ServeCommand) -> str:
-    """The registered model: of a network file, the one of that network."""
-    name = command.scenario.name
-    if command.network is None:
-        return model_name(name)
-    network = physical_hash(build_scenario(command.scenario))
-    return find_model(name, network, command.tracking.uri)
 
 
 def _absolute(path: str | None) -> str | None:

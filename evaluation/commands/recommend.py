@@ -14,8 +14,8 @@ from rich.table import Table
 
 from conf.compose import Composed, NetworkCommand, compose_runs
 from envs.errors import ConfigError, EchelonError, shown
-from evaluation.artifact.registry import model_name
 from evaluation.batch.run import BatchConfig, BatchRun
+from evaluation.commands.model_of import model_of
 from evaluation.console import ConsoleProgress, make_console
 from evaluation.recommendation.schemas import RecommendationRequest, Scope
 from evaluation.tasks import Task
@@ -109,7 +109,7 @@ def _config(command: RecommendCommand) -> BatchConfig:
     return BatchConfig(
         data=command.data,
         out=command.out,
-        model=command.model or model_name(command.scenario.name),
+        model=command.model or model_of(command, command.tracking.uri),
         artifact=command.artifact,
         tracking_uri=command.tracking.uri,
         base=base,

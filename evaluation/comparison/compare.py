@@ -24,6 +24,7 @@ from evaluation.tasks import Task
 from evaluation.workers import IN_PROCESS, Workers, results
 
 _BLOCK = 7  # periods
+_EQUAL_SERVICE = 0.005  # of the fill rate: less than so much lower is as good
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,16 @@ class Evaluated:
     cost: Estimate  # currency per period
     difference: Estimate | None  # to the reference policy, paired; None: it is the reference
     relative: float | None  # the difference / the reference's cost
+    service: float = 0.0  # fill rate - the reference's
+
+    @property
+    def verdict(self) -> str | None:
+        """None for the reference. Better is only who serves as well: cheaper, who doesn't."""
+        if self.difference is None:
+            return None
+        word = verdict(self.difference)
+        is_cheaper = word == "better" and self.service < -_EQUAL_SERVICE
+        return "cheaper, less service" if is_cheaper else word
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +119,8 @@ def compare(
         cost = estimate(samples[i])
         difference = None if i == 0 else estimate(samples[i] - samples[0])
         relative = None if difference is None else difference.mean / abs(float(samples[0].mean()))
-        evaluated.append(Evaluated(competitor, result, cost, difference, relative))
+        service = result.summary()["fill_rate"] - played[0].summary()["fill_rate"]
+        evaluated.append(Evaluated(competitor, result, cost, difference, relative, service))
     unit = "traces" if scenario.splits is None else f"weeks of {_BLOCK} periods"
     return Comparison(scenario, tuple(evaluated), seed, traces, split, unit)
 
@@ -141,11 +153,11 @@ def difference_of(evaluated: Evaluated) -> dict[str, float]:
 
 
 def verdicts_of(comparison: Comparison) -> dict[str, str]:
-    """Return `verdict.NAME` of each policy that has one: better, worse or tie."""
+    """Return `verdict.NAME` of each policy that has one: see `Evaluated.verdict`."""
     return {
-        f"verdict.{e.competitor.name}": verdict(e.difference)
+        f"verdict.{e.competitor.name}": e.verdict
         for e in comparison.policies
-        if e.difference is not None
+        if e.verdict is not None
     }
 
 

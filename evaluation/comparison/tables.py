@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from evaluation.comparison.compare import Comparison, Evaluated, verdict
+from evaluation.comparison.compare import Comparison, Evaluated
 from evaluation.comparison.units import cost_unit, in_words, name_of
 
 SCHEMA_VERSION = 1  # of evaluation.json; docs/how_to/evaluation.md describes it
@@ -40,7 +40,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "reference": comparison.policies[0].competitor.name,
                 "cost_per_period": e.difference.as_dict(),
                 "relative": e.relative,
-                "verdict": verdict(e.difference),
+                "verdict": e.verdict,
             }
             for e in comparison.policies
             if e.difference is not None
@@ -106,7 +106,7 @@ def as_table(comparison: Comparison) -> Table:
             f"{kpis['fill_rate']:.1%}",
             f"{kpis['ready_rate']:.1%}",
             f"{kpis['days_of_supply']:.1f}",
-            "reference" if e.difference is None else verdict(e.difference),
+            e.verdict or "reference",
         )
     return table
 

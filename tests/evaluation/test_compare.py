@@ -122,3 +122,13 @@ def test_the_files_say_all(lost_sales: Scenario, tmp_path: Path) -> None:
     console = Console(record=True, width=160, file=io.StringIO())
     console.print(as_table(comparison))
     assert "S=20" in console.export_text()
+
+
+def test_better_is_said_at_equal_service_only(lost_sales: Scenario) -> None:
+    """S=17 instead of 24: less cost, and fewer customers served."""
+    less, as_well = (
+        compare(lost_sales, pair, traces=32, seed=1).policies[1]
+        for pair in ([stock(24), stock(17)], [stock(12), stock(17)])
+    )
+    assert less.service < -0.02
+    assert (less.verdict, as_well.verdict) == ("cheaper, less service", "better")
