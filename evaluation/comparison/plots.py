@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from envs.scenario import Scenario
 from evaluation.comparison.compare import Comparison
@@ -55,6 +57,24 @@ def draw_learning_curve(run: Curve, folder: Path) -> Path:
     left.set_ylabel(f"validation cost [{cost_unit(run.scenario)}]")
     right.legend(fontsize="small")
     return save_figure(figure, folder / "learning_curve.png")
+
+
+def draw_gain(gains: Sequence[tuple[int, float, float, float]], folder: Path) -> Path:
+    """Draw what is saved of the base policy's cost on the same validation traces.
+
+    gains: iteration, share saved, and the ends of its 95 % interval.
+    """
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axis = figure.subplots()
+    iteration, gain, low, high = zip(*gains, strict=True)
+    axis.fill_between(iteration, low, high, alpha=0.25, label="95 % interval")
+    axis.plot(iteration, gain, marker=".", label="saved, paired")
+    axis.axhline(0.0, linestyle="--", color="0.4", label="base policy")
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axis.set_xlabel("iteration")
+    axis.set_ylabel("share of the base policy's cost")
+    axis.legend(fontsize="small")
+    return save_figure(figure, folder / "paired_gain.png")
 
 
 def save_figure(figure: Figure, path: Path) -> Path:

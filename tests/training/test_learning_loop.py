@@ -8,15 +8,18 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from conf.compose import compose
+from envs.policies import build_policy
 from envs.scenario import Scenario
+from evaluation.comparison import rollout
 from evaluation.progress import SilentProgress
 from training.commands.train import TrainCommand
 from training.job import learning_loop
 from training.job.learning_loop import LearningLoop
-from training.job.validation import Validation
+from training.job.validation import Validation, paired_gain
 
 KPIS = SimpleNamespace(summary=lambda: {"fill_rate": 1.0})
 Done = list[tuple[str, int]]
@@ -76,6 +79,23 @@ def test_iterations_are_told_before_they_are_saved(play: Callable[..., Done]) ->
     assert play([4.0, 5.0, 3.0], {}, options) == [
         ("told", 1), ("saved", 1), ("told", 2), ("saved", 2), ("told", 3), ("saved", 3),
     ]  # fmt: skip
+
+
+def test_a_gain_is_paired(shop: Scenario) -> None:
+    """What every trace saves alike has no spread, however far apart traces are."""
+    policy = build_policy(shop.base_policy, shop.compiled, {})
+    base = rollout.play(shop, policy, traces=6, seed=1, split="tune")
+    cheaper = replace(base, cost=0.9 * base.cost)
+    gain = paired_gain(shop, base, cheaper)
+    assert gain["validation/paired_gain"] == pytest.approx(0.1)
+    mixed = replace(base, cost=base.cost * np.linspace(0.8, 1.0, 6))
+    gain = paired_gain(shop, base, mixed)
+    low, high = (gain[f"validation/paired_gain{end}"] for end in ("_low", "_high"))
+    saved = (base.cost * np.linspace(0.2, 0.0, 6)).mean(axis=0)
+    width = 2 * 2.5706 * saved.std(ddof=1) / np.sqrt(6) / base.cost.mean()  # t(0.975, 5)
+    assert high - low == pytest.approx(width, rel=1e-4)
+    one = rollout.play(shop, policy, traces=1, seed=1, split="tune")
+    assert set(paired_gain(shop, one, one)) == {"validation/paired_gain"}
 
 
 def test_the_last_iteration_is_saved(play: Callable[..., Done]) -> None:

@@ -44,7 +44,8 @@ def test_the_run_folder_holds_everything(workplace: Path) -> None:
     for name in ("config.yaml", "metrics.jsonl", "evaluation.json", "policy/manifest.json"):
         assert (run / name).exists(), name
     assert {p.name for p in (run / "plots").iterdir()} >= {
-        "learning_curve.png", "stock_and_orders.png", "cost_by_column.png", "kpis.png",
+        "learning_curve.png", "paired_gain.png", "stock_and_orders.png",
+        "cost_by_column.png", "kpis.png",
     }  # fmt: skip
     report = json.loads((run / "evaluation.json").read_text())
     assert set(report["policies"]) == {"echelon_base_stock", "learned"}
@@ -70,6 +71,12 @@ def test_the_run_is_tracked_and_the_model_registered(workplace: Path) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.params["scenario.name"] == "one_warehouse_n_stores"
     assert "test/learned_cost_per_period" in run.data.metrics
+    gain = [run.data.metrics[f"validation/paired_gain{end}"] for end in ("_low", "", "_high")]
+    assert gain == sorted(gain)
+    assert run.data.metrics["test/difference_low"] <= run.data.metrics["test/difference_high"]
+    report = json.loads((workplace / "run" / "evaluation.json").read_text())
+    assert run.data.tags["verdict.learned"] == report["paired_differences"][0]["verdict"]
+    assert run.inputs.dataset_inputs[0].dataset.name == "one_warehouse_n_stores"
     alias = (
         "champion"
         if json.loads((workplace / "run/gate.json").read_text())["passed"]

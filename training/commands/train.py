@@ -28,9 +28,10 @@ from evaluation.artifact.network_io import physical_hash
 from evaluation.artifact.registry import find_model, model_name
 from evaluation.commands.multirun import TrackedCommand, run_each
 from evaluation.comparison.compare import costs_of, difference_of, verdicts_of
-from evaluation.comparison.plots import draw_all, draw_learning_curve
+from evaluation.comparison.plots import draw_all, draw_gain, draw_learning_curve
 from evaluation.comparison.tables import as_table, write_json
 from evaluation.console import ConsoleProgress, make_console
+from evaluation.files.json_lines import read_lines
 from evaluation.files.storage import open_storage
 from evaluation.gate.config import GateConfig
 from evaluation.gate.page import Decision, undecided, write_page
@@ -187,6 +188,8 @@ def publish(
     write_json(comparison, folder / "evaluation.json")
     pictures = draw_all(comparison, folder / "plots")
     pictures.append(draw_learning_curve(outcome, folder / "plots"))
+    if gains := gains_of(folder):
+        pictures.append(draw_gain(gains, folder / "plots"))
     export(outcome, composed.resolved, folder / "policy")
     learned, base = comparison.policies[1], comparison.policies[0]
     tracker.log_metrics(
@@ -214,6 +217,17 @@ def publish(
     elif composed.command.register:
         register(outcome.scenario, composed, tracker, console)
     console.print(f"Files: {folder}")
+
+
+def gains_of(folder: Path) -> list[tuple[int, float, float, float]]:
+    """Return what `draw_gain` takes of the metrics that a run has recorded in its folder."""
+    names = [f"validation/paired_gain{end}" for end in ("", "_low", "_high")]
+    recorded = read_lines(folder / "metrics.jsonl")[0]
+    return [
+        (record["step"], *(float(record["metrics"][name]) for name in names))
+        for record in recorded
+        if set(names) <= set(record["metrics"])
+    ]
 
 
 def _account(outcome: Any) -> str:

@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from envs.errors import CheckpointError, Interrupted, TrainingStopped
+from envs.kpis.pairs import EpisodeKpis
 from envs.scenario import Scenario
 from envs.simulation.action_spaces import ActionSpace
 from evaluation.artifact.actor import Actor
@@ -22,7 +23,7 @@ from training.config import Settings
 from training.job.account import Account
 from training.job.checkpoint import Checkpoint, CheckpointStore
 from training.job.stopping import Stopping, stopped_by_signals
-from training.job.validation import Result, Validation
+from training.job.validation import Result, Validation, paired_gain
 from training.objective import objective
 from training.rllib.saved_state import State, restore_state, take_state
 from training.rllib.trainer import iteration_metrics, trained_actors
@@ -69,11 +70,14 @@ class LearningLoop:
         store: CheckpointStore,
         progress: Progress,
         base_cost: float,
+        base: EpisodeKpis | None = None,
     ) -> None:
+        """base_cost: the base policy's objective on the validation traces; base: how it did there,
+        which gains are told against."""
         self._scenario, self._settings = scenario, settings
         self._store, self._progress = store, progress
         self._validation = Validation(scenario, settings)
-        self.base_cost = base_cost
+        self.base_cost, self._base = base_cost, base
         self._is_whole = False  # whether the models are those of the end of an iteration
         resources = settings.resources
         self._account = Account(resources.price_per_hour, resources.max_price)
@@ -267,6 +271,8 @@ class LearningLoop:
         metrics["validation/cost_per_period"] = cost
         metrics["validation/base_policy_cost_per_period"] = self.base_cost
         metrics["validation/fill_rate"] = kpis.summary()["fill_rate"]
+        if self._base is not None:
+            metrics |= paired_gain(self._scenario, self._base, kpis)
         periods = metrics.get("sampling/num_env_steps_sampled_lifetime", 0.0)
         self.curve.append((moment.iteration, moment.seconds, periods, cost))
         self._cost = moment.iteration, cost

@@ -117,7 +117,7 @@ def train(
     reward = dataclasses.replace(settings.reward, salvage_share=0.0)
     scale = _cost_scale(scenario, reward, settings.tune)
     factory = ScenarioEnvFactory(scenario, reward=reward, cost_scale=scale)
-    loop = LearningLoop(scenario, settings, store, progress, objective(base, reward))
+    loop = LearningLoop(scenario, settings, store, progress, objective(base, reward), base)
     imitated: list[Imitated] = []
 
     def begin(algorithm: Algorithm) -> bool:

@@ -16,12 +16,28 @@ from envs.policies import build_policy
 from envs.scenario import Scenario
 from evaluation.artifact.actor import Actor
 from evaluation.artifact.correction import learned_correction
+from evaluation.comparison.compare import estimate, independent_samples
 from evaluation.comparison.rollout import play
 from training.config import Settings, ValidationConfig
 
 Result = Callable[[float], EpisodeKpis | None]
 
 _log = logging.getLogger(__name__)
+
+
+def paired_gain(scenario: Scenario, base: EpisodeKpis, learned: EpisodeKpis) -> dict[str, float]:
+    """Return what is saved of the base policy's cost on the same traces, as a share of it, and the
+    ends of its 95 % interval, where more than one trace gives one."""
+    cost = independent_samples(scenario, base.cost)
+    saved = estimate(cost - independent_samples(scenario, learned.cost))
+    whole = abs(float(cost.mean()))
+    if not whole:
+        return {}
+    low, high = saved.interval
+    ends = {"_low": low, "": saved.mean, "_high": high}
+    return {
+        f"validation/paired_gain{end}": x / whole for end, x in ends.items() if math.isfinite(x)
+    }
 
 
 class Validation:

@@ -9,7 +9,6 @@ are PPO's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from operator import methodcaller
@@ -240,7 +239,6 @@ class Pathwise(OnRemoteRunners):
         for name, value in {
             "cost_per_period": cost,
             "base_policy_cost_per_period": self._base_cost,
-            "cost_ratio_to_base_policy": cost / self._base_cost if self._base_cost else math.nan,
             "fill_rate": fill_rate,
             "shortage_price": total.shortage_price,
         }.items():
