@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -271,6 +272,11 @@ PROCESSES: dict[str, type[Any]] = {
 }
 
 
+@cache  # a network has many demands and few kinds of them
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
 def process_name(process: DemandProcess) -> str:
     """Return the name that a process has in PROCESSES.
 
@@ -285,7 +291,7 @@ def process_name(process: DemandProcess) -> str:
             "without a name can't be exported."
         )
     frozen = is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type] # as functools has it
     names_of = fields(cls) if frozen else ()
     odd = [f.name for f in names_of if hints[f.name] not in (int, float, bool)]
     if not frozen or odd or not hasattr(cls, "distribution"):

@@ -13,7 +13,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -112,30 +112,29 @@ class Reader:
 
     def read(self, hint: Any, value: Any, where: str) -> Any:
         """Return the value as the type `hint`. Raises ConfigError naming `where`."""
-        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-        if origin in (typing.Union, types.UnionType):  # X | None
-            return None if value is None else self.read(_not_none(arguments), value, where)
+        form, arguments = _form(hint)
+        if form == "optional":
+            return None if value is None else self.read(arguments[0], value, where)
         if not self.complete:
             value = _from_text(hint, value)
-        if origin is tuple:
-            return self._tuple(arguments, value, where)
-        if origin is list:
-            return list(self._tuple((*arguments, ...), value, where))
-        if origin in (Mapping, dict):
-            if not isinstance(value, Mapping):
-                raise wrong(where, value, _OBJECT)
-            return {k: self.read(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
-        if is_dataclass(hint):
-            assert isinstance(hint, type)
-            return self.part(hint, value, where)
-        if isinstance(hint, type) and issubclass(hint, StrEnum):
-            if value not in [member.value for member in hint]:
-                raise wrong(where, value, " | ".join(hint))
-            return hint(value)
-        if hint is float:
+        if form == "float":
             if not _is_number(value):
                 raise wrong(where, value, _WANTED[float])
             return float(value)
+        if form == "part":
+            return self.part(hint, value, where)
+        if form == "tuple":
+            return self._tuple(arguments, value, where)
+        if form == "list":
+            return list(self._tuple((*arguments, ...), value, where))
+        if form == "mapping":
+            if not isinstance(value, Mapping):
+                raise wrong(where, value, _OBJECT)
+            return {k: self.read(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+        if form == "enum":
+            if value not in [member.value for member in hint]:
+                raise wrong(where, value, " | ".join(hint))
+            return hint(value)
         if hint is not Any and type(value) is not hint:
             raise wrong(where, value, _WANTED.get(hint, str(hint)))
         return value
@@ -150,19 +149,14 @@ class Reader:
         if not isinstance(value, Mapping):
             raise wrong(where, value, _OBJECT)
         values, hints = dict(given or {}), _hints(cls)  # type: ignore[arg-type]
-        names = [
-            name
-            for f in fields(cls)
-            if f.name not in values
-            for name in f.metadata.get("one_of", [f.name])
-        ]
-        must_know_keys(value, names, where)
-        for f in fields(cls):
-            path = f"{where}.{f.name}" if where else f.name
+        parts = _fields(cls)  # type: ignore[arg-type]
+        must_know_keys(value, _keys(cls, tuple(values)), where)  # type: ignore[arg-type]
+        for f in parts:
             if "one_of" in f.metadata and f.name not in values:
                 values[f.name] = self._one_of(f.metadata["one_of"], value, where)
             elif f.name in value:
-                item, no_limit = value[f.name], f.default == _INFINITE
+                path, item = f"{where}.{f.name}" if where else f.name, value[f.name]
+                no_limit = f.default == _INFINITE
                 if no_limit and (item is None or item in (_INFINITE, "inf", ".inf")):
                     values[f.name] = _INFINITE
                 else:
@@ -178,7 +172,7 @@ class Reader:
             return cls(**values)
         except EchelonError as error:
             # Parts that begin with their id say themselves which one is wrong.
-            if not where or hints[fields(cls)[0].name] is str:
+            if not where or hints[parts[0].name] is str:
                 raise
             raise type(error)(f"{where}: {error}") from error
 
@@ -190,7 +184,7 @@ class Reader:
             )
         [name] = given
         cls, path = kinds[name], f"{where}.{name}"
-        parts, hints = fields(cls), _hints(cls)  # type: ignore[arg-type]
+        parts, hints = _fields(cls), _hints(cls)  # type: ignore[arg-type]
         if len(parts) != 1:
             return self.part(cls, value[name], path)
         return cls(self.read(hints[parts[0].name], value[name], path))
@@ -281,6 +275,36 @@ def _described(hint: Any) -> str:
     if hint in _WANTED:
         return _WANTED[hint]
     return "a list" if typing.get_origin(hint) is tuple else _OBJECT
+
+
+# What annotations say is looked up once: a network has many parts and few kinds of them.
+@cache
+def _form(hint: Any) -> tuple[str, tuple[Any, ...]]:
+    """What kind of hint it is, and its arguments."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):  # X | None
+        return "optional", (_not_none(arguments),)
+    if origin in (Mapping, dict):
+        return "mapping", arguments
+    if origin in (tuple, list):
+        return origin.__name__, arguments
+    if is_dataclass(hint):
+        return "part", ()
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return "enum", ()
+    return ("float" if hint is float else "plain"), ()
+
+
+@cache
+def _fields(cls: Any) -> tuple[Field[Any], ...]:
+    return fields(cls)
+
+
+@cache
+def _keys(cls: Any, given: tuple[str, ...]) -> tuple[str, ...]:
+    """What the fields that aren't given can be under."""
+    parts = [f for f in _fields(cls) if f.name not in given]
+    return tuple(name for f in parts for name in f.metadata.get("one_of", (f.name,)))
 
 
 @cache
