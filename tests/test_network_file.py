@@ -55,7 +55,7 @@ def tea(tmp_path: Path) -> Path:
 def test_every_command_on_a_scenario_takes_a_file() -> None:
     """And those alone; `sweep` hands it on to `train`."""
     assert set(ON_A_NETWORK) == {
-        "bound", "evaluate", "replay", "serve", "show", "train", "tune",
+        "bound", "evaluate", "recommend", "replay", "serve", "show", "train", "tune",
     }  # fmt: skip
 
 
