@@ -14,6 +14,7 @@ import pyarrow as pa
 import echelon
 from envs.errors import ArtifactError, DataError
 from evaluation.artifact.artifact import load_artifact
+from evaluation.artifact.network_io import physical_hash
 from evaluation.artifact.registry import resolve_artifact
 from evaluation.batch.lines import lines_table
 from evaluation.batch.tables import TableRequest, read_request
@@ -46,6 +47,7 @@ class NetworkJob:
     manifest: SHA-256 of that policy's manifest; None for a version, which never changes.
     base: the request without entries.
     classical_only: whether an operator has the network answered by its base policy alone.
+    physical: what the policy's network must be, `network_io.physical_hash`; None: anything.
     stale_after, refuse_after: see `Recommender`.
     """
 
@@ -58,6 +60,7 @@ class NetworkJob:
     tracking_uri: str
     base: RecommendationRequest
     classical_only: bool
+    physical: str | None
     stale_after: int
     refuse_after: int
 
@@ -103,10 +106,16 @@ class NetworkJob:
                 f"the policy in {self.artifact} is another than when this run began; expected the "
                 "same to the end. Run it again, from a folder that stays."
             )
-        return Recommender(
+        recommender = Recommender(
             artifact, name=self.network, version=found.version, run_id=found.run_id,
             stale_after=self.stale_after, refuse_after=self.refuse_after,
         )  # fmt: skip
+        if self.physical not in (None, physical_hash(recommender.scenario)):
+            raise ArtifactError(
+                f"the policy of {self.network} was trained on another network than that of the "
+                "file network=FILE is now; train on it, or give the file of that training."
+            )
+        return recommender
 
     @property
     def _where(self) -> str:

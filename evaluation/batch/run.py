@@ -46,6 +46,7 @@ class BatchConfig:
     artifact: an alias or a version of each model, or a policy's folder; of several networks, the
       folder with one for each, under its model's name.
     run_id: None: made of all that the lines depend on.
+    physical: `network_io.physical_hash` of the network that policies must be of; None: of any.
     """
 
     data: str
@@ -57,6 +58,7 @@ class BatchConfig:
     stale_after: int
     refuse_after: int
     run_id: str | None = None
+    physical: str | None = None
 
 
 class BatchRun:
@@ -88,6 +90,7 @@ class BatchRun:
                 tracking_uri=config.tracking_uri,
                 base=config.base,
                 classical_only=_is_switched(config, network),
+                physical=config.physical,
                 stale_after=config.stale_after,
                 refuse_after=config.refuse_after,
             ))  # fmt: skip

@@ -14,6 +14,8 @@ from rich.table import Table
 
 from conf.compose import Composed, NetworkCommand, compose_runs
 from envs.errors import ConfigError, EchelonError, shown
+from envs.scenarios import build_scenario
+from evaluation.artifact.network_io import physical_hash
 from evaluation.batch.run import BatchConfig, BatchRun
 from evaluation.commands.model_of import model_of
 from evaluation.console import ConsoleProgress, make_console
@@ -116,7 +118,12 @@ def _config(command: RecommendCommand) -> BatchConfig:
         stale_after=command.stale_after,
         refuse_after=command.refuse_after,
         run_id=command.run_id,
+        physical=None if command.network is None else _physical(command),
     )
+
+
+def _physical(command: RecommendCommand) -> str:
+    return physical_hash(build_scenario(command.scenario))
 
 
 def _date(as_of: str | None) -> dt.date | None:

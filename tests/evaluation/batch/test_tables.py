@@ -150,6 +150,7 @@ def test_folders_that_are_none(
         (["as_of=tomorrow"], "as_of is 'tomorrow'; expected YYYY-MM-DD, or today"),
         (["stale_after=20"], "expected 0 <= stale_after <= refuse_after"),
         (["run_id=' '"], "run_id is empty"),
+        (["network=docs/how_to/your_network/bakery.yaml"], "was trained on another network"),
         (["artifact=none"], "artifact=none is no folder with a manifest.json"),
     ],
 )
