@@ -3,7 +3,7 @@
     with EchelonClient("http://127.0.0.1:8000") as client:
         answer = client.recommend(RecommendationRequest(stock=[...]))
 
-Loads neither Ray, torch nor MLflow. Equal requests get equal answers, so each of them is repeated
+Loads neither Ray, torch nor MLflow. Equal requests get equal answers, so they are repeated
 where the service is busy, starting, or gone: as it says (Retry-After), else after pauses that grow,
 by chance, so that callers don't come back all at once.
 """
@@ -24,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 from envs.errors import ServiceError
 from envs.redact import redact
 from evaluation.recommendation.schemas import RecommendationRequest, RecommendationResponse
-from serving.schemas import Answering, ErrorAnswer, Health, Policies, Switch
+from serving.schemas import Answering, ErrorAnswer, Health, Moved, Policies, Promote, Switch
 
 __all__ = ["EchelonClient"]
 
@@ -95,6 +95,29 @@ class EchelonClient:
         """Have it answered by its model again. Raises ServiceError."""
         return self._switch("champion", reason, network)
 
+    def promote(
+        self, version: str, reason: str, network: str | None = None, force: bool = False
+    ) -> Moved:
+        """Make a version the champion, if it passes the gate, or with force; needs the role
+        operate. `moved` of the answer is None while the gate is at work.
+
+        Never repeated: an answer that is lost may have been done. Raises ServiceError.
+        """
+        body = Promote(reason=reason, network=network, force=force)
+        return self._move(version, "promote", body)
+
+    def rollback(self, version: str, reason: str, network: str | None = None) -> Moved:
+        """Take the champion, this version, back: the one before it is the champion again.
+
+        Never repeated. Raises ServiceError.
+        """
+        return self._move(version, "rollback", Switch(reason=reason, network=network))
+
+    def _move(self, version: str, how: str, body: Switch) -> Moved:
+        path = f"/v1/policies/{quote(version, safe='')}/{how}"
+        text = body.model_dump_json(exclude_none=True)
+        return self._ask(Moved, "POST", path, text, repeats=False)
+
     def _switch(self, policy: str, reason: str, network: str | None) -> Answering:
         body = Switch(reason=reason, network=network).model_dump_json(exclude_none=True)
         return self._ask(Answering, "POST", f"/v1/policies/{policy}", body)
@@ -110,7 +133,9 @@ class EchelonClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(self, kind: type[T], method: str, path: str, body: str | None = None) -> T:
+    def _ask(
+        self, kind: type[T], method: str, path: str, body: str | None = None, repeats: bool = True
+    ) -> T:
         """Return the answer; ask again where that can bring one. Raises ServiceError."""
         url, begun, tries = f"{self._url}{path}", time.monotonic(), 0
         headers = {**self._headers, "X-Request-ID": uuid.uuid4().hex}
@@ -129,12 +154,12 @@ class EchelonClient:
                     f"{redact(url)} can't be asked ({redact(str(why))}); expected an address such "
                     "as http://127.0.0.1:8000."
                 ) from why
-            if got is not None and got.status_code == 200:
+            if got is not None and got.status_code in (200, 202):
                 return _parsed(kind, got)
             if got is not None and got.status_code not in _PASSING:
                 raise _refusal(got)
             pause = self._pause(got, tries)
-            if time.monotonic() - begun + pause > self._retry_for:
+            if not repeats or time.monotonic() - begun + pause > self._retry_for:
                 if got is not None:
                     raise _refusal(got, tries)
                 raise ServiceError(
@@ -169,9 +194,9 @@ def _parsed(kind: type[T], got: httpx.Response) -> T:
     except ValidationError as problem:
         first = problem.errors(include_url=False, include_input=False)[0]
         raise ServiceError(
-            f"{redact(str(got.url))} answers 200, but not as Echelon does ({first['msg']}); "
-            f"expected {kind.__name__}. Check the address, and that service and client have one "
-            "version."
+            f"{redact(str(got.url))} answers {got.status_code}, but not as Echelon does "
+            f"({first['msg']}); expected {kind.__name__}. Check the address, and that service and "
+            "client have one version."
         ) from problem
 
 

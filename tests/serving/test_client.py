@@ -16,6 +16,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from envs.errors import ServiceError
+from envs.scenario import Scenario
 from evaluation.artifact.artifact import load_artifact
 from evaluation.recommendation.recommender import Recommender
 from evaluation.recommendation.schemas import OpenOrder, RecommendationRequest, StockLevel
@@ -26,6 +27,7 @@ from serving.front.keys import Keys, new_key
 from serving.front.settings import FrontSettings
 from serving.live import LivePolicy
 from serving.source import Source
+from tests.evaluation.recommendation.artifacts import write_artifact
 from tests.serving.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,6 +150,15 @@ def test_it_waits_as_long_as_the_service_says(front: Passage) -> None:
     assert len(front.seen) == 1
 
 
+def test_a_promotion_is_never_repeated(front: Passage) -> None:
+    """It may have been done where the answer is lost."""
+    for fate in ("gone", "503 0"):
+        front.fates = [fate]
+        with asking(front) as client, pytest.raises(ServiceError):
+            client.promote("7", "better")
+    assert len(front.seen) == 2
+
+
 def test_what_is_wrong_with_a_request_is_told_at_once(front: Passage) -> None:
     """No second try; every field and message is there."""
     wrong = RecommendationRequest(stock=[STOCK.model_copy(update={"location": "mars"}), STOCK])
@@ -214,8 +225,10 @@ def test_the_key_goes_into_the_header_alone(
     assert keys == ["Bearer of-environment", "Bearer given", None]
 
 
-def test_an_operator_switches_a_network(registry: Registry, artifact_folder: Path) -> None:
-    """To its base policy and back; a key that may not is told so."""
+def test_an_operator_moves_a_network(
+    registry: Registry, artifact_folder: Path, chain: Scenario
+) -> None:
+    """To its base policy, another version, and back; a key that may not is told so."""
     registry.register(artifact_folder)
     source = Source(model="echelon", tracking_uri=registry.uri, cache=str(registry.folder / "c"))
     operator, operators = new_key("ann", "operate")
@@ -229,6 +242,14 @@ def test_an_operator_switches_a_network(registry: Registry, artifact_folder: Pat
         assert client.health().classical_only == switched.classical_only
         assert client.use_champion("mended", network="echelon").policy == "champion"
         assert client.policies("echelon").champion == client.health().model
+    write_artifact(registry.folder / "next", chain, seed=9)
+    second = registry.register(registry.folder / "next", alias=None)
+    with EchelonClient("http://testserver", key=operator, http=http) as client:
+        assert client.promote(second, "better", force=True).champion == second
+        assert client.health().model.version == second
+        assert client.rollback(second, "worse after all").champion == "1"
+        with pytest.raises(ServiceError, match=f"/{second}/rollback answers 4"):
+            client.rollback(second, "again")
     with (
         EchelonClient("http://testserver", key=reader, http=http) as client,
         pytest.raises(ServiceError, match=r"403: .*operate.* Use a key whose role may do this"),
