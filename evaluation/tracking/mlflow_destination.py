@@ -46,6 +46,10 @@ _CHALLENGER = "challenger"  # alias of the newest version; @champion moves throu
 # A path that is gone or impossible, here or at a local artifact store.
 _PERMANENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
+# MLflow calls a request wrong, too, whose run is deleted (restored, it takes everything), or that
+# the database had no free connection for, or closed it (SQLAlchemy's codes).
+_PASSING = ("must be in the 'active'", "/3o7r)", "/rvf5)")
+
 _log = logging.getLogger(__name__)
 
 
@@ -357,9 +361,8 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except MlflowException as problem:
-        # A deleted run answers INVALID_PARAMETER_VALUE too; restored, it takes everything.
         refused = problem.error_code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
-        if refused and "must be in the 'active'" not in str(problem):
+        if refused and not any(text in str(problem) for text in _PASSING):
             raise Refused(str(problem)) from problem
         raise
     except OSError as problem:

@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy.orm
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+from mlflow.store.db.utils import _get_managed_session_maker
 
 from envs.errors import ConfigError
 from evaluation.artifact.registry import resolve_artifact
 from evaluation.files.json_lines import read_lines
 from evaluation.revision import git_revision
 from evaluation.tracking.config import TrackingConfig
+from evaluation.tracking.mlflow_destination import _refusals
 from evaluation.tracking.tracker import Tracker, resend
 from tests.evaluation.conftest import EXPERIMENT, config_for
 from tests.waiting import wait_for
@@ -263,6 +267,24 @@ def test_what_the_server_refuses_stops_nothing(
     assert "nowhere' is gone" in warnings(caplog)
     assert "'register' was refused" in warnings(caplog)
     assert "not recorded" in warnings(caplog)
+
+
+def test_a_busy_database_refuses_nothing(tmp_path: Path) -> None:
+    """All its connections are taken: MLflow calls the request a bad one, which it isn't."""
+    engine = sqlalchemy.create_engine(
+        f"sqlite:///{tmp_path / 'busy.db'}", poolclass=sqlalchemy.QueuePool, pool_size=1,
+        max_overflow=0, pool_timeout=0.01,
+    )  # fmt: skip
+    sessions = _get_managed_session_maker(sqlalchemy.orm.sessionmaker(engine), "sqlite")
+    with (
+        engine.connect(),
+        pytest.raises(MlflowException, match="QueuePool limit") as caught,
+        _refusals(),
+        sessions() as session,
+    ):
+        session.execute(sqlalchemy.text("select 1"))
+    assert caught.value.error_code == "BAD_REQUEST"
+    engine.dispose()
 
 
 def test_deleted_run_loses_nothing(tmp_path: Path, local: TrackingConfig) -> None:
