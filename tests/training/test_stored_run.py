@@ -22,7 +22,7 @@ from tests.s3_server import SECRET, s3_server
 from tests.waiting import wait_for
 from training.commands.arguments import keep_record, network_of, with_resumed
 from training.job.checkpoint import CheckpointStore
-from training.job.fetched_run import fetch_run, has_gone_on
+from training.job.fetched_run import RECORDS, fetch_run, has_gone_on
 from training.job.run_record import RunRecord, checkpoints_of
 from training.job.stored_run import StoredRun, run_uri, stored_part, stored_run
 
@@ -206,6 +206,9 @@ def test_a_storage_that_is_not_mounted_is_not_written_to(
     with stored_run(run.folder, run.uri, resumed=False) as saved:
         run.save(1, saved)
         run.wait_for(1)
+        # Its record, too: what fails while that is written has a message of its own.
+        wait_for(lambda: open_storage(run.uri).at(RECORDS).folders())
+        wait_for(lambda: not (run.folder / ".held").exists())
         run.place.rename(run.place.with_name("unmounted"))
         run.save(2, saved)
         wait_for(lambda: "what this run has stored there is gone" in caplog.text)
