@@ -41,6 +41,7 @@ TRACKED = {
     "sweep": ["smoke=true", "space={algorithm.learning_rate: {choices: [1e-3]}}", "trials=1",
               "workers=1", "out=sweep", "storage=s3://bucket/runs"],
     "report": ["smoke=true", "seeds=1", "workers=1", "out=report", "pages=pages"],
+    "recommend": ["data=night", "out=lines.csv", "artifact=challenger"],
     "serve": ["serve.port=0", "serve.artifact=challenger"],
 }  # fmt: skip
 UNTRACKED = {
@@ -71,6 +72,10 @@ class Workplace:
         (folder / "tea.yaml").write_text(f"{text}base_policy: base_stock\n", encoding="utf-8")
         rows = "".join(f"{t},shop,tea ${{oc.env:ECHELON_PLANTED}},5\n" for t in range(5))
         (folder / "demand.csv").write_text(f"period,node,sku,quantity\n{rows}", encoding="utf-8")
+
+        (folder / "night").mkdir()
+        stock = "location,item,on_hand\nshop,tea ${oc.env:ECHELON_PLANTED},3\n"
+        (folder / "night" / "stock.csv").write_text(stock, encoding="utf-8")
 
     def start(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
         """Start a command; what it prints goes into a file of the folder."""

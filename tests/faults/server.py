@@ -41,11 +41,15 @@ class Server:
         self.runs: dict[str, dict[str, str]] = {}  # tags
         self.ended: dict[str, str] = {}
         self.metrics: dict[str, dict[tuple[str, float, int, int], None]] = {}
+        self.models: dict[str, SimpleNamespace] = {}  # that runs logged
         self.versions: dict[str, list[SimpleNamespace]] = {}
         self.aliases: dict[tuple[str, str], list[str]] = {}
 
     def get_experiment_by_name(self, name: str) -> SimpleNamespace:
-        return SimpleNamespace(experiment_id="0")
+        return SimpleNamespace(experiment_id="0", tags={})
+
+    def set_experiment_tag(self, experiment: str, key: str, value: str) -> None:
+        pass
 
     def search_runs(self, experiments: Sequence[str], key: str, max_results: int) -> list[Any]:
         found = [run for run, tags in self.runs.items() if _has(tags, key)]
@@ -57,12 +61,16 @@ class Server:
         return self.get_run(run)
 
     def get_run(self, run: str) -> SimpleNamespace:
-        place = str(self._store / run)
+        made = [
+            SimpleNamespace(model_id=m.model_id) for m in self.models.values() if m.is_output
+            and m.source_run_id == run
+        ]  # fmt: skip
         last = {m[0]: SimpleNamespace(key=m[0], step=m[3]) for m in self.metrics[run]}
         data = SimpleNamespace(metrics=list(last.values()))
         return SimpleNamespace(
-            info=SimpleNamespace(run_id=run, artifact_uri=place),
+            info=SimpleNamespace(run_id=run, experiment_id="0"),
             data=SimpleNamespace(to_proto=lambda: data),
+            outputs=SimpleNamespace(model_outputs=made),
         )
 
     def update_run(self, run: str, status: str) -> None:
@@ -80,12 +88,40 @@ class Server:
         for m in metrics:
             self.metrics[run].setdefault((m.key, m.value, m.timestamp, m.step))
 
-    def log_artifacts(self, run: str, folder: str, name: str) -> None:
-        self._must_know(run)
-        shutil.copytree(folder, self._store / run / name, dirs_exist_ok=True)
+    def search_logged_models(
+        self, experiments: Sequence[str], key: str, max_results: int
+    ) -> list[Any]:
+        return [m for m in self.models.values() if _has(m.tags, key)][:max_results]
 
-    def search_registered_models(self, condition: str) -> list[str]:
-        return [name for name in self.versions if name in _NAME.findall(condition)]
+    def create_logged_model(
+        self, experiment: str, name: str, run: str, tags: dict[str, str], model_type: str
+    ) -> Any:
+        self._must_know(run)
+        number = f"m{next(self._numbers)}"
+        self.models[number] = SimpleNamespace(
+            model_id=number, source_run_id=run, tags=dict(tags), status="PENDING",
+            artifact_location=str(self._store / run / number), is_output=False,
+        )  # fmt: skip
+        return self.models[number]
+
+    def log_model_artifacts(self, model: str, folder: str) -> None:
+        shutil.copytree(folder, self.models[model].artifact_location, dirs_exist_ok=True)
+
+    def finalize_logged_model(self, model: str, status: str) -> Any:
+        self.models[model].status = status
+        return self.models[model]
+
+    def log_outputs(self, run: str, outputs: Sequence[Any]) -> None:
+        self._must_know(run)
+        for output in outputs:
+            self.models[output.model_id].is_output = True
+
+    def set_logged_model_tags(self, model: str, tags: dict[str, str]) -> None:
+        self.models[model].tags.update(tags)
+
+    def search_registered_models(self, condition: str) -> list[Any]:
+        found = [name for name in self.versions if name in _NAME.findall(condition)]
+        return [SimpleNamespace(name=name, tags={}) for name in found]
 
     def create_registered_model(self, name: str) -> None:
         if name in self.versions:
@@ -96,7 +132,9 @@ class Server:
         versions = self.versions.get(_NAME.findall(condition)[0], [])
         return [v for v in versions if _has(v.tags, condition)][:max_results]
 
-    def create_model_version(self, name: str, source: str, run: str, tags: dict[str, str]) -> Any:
+    def create_model_version(
+        self, name: str, source: str, run: str, tags: dict[str, str], model_id: str
+    ) -> Any:
         number = str(len(self.versions[name]) + 1)
         made = SimpleNamespace(
             name=name, version=number, source=source, run_id=run, tags=dict(tags),

@@ -49,6 +49,7 @@ class Run:
             self.world.clocks(),
             self.disk.mounted(),
             patch("evaluation.tracking.mlflow_destination.open_client", lambda *_: client),
+            patch("evaluation.tracking.tracker.git_revision", lambda: None),  # a real process
         ):
             self.world.at_step = self._change_weather
             for life in range(chance.randint(1, 4)):

@@ -176,7 +176,8 @@ def _run(composed: Composed[ReportCommand]) -> bool:
             description=f"Whether learning pays on {', '.join(command.scenarios)}.",
         )
         for one in report.studies:
-            log_data(tracker, build_scenario(one.scenario), "training", command.network)
+            with contextlib.suppress(EchelonError):  # its row says what is wrong
+                log_data(tracker, build_scenario(one.scenario), "training", command.network)
         _work(report, console, saved)
         entries, tree, advice = report.publish()
         _write_pages(composed, entries, console)
