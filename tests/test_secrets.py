@@ -72,7 +72,6 @@ class Workplace:
         (folder / "tea.yaml").write_text(f"{text}base_policy: base_stock\n", encoding="utf-8")
         rows = "".join(f"{t},shop,tea ${{oc.env:ECHELON_PLANTED}},5\n" for t in range(5))
         (folder / "demand.csv").write_text(f"period,node,sku,quantity\n{rows}", encoding="utf-8")
-
         (folder / "night").mkdir()
         stock = "location,item,on_hand\nshop,tea ${oc.env:ECHELON_PLANTED},3\n"
         (folder / "night" / "stock.csv").write_text(stock, encoding="utf-8")
