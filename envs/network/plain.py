@@ -12,7 +12,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
@@ -150,7 +150,7 @@ class Reader:
             raise wrong(where, value, _OBJECT)
         values, hints = dict(given or {}), _hints(cls)  # type: ignore[arg-type]
         parts = _fields(cls)  # type: ignore[arg-type]
-        must_know_keys(value, _keys(cls, tuple(values)), where)  # type: ignore[arg-type]
+        must_know_keys(value, _keys(cls, values), where)
         for f in parts:
             if "one_of" in f.metadata and f.name not in values:
                 values[f.name] = self._one_of(f.metadata["one_of"], value, where)
@@ -300,11 +300,10 @@ def _fields(cls: Any) -> tuple[Field[Any], ...]:
     return fields(cls)
 
 
-@cache
-def _keys(cls: Any, given: tuple[str, ...]) -> tuple[str, ...]:
-    """What the fields that aren't given can be under."""
+def _keys(cls: Any, given: Collection[str]) -> list[str]:
+    """What the fields that aren't given can be under. Not cached: registries may grow."""
     parts = [f for f in _fields(cls) if f.name not in given]
-    return tuple(name for f in parts for name in f.metadata.get("one_of", (f.name,)))
+    return [name for f in parts for name in f.metadata.get("one_of", (f.name,))]
 
 
 @cache
