@@ -223,6 +223,7 @@ def test_the_key_goes_into_the_header_alone(
     assert keys == ["Bearer of-environment", "Bearer given", None]
 
 
+@pytest.mark.nightly  # the gate plays, in processes of their own
 def test_an_operator_moves_a_network(
     registry: Registry, artifact_folder: Path, chain: Scenario
 ) -> None:
