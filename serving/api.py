@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from envs.errors import ArtifactError, ConfigError
-from evaluation.recommendation.findings import RequestError
+from evaluation.recommendation.findings import RequestError, field_path
 from evaluation.recommendation.schemas import (
     FieldError,
     RecommendationRequest,
@@ -170,6 +170,11 @@ def build_api(*lives: LivePolicy) -> FastAPI:
     async def champion(request: Request) -> Response:
         return await switch(request, False)
 
+    async def move(live: LivePolicy, call: Callable[..., Moved], *arguments: Any) -> Response:
+        moved = await _operate(call, live.source, *arguments)
+        await run_in_threadpool(live.poll)
+        return _json(moved, 202 if moved.moved is None else 200)
+
     @app.post(
         "/v1/policies/{version}/promote",
         response_model=Moved,
@@ -177,14 +182,9 @@ def build_api(*lives: LivePolicy) -> FastAPI:
         summary="Make a version the champion, if it passes the gate",
     )
     async def promote_version(version: str, request: Request) -> Response:
-        body = _parse(Promote, await request.body())
-        live = networks.select(body.network).live
-        who = _caller(request)
-        moved = await _operate(
-            promotion.promote, live.source, version, body.force, who, body.reason
-        )
-        await run_in_threadpool(live.poll)
-        return _json(moved, 202 if moved.moved is None else 200)
+        body, who = _parse(Promote, await request.body()), _caller(request)
+        call = promotion.promote, version, body.force, who, body.reason
+        return await move(networks.select(body.network).live, *call)
 
     @app.post(
         "/v1/policies/{version}/rollback",
@@ -193,12 +193,9 @@ def build_api(*lives: LivePolicy) -> FastAPI:
         summary="Take the champion back: the one before it is the champion again",
     )
     async def roll_back(version: str, request: Request) -> Response:
-        body = _parse(Switch, await request.body())
-        live = networks.select(body.network).live
-        who = _caller(request)
-        moved = await _operate(promotion.rollback, live.source, version, who, body.reason)
-        await run_in_threadpool(live.poll)
-        return _json(moved, 202 if moved.moved is None else 200)
+        body, who = _parse(Switch, await request.body()), _caller(request)
+        call = promotion.rollback, version, who, body.reason
+        return await move(networks.select(body.network).live, *call)
 
     _describe_bodies(app)
     return app
@@ -230,7 +227,7 @@ def _parse(kind: type[_Body], body: bytes) -> _Body:
     except ValidationError as problem:
         found = problem.errors(include_url=False, include_context=False, include_input=False)
     status = 400 if found[0]["type"] == "json_invalid" else 422
-    errors = [_short_error(_path(e["loc"]), _message(e)) for e in found[:_MOST_ERRORS]]
+    errors = [_short_error(field_path(e["loc"]), _message(e)) for e in found[:_MOST_ERRORS]]
     raise _Refused(status, errors)
 
 
@@ -238,14 +235,6 @@ def _message(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return "unknown field"
     return str(error["msg"]).removeprefix("Value error, ")
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    """('stock', 3, 'on_hand') -> 'stock[3].on_hand'."""
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
 
 
 def _short_error(field: str, message: str) -> FieldError:

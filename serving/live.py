@@ -28,7 +28,7 @@ from evaluation.recommendation.recommender import Recommender
 from evaluation.recommendation.schemas import RecentSales, RecommendationRequest, Scope
 from serving.schemas import NetworkHealth
 from serving.source import Source
-from serving.switch import Switch
+from serving.switch import ClassicalSwitch
 
 _POINTER = "last_good.json"  # in the state folder
 
@@ -40,7 +40,7 @@ class LivePolicy:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.switch = Switch(source)
+        self.switch = ClassicalSwitch(source)
         self._stopped = threading.Event()
         self._last_poll: str | None = None
         self._last_load_error: str | None = None

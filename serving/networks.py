@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.recommendation.findings import Findings, RequestError, unknown
+from evaluation.recommendation.findings import RequestError, classical_only, unknown
 from evaluation.recommendation.schemas import (
     FieldError,
     RecommendationRequest,
@@ -45,10 +45,10 @@ class Network:
             if self._shadow is not None:
                 self._shadow.ask(request, answer)
             return answer
-        found = Findings()
-        found.notice("CLASSICAL_ONLY", self.name)
         answer = recommender.recommend(request.model_copy(update={"policy": "classical"}))
-        return answer.model_copy(update={"warnings": [*found.notices(), *answer.warnings]})
+        return answer.model_copy(
+            update={"warnings": [*classical_only(self.name), *answer.warnings]}
+        )
 
 
 class Networks:

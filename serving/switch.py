@@ -21,7 +21,7 @@ from serving.source import Source
 _FILE = "classical_only.json"
 
 
-class Switch:
+class ClassicalSwitch:
     """Of one network. current: who had it switched; None: the model answers."""
 
     def __init__(self, source: Source) -> None:

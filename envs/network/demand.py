@@ -9,15 +9,14 @@ and a line in `PROCESSES`; simulation, bounds and artifacts know processes by th
 
 from __future__ import annotations
 
-import typing
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
 from scipy import stats
 
 from envs.errors import ConfigError, did_you_mean
+from envs.network.plain import type_hints
 from envs.network.season import Season
 from envs.types import Floats
 
@@ -272,11 +271,6 @@ PROCESSES: dict[str, type[Any]] = {
 }
 
 
-@cache  # a network has many demands and few kinds of them
-def _hints(cls: type[Any]) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
 def process_name(process: DemandProcess) -> str:
     """Return the name that a process has in PROCESSES.
 
@@ -291,7 +285,7 @@ def process_name(process: DemandProcess) -> str:
             "without a name can't be exported."
         )
     frozen = is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    hints = _hints(cls)  # type: ignore[arg-type] # as functools has it
+    hints = type_hints(cls)  # type: ignore[arg-type] # as functools has it
     names_of = fields(cls) if frozen else ()
     odd = [f.name for f in names_of if hints[f.name] not in (int, float, bool)]
     if not frozen or odd or not hasattr(cls, "distribution"):
@@ -391,7 +385,7 @@ def build_process(config: DemandConfig) -> DemandProcess:
             f"{did_you_mean(config.distribution, [*PROCESSES, 'step', 'history'])}"
         )
     cls = PROCESSES[config.distribution]
-    hints = typing.get_type_hints(cls)
+    hints = type_hints(cls)  # type: ignore[arg-type]
     numbers = {
         f.name: config.whole_units
         if f.name == "whole_units"

@@ -58,7 +58,7 @@ def to_plain(hint: Any, value: Any, forms: Mapping[type, Callable[[Any], Any]]) 
     if origin is tuple:
         return [to_plain(arguments[0], item, forms) for item in value]
     if is_dataclass(hint):
-        hints = _hints(hint)  # type: ignore[arg-type]
+        hints = type_hints(hint)  # type: ignore[arg-type]
         plain: dict[str, Any] = {}
         for f in fields(hint):
             item = getattr(value, f.name)
@@ -148,7 +148,7 @@ class Reader:
             return value
         if not isinstance(value, Mapping):
             raise wrong(where, value, _OBJECT)
-        values, hints = dict(given or {}), _hints(cls)  # type: ignore[arg-type]
+        values, hints = dict(given or {}), type_hints(cls)  # type: ignore[arg-type]
         parts = _fields(cls)  # type: ignore[arg-type]
         must_know_keys(value, _keys(cls, values), where)
         for f in parts:
@@ -184,7 +184,7 @@ class Reader:
             )
         [name] = given
         cls, path = kinds[name], f"{where}.{name}"
-        parts, hints = _fields(cls), _hints(cls)  # type: ignore[arg-type]
+        parts, hints = _fields(cls), type_hints(cls)  # type: ignore[arg-type]
         if len(parts) != 1:
             return self.part(cls, value[name], path)
         return cls(self.read(hints[parts[0].name], value[name], path))
@@ -307,7 +307,8 @@ def _keys(cls: Any, given: Collection[str]) -> list[str]:
 
 
 @cache
-def _hints(cls: Any) -> dict[str, Any]:
+def type_hints(cls: Any) -> dict[str, Any]:
+    """Return the types of a class's fields, by name."""
     return typing.get_type_hints(cls)
 
 

@@ -128,12 +128,8 @@ def classical_only(model: str, tracking_uri: str) -> str | None:
 
     Raises ArtifactError where the registry does not answer.
     """
-    if not _has_registry(tracking_uri):
-        raise _no_answer(tracking_uri, FileNotFoundError("it isn't there"))
-    try:
-        tags: dict[str, str] = _client(tracking_uri).get_registered_model(model).tags
-    except Exception as problem:
-        raise _no_answer(tracking_uri, problem) from problem
+    with asking(tracking_uri) as client:
+        tags: dict[str, str] = client.get_registered_model(model).tags
     return tags.get(_CLASSICAL_ONLY) or None
 
 
@@ -142,10 +138,8 @@ def set_classical_only(model: str, tracking_uri: str, note: str | None) -> None:
 
     Raises ArtifactError where the registry does not answer.
     """
-    try:
-        _client(tracking_uri).set_registered_model_tag(model, _CLASSICAL_ONLY, note or "")
-    except Exception as problem:
-        raise _no_answer(tracking_uri, problem) from problem
+    with asking(tracking_uri) as client:
+        client.set_registered_model_tag(model, _CLASSICAL_ONLY, note or "")
 
 
 def _find(model: str, name: str, tracking_uri: str) -> Any:

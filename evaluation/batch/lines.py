@@ -11,7 +11,7 @@ from pyarrow import csv, parquet
 
 from envs.scenario import Scenario
 from evaluation.files.table_rows import without_formula
-from evaluation.recommendation.recommender import Decision, sources_of
+from evaluation.recommendation.recommender import DecidedLines, sources_of
 from evaluation.recommendation.schemas import Guardrail
 
 _GUARDRAIL = pa.struct([("rule", pa.string()), ("before", pa.float64()), ("after", pa.float64())])
@@ -33,7 +33,7 @@ SCHEMA = pa.schema([
 ENDINGS = (".parquet", ".csv")
 
 
-def lines_table(network: str, scenario: Scenario, decided: Decision) -> pa.Table:
+def lines_table(network: str, scenario: Scenario, decided: DecidedLines) -> pa.Table:
     """Return a row a line, in the order of the network's lanes."""
     lanes = [scenario.network.lanes[q] for q in decided.lanes.tolist()]
     columns: dict[str, Any] = {

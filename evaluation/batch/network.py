@@ -21,8 +21,8 @@ from evaluation.batch.tables import TableRequest, read_request
 from evaluation.files.atomic_folder import file_hash
 from evaluation.files.storage import is_uri, open_storage
 from evaluation.progress import Progress
-from evaluation.recommendation.findings import Findings, RequestError
-from evaluation.recommendation.recommender import Decision, Recommender, sources_of
+from evaluation.recommendation.findings import RequestError, classical_only
+from evaluation.recommendation.recommender import DecidedLines, Recommender, sources_of
 from evaluation.recommendation.schemas import RecommendationRequest
 
 _STEPS = ("read the policy", "read the tables", "decide", "write lines")
@@ -93,9 +93,8 @@ class NetworkJob:
         table = lines_table(self.network, recommender.scenario, decided)
         about = _about(self.network, recommender, decided)
         if self.classical_only:
-            found = Findings()
-            found.notice("CLASSICAL_ONLY", self.network)
-            about["warnings"] = [n.model_dump() for n in found.notices()] + about["warnings"]
+            notices = [notice.model_dump() for notice in classical_only(self.network)]
+            about["warnings"] = [*notices, *about["warnings"]]
         return Lines(table, about)
 
     def _recommender(self) -> Recommender:
@@ -158,7 +157,7 @@ class NetworkJob:
         return text if self._where in text else f"{self._where}: {text}"
 
 
-def _about(network: str, recommender: Recommender, decided: Decision) -> dict[str, Any]:
+def _about(network: str, recommender: Recommender, decided: DecidedLines) -> dict[str, Any]:
     by_supplier: dict[str, dict[str, float]] = {}
     columns = (decided.lanes, decided.quantity, decided.value)
     for q, quantity, value in zip(*(c.tolist() for c in columns), strict=True):

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from conf.compose import CommandConfig, compose
 from evaluation.console import make_console
-from evaluation.gate.ledger import Ledger, Move, Version, model_names
+from evaluation.gate.ledger import Ledger, Move, Version, model_names, moves_of
 from evaluation.tracking.config import TrackingConfig
 
 
@@ -29,8 +29,7 @@ def models(argv: list[str]) -> int:
     for name in [command.model] if command.model else model_names(uri):
         versions = Ledger(name, uri).versions()
         console.print(versions_table(name, versions))
-        moves = sorted((m for v in versions for m in v.moves), key=lambda m: (m.number, m.when))
-        if moves:
+        if moves := moves_of(versions):
             console.print(moves_table(moves))
     return 0
 

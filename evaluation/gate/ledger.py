@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -93,8 +93,7 @@ class Ledger:
 
     def moves(self) -> list[Move]:
         """The history, oldest first."""
-        moves = [move for version in self.versions() for move in version.moves]
-        return sorted(moves, key=lambda m: (m.number, m.when))
+        return moves_of(self.versions())
 
     def next_number(self) -> int:
         """What the next move is, as far as is known now."""
@@ -173,6 +172,12 @@ class Ledger:
                 client.log_text(run_id, as_markdown(decision), "gate/gate.md")
             except Exception as problem:  # run or artifact store is gone: the version has it
                 _log.warning("Run %s has no page of the gate: %s", run_id, redact(str(problem)))
+
+
+def moves_of(versions: Iterable[Version]) -> list[Move]:
+    """Return the history of a model's versions, oldest first."""
+    moves = [move for version in versions for move in version.moves]
+    return sorted(moves, key=lambda move: (move.number, move.when))
 
 
 def _version(found: Any, aliases: dict[str, str]) -> Version:

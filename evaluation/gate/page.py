@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,6 @@ def as_markdown(decision: Decision) -> str:
 
 def write_page(decision: Decision, folder: Path) -> list[Path]:
     """Write gate.json and gate.md; returns their paths."""
-    import json
-
     paths = [folder / "gate.json", folder / "gate.md"]
     text = json.dumps(as_json(decision), indent=1, allow_nan=False)
     for path, content in zip(paths, (text + "\n", as_markdown(decision)), strict=True):

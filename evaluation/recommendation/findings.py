@@ -73,6 +73,19 @@ class Findings:
         ]
 
 
+def classical_only(network: str) -> list[Notice]:
+    """Say that an operator has the network answered by its base policy alone."""
+    found = Findings()
+    found.notice("CLASSICAL_ONLY", network)
+    return found.notices()
+
+
+def field_path(location: tuple[int | str, ...]) -> str:
+    """Name a field as callers know it: ('stock', 3, 'on_hand') -> 'stock[3].on_hand'."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
+    return "".join(parts).removeprefix(".")
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Say that a name is unknown, and which one may be meant."""
     return f"{what} '{short(name)}' is unknown.{hint_at(known, name)}"

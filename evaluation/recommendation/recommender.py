@@ -52,7 +52,7 @@ class _Orders(NamedTuple):
     unused: Floats  # [U] left of `net.limit_ids` that are too small
 
 
-class Decision(NamedTuple):
+class DecidedLines(NamedTuple):
     """Orders for the lanes in scope that have one, by the model or by the base policy alone.
 
     Arrays of n lines; their meaning is that of `evaluation.recommendation.schemas.Line`.
@@ -150,7 +150,7 @@ class Recommender:
             warnings=decided.warnings,
         )
 
-    def decide(self, request: RecommendationRequest) -> Decision:
+    def decide(self, request: RecommendationRequest) -> DecidedLines:
         """Return the same as arrays, which many thousands of lines need. Raises RequestError."""
         reading = self._reader.read(request)
         with self._lock:
@@ -176,7 +176,7 @@ class Recommender:
             shown = (quantity > 0) | (quantity != classical) | request.include_zero
             rows = asked[shown[asked]]
             changes = explain_orders(self._env.simulator, orders.raw[:, None], rows)
-            return Decision(
+            return DecidedLines(
                 lanes=rows,
                 quantity=quantity[rows],
                 classical=classical[rows],
@@ -239,7 +239,7 @@ class Recommender:
                 )
         return found.notices()
 
-    def _lines(self, decided: Decision) -> list[Line]:
+    def _lines(self, decided: DecidedLines) -> list[Line]:
         lanes = self._env.net.network.lanes
         columns = (
             decided.quantity, decided.classical, decided.quantity - decided.classical,

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from evaluation.artifact.network_io import scenario_from_plain
-from evaluation.recommendation.findings import RequestError
+from evaluation.recommendation.findings import RequestError, field_path
 from evaluation.recommendation.schemas import (
     FieldError,
     RecommendationRequest,
@@ -39,7 +39,7 @@ def request_of(row: Mapping[Any, Any]) -> RecommendationRequest:
         errors = problem.errors(include_url=False, include_context=False, include_input=False)
     except (TypeError, ValueError) as problem:
         raise RequestError([FieldError(field="", message=f"is no JSON: {problem}")]) from problem
-    raise RequestError([FieldError(field=_path(e["loc"]), message=e["msg"]) for e in errors])
+    raise RequestError([FieldError(field=field_path(e["loc"]), message=e["msg"]) for e in errors])
 
 
 def signature() -> dict[str, str]:
@@ -76,11 +76,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, date):  # pandas' time stamps too
         return value.isoformat()[:10]
     raise TypeError(f"{type(value).__name__} in a cell; expected text, numbers, lists or objects")
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
-    return "".join(parts).removeprefix(".")
 
 
 def _columns(model: type[BaseModel], mode: Any) -> list[dict[str, Any]]:

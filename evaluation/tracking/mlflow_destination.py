@@ -190,8 +190,6 @@ class MlflowDestination:
         event = {**event, "name": name}
         if not Path(event["path"]).is_dir():
             raise Refused(f"'{event['path']}' is no folder")
-        if not client.search_registered_models(f"name = '{name}'"):
-            client.create_registered_model(name)
         model = self._logged_model(run_id, event)
         key = f"name = '{name}' AND tags.`echelon.key` = '{event['id']}'"
         found = client.search_model_versions(key, max_results=1)
@@ -228,16 +226,16 @@ class MlflowDestination:
         return model
 
     def _model_of(self, event: Mapping[str, Any]) -> str:
-        """Return the name of the model that the policy belongs to, which then is its network's: one
-        that isn't any network's yet becomes this one's."""
-        name, network = str(event["name"]), event.get("network")
+        """Return the name of the model that the policy belongs to, which is there then and its
+        network's: one that isn't any network's yet becomes this one's."""
+        client, name, network = self._client, str(event["name"]), event.get("network")
         if network is not None:
-            name = name_of_network(self._client, name, network)
-            found = self._client.search_registered_models(f"name = '{name}'")
-            if not found:  # where another process is faster, this one is refused, and looks again
-                self._client.create_registered_model(name, {_NETWORK: network})
-            elif _NETWORK not in found[0].tags:
-                self._client.set_registered_model_tag(name, _NETWORK, network)
+            name = name_of_network(client, name, network)
+        found = client.search_registered_models(f"name = '{name}'")
+        if not found:  # where another process is faster, this one is refused, and looks again
+            client.create_registered_model(name, None if network is None else {_NETWORK: network})
+        elif network is not None and _NETWORK not in found[0].tags:
+            client.set_registered_model_tag(name, _NETWORK, network)
         return name
 
     def _give_alias(self, name: str, alias: str, version: str) -> None:

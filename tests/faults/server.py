@@ -123,7 +123,7 @@ class Server:
         found = [name for name in self.versions if name in _NAME.findall(condition)]
         return [SimpleNamespace(name=name, tags={}) for name in found]
 
-    def create_registered_model(self, name: str) -> None:
+    def create_registered_model(self, name: str, tags: dict[str, str] | None = None) -> None:
         if name in self.versions:
             raise MlflowException("it exists", RESOURCE_ALREADY_EXISTS)
         self.versions[name] = []

@@ -221,9 +221,7 @@ class BatchedPPOLearner(PPOTorchLearner):
 
     def _merged(self, training_data: TrainingData) -> TrainingData:
         """One batch of all that was taken; what was lost by any learner is left out by all."""
-        if not isinstance(training_data, TakenSamples):
-            return training_data
-        assert training_data.scales is not None
+        assert isinstance(training_data, TakenSamples)
         taken, self._taken = self._taken, []
         kept = [part for number, part in enumerate(taken) if number not in training_data.lost]
         return TrainingData(batch=merged(kept, training_data.scales))

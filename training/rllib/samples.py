@@ -7,7 +7,7 @@ them, unless its own process learns.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,7 +47,7 @@ class TakenSamples(TrainingData):
     """
 
     lost: frozenset[int] = frozenset()
-    scales: Mapping[str, tuple[float, float]] | None = None
+    scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def validate(self) -> None:
         """Nothing: it is made in one place."""
@@ -76,7 +76,7 @@ def fetched(samples: Sequence[Sampled], learner: int, timeout: float) -> list[An
     places = [part for part in parts if isinstance(part, ray.ObjectRef)]
     if places:  # all of them on their way at once
         there, _ = ray.wait(places, num_returns=len(places), timeout=timeout)
-        parts = [_gotten(part, part in there) for part in parts]
+        parts = [_gotten(part) if part in there else None for part in parts]
     return parts
 
 
@@ -134,9 +134,9 @@ def _together(one: Moments, other: Moments) -> Moments:
     )
 
 
-def _gotten(part: Any, is_there: bool) -> Any:
-    """A part that isn't there yet may be lost for good, or with a node that is cut off."""
+def _gotten(part: Any) -> Any:
+    """None: who had it has died."""
     try:
-        return ray.get(part, timeout=None if is_there else 0) if is_there else None
+        return ray.get(part)
     except RayError:
         return None

@@ -7,15 +7,13 @@ from pathlib import Path
 import torch
 from mlflow import MlflowClient
 
-from envs.environment.batched_env import feature_names, row_groups
 from envs.network.demand import DemandConfig
 from envs.scenario import Scenario
 from envs.scenarios import build_scenario
 from envs.scenarios.single_node import SingleNodeConfig
-from evaluation.artifact.artifact import Description, Quantity, save_artifact
-from evaluation.artifact.network_io import network_hash, scenario_to_plain
+from evaluation.artifact.network_io import scenario_to_plain
 from evaluation.gate.config import GateConfig
-from tests.evaluation.recommendation.artifacts import random_actors
+from tests.evaluation.recommendation.artifacts import random_actors, write_actors
 
 MODEL = "echelon-shop"
 GATE = GateConfig(
@@ -44,19 +42,7 @@ def train(
     with torch.no_grad():
         for actor in actors.values():
             list(actor.parameters())[-1].fill_(correction)
-    base = scenario.base_policy
-    description = Description(
-        scenario=scenario.name,
-        scenario_config={},
-        network_sha256=network_hash(scenario),
-        observation=tuple(Quantity(name, "1") for name in feature_names(scenario)),
-        actions={
-            g.name: tuple(Quantity(head, "1") for head in g.heads) for g in row_groups(scenario)
-        },
-        base_policy={"name": base, "parameters": dict(scenario.policy_params[base])},
-        config={},
-    )
-    save_artifact(folder, actors, description, network=scenario_to_plain(scenario))
+    write_actors(folder, scenario, actors, {}, scenario_to_plain(scenario))
     return folder
 
 

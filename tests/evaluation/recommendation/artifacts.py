@@ -38,6 +38,7 @@ __all__ = [
     "request",
     "season",
     "seasonal",
+    "write_actors",
     "write_artifact",
 ]
 
@@ -64,6 +65,20 @@ def write_artifact(
     folder: Path, scenario: Scenario, seed: int = 0, size: float = 0.5, network: bool = True
 ) -> Artifact:
     """Export random networks for a scenario, with the parameters its base policy has."""
+    plain = scenario_to_plain(scenario) if network else None
+    return write_actors(
+        folder, scenario, random_actors(scenario, seed, size), {"seed": seed}, plain
+    )
+
+
+def write_actors(
+    folder: Path,
+    scenario: Scenario,
+    actors: dict[str, Actor],
+    config: dict[str, Any],
+    network: dict[str, Any] | None,
+) -> Artifact:
+    """Export these networks for a scenario, with the parameters its base policy has."""
     parameters = dict(scenario.policy_params.get(scenario.base_policy, {}))
     description = Description(
         scenario=scenario.name,
@@ -74,10 +89,9 @@ def write_artifact(
             g.name: tuple(Quantity(head, "1") for head in g.heads) for g in row_groups(scenario)
         },
         base_policy={"name": scenario.base_policy, "parameters": parameters},
-        config={"seed": seed},
+        config=config,
     )
-    plain = scenario_to_plain(scenario) if network else None
-    return save_artifact(folder, random_actors(scenario, seed, size), description, network=plain)
+    return save_artifact(folder, actors, description, network=network)
 
 
 @pytest.fixture(scope="session")
