@@ -343,7 +343,8 @@ def system_metrics() -> Iterator[dict[str, float]]:
     """
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    monitor = SystemMetricsMonitor(run_id="")
+    # This address is never asked; by default MLflow makes a database in the working directory.
+    monitor = SystemMetricsMonitor(run_id="", tracking_uri="http://localhost")
     while True:
         monitor.collect_metrics()
         yield {f"system/{name}": value for name, value in monitor.aggregate_metrics().items()}

@@ -226,8 +226,12 @@ def test_children_hang_below_their_parent(tmp_path: Path, local: TrackingConfig)
     assert (tmp_path / "run" / "seed_1" / "metrics.jsonl").exists()
 
 
-def test_system_metrics_arrive(tmp_path: Path, local: TrackingConfig) -> None:
-    """Under the names that MLflow's page for them looks for."""
+def test_system_metrics_arrive(
+    tmp_path: Path, local: TrackingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the names that MLflow's page for them looks for; nothing else is left behind."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     config = replace(local, system_metrics=True, system_metrics_interval=0.1)
     with Tracker(config, tmp_path / "run") as tracker:
         tracker.start("gauges")
@@ -238,6 +242,7 @@ def test_system_metrics_arrive(tmp_path: Path, local: TrackingConfig) -> None:
     )]  # fmt: skip
     assert steps == list(range(len(steps)))
     assert len(steps) >= 3
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_disabled_tracking_keeps_the_files(tmp_path: Path, local: TrackingConfig) -> None:
