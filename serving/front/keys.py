@@ -119,9 +119,11 @@ def _read_key(line: str, where: str) -> Key:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
+    except (OSError, UnicodeDecodeError) as problem:  # what a text of keys holds is never shown
+        why = problem.strerror if isinstance(problem, OSError) else "it isn't UTF-8"
         raise ConfigError(
-            f"the keys in '{path}' can't be read: {type(problem).__name__}."
+            f"the keys in '{path}' can't be read ({why}); expected a file with a line for each: "
+            "python -m serving.front.keys NAME recommend makes one."
         ) from None
 
 
