@@ -65,6 +65,17 @@ def find_model(scenario: str, network: str, tracking_uri: str = "sqlite:///mlflo
         return own if client.search_registered_models(f"name = '{own}'") else name
 
 
+def are_several(scenario: str, tracking_uri: str) -> bool:
+    """Return whether networks of this scenario's name have models of their own, see `find_model`.
+
+    Raises ArtifactError where the registry doesn't answer, or there is none.
+    """
+    name = model_name(scenario)
+    with asking(tracking_uri) as client:
+        found = client.search_registered_models(f"name LIKE '{name}-%'")
+    return any(re.fullmatch("-[0-9a-f]{8}", one.name.removeprefix(name)) for one in found)
+
+
 def resolve_artifact(
     name_or_path: str,
     model: str = "echelon",
